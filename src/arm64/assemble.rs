@@ -1,0 +1,109 @@
+//! Text to words, by keystone.
+
+use keystone_engine::{Arch, Keystone, Mode};
+
+use crate::address::{VmAddr, Word};
+use crate::error::{Code, Error, Result};
+
+/// An AArch64 assembler.
+pub struct Assembler(Keystone);
+
+impl Assembler {
+    /// Opens keystone.
+    pub fn new() -> Result<Assembler> {
+        Keystone::new(Arch::ARM64, Mode::LITTLE_ENDIAN).map(Assembler).map_err(|reason| {
+            Error::new(Code::Bug, "keystone does not open").with("reason", reason)
+        })
+    }
+
+    /// Assembles `lines`, one instruction each, as if the first stood at
+    /// `origin`. Branch targets are absolute addresses, written `#0x…`.
+    ///
+    /// All lines go to keystone in one call, which is far cheaper than a call a
+    /// line. If they do not come back as one word a line, they are assembled
+    /// again one by one to name the culprit.
+    pub fn assemble<S: AsRef<str>>(&self, lines: &[S], origin: VmAddr) -> Result<Vec<Word>> {
+        if lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        for line in lines {
+            refuse_what_is_no_instruction(line.as_ref())?;
+        }
+        let text = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n");
+        if let Ok(output) = self.0.asm(text, origin.0) {
+            let words: Vec<Word> = Word::all(&output.bytes).collect();
+            if words.len() == lines.len() && output.bytes.len() == lines.len() * 4 {
+                return Ok(words);
+            }
+        }
+        lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| self.assemble_line(line.as_ref(), origin.instruction(index)))
+            .collect()
+    }
+
+    /// Assembles one instruction that stands at `address`.
+    pub fn assemble_line(&self, line: &str, address: VmAddr) -> Result<Word> {
+        refuse_what_is_no_instruction(line)?;
+        let refused = |reason: String| {
+            Error::new(Code::PatternSyntax, "an instruction cannot be assembled")
+                .with("instruction", line.trim())
+                .with("address", address)
+                .with("reason", reason)
+        };
+        let output =
+            self.0.asm(line.to_owned(), address.0).map_err(|error| refused(error.to_string()))?;
+        match *output.bytes.as_slice() {
+            [a, b, c, d] => Ok(Word(u32::from_le_bytes([a, b, c, d]))),
+            _ => Err(refused(format!("it makes {} bytes and not 4", output.bytes.len()))),
+        }
+    }
+}
+
+/// Keystone takes directives, several statements a line and comments; a NUL
+/// would end its text early. None of these is one instruction.
+fn refuse_what_is_no_instruction(line: &str) -> Result<()> {
+    let text = line.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || " \t,.#[]!-+_".contains(c);
+    if !text.is_empty()
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(plain)
+    {
+        return Ok(());
+    }
+    Err(Error::new(Code::PatternSyntax, "a line is not one plain instruction")
+        .with("line", text.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_lines_assemble_at_consecutive_addresses() {
+        let words = Assembler::new()
+            .unwrap()
+            .assemble(&["bl #0x6d49e4", "bl #0x6d49e4", "nop"], VmAddr(0x2be074))
+            .unwrap();
+        assert_eq!(words, [Word(0x94105a5c), Word(0x94105a5b), Word(0xd503201f)]);
+    }
+
+    #[test]
+    fn directives_and_nul_bytes_are_refused() {
+        let assembler = Assembler::new().unwrap();
+        for line in [".word 5", "nop; nop", "nop\0", "", "nop // x"] {
+            assert!(assembler.assemble_line(line, VmAddr(0)).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_line_that_does_not_assemble_is_named() {
+        let error = Assembler::new()
+            .unwrap()
+            .assemble(&["nop", "frobnicate x0"], VmAddr(0x1000))
+            .unwrap_err();
+        assert!(error.context().contains(&("instruction", "frobnicate x0".into())));
+        assert!(error.context().contains(&("address", "0x1004".into())));
+    }
+}

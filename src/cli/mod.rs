@@ -1,0 +1,92 @@
+//! The command line: one file a command, this one to choose among them.
+//!
+//! A command's file holds its arguments, the call into the library, and nothing
+//! that another command would want.
+
+use std::path::PathBuf;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::report::{self, Format, Report};
+
+/// Options every command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Session {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// When to colour the output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+
+    /// Add signatures and patches from this directory's `signatures/` and
+    /// `patches/`.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub catalog: Option<PathBuf>,
+}
+
+impl Session {
+    /// How results are shown.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Text }
+    }
+
+    /// Shows a result and returns how to end.
+    pub fn show(&self, report: &impl Report) -> Result<Exit> {
+        report::show(report, self.format())
+    }
+}
+
+#[derive(Parser, Debug)]
+#[command(name = "agxpatch", version, about, disable_help_subcommand = true)]
+struct Program {
+    #[command(flatten)]
+    session: Session,
+    #[command(subcommand)]
+    command: Command,
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($file:ident))*) => {
+        #[derive(Subcommand, Debug)]
+        enum Command {
+            $($(#[$doc])* $name($file::Args),)*
+        }
+
+        impl Command {
+            fn run(self, session: &Session) -> Result<Exit> {
+                match self {
+                    $(Command::$name(args) => $file::run(args, session),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {}
+
+/// Parses the command line, runs the command, prints what went wrong.
+pub fn main() -> Exit {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            // A reader that went away while help was printed is no error.
+            drop(error.print());
+            return exit;
+        }
+    };
+    match program.session.color {
+        ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+        ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+        ColorChoice::Auto => {}
+    }
+    let format = program.session.format();
+    match program.command.run(&program.session) {
+        Ok(exit) => exit,
+        Err(error) => report::show_error(&error, format),
+    }
+}

@@ -1,0 +1,78 @@
+//! The table of error codes: number, exit code, meaning.
+//!
+//! The hundreds tell the part: 01 reading Mach-O, 02 signatures, 03 patches, 04
+//! code signatures, 05 proofs, 06 the machine, 07 deployment, 08 running with
+//! the guard, 09 crash reports and stress, 10 files and the command line.
+//! Numbers are never reused.
+
+use std::fmt;
+
+use crate::exit::Exit;
+
+macro_rules! codes {
+    ($($number:literal $name:ident $exit:ident $meaning:literal)*) => {
+        /// A stable error number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// As printed, such as `AGX-0101`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => concat!("AGX-", $number),)* }
+            }
+
+            /// What the code stands for, in a few words.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Code::$name => $meaning,)* }
+            }
+
+            /// How the program ends with it.
+            pub fn exit(self) -> Exit {
+                match self { $(Code::$name => Exit::$exit,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    "0101" NotMachO        Unsupported "the file is not a Mach-O this tool reads"
+    "0102" Malformed       Unsupported "a structure contradicts itself or leaves the file"
+    "0103" ReadersDisagree Unsupported "two independent readers see different things in the file"
+    "0104" Encrypted       Unsupported "the code is encrypted"
+    "0105" NoSlice         Unsupported "no slice of the architecture asked for"
+
+    "0201" PatternSyntax   Usage       "a signature's pattern cannot be read"
+    "0202" NoMatch         NotFound    "the sequence does not occur"
+    "0203" ManyMatches     NotFound    "the sequence occurs more than once"
+
+    "0301" UnknownPatch    Usage       "no patch of that name in the catalogue"
+    "0302" CatalogueBroken Usage       "the catalogue contradicts itself"
+    "0303" CannotEncode    Unsupported "the rewrite cannot be encoded at this place"
+    "0304" PartlyPatched   Mismatch    "the window holds neither the original nor a known rewrite"
+    "0305" ReadBackDiffers Bug         "the disassembler does not read back what was assembled"
+
+    "0401" SignatureMalformed Unsupported "the embedded code signature cannot be read"
+    "0402" NoSignature        Unsupported "the slice carries no code signature to reseal"
+    "0403" SignatureNoRoom    Unsupported "the new signature does not fit where the old one was"
+
+    "0501" Unproven        Unproven    "an obligation of the proof does not hold"
+    "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
+
+    "1001" ReadFailed      Io          "the input cannot be read"
+    "1002" WriteFailed     Io          "the output cannot be written"
+    "1003" OutputExists    Usage       "the output exists already"
+    "1004" BadArgument     Usage       "the command line contradicts itself"
+    "1005" VerifyFailed    Mismatch    "the file is not what a patched driver must be"
+    "1070" Bug             Bug         "a defect of agxpatch"
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

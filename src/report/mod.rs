@@ -1,0 +1,129 @@
+//! One result, shown to a person or to a machine.
+//!
+//! A command computes a value that implements [`Report`]; this module prints
+//! it. Text goes through `anstream`, which drops the colours where the other
+//! side is no terminal or `NO_COLOR` is set. JSON is one object with a schema
+//! name that ends in a version; fields are added within a version, and removed
+//! or changed only with a new one.
+
+pub mod style;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::check::{Check, Status};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+
+/// A command's result.
+pub trait Report: Serialize {
+    /// Name and version of the JSON form, such as `agxpatch.inspect/1`.
+    const SCHEMA: &'static str;
+
+    /// How the program ends with this result.
+    fn exit(&self) -> Exit {
+        Exit::Success
+    }
+
+    /// Writes the form for people, with ANSI colours from [`style`].
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// How results are to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T: Serialize> {
+    schema: &'static str,
+    exit: Exit,
+    result: &'a T,
+}
+
+#[derive(Serialize)]
+struct ErrorEnvelope<'a> {
+    schema: &'static str,
+    exit: Exit,
+    error: &'a Error,
+}
+
+/// Prints `report` on standard output and returns its exit code. A reader that
+/// went away is no error.
+pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
+    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
+    let written = match format {
+        Format::Text => report.text(&mut out),
+        Format::Json => {
+            let envelope = Envelope { schema: R::SCHEMA, exit: report.exit(), result: report };
+            json_line(&mut out, &envelope)
+        }
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Code::WriteFailed, "standard output cannot be written")
+                .with("reason", error))
+        }
+        _ => Ok(report.exit()),
+    }
+}
+
+/// Prints an error: for people on standard error, as JSON on standard output,
+/// where a script that asked for JSON looks.
+pub fn show_error(error: &Error, format: Format) -> Exit {
+    let printed = match format {
+        Format::Text => write!(anstream::stderr(), "{}", render_error(error)),
+        Format::Json => {
+            let envelope = ErrorEnvelope { schema: "agxpatch.error/1", exit: error.exit(), error };
+            json_line(&mut anstream::stdout(), &envelope)
+        }
+    };
+    // Nobody is left to tell that the complaint could not be delivered.
+    drop(printed);
+    error.exit()
+}
+
+/// The text form of an error.
+pub fn render_error(error: &Error) -> String {
+    let mut text = format!("{}agxpatch:{} {error}\n", style::BAD, style::RESET);
+    for (name, value) in error.context() {
+        let mut lines = value.lines();
+        text.push_str(&format!("  {name}: {}\n", lines.next().unwrap_or_default()));
+        lines.for_each(|line| text.push_str(&format!("    {line}\n")));
+    }
+    if let Some(advice) = error.advice() {
+        text.push_str(&format!("  {}next:{} {advice}\n", style::STRONG, style::RESET));
+    }
+    text
+}
+
+/// Writes checks one a line, aligned, the way every verifier shows them.
+pub fn checks(out: &mut dyn Write, checks: &[Check]) -> io::Result<()> {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    for check in checks {
+        let colour = match check.status {
+            Status::Pass => style::GOOD,
+            Status::Fail => style::BAD,
+            Status::Skipped => style::FAINT,
+        };
+        writeln!(
+            out,
+            "  {colour}{:<7}{} {:<width$}  {}",
+            check.status,
+            style::RESET,
+            check.name,
+            check.detail
+        )?;
+    }
+    Ok(())
+}
+
+fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
+}
