@@ -1,10 +1,12 @@
 # Read by CMake before keystone's own CMakeLists.txt.
 #
-# keystone asks for the OLD behaviour of policies that CMake 4 removed, which is
-# an error there and was a warning before. The policies concern only how paths
-# are quoted, so the request is ignored.
-macro(cmake_policy)
-endmacro()
+# keystone asks for the OLD behaviour of a policy that CMake 4 knows only as NEW,
+# which is an error there. Older CMake takes it with a warning and needs its
+# policies set as its own modules ask.
+if(CMAKE_VERSION VERSION_GREATER_EQUAL 4)
+  macro(cmake_policy)
+  endmacro()
+endif()
 
 # Its LLVM wants a Python interpreter for code generation and finds `python2`
 # first where a shim of that name exists.
