@@ -16,5 +16,6 @@ pub mod edit;
 pub mod error;
 pub mod exit;
 pub mod report;
+pub mod signature;
 
 pub use error::{Error, Result};

@@ -1,0 +1,20 @@
+//! Finding a sequence of instructions whatever registers and addresses a
+//! compiler chose for it.
+//!
+//! A signature is a pattern of assembly with captures (`syntax`), compiled into
+//! words with holes (`template`) without knowing any encoding, and looked for
+//! word by word (`scan`). This module rests on the assembler alone: it knows
+//! nothing of files, slices or patches. Whether one match is the right one is
+//! decided by whoever asks.
+
+mod captures;
+mod pattern;
+mod scan;
+mod syntax;
+mod template;
+
+pub use captures::{Captures, Kind, Value};
+pub use pattern::Pattern;
+pub use scan::{Code, Many, Match, NearMiss, find, nearest};
+pub use syntax::{Line, Source};
+pub use template::{Field, Template};

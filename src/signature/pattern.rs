@@ -1,0 +1,91 @@
+//! A compiled pattern: what it matches, and what its names stood for.
+
+use crate::address::{VmAddr, Word};
+use crate::arm64::Assembler;
+use crate::error::Result;
+
+use super::captures::Captures;
+use super::syntax::Source;
+use super::template::{self, Template};
+
+/// A pattern ready to be looked for.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// As it was written.
+    pub source: Source,
+    /// One template a line.
+    pub templates: Vec<Template>,
+}
+
+impl Pattern {
+    /// Reads and compiles a pattern.
+    pub fn compile(assembler: &Assembler, text: &str) -> Result<Pattern> {
+        let source = Source::parse(text)?;
+        let templates = template::compile(assembler, &source)?;
+        Ok(Pattern { source, templates })
+    }
+
+    /// How many instructions it spans.
+    pub fn len(&self) -> usize {
+        self.templates.len()
+    }
+
+    /// A pattern spans at least one instruction.
+    pub fn is_empty(&self) -> bool {
+        self.templates.is_empty()
+    }
+
+    /// What the names stand for if `words` at `address` match.
+    pub fn match_at(&self, words: &[Word], address: VmAddr) -> Option<Captures> {
+        let mut captures = Captures::default();
+        if words.len() < self.len() {
+            return None;
+        }
+        for (index, (template, &word)) in self.templates.iter().zip(words).enumerate() {
+            if !self.line_agrees(template, word, address.instruction(index), &mut captures) {
+                return None;
+            }
+        }
+        Some(captures)
+    }
+
+    /// How many words of `words` fit in order and agree with those before them,
+    /// and which line is the first that does not. Words after the first misfit
+    /// count only if they still agree.
+    pub fn near(&self, words: &[Word], address: VmAddr) -> (usize, Option<usize>) {
+        let mut captures = Captures::default();
+        let (mut fitting, mut first) = (0, None);
+        for (index, (template, &word)) in self.templates.iter().zip(words).enumerate() {
+            if self.line_agrees(template, word, address.instruction(index), &mut captures) {
+                fitting += usize::from(template.mask != 0);
+            } else if first.is_none() {
+                first = Some(index);
+            }
+        }
+        (fitting, first)
+    }
+
+    fn line_agrees(
+        &self,
+        template: &Template,
+        word: Word,
+        address: VmAddr,
+        captures: &mut Captures,
+    ) -> bool {
+        template.fits(word)
+            && template.fields.iter().all(|field| {
+                field.read(word, address).is_some_and(|value| captures.agree(&field.name, value))
+            })
+    }
+
+    /// How many lines say something about their word.
+    pub fn telling(&self) -> usize {
+        self.templates.iter().filter(|template| template.mask != 0).count()
+    }
+
+    /// The line to look for first: the one with the most fixed bits.
+    pub fn anchor(&self) -> usize {
+        let fixed = |index: &usize| self.templates[*index].mask.count_ones();
+        (0..self.len()).rev().max_by_key(fixed).unwrap_or(0)
+    }
+}

@@ -1,0 +1,3 @@
+//! The engine that finds, rewrites and reseals, through its public interface.
+
+mod signature;

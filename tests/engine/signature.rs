@@ -1,0 +1,179 @@
+//! Patterns: reading, compiling, matching.
+
+use agxpatch::address::{VmAddr, Word};
+use agxpatch::arm64::Assembler;
+use agxpatch::signature::{Code, Many, Pattern, Value, find, nearest};
+use proptest::prelude::*;
+
+const RELEASE: &str = "
+        b.hi    full
+        ?
+        ?
+        ?
+        str     {impl}, [{slot}, #{slots}]
+        add     x0, {pool}, {lock}
+        bl      {unlock}
+        b       clear
+  full: add     x0, {pool}, {lock}
+        bl      {unlock}
+        mov     x0, {impl}
+        bl      {free}
+ clear: str     xzr, [{self}, {ivar}]
+  done:
+";
+
+/// The published words, with three of our own where none were published.
+const PUBLISHED: [u32; 13] = [
+    0x54000108, 0x11000528, 0xb9000028, 0x8b080ea9, 0xf90d3534, 0x8b150320, 0x94105a5c, 0x14000005,
+    0x8b150320, 0x94105a59, 0xaa1403e0, 0x9410598f, 0xf8386a7f,
+];
+
+fn compile(text: &str) -> Pattern {
+    Pattern::compile(&Assembler::new().unwrap(), text).unwrap()
+}
+
+fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[test]
+fn the_published_sequence_is_found_with_its_published_roles() {
+    let mut words = vec![0xd503201f; 100];
+    words.splice(40..53, PUBLISHED);
+    let bytes = bytes(&words);
+    let address = VmAddr(0x2be05c - 160);
+    let found = find(&compile(RELEASE), Code { address, bytes: &bytes });
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].at, VmAddr(0x2be05c));
+    let captures = &found[0].captures;
+    for (name, register) in
+        [("impl", 20), ("slot", 9), ("pool", 25), ("lock", 21), ("self", 19), ("ivar", 24)]
+    {
+        assert_eq!(captures.register(name), Some(register), "{name}");
+    }
+    assert_eq!(captures.immediate("slots"), Some(0x1a68));
+    assert_eq!(captures.address("unlock"), Some(VmAddr(0x6d49e4)));
+    assert_eq!(captures.address("free"), Some(VmAddr(0x6d46c4)));
+}
+
+#[test]
+fn labels_inside_the_match_leave_no_freedom_to_branches() {
+    let pattern = compile(RELEASE);
+    assert_eq!((pattern.templates[0].mask, pattern.templates[0].value), (!0, 0x54000108));
+    assert_eq!((pattern.templates[7].mask, pattern.templates[7].value), (!0, 0x14000005));
+}
+
+#[test]
+fn a_register_that_does_not_recur_is_a_near_miss_that_names_the_line() {
+    let mut words = PUBLISHED;
+    words[10] = 0xaa1503e0;
+    let bytes = bytes(&words);
+    let code = Code { address: VmAddr(0x1000), bytes: &bytes };
+    let pattern = compile(RELEASE);
+    assert!(find(&pattern, code).is_empty());
+    let miss = &nearest(&pattern, code, 3)[0];
+    assert_eq!((miss.at, miss.fitting, miss.line), (VmAddr(0x1000), 9, 10));
+    assert_eq!(miss.wanted, "mov     x0, {impl}");
+}
+
+#[test]
+fn a_pattern_that_runs_over_the_end_does_not_match() {
+    let bytes = bytes(&PUBLISHED[..12]);
+    assert!(find(&compile(RELEASE), Code { address: VmAddr(0), bytes: &bytes }).is_empty());
+}
+
+#[test]
+fn immediates_are_read_with_their_scale_and_sign() {
+    let assembler = Assembler::new().unwrap();
+    for (pattern, line, want) in [
+        ("ldr {a}, [{b}, #{n}]", "ldr x3, [x4, #32760]", 32760),
+        ("ldr w{a}, [{b}, #{n}]", "ldr w3, [x4, #16380]", 16380),
+        ("add {a}, {b}, #{n}", "add x3, x4, #4095", 4095),
+        ("stp {a}, {b}, [{c}, #{n}]", "stp x3, x4, [x5, #-512]", -512),
+        ("ldrb w{a}, [{b}, #{n}]", "ldrb w3, [x4, #77]", 77),
+        ("movz {a}, #{n}", "movz x3, #65535", 65535),
+        ("tbz w{a}, #{n}, out\nout:", "tbz w3, #21, #4", 21),
+    ] {
+        let bytes = assembler.assemble_line(line, VmAddr(0)).unwrap().to_bytes();
+        let found = find(&compile(pattern), Code { address: VmAddr(0), bytes: &bytes });
+        assert_eq!(found.len(), 1, "{pattern}");
+        assert_eq!(found[0].captures.immediate("n"), Some(want), "{pattern}");
+    }
+}
+
+#[test]
+fn what_does_not_stand_bit_for_bit_is_refused() {
+    for pattern in ["and {a}, {b}, #{n}", "lsl {a}, {b}, #{n}"] {
+        let error = Pattern::compile(&Assembler::new().unwrap(), pattern).unwrap_err();
+        assert_eq!(error.code().as_str(), "AGX-0201", "{pattern}");
+    }
+}
+
+#[test]
+fn malformed_patterns_are_refused_with_the_line() {
+    for (pattern, line) in [
+        ("b nowhere", "b nowhere"),
+        ("mov x0, {x", "mov x0, {x"),
+        ("a: nop\na: nop", "a: nop"),
+        ("end:\nnop", "nop"),
+        ("", ""),
+        ("bl 5", "bl 5"),
+        ("add {a}, {a}, #{a}", "add {a}, {a}, #{a}"),
+    ] {
+        let error = Pattern::compile(&Assembler::new().unwrap(), pattern).unwrap_err();
+        assert!(error.context().contains(&("line", line.into())), "{pattern}: {error:?}");
+    }
+}
+
+#[test]
+fn many_patterns_in_one_pass_find_what_each_alone_finds() {
+    let patterns = [
+        compile(RELEASE),
+        compile("add x0, {pool}, {lock}\nbl {unlock}"),
+        compile("str xzr, [{self}, {ivar}]"),
+        compile("ret"),
+    ];
+    let bytes = bytes(&PUBLISHED);
+    let code = Code { address: VmAddr(0x2be05c), bytes: &bytes };
+    let together = Many::new(&patterns).find(code);
+    let mut alone: Vec<_> = patterns
+        .iter()
+        .enumerate()
+        .flat_map(|(number, pattern)| find(pattern, code).into_iter().map(move |m| (number, m)))
+        .collect();
+    alone.sort_by_key(|(number, hit)| (hit.at, *number));
+    assert_eq!(together, alone);
+    assert_eq!(together.len(), 4);
+}
+
+proptest! {
+    #[test]
+    fn any_registers_and_addresses_are_found_and_read_back(
+        mut registers in Just((1u8..29).filter(|r| *r != 16).collect::<Vec<_>>()).prop_shuffle(),
+        origin in 0x1000u64..0x400_0000,
+        unlock in 0u64..0x400_0000,
+        free in 0u64..0x400_0000,
+    ) {
+        registers.truncate(6);
+        let [imp, slot, pool, lock, this, ivar] = registers[..] else { unreachable!() };
+        let (origin, unlock, free) = (origin & !3, unlock & !3, free & !3);
+        let lines = [
+            format!("b.hi #{:#x}", origin + 32), "nop".into(), "nop".into(), "nop".into(),
+            format!("str x{imp}, [x{slot}, #0x1a68]"),
+            format!("add x0, x{pool}, x{lock}"), format!("bl #{unlock:#x}"),
+            format!("b #{:#x}", origin + 48),
+            format!("add x0, x{pool}, x{lock}"), format!("bl #{unlock:#x}"),
+            format!("mov x0, x{imp}"), format!("bl #{free:#x}"),
+            format!("str xzr, [x{this}, x{ivar}]"),
+        ];
+        let words = Assembler::new().unwrap().assemble(&lines, VmAddr(origin)).unwrap();
+        let bytes: Vec<u8> = words.iter().copied().flat_map(Word::to_bytes).collect();
+        let found = find(&compile(RELEASE), Code { address: VmAddr(origin), bytes: &bytes });
+        prop_assert_eq!(found.len(), 1);
+        let read = |name| found[0].captures.get(name).unwrap();
+        prop_assert_eq!(read("impl"), Value::Register(imp));
+        prop_assert_eq!(read("ivar"), Value::Register(ivar));
+        prop_assert_eq!(read("unlock"), Value::Address(VmAddr(unlock)));
+        prop_assert_eq!(read("free"), Value::Address(VmAddr(free)));
+    }
+}
