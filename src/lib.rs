@@ -15,6 +15,7 @@ pub mod cli;
 pub mod edit;
 pub mod error;
 pub mod exit;
+pub mod macho;
 pub mod report;
 pub mod signature;
 

@@ -1,0 +1,221 @@
+//! The second reader: the same facts read again by a crate that shares no code
+//! with the first, and compared.
+//!
+//! The comparison costs a walk over the load commands, and one over the symbol
+//! table or the function starts when those are asked for. Nothing is copied.
+
+use object::LittleEndian;
+use object::macho;
+use object::read::macho::{FatArch, MachHeader, MachOFatFile, Nlist, Section as _, Segment as _};
+
+use crate::address::{SliceOffset, VmAddr};
+use crate::error::{Code, Error, Result};
+
+use super::image::{Facts, Image};
+use super::symbols::{Entry, SymbolTable, Symbols};
+use super::universal::{Container, Universal};
+use super::version::{BuildVersion, PackedVersion, Platform, SourceVersion, Uuid};
+
+type Header = macho::MachHeader64<LittleEndian>;
+type Command<'a> = object::read::macho::LoadCommandData<'a, LittleEndian>;
+const LE: LittleEndian = LittleEndian;
+
+fn disagree(about: &str) -> Error {
+    Error::new(Code::ReadersDisagree, format!("two readers disagree about {about}"))
+        .next("do not patch this file; report it, for one of the readers is wrong")
+}
+
+fn refused(error: object::read::Error) -> Error {
+    disagree("whether the file can be read").with("second-reader", error)
+}
+
+fn must_agree(holds: bool, about: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(disagree(about)) }
+}
+
+/// Compares the table of slices.
+pub fn compare_table(bytes: &[u8], file: &Universal) -> Result<()> {
+    match file.container {
+        Container::Thin => Ok(()),
+        Container::Fat32 => compare_entries::<macho::FatArch32>(bytes, file),
+        Container::Fat64 => compare_entries::<macho::FatArch64>(bytes, file),
+    }
+}
+
+fn compare_entries<F: FatArch>(bytes: &[u8], file: &Universal) -> Result<()> {
+    let second = MachOFatFile::<F>::parse(bytes).map_err(refused)?;
+    let same = second.arches().len() == file.slices.len()
+        && second.arches().iter().zip(&file.slices).all(|(other, slice)| {
+            other.file_range() == (slice.offset.0, slice.size)
+                && other.cputype().0 == slice.architecture.cpu_type
+                && other.cpusubtype().0 == slice.architecture.cpu_subtype
+                && other.align() == slice.align
+                && other.data(bytes).is_ok_and(|body| std::ptr::eq(body, slice.bytes))
+        });
+    must_agree(same, "the table of slices")
+}
+
+/// Compares what the load commands say.
+pub fn compare_image(image: &Image) -> Result<()> {
+    let header = Header::parse(image.bytes(), 0).map_err(refused)?;
+    let same = header.cputype(LE).0 == image.architecture().cpu_type
+        && header.cpusubtype(LE).0 == image.architecture().cpu_subtype
+        && header.filetype(LE).0 == image.file_type().0;
+    must_agree(same, "the Mach-O header")?;
+
+    let mut second = Facts::default();
+    let (mut segments, mut sections) = (0, 0);
+    let mut commands = header.load_commands(LE, image.bytes(), 0).map_err(refused)?;
+    while let Some(command) = commands.next().map_err(refused)? {
+        match command.segment_64().map_err(refused)? {
+            Some((segment, rest)) => {
+                sections += compare_segment(image, segments, sections, segment, rest)?;
+                segments += 1;
+            }
+            None => note(&mut second, &command).map_err(refused)?,
+        }
+    }
+    let counted = segments == image.segments().len() && sections == image.sections().len();
+    must_agree(counted, "the number of segments and sections")?;
+    must_agree(second == image.facts, "identity, signature, symbols or fixups")
+}
+
+fn compare_segment(
+    image: &Image,
+    index: usize,
+    first_section: usize,
+    second: &macho::SegmentCommand64<LittleEndian>,
+    rest: &[u8],
+) -> Result<usize> {
+    let headers = second.sections(LE, rest).map_err(refused)?;
+    let segment = image.segments().get(index).ok_or_else(|| disagree("the number of segments"))?;
+    let same = second.name() == segment.name.as_bytes()
+        && second.vmaddr(LE) == segment.address.0
+        && second.vmsize(LE) == segment.size
+        && second.file_range(LE) == (segment.offset.0, segment.bytes.len() as u64)
+        && second.maxprot(LE).0 == segment.maximum_protection
+        && second.initprot(LE).0 == segment.initial_protection;
+    must_agree(same, &format!("segment {}", segment.name))?;
+
+    for (place, header) in headers.iter().enumerate() {
+        let section = image.sections().get(first_section + place);
+        let section = section.ok_or_else(|| disagree("the number of sections"))?;
+        let offset = u64::from(header.offset(LE));
+        let size = header.file_range(LE, offset).map_or(0, |(_, size)| size);
+        let same = header.name() == section.name.as_bytes()
+            && header.segment_name() == section.segment.as_bytes()
+            && header.addr(LE) == section.address.0
+            && header.size(LE) == section.size
+            && offset == section.offset.0
+            && header.flags(LE).0 == section.flags
+            && size == section.bytes.len() as u64;
+        must_agree(same, &format!("section {},{}", section.segment, section.name))?;
+    }
+    Ok(headers.len())
+}
+
+/// Takes down what one command says, as the second reader understands it.
+fn note(facts: &mut Facts, command: &Command) -> object::read::Result<()> {
+    use object::read::macho::LoadCommandVariant as Is;
+    match command.variant()? {
+        Is::Uuid(c) => facts.uuid = Some(Uuid(c.uuid)),
+        Is::SourceVersion(c) => {
+            facts.source_version = Some(SourceVersion(c.version.get(LE).into()));
+        }
+        Is::BuildVersion(c, _) => {
+            let found = version(c.platform.get(LE).0, c.minos.get(LE).0, c.sdk.get(LE).0);
+            facts.build_version.get_or_insert(found);
+        }
+        Is::VersionMin(c) => {
+            let platform = match command.cmd() {
+                macho::LC_VERSION_MIN_MACOSX => 1,
+                macho::LC_VERSION_MIN_IPHONEOS => 2,
+                _ => return Ok(()),
+            };
+            let found = version(platform, c.version.get(LE).0, c.sdk.get(LE).0);
+            facts.build_version.get_or_insert(found);
+        }
+        Is::Symtab(c) => {
+            let size = u64::from(c.nsyms.get(LE)) * 16;
+            facts.symbols = Some(SymbolTable {
+                entries: span(c.symoff.get(LE).into(), size),
+                strings: span(c.stroff.get(LE).into(), c.strsize.get(LE).into()),
+            });
+        }
+        Is::LinkeditData(c) => {
+            let place = match command.cmd() {
+                macho::LC_CODE_SIGNATURE => &mut facts.code_signature,
+                macho::LC_FUNCTION_STARTS => &mut facts.function_starts,
+                macho::LC_DYLD_CHAINED_FIXUPS => &mut facts.chained_fixups,
+                _ => return Ok(()),
+            };
+            *place = Some(span(c.dataoff.get(LE).into(), c.datasize.get(LE).into()));
+        }
+        Is::EncryptionInfo32(c) => facts.encryption = Some(c.cryptid.get(LE)),
+        Is::EncryptionInfo64(c) => facts.encryption = Some(c.cryptid.get(LE)),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn span(at: u64, size: u64) -> std::ops::Range<SliceOffset> {
+    SliceOffset(at)..SliceOffset(at.saturating_add(size))
+}
+
+fn version(platform: u32, minimum: u32, sdk: u32) -> BuildVersion {
+    BuildVersion {
+        platform: Platform(platform),
+        minimum: PackedVersion(minimum),
+        sdk: PackedVersion(sdk),
+    }
+}
+
+/// The command of a kind, as the second reader finds it.
+fn find<'a>(image: &Image<'a>, kind: macho::LoadCommandType) -> Result<Option<Command<'a>>> {
+    let header = Header::parse(image.bytes(), 0).map_err(refused)?;
+    let mut commands = header.load_commands(LE, image.bytes(), 0).map_err(refused)?;
+    while let Some(command) = commands.next().map_err(refused)? {
+        if command.cmd() == kind {
+            return Ok(Some(command));
+        }
+    }
+    Ok(None)
+}
+
+/// Compares every entry of the symbol table. Names are compared by where they
+/// begin: both readers were seen to agree on the string table.
+pub fn compare_symbols(image: &Image, symbols: &Symbols) -> Result<()> {
+    let command = find(image, macho::LC_SYMTAB)?;
+    let Some(table) = command.and_then(|command| command.symtab().ok().flatten()) else {
+        return must_agree(symbols.is_empty(), "whether there are symbols");
+    };
+    let table = table.symbols::<Header, _>(LE, image.bytes()).map_err(refused)?;
+    let same = table.len() == symbols.len()
+        && table.iter().zip(symbols.entries()).all(|(other, entry)| {
+            let other = Entry {
+                name: other.n_strx(LE),
+                kind: other.n_type().0,
+                section: other.n_sect(),
+                description: other.n_desc(LE).0,
+                value: other.n_value(LE).into(),
+            };
+            other == entry
+        });
+    must_agree(same, "the symbols")
+}
+
+/// Compares every function start.
+pub fn compare_function_starts(
+    image: &Image,
+    starts: impl Iterator<Item = Result<VmAddr>>,
+) -> Result<()> {
+    let command = find(image, macho::LC_FUNCTION_STARTS)?;
+    let table = command.map(|command| command.data::<macho::LinkeditDataCommand<LittleEndian>>());
+    let Some(table) = table.transpose().map_err(refused)? else { return Ok(()) };
+    let mut second = table.function_starts(LE, image.bytes(), image.base().0).map_err(refused)?;
+    for start in starts {
+        let other = second.next().map_err(refused)?;
+        must_agree(other == Some(start?.0), "the function starts")?;
+    }
+    must_agree(second.next().map_err(refused)?.is_none(), "the number of functions")
+}
