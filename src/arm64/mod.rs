@@ -6,6 +6,7 @@
 
 mod assemble;
 mod disassemble;
+pub mod semantics;
 
 pub use assemble::Assembler;
 pub use disassemble::{Disassembler, Instruction};

@@ -1,0 +1,5 @@
+//! What AArch64 instructions mean.
+
+mod register;
+
+pub use register::Register;
