@@ -16,6 +16,7 @@ pub mod edit;
 pub mod error;
 pub mod exit;
 pub mod macho;
+pub mod patch;
 pub mod proof;
 pub mod report;
 pub mod signature;

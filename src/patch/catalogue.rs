@@ -1,0 +1,230 @@
+//! Signatures, patches and known builds, as the text files that hold them.
+//!
+//! The built-in files are part of the program. A user's own are added to them;
+//! one with a name that exists already replaces it. Reading directories is the
+//! caller's affair.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::edit::Hex;
+use crate::error::{Code, Error, Result};
+
+/// A sequence to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Its name.
+    pub name: String,
+    /// One line on what the sequence does.
+    pub summary: String,
+    /// The architectures of slices it is looked for in, as `lipo` names them.
+    pub architectures: Vec<String>,
+    /// The method it must stand in where the file names its methods, as
+    /// `-[Class selector]`; `*` stands for any letters.
+    pub method: Option<String>,
+    /// The sequence, in the syntax of [`crate::signature`].
+    pub pattern: String,
+    /// Why it is of interest, for a reader.
+    #[serde(default)]
+    pub essay: String,
+}
+
+/// What to put in a sequence's place.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// Its name.
+    pub name: String,
+    /// A shorter one.
+    pub alias: Option<String>,
+    /// The signature whose match it replaces.
+    pub signature: String,
+    /// One line on what it does.
+    pub summary: String,
+    /// Whether it is applied to a user who names none.
+    #[serde(default)]
+    pub default: bool,
+    /// The new instructions, as many as the signature has lines; `?` keeps the
+    /// one that stands there.
+    pub rewrite: String,
+    /// The differences in behaviour it is meant to make, for a reader.
+    #[serde(default)]
+    pub permits: Vec<String>,
+    /// Known defects by the names the proof has for them.
+    #[serde(default)]
+    pub defects: Vec<String>,
+    /// What stays broken, for a reader.
+    #[serde(default)]
+    pub does_not_fix: Vec<String>,
+    /// Why it is right, for a reader.
+    #[serde(default)]
+    pub essay: String,
+    /// The words it must make in a published build.
+    pub pinned: Option<Pinned>,
+}
+
+/// The words a rewrite must make for known roles at a known address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// Address of the first word, in hexadecimal with `0x`.
+    pub at: String,
+    /// What the signature's names stand for.
+    pub roles: BTreeMap<String, String>,
+    /// The words in hexadecimal, `?` where the old one is kept.
+    pub words: String,
+}
+
+/// The state a known file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KnownState {
+    /// As the vendor shipped it.
+    Original,
+    /// Patched with the published rewrite.
+    LegacyPatched,
+}
+
+/// A driver file whose digest was published.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownBuild {
+    /// Name of the driver bundle, without its extension.
+    pub driver: String,
+    /// The driver's source version.
+    pub version: String,
+    /// The image's UUID.
+    pub uuid: String,
+    /// The macOS it came with.
+    pub macos: String,
+    /// Where it was seen.
+    pub hardware: String,
+    /// What the file holds.
+    pub form: String,
+    /// Bytes, where published.
+    pub size: Option<u64>,
+    /// SHA-256 of the whole file, in hexadecimal.
+    pub sha256: String,
+    /// What state it is in.
+    pub state: KnownState,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BuildsFile {
+    build: Vec<KnownBuild>,
+}
+
+/// Everything the tool knows by data.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// Signatures, in the order they were added.
+    pub signatures: Vec<Signature>,
+    /// Patches, in the order they were added.
+    pub patches: Vec<Patch>,
+    /// Known driver files.
+    pub builds: Vec<KnownBuild>,
+    digest: Sha256,
+}
+
+const SIGNATURES: &[(&str, &str)] = &[(
+    "signatures/agx-encoder-release.toml",
+    include_str!("../../signatures/agx-encoder-release.toml"),
+)];
+
+const PATCHES: &[(&str, &str)] = &[
+    ("patches/agx-encoder-release.toml", include_str!("../../patches/agx-encoder-release.toml")),
+    (
+        "patches/agx-encoder-release-legacy.toml",
+        include_str!("../../patches/agx-encoder-release-legacy.toml"),
+    ),
+];
+
+const BUILDS: (&str, &str) =
+    ("patches/known-builds.toml", include_str!("../../patches/known-builds.toml"));
+
+impl Catalogue {
+    /// The files that are part of the program.
+    pub fn built_in() -> Result<Catalogue> {
+        let mut catalogue = Catalogue::default();
+        for (origin, text) in SIGNATURES {
+            catalogue.add_signature(text, origin)?;
+        }
+        for (origin, text) in PATCHES {
+            catalogue.add_patch(text, origin)?;
+        }
+        catalogue.add_builds(BUILDS.1, BUILDS.0)?;
+        Ok(catalogue)
+    }
+
+    /// Adds a signature from the text of its file; `origin` is named in errors.
+    pub fn add_signature(&mut self, text: &str, origin: &str) -> Result<()> {
+        let signature: Signature = read(text, origin)?;
+        self.digest.update(text);
+        self.signatures.retain(|known| known.name != signature.name);
+        self.signatures.push(signature);
+        Ok(())
+    }
+
+    /// Adds a patch from the text of its file; `origin` is named in errors.
+    pub fn add_patch(&mut self, text: &str, origin: &str) -> Result<()> {
+        let patch: Patch = read(text, origin)?;
+        self.digest.update(text);
+        self.patches.retain(|known| known.name != patch.name);
+        self.patches.push(patch);
+        Ok(())
+    }
+
+    /// Adds known builds from the text of their file.
+    pub fn add_builds(&mut self, text: &str, origin: &str) -> Result<()> {
+        let builds: BuildsFile = read(text, origin)?;
+        self.digest.update(text);
+        self.builds.extend(builds.build);
+        Ok(())
+    }
+
+    /// SHA-256 over the files as they were added: what this catalogue is.
+    pub fn digest(&self) -> String {
+        Hex(&self.digest.clone().finalize()).to_string()
+    }
+
+    /// The patch of that name or alias.
+    pub fn patch(&self, name: &str) -> Result<&Patch> {
+        let named = |patch: &&Patch| patch.name == name || patch.alias.as_deref() == Some(name);
+        self.patches.iter().find(named).ok_or_else(|| {
+            let known: Vec<&str> = self.patches.iter().map(|patch| patch.name.as_str()).collect();
+            Error::new(Code::UnknownPatch, "there is no patch of that name")
+                .with("name", name)
+                .with("known", known.join(", "))
+        })
+    }
+
+    /// The signature of that name.
+    pub fn signature(&self, name: &str) -> Result<&Signature> {
+        self.signatures.iter().find(|signature| signature.name == name).ok_or_else(|| {
+            Error::new(Code::CatalogueBroken, "a patch is for a signature that does not exist")
+                .with("signature", name)
+        })
+    }
+
+    /// The patches for a signature.
+    pub fn patches_for(&self, signature: &str) -> impl Iterator<Item = &Patch> {
+        self.patches.iter().filter(move |patch| patch.signature == signature)
+    }
+
+    /// What is known of a file with this SHA-256, in hexadecimal.
+    pub fn known_build(&self, sha256: &str) -> Option<&KnownBuild> {
+        self.builds.iter().find(|build| build.sha256.eq_ignore_ascii_case(sha256))
+    }
+}
+
+fn read<T: for<'a> Deserialize<'a>>(text: &str, origin: &str) -> Result<T> {
+    toml::from_str(text).map_err(|reason| {
+        Error::new(Code::CatalogueBroken, "a catalogue file cannot be read")
+            .with("file", origin)
+            .with("reason", reason.to_string().trim_end())
+    })
+}

@@ -1,0 +1,266 @@
+//! The compiled catalogue, looking for its signatures in a file.
+
+use std::cell::OnceCell;
+
+use crate::address::VmAddr;
+use crate::arm64::{Assembler, Disassembler};
+use crate::error::{Code, Error, Result};
+use crate::macho::{Image, Slice, Universal};
+use crate::signature::{self, Pattern};
+
+use super::catalogue::{Catalogue, Patch, Signature};
+use super::sighting::{self, Place, Sighting, Site, State};
+
+/// The catalogue with the tools to apply it.
+pub struct Engine {
+    catalogue: Catalogue,
+    /// Text to words.
+    pub assembler: Assembler,
+    /// Words to text.
+    pub disassembler: Disassembler,
+    compiled: Vec<OnceCell<Vec<Form>>>,
+}
+
+/// One of the forms in which a sequence occurs: as the compiler made it, or as
+/// a patch rewrote it.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// Which form.
+    pub state: State,
+    /// How to recognise it.
+    pub pattern: Pattern,
+}
+
+impl Engine {
+    /// Opens assembler and disassembler; patterns are compiled when needed.
+    pub fn new(catalogue: Catalogue) -> Result<Engine> {
+        let compiled = catalogue.signatures.iter().map(|_| OnceCell::new()).collect();
+        Ok(Engine {
+            catalogue,
+            assembler: Assembler::new()?,
+            disassembler: Disassembler::new()?,
+            compiled,
+        })
+    }
+
+    /// An engine for the built-in catalogue.
+    pub fn built_in() -> Result<Engine> {
+        Engine::new(Catalogue::built_in()?)
+    }
+
+    /// The catalogue.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The forms of a signature, the original first.
+    pub fn forms(&self, signature: &Signature) -> Result<&[Form]> {
+        let known = &self.catalogue.signatures;
+        let cell = known.iter().position(|s| s.name == signature.name).map(|i| &self.compiled[i]);
+        let Some(cell) = cell else {
+            return Err(Error::new(Code::Bug, "a signature is not of this catalogue"));
+        };
+        if let Some(forms) = cell.get() {
+            return Ok(forms);
+        }
+        let forms = self.compile(signature)?;
+        Ok(cell.get_or_init(|| forms))
+    }
+
+    fn compile(&self, signature: &Signature) -> Result<Vec<Form>> {
+        let original = self.pattern(&signature.pattern, &signature.name)?;
+        let length = original.len();
+        let mut forms = vec![Form { state: State::Original, pattern: original }];
+        for patch in self.catalogue.patches_for(&signature.name) {
+            let pattern = self.pattern(&patch.rewrite, &patch.name)?;
+            if pattern.len() != length {
+                return Err(Error::new(
+                    Code::CatalogueBroken,
+                    "a rewrite has another length than the sequence it replaces",
+                )
+                .with("patch", &patch.name)
+                .with("lines", format!("{} for {length}", pattern.len())));
+            }
+            forms.push(Form { state: State::Patched { patch: patch.name.clone() }, pattern });
+        }
+        Ok(forms)
+    }
+
+    fn pattern(&self, text: &str, name: &str) -> Result<Pattern> {
+        Pattern::compile(&self.assembler, text).map_err(|error| error.with("in", name))
+    }
+
+    /// The form a patch puts in place.
+    pub fn form_of(&self, patch: &Patch) -> Result<&Form> {
+        let forms = self.forms(self.catalogue.signature(&patch.signature)?)?;
+        let wanted = State::Patched { patch: patch.name.clone() };
+        forms.iter().find(|form| form.state == wanted).ok_or_else(|| {
+            Error::new(Code::Bug, "a patch was not compiled").with("patch", &patch.name)
+        })
+    }
+
+    /// Looks for one signature in every slice it is for.
+    ///
+    /// # Errors
+    /// If the file has no such slice, or one cannot be read. That the sequence
+    /// is not there is a [`Sighting`] and no error.
+    pub fn look(&self, file: &Universal<'_>, signature: &Signature) -> Result<Sighting> {
+        let slices: Vec<&Slice<'_>> = file
+            .slices
+            .iter()
+            .filter(|s| s.architecture.name().is_some_and(|n| is_for(signature, n)))
+            .collect();
+        if slices.is_empty() {
+            let held: Vec<String> =
+                file.slices.iter().map(|slice| slice.architecture.to_string()).collect();
+            return Err(Error::new(Code::NoSlice, "the file has no slice this signature is for")
+                .with("signature", &signature.name)
+                .with("wanted", signature.architectures.join(" or "))
+                .with("slices", held.join(", ")));
+        }
+        let forms = self.forms(signature)?;
+        let mut found = Vec::new();
+        for slice in &slices {
+            let image = slice.image()?;
+            let text = image.text()?;
+            let code = signature::Code { address: text.address, bytes: text.bytes };
+            for form in forms {
+                for hit in signature::find(&form.pattern, code) {
+                    found.push((*slice, image.clone(), form, hit));
+                }
+            }
+        }
+        match found.len() {
+            0 => sighting::absent(&slices, forms),
+            1 => {
+                let (slice, image, form, hit) = found.remove(0);
+                let place = self.place(slice, &image, hit.at, form.pattern.len())?;
+                let site = Site {
+                    signature: signature.name.clone(),
+                    state: form.state.clone(),
+                    captures: hit.captures,
+                    place,
+                };
+                refuse_another_method(signature, &image, &site)?;
+                Ok(Sighting::Found(site))
+            }
+            _ => Ok(Sighting::Several(
+                found
+                    .iter()
+                    .map(|(slice, _, form, hit)| {
+                        (slice.architecture.to_string(), hit.at, form.state.clone())
+                    })
+                    .collect(),
+            )),
+        }
+    }
+
+    /// Looks for every signature of the catalogue and returns the only one that
+    /// is there, else the sighting of the first.
+    pub fn look_for_any(&self, file: &Universal<'_>) -> Result<Sighting> {
+        let mut first = None;
+        for signature in &self.catalogue.signatures {
+            let sighting = self.look(file, signature);
+            if let Ok(Sighting::Found(_) | Sighting::Several(_) | Sighting::Partly { .. }) = sighting
+            {
+                return sighting;
+            }
+            first.get_or_insert(sighting);
+        }
+        first.unwrap_or_else(|| {
+            Err(Error::new(Code::CatalogueBroken, "the catalogue holds no signature"))
+        })
+    }
+
+    fn place(
+        &self,
+        slice: &Slice<'_>,
+        image: &Image<'_>,
+        at: VmAddr,
+        length: usize,
+    ) -> Result<Place> {
+        let window = at..at.instruction(length);
+        let offset = image.offset_of(at).ok_or_else(|| {
+            Error::new(Code::Malformed, "the matched code has no place in the file")
+                .with("address", at)
+        })?;
+        let method = method_around(image, at);
+        Ok(Place {
+            slice: slice.index,
+            architecture: slice.architecture,
+            offset: offset.in_file(slice.offset),
+            words: image.words(window.clone())?.collect(),
+            window,
+            function: image.function_containing(at)?,
+            method,
+        })
+    }
+}
+
+fn is_for(signature: &Signature, architecture: &str) -> bool {
+    signature.architectures.iter().any(|name| name == architecture)
+}
+
+/// The method whose implementation is the function at `at`, if the image names
+/// its methods.
+fn method_around(image: &Image<'_>, at: VmAddr) -> Option<String> {
+    let function = image.function_containing(at).ok()??;
+    named_methods(image)
+        .into_iter()
+        .find(|(_, implementation)| function.contains(implementation))
+        .map(|(name, _)| name)
+}
+
+/// Name and address of every method, from the symbol table.
+fn named_methods(image: &Image<'_>) -> Vec<(String, VmAddr)> {
+    let Ok(symbols) = image.symbols() else { return Vec::new() };
+    symbols
+        .iter()
+        .filter(|symbol| symbol.is_defined())
+        .filter(|symbol| symbol.name.starts_with("-[") || symbol.name.starts_with("+["))
+        .map(|symbol| (symbol.name.to_owned(), symbol.address))
+        .collect()
+}
+
+/// Where the file names its methods, the sequence must stand in the one the
+/// signature is for.
+fn refuse_another_method(
+    signature: &Signature,
+    image: &Image<'_>,
+    site: &Site,
+) -> Result<()> {
+    let Some(wanted) = &signature.method else { return Ok(()) };
+    let listed = named_methods(image).iter().any(|(name, _)| glob(wanted, name));
+    let here = site.place.method.as_deref();
+    if !listed || here.is_some_and(|name| glob(wanted, name)) {
+        return Ok(());
+    }
+    Err(Error::new(Code::NoMatch, "the sequence stands in another method than it should")
+        .with("wanted", wanted)
+        .with("found in", here.unwrap_or("a function without a name"))
+        .with("address", site.place.window.start))
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any letters.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| glob(rest, &tail[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn a_star_stands_for_any_letters_and_nothing_else_does() {
+        let pattern = "-[AGX*FamilyComputeContext destroyImpl]";
+        assert!(glob(pattern, "-[AGXG16XFamilyComputeContext destroyImpl]"));
+        assert!(glob(pattern, "-[AGXFamilyComputeContext destroyImpl]"));
+        assert!(!glob(pattern, "-[AGXG16XFamilyBlitContext destroyImpl]"));
+        assert!(!glob(pattern, "-[AGXG16XFamilyComputeContext destroyImpl]x"));
+    }
+}

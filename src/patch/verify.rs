@@ -1,0 +1,127 @@
+//! Judging a finished file from the file alone.
+
+use crate::check::Check;
+use crate::codesign::{self, EmbeddedSignature, Kind};
+use crate::error::Result;
+use crate::macho::{Slice, Universal};
+
+use super::engine::Engine;
+use super::sighting::{Sighting, Site, State};
+
+/// Everything that must hold of a patched driver, each with what was seen.
+///
+/// # Errors
+/// If the bytes are no Mach-O at all, so that there is nothing to check.
+pub fn verify(engine: &Engine, bytes: &[u8]) -> Result<(Vec<Check>, Option<Site>)> {
+    let file = Universal::parse(bytes)?;
+    let mut checks = vec![readers(&file)];
+    let sighting = engine.look_for_any(&file);
+    let site = window(engine, sighting, &mut checks);
+    for slice in &file.slices {
+        checks.push(sealed(slice));
+    }
+    checks.push(one_signer(&file));
+    Ok((checks, site))
+}
+
+fn readers(file: &Universal<'_>) -> Check {
+    const NAME: &str = "readers-agree";
+    for slice in &file.slices {
+        if let Err(error) = slice.image() {
+            return Check::fail(NAME, error.to_string());
+        }
+    }
+    let names: Vec<String> = file.slices.iter().map(|s| s.architecture.to_string()).collect();
+    Check::pass(NAME, format!("goblin and object read the same in {}", names.join(" and ")))
+}
+
+/// The checks of the window itself.
+fn window(engine: &Engine, sighting: Result<Sighting>, checks: &mut Vec<Check>) -> Option<Site> {
+    const FOUND: &str = "sequence-once";
+    let site = match sighting.and_then(Sighting::site) {
+        Ok(site) => site,
+        Err(error) => {
+            checks.push(Check::fail(FOUND, error.to_string()));
+            return None;
+        }
+    };
+    checks.push(Check::pass(
+        FOUND,
+        format!("{} in {}, {}", site.place.window.start, site.place.architecture, site.state),
+    ));
+    checks.push(patched(engine, &site));
+    checks.push(reads_back(engine, &site));
+    Some(site)
+}
+
+fn patched(engine: &Engine, site: &Site) -> Check {
+    const NAME: &str = "rewrite-in-place";
+    let State::Patched { patch } = &site.state else {
+        return Check::fail(NAME, "the window holds the original code");
+    };
+    match engine.catalogue().patch(patch) {
+        Ok(patch) if patch.defects.is_empty() => Check::pass(NAME, patch.summary.clone()),
+        Ok(patch) => Check::fail(
+            NAME,
+            format!("{}, with known defects: {}", patch.name, patch.defects.join(", ")),
+        ),
+        Err(error) => Check::fail(NAME, error.to_string()),
+    }
+}
+
+/// The window disassembled once more: no word of it may be unreadable.
+fn reads_back(engine: &Engine, site: &Site) -> Check {
+    const NAME: &str = "window-decodes";
+    let start = site.place.window.start;
+    let read = engine.disassembler.disassemble(&site.place.words, start);
+    match read.iter().find(|instruction| instruction.text.starts_with(".word")) {
+        Some(unread) => Check::fail(NAME, format!("{} is no instruction", unread.address)),
+        None => Check::pass(NAME, format!("{} instructions", read.len())),
+    }
+}
+
+fn sealed(slice: &Slice<'_>) -> Check {
+    const NAME: &str = "signature-fits";
+    let architecture = slice.architecture;
+    let signature = match slice.image().map(|image| image.code_signature()) {
+        Ok(Some(signature)) => signature,
+        Ok(None) if !architecture.is_aarch64() => {
+            return Check::skipped(NAME, format!("{architecture}: unsigned, and may be"));
+        }
+        Ok(None) => return Check::fail(NAME, format!("{architecture}: unsigned")),
+        Err(error) => return Check::fail(NAME, error.to_string()),
+    };
+    let findings = codesign::check(slice.bytes, signature);
+    match findings.split_first() {
+        None => Check::pass(NAME, format!("{architecture}: ad hoc, every digest right")),
+        Some((first, [])) => Check::fail(NAME, format!("{architecture}: {first}")),
+        Some((first, rest)) => {
+            Check::fail(NAME, format!("{architecture}: {first}; and {} more", rest.len()))
+        }
+    }
+}
+
+/// The kernel registers the slices of one file under one signer.
+fn one_signer(file: &Universal<'_>) -> Check {
+    const NAME: &str = "one-signer";
+    let kinds: Vec<(String, Kind)> =
+        file.slices.iter().map(|slice| (slice.architecture.to_string(), kind(slice))).collect();
+    let nobody = |kind: &Kind| matches!(kind, Kind::AdHoc | Kind::LinkerSigned | Kind::Unsigned);
+    let detail: Vec<String> = kinds.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+    Check::from(NAME, kinds.iter().all(|(_, kind)| nobody(kind)), detail.join(", "))
+}
+
+/// Whose signature a slice carries.
+fn kind(slice: &Slice<'_>) -> Kind {
+    let Ok(Some(range)) = slice.image().map(|image| image.code_signature()) else {
+        return Kind::Unsigned;
+    };
+    let bytes = usize::try_from(range.start.0)
+        .ok()
+        .zip(usize::try_from(range.end.0).ok())
+        .and_then(|(start, end)| slice.bytes.get(start..end));
+    match bytes.map(EmbeddedSignature::parse) {
+        Some(Ok(signature)) => signature.kind(),
+        _ => Kind::Incomplete,
+    }
+}
