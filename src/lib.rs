@@ -12,6 +12,7 @@ pub mod address;
 pub mod arm64;
 pub mod check;
 pub mod cli;
+pub mod codesign;
 pub mod edit;
 pub mod error;
 pub mod exit;

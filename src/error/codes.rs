@@ -59,6 +59,8 @@ codes! {
     "0401" SignatureMalformed Unsupported "the embedded code signature cannot be read"
     "0402" NoSignature        Unsupported "the slice carries no code signature to reseal"
     "0403" SignatureNoRoom    Unsupported "the new signature does not fit where the old one was"
+    "0404" SignatureUnsupported Unsupported "the code signature is of a sort this tool does not reseal"
+    "0405" ChangeNotCovered   Unsupported "a change lies where the code signature covers nothing"
 
     "0501" Unproven        Unproven    "an obligation of the proof does not hold"
     "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
