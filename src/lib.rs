@@ -21,5 +21,6 @@ pub mod patch;
 pub mod proof;
 pub mod report;
 pub mod signature;
+pub mod storage;
 
 pub use error::{Error, Result};

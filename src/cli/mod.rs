@@ -3,6 +3,12 @@
 //! A command's file holds its arguments, the call into the library, and nothing
 //! that another command would want.
 
+mod files;
+mod inspect;
+mod patch;
+mod signatures;
+mod verify;
+
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
@@ -66,7 +72,16 @@ macro_rules! commands {
     };
 }
 
-commands! {}
+commands! {
+    /// Say what a file is and show the window's disassembly.
+    Inspect(inspect)
+    /// Write a patched, re-signed copy of a driver and show what changed.
+    Patch(patch)
+    /// Check that a driver is patched, whole and correctly sealed.
+    Verify(verify)
+    /// List, explain, lint or try the signatures of the catalogue.
+    Signatures(signatures)
+}
 
 /// Parses the command line, runs the command, prints what went wrong.
 pub fn main() -> Exit {

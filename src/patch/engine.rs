@@ -161,7 +161,8 @@ impl Engine {
         let mut first = None;
         for signature in &self.catalogue.signatures {
             let sighting = self.look(file, signature);
-            if let Ok(Sighting::Found(_) | Sighting::Several(_) | Sighting::Partly { .. }) = sighting
+            if let Ok(Sighting::Found(_) | Sighting::Several(_) | Sighting::Partly { .. }) =
+                sighting
             {
                 return sighting;
             }
@@ -224,11 +225,7 @@ fn named_methods(image: &Image<'_>) -> Vec<(String, VmAddr)> {
 
 /// Where the file names its methods, the sequence must stand in the one the
 /// signature is for.
-fn refuse_another_method(
-    signature: &Signature,
-    image: &Image<'_>,
-    site: &Site,
-) -> Result<()> {
+fn refuse_another_method(signature: &Signature, image: &Image<'_>, site: &Site) -> Result<()> {
     let Some(wanted) = &signature.method else { return Ok(()) };
     let listed = named_methods(image).iter().any(|(name, _)| glob(wanted, name));
     let here = site.place.method.as_deref();
@@ -246,7 +243,9 @@ fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| glob(rest, &tail[at..]))
+            (0..=tail.len())
+                .filter(|&at| tail.is_char_boundary(at))
+                .any(|at| glob(rest, &tail[at..]))
         }),
     }
 }

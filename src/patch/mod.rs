@@ -12,12 +12,14 @@
 
 mod catalogue;
 mod engine;
+mod lint;
 mod plan;
 mod sighting;
 mod verify;
 
 pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
+pub use lint::{anchor_hits, lint};
 pub use plan::{Outcome, Plan, PlannedWord, reseal_all};
 pub use sighting::{Place, Sighting, Site, State};
 pub use verify::verify;

@@ -174,19 +174,21 @@ fn mixture(words: &[Word], forms: &[Form]) -> Option<(usize, usize, usize)> {
     let (original, rewrites) = forms.split_first()?;
     let length = original.pattern.len();
     let fits = |form: &Form, line: usize, word| form.pattern.templates[line].fits(word);
-    words.windows(length).position(|window| {
-        window.iter().enumerate().all(|(line, &word)| forms.iter().any(|f| fits(f, line, word)))
-    })
-    .map(|index| {
-        let window = &words[index..index + length];
-        let telling = |line: &usize| {
-            rewrites.iter().any(|rewrite| {
-                rewrite.pattern.templates[*line] != original.pattern.templates[*line]
-            })
-        };
-        let lines: Vec<usize> = (0..length).filter(telling).collect();
-        let of_original =
-            lines.iter().filter(|&&line| fits(original, line, window[line])).count();
-        (index, of_original, lines.len())
-    })
+    words
+        .windows(length)
+        .position(|window| {
+            window.iter().enumerate().all(|(line, &word)| forms.iter().any(|f| fits(f, line, word)))
+        })
+        .map(|index| {
+            let window = &words[index..index + length];
+            let telling = |line: &usize| {
+                rewrites.iter().any(|rewrite| {
+                    rewrite.pattern.templates[*line] != original.pattern.templates[*line]
+                })
+            };
+            let lines: Vec<usize> = (0..length).filter(telling).collect();
+            let of_original =
+                lines.iter().filter(|&&line| fits(original, line, window[line])).count();
+            (index, of_original, lines.len())
+        })
 }

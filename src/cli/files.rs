@@ -1,0 +1,71 @@
+//! What the commands on files share: the catalogue a session asked for, and how
+//! a window and a list of edits are shown.
+
+use std::io::{self, Write};
+
+use crate::edit::{Edit, EditKind, Hex};
+use crate::error::Result;
+use crate::patch::{Catalogue, Engine, PlannedWord};
+use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+use crate::storage;
+
+use super::Session;
+
+/// The built-in catalogue with the files of `--catalog` added.
+pub fn catalogue(session: &Session) -> Result<Catalogue> {
+    let mut catalogue = Catalogue::built_in()?;
+    if let Some(directory) = &session.catalog {
+        for path in storage::toml_files(&directory.join("signatures"))? {
+            catalogue.add_signature(&storage::read_text(&path)?, &path.display().to_string())?;
+        }
+        for path in storage::toml_files(&directory.join("patches"))? {
+            catalogue.add_patch(&storage::read_text(&path)?, &path.display().to_string())?;
+        }
+    }
+    Ok(catalogue)
+}
+
+/// The engine for that catalogue.
+pub fn engine(session: &Session) -> Result<Engine> {
+    Engine::new(catalogue(session)?)
+}
+
+/// Shows a window before and after, old and new side by side.
+pub fn show_window(out: &mut dyn Write, words: &[PlannedWord]) -> io::Result<()> {
+    let width = words.iter().map(|word| word.old_text.len()).max().unwrap_or(0);
+    for word in words {
+        let old = format!("{}  {:<width$}", word.old, word.old_text);
+        if word.old == word.new {
+            writeln!(out, "  {FAINT}{}  {old}{RESET}", word.address)?;
+        } else {
+            writeln!(
+                out,
+                "  {}  {BAD}{old}{RESET}  {GOOD}{}  {}{RESET}",
+                word.address, word.new, word.new_text
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows every changed byte range with its reason. Neighbouring edits of one
+/// kind share a line unless `all`.
+pub fn show_edits(out: &mut dyn Write, edits: &[Edit]) -> io::Result<()> {
+    let bytes: usize = edits.iter().map(|edit| edit.new.len()).sum();
+    writeln!(
+        out,
+        "{STRONG}{} bytes in {} places change{RESET}, and nothing else:",
+        bytes,
+        edits.len()
+    )?;
+    for edit in edits {
+        let size = edit.new.len();
+        let range = format!("{}..{}", edit.range().start, edit.range().end);
+        let value = match edit.kind {
+            EditKind::Instruction => format!("  {} -> {}", Hex(&edit.old), Hex(&edit.new)),
+            _ => String::new(),
+        };
+        writeln!(out, "  {range:<22} {size:>5} B  {}{FAINT}{value}{RESET}", edit.why)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `agxpatch signatures list|explain|lint|test`: the catalogue, for readers and
+//! authors.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::check::{self, Check};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::macho::Universal;
+use crate::patch::{Engine, Patch, Signature, lint};
+use crate::report::style::{FAINT, RESET, STRONG, WARN};
+use crate::report::{self, Report};
+use crate::signature::{Code, Many, Pattern, Template};
+use crate::storage;
+
+use super::{Session, files};
+
+/// List, explain, lint or try the signatures of the catalogue.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// List signatures and patches.
+    List,
+    /// Print one signature, its patches, and the words they compile to.
+    Explain {
+        /// The signature's name.
+        name: String,
+    },
+    /// Check that the signatures are precise and the patches consistent.
+    Lint,
+    /// Say where the signatures occur in a file.
+    Test {
+        /// A Mach-O file.
+        file: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let engine = files::engine(session)?;
+    match args.verb {
+        Verb::List => session.show(&list(&engine)),
+        Verb::Explain { name } => session.show(&explain(&engine, &name)?),
+        Verb::Lint => session.show(&Lint { checks: lint(&engine)? }),
+        Verb::Test { file } => session.show(&occurrences(&engine, &file)?),
+    }
+}
+
+#[derive(Serialize)]
+struct Listing {
+    catalogue: String,
+    signatures: Vec<Signature>,
+    patches: Vec<Patch>,
+}
+
+fn list(engine: &Engine) -> Listing {
+    let catalogue = engine.catalogue();
+    Listing {
+        catalogue: catalogue.digest(),
+        signatures: catalogue.signatures.clone(),
+        patches: catalogue.patches.clone(),
+    }
+}
+
+impl Report for Listing {
+    const SCHEMA: &'static str = "agxpatch.signatures-list/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for signature in &self.signatures {
+            writeln!(out, "{STRONG}{}{RESET}", signature.name)?;
+            writeln!(out, "  {}", signature.summary)?;
+            for patch in self.patches.iter().filter(|p| p.signature == signature.name) {
+                let mark = if patch.default { " (default)" } else { "" };
+                writeln!(out, "  patch {STRONG}{}{RESET}{mark}: {}", patch.name, patch.summary)?;
+            }
+        }
+        writeln!(out, "{FAINT}catalogue {}{RESET}", self.catalogue)
+    }
+}
+
+#[derive(Serialize)]
+struct Explanation {
+    signature: Signature,
+    words: Vec<ExplainedWord>,
+    radare: String,
+    patches: Vec<Patch>,
+}
+
+#[derive(Serialize)]
+struct ExplainedWord {
+    line: String,
+    value: String,
+    mask: String,
+    captures: Vec<String>,
+}
+
+fn explain(engine: &Engine, name: &str) -> Result<Explanation> {
+    let signature = engine.catalogue().signature(name)?.clone();
+    let pattern = Pattern::compile(&engine.assembler, &signature.pattern)?;
+    let lines = pattern.source.lines.iter().zip(&pattern.templates);
+    let words = lines
+        .map(|(line, template)| ExplainedWord {
+            line: line.text.clone(),
+            value: format!("{:08x}", template.value),
+            mask: format!("{:08x}", template.mask),
+            captures: template.fields.iter().map(|field| field.name.clone()).collect(),
+        })
+        .collect();
+    let patches = engine.catalogue().patches_for(name).cloned().collect();
+    Ok(Explanation { radare: radare(&pattern.templates), signature, words, patches })
+}
+
+/// The search for the fixed bits in the notation of radare2 and rizin.
+fn radare(templates: &[Template]) -> String {
+    let bytes = |number: fn(&Template) -> u32| {
+        templates
+            .iter()
+            .flat_map(|template| number(template).to_le_bytes())
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    format!("/x {}:{}", bytes(|template| template.value), bytes(|template| template.mask))
+}
+
+impl Report for Explanation {
+    const SCHEMA: &'static str = "agxpatch.signatures-explain/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{STRONG}{}{RESET}\n\n{}", self.signature.name, self.signature.essay.trim())?;
+        writeln!(out, "\n{STRONG}   value     mask      instruction{RESET}")?;
+        for word in &self.words {
+            writeln!(out, "   {}  {}  {}", word.value, word.mask, word.line)?;
+        }
+        writeln!(out, "\nThe fixed bits, for radare2 or rizin:\n  {}", self.radare)?;
+        for patch in &self.patches {
+            writeln!(out, "\n{STRONG}patch {}{RESET}\n\n{}", patch.name, patch.essay.trim())?;
+            writeln!(out, "\n{}", patch.rewrite.trim_end())?;
+            for gap in &patch.does_not_fix {
+                writeln!(out, "\n{WARN}does not fix:{RESET} {gap}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Lint {
+    checks: Vec<Check>,
+}
+
+impl Report for Lint {
+    const SCHEMA: &'static str = "agxpatch.signatures-lint/1";
+
+    fn exit(&self) -> Exit {
+        if check::none_failed(&self.checks) { Exit::Success } else { Exit::Mismatch }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        report::checks(out, &self.checks)
+    }
+}
+
+#[derive(Serialize)]
+struct Occurrences {
+    file: String,
+    found: Vec<Occurrence>,
+}
+
+#[derive(Serialize)]
+struct Occurrence {
+    signature: String,
+    architecture: String,
+    #[serde(flatten)]
+    hit: crate::signature::Match,
+}
+
+/// All signatures in one pass a slice. Occurrences of a signature more than
+/// once are listed and not judged.
+fn occurrences(engine: &Engine, path: &std::path::Path) -> Result<Occurrences> {
+    let input = storage::read(path)?;
+    let file = Universal::parse(&input.bytes)?;
+    let signatures = &engine.catalogue().signatures;
+    let patterns: Vec<Pattern> = signatures
+        .iter()
+        .map(|signature| Pattern::compile(&engine.assembler, &signature.pattern))
+        .collect::<Result<_>>()?;
+    let many = Many::new(&patterns);
+    let mut found = Vec::new();
+    for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
+        let image = slice.image()?;
+        let text = image.text()?;
+        for (number, hit) in many.find(Code { address: text.address, bytes: text.bytes }) {
+            let signature = signatures[number].name.clone();
+            found.push(Occurrence { signature, architecture: slice.architecture.to_string(), hit });
+        }
+    }
+    Ok(Occurrences { file: path.display().to_string(), found })
+}
+
+impl Report for Occurrences {
+    const SCHEMA: &'static str = "agxpatch.signatures-test/1";
+
+    fn exit(&self) -> Exit {
+        if self.found.is_empty() { Exit::NotFound } else { Exit::Success }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for Occurrence { signature, architecture, hit } in &self.found {
+            writeln!(out, "{STRONG}{signature}{RESET} at {} in {architecture}", hit.at)?;
+            for (name, value) in hit.captures.iter() {
+                writeln!(out, "  {FAINT}{name:<8}{RESET} {value}")?;
+            }
+        }
+        if self.found.is_empty() {
+            writeln!(out, "no signature occurs in {}", self.file)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! `agxpatch verify --file FILE`: judge a patched file from the file alone.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::check::{self, Check};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::patch::{self, Site};
+use crate::report::style::{BAD, GOOD, RESET};
+use crate::report::{self, Report};
+use crate::storage;
+
+use super::{Session, files};
+
+/// Check that a driver is patched, whole and correctly sealed.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Check this file and not the machine's driver.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Verification {
+    file: String,
+    holds: bool,
+    checks: Vec<Check>,
+    site: Option<Site>,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let input = storage::read(&args.file)?;
+    let engine = files::engine(session)?;
+    let (checks, site) = patch::verify(&engine, &input.bytes)?;
+    let file = args.file.display().to_string();
+    session.show(&Verification { file, holds: check::none_failed(&checks), checks, site })
+}
+
+impl Report for Verification {
+    const SCHEMA: &'static str = "agxpatch.verify-file/1";
+
+    fn exit(&self) -> Exit {
+        if self.holds { Exit::Success } else { Exit::Mismatch }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        report::checks(out, &self.checks)?;
+        match self.holds {
+            true => writeln!(out, "{GOOD}{} is patched and sealed{RESET}", self.file),
+            false => writeln!(out, "{BAD}{} is not a sound patched driver{RESET}", self.file),
+        }
+    }
+}

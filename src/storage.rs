@@ -1,0 +1,140 @@
+//! Files named on the command line: read whole, written whole or not at all.
+//!
+//! Only `cli` uses this, for files a person named. What is done to a machine
+//! goes through `host`.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+
+/// A file that was read, and what it takes to write one like it.
+pub struct Input {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    path: PathBuf,
+    permissions: Permissions,
+    identity: (u64, u64),
+}
+
+/// Reads a regular file. Pipes and devices are refused without waiting for
+/// them.
+pub fn read(path: &Path) -> Result<Input> {
+    let failed = |reason: io::Error| {
+        Error::new(Code::ReadFailed, "the file cannot be read")
+            .with("file", path.display())
+            .with("reason", plain(&reason))
+    };
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "a directory" } else { "a pipe or device" };
+        return Err(Error::new(Code::ReadFailed, format!("{what} is no file to work on"))
+            .with("file", path.display())
+            .next("name the Mach-O file itself, inside the bundle: Contents/MacOS/NAME"));
+    }
+    let size = usize::try_from(metadata.len()).unwrap_or(0);
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(size)
+        .map_err(|_| failed(io::Error::other("the file is larger than the memory that is left")))?;
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Input {
+        bytes,
+        path: path.to_owned(),
+        permissions: metadata.permissions(),
+        identity: (metadata.dev(), metadata.ino()),
+    })
+}
+
+/// Refuses an output that is the input, or that exists unless `replace`.
+pub fn check_output(input: &Input, output: &Path, replace: bool) -> Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(output) else { return Ok(()) };
+    let same = std::fs::metadata(output)
+        .is_ok_and(|target| (target.dev(), target.ino()) == input.identity);
+    if same {
+        return Err(Error::new(Code::OutputExists, "the output is the input")
+            .with("input", input.path.display())
+            .with("output", output.display())
+            .next("name another output; the input is never written to"));
+    }
+    if metadata.is_dir() {
+        return Err(Error::new(Code::OutputExists, "the output is a directory")
+            .with("output", output.display())
+            .next("name a file in it"));
+    }
+    if !replace {
+        return Err(Error::new(Code::OutputExists, "the output exists already")
+            .with("output", output.display())
+            .next("remove it, name another, or replace it with --force"));
+    }
+    Ok(())
+}
+
+/// Writes a complete file beside its final place, syncs it, and renames it, so
+/// that the name never stands for anything but the whole. `like` gives the
+/// permissions.
+pub fn write(output: &Path, bytes: &[u8], like: Option<&Input>, replace: bool) -> Result<()> {
+    let failed = |reason: io::Error| {
+        Error::new(Code::WriteFailed, "the output cannot be written")
+            .with("output", output.display())
+            .with("reason", plain(&reason))
+            .next("nothing was left behind; see whether the directory exists and has room")
+    };
+    let directory = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    temporary.write_all(bytes).map_err(failed)?;
+    let permissions = like.map(|input| input.permissions.clone());
+    let permissions =
+        permissions.unwrap_or_else(|| std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    temporary.as_file().set_permissions(permissions).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    let placed = match replace {
+        true => temporary.persist(output),
+        false => temporary.persist_noclobber(output),
+    };
+    placed.map_err(|error| failed(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+/// Reads a small text file, such as one of a catalogue.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?.bytes).map_err(|_| {
+        Error::new(Code::ReadFailed, "the file is not UTF-8 text").with("file", path.display())
+    })
+}
+
+/// The paths of the `.toml` files in a directory, by name; none if there is no
+/// such directory.
+pub fn toml_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other,
+    };
+    let listed: io::Result<Vec<PathBuf>> =
+        entries.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+    let mut paths = listed.map_err(|reason| {
+        Error::new(Code::ReadFailed, "the directory cannot be listed")
+            .with("directory", directory.display())
+            .with("reason", plain(&reason))
+    })?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The system's words without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
