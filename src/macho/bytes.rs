@@ -1,5 +1,6 @@
 //! Bounded little-endian reads, and the error for what does not hold together.
 
+use std::ffi::CStr;
 use std::ops::Range;
 
 use crate::error::{Code, Error};
@@ -36,10 +37,14 @@ pub fn slice(bytes: &[u8], range: Range<u64>) -> Option<&[u8]> {
     bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
+/// The bytes before the first NUL, or all of them.
+pub fn before_nul(bytes: &[u8]) -> &[u8] {
+    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
+}
+
 /// The text before the first NUL, or all of it; `None` if it is not UTF-8.
 pub fn text_before_nul(bytes: &[u8]) -> Option<&str> {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    std::str::from_utf8(&bytes[..end]).ok()
+    std::str::from_utf8(before_nul(bytes)).ok()
 }
 
 /// A number that means a place, shown as such.

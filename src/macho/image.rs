@@ -14,8 +14,8 @@ use super::load_commands::{self, Command};
 use super::segment::{self, MOST, Section, Segment};
 use super::symbols::{SymbolTable, Symbols};
 use super::{
-    Architecture, BuildVersion, PackedVersion, Platform, SourceVersion, Uuid, function_starts,
-    second_reader,
+    Architecture, BuildVersion, ChainedFixups, Ivar, Method, PackedVersion, Platform,
+    SourceVersion, Uuid, function_starts, objc, second_reader,
 };
 
 /// The kind of image: `MH_…`.
@@ -333,6 +333,22 @@ impl<'a> Image<'a> {
     /// or the address is no code.
     pub fn function_containing(&self, address: VmAddr) -> Result<Option<Range<VmAddr>>> {
         function_starts::containing(self, address)
+    }
+
+    /// Objective-C methods of all classes and categories.
+    pub fn methods(&self) -> Result<Vec<Method<'a>>> {
+        objc::methods(self)
+    }
+
+    /// Objective-C instance variables of all classes, each with the cell that
+    /// holds its offset.
+    pub fn ivars(&self) -> Result<Vec<Ivar<'a>>> {
+        objc::ivars(self)
+    }
+
+    /// The chained fixups, if the image has them.
+    pub fn chained_fixups(&self) -> Result<Option<ChainedFixups<'a>>> {
+        ChainedFixups::of(self)
     }
 }
 

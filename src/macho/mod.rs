@@ -26,9 +26,13 @@
 
 mod architecture;
 mod bytes;
+mod chained_fixups;
 mod function_starts;
 mod image;
 mod load_commands;
+mod method_list;
+mod objc;
+mod pointer;
 mod recognise;
 mod second_reader;
 mod segment;
@@ -37,7 +41,10 @@ mod universal;
 mod version;
 
 pub use architecture::Architecture;
+pub use chained_fixups::{ChainedFixups, Fixup};
 pub use image::{FileType, Image};
+pub use objc::{Ivar, Method, MethodKind};
+pub use pointer::Pointer;
 pub use segment::{Section, Segment};
 pub use symbols::{Symbol, Symbols};
 pub use universal::{Container, Slice, Universal};

@@ -11,7 +11,9 @@ use object::read::macho::{FatArch, MachHeader, MachOFatFile, Nlist, Section as _
 use crate::address::{SliceOffset, VmAddr};
 use crate::error::{Code, Error, Result};
 
+use super::chained_fixups::Fixup;
 use super::image::{Facts, Image};
+use super::pointer::Pointer;
 use super::symbols::{Entry, SymbolTable, Symbols};
 use super::universal::{Container, Universal};
 use super::version::{BuildVersion, PackedVersion, Platform, SourceVersion, Uuid};
@@ -120,7 +122,7 @@ fn note(facts: &mut Facts, command: &Command) -> object::read::Result<()> {
     match command.variant()? {
         Is::Uuid(c) => facts.uuid = Some(Uuid(c.uuid)),
         Is::SourceVersion(c) => {
-            facts.source_version = Some(SourceVersion(c.version.get(LE).into()));
+            facts.source_version = Some(SourceVersion(c.version.get(LE)));
         }
         Is::BuildVersion(c, _) => {
             let found = version(c.platform.get(LE).0, c.minos.get(LE).0, c.sdk.get(LE).0);
@@ -197,7 +199,7 @@ pub fn compare_symbols(image: &Image, symbols: &Symbols) -> Result<()> {
                 kind: other.n_type().0,
                 section: other.n_sect(),
                 description: other.n_desc(LE).0,
-                value: other.n_value(LE).into(),
+                value: other.n_value(LE),
             };
             other == entry
         });
@@ -218,4 +220,57 @@ pub fn compare_function_starts(
         must_agree(other == Some(start?.0), "the function starts")?;
     }
     must_agree(second.next().map_err(refused)?.is_none(), "the number of functions")
+}
+
+/// Compares every fixup of every chain and counts them.
+pub fn compare_fixups(
+    image: &Image,
+    base: VmAddr,
+    fixups: impl Iterator<Item = Result<Fixup>>,
+) -> Result<usize> {
+    let command = find(image, macho::LC_DYLD_CHAINED_FIXUPS)?;
+    let table = command.map(|command| command.data::<macho::LinkeditDataCommand<LittleEndian>>());
+    let Some(table) = table.transpose().map_err(refused)? else { return Ok(0) };
+    let table = table.chained_fixups(LE, image.bytes()).map_err(refused)?;
+    let mut second = table.segments(LE).map_err(refused)?.flat_map(|starts| {
+        let starts = starts.ok();
+        let segment = starts.and_then(|starts| image.segments().get(starts.index() as usize));
+        let each = starts.zip(segment).map(|(starts, segment)| {
+            let address = segment.address;
+            starts
+                .fixups(LE, base.0, segment.bytes)
+                .map(move |fixup| fixup.map(|(at, fixup)| (address.plus(at), fixup)))
+        });
+        each.into_iter().flatten()
+    });
+    let mut count = 0;
+    for fixup in fixups {
+        let fixup = fixup?;
+        let other = second.next().transpose().map_err(refused)?;
+        let same =
+            other.is_some_and(|(at, other)| at == fixup.at && same_target(&fixup, &other, base));
+        must_agree(same, &format!("the fixup at {}", fixup.at))?;
+        count += 1;
+    }
+    must_agree(second.next().is_none(), "the number of fixups")?;
+    Ok(count)
+}
+
+fn same_target(fixup: &Fixup, other: &object::read::macho::Fixup, base: VmAddr) -> bool {
+    use object::read::macho::Fixup as Is;
+    match (fixup.target, other) {
+        (Pointer::Address(target), Is::Rebase(rebase)) => {
+            // The high byte is a tag, kept out of the sum.
+            let tag = rebase.target_offset & (0xff << 56);
+            let offset = rebase.target_offset & !(0xff << 56);
+            let same = base.plus(offset).0 & !(0xff << 56) == target.0 & !(0xff << 56);
+            same && tag == target.0 & (0xff << 56) && rebase.auth.is_some() == fixup.authenticated
+        }
+        (Pointer::Import { ordinal, addend }, Is::Bind(bind)) => {
+            bind.ordinal == ordinal
+                && i64::from(bind.addend) == addend
+                && bind.auth.is_some() == fixup.authenticated
+        }
+        _ => false,
+    }
 }

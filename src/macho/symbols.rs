@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::address::{SliceOffset, VmAddr};
 
-use super::bytes::{u32_at, u64_at};
+use super::bytes::{before_nul, u32_at, u64_at};
 use super::image::bytes_of;
 
 /// Size of `nlist_64`.
@@ -12,7 +12,7 @@ const ENTRY: u64 = 16;
 
 /// The longest name looked for. Names may overlap in the string table, so
 /// without a bound a small file could make a reader walk it over and over.
-const LONGEST: usize = 1 << 16;
+const LONGEST: usize = 1 << 14;
 
 /// Where the table's two halves stand, both checked against the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub(super) struct SymbolTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol<'a> {
     /// As in the file: C names begin with an underscore. A name that is not
-    /// UTF-8 ends before the first byte that is not.
+    /// UTF-8 ends before the first byte that is not, and one longer than 16 KiB
+    /// ends there.
     pub name: &'a str,
     /// Its address; 0 if it is defined elsewhere.
     pub address: VmAddr,
@@ -111,9 +112,7 @@ impl<'a> Symbols<'a> {
 
 fn name(strings: &[u8], at: u32) -> &str {
     let rest = strings.get(at as usize..).unwrap_or(&[]);
-    let rest = &rest[..rest.len().min(LONGEST)];
-    let end = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
-    let name = &rest[..end];
+    let name = before_nul(&rest[..rest.len().min(LONGEST)]);
     std::str::from_utf8(name).unwrap_or_else(|error| {
         std::str::from_utf8(&name[..error.valid_up_to()]).unwrap_or_default()
     })

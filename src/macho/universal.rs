@@ -156,7 +156,7 @@ fn entry(bytes: &[u8], container: Container, index: usize) -> Result<Slice<'_>> 
     if raw.size == 0 {
         return Err(describe(malformed("a slice is empty")));
     }
-    if raw.align > MOST_ALIGN || raw.offset % (1 << raw.align.min(MOST_ALIGN)) != 0 {
+    if raw.align > MOST_ALIGN || !raw.offset.is_multiple_of(1 << raw.align.min(MOST_ALIGN)) {
         return Err(describe(malformed("a slice does not stand on its own alignment"))
             .with("align", format!("2^{}", raw.align)));
     }
