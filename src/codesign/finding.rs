@@ -23,6 +23,8 @@ pub enum Finding {
     NotASuperBlob { magic: Option<u32> },
     /// The superblob or its index leaves the room it has.
     IndexOutside { count: u32, length: u32, available: u64 },
+    /// More blobs than any signature has.
+    TooManyBlobs { count: u32 },
     /// A blob begins in the index or ends outside the superblob.
     BlobOutside { slot: Slot, at: u32 },
     /// Two blobs share bytes.
@@ -119,6 +121,7 @@ impl Finding {
             | SignatureOutside { .. }
             | NotASuperBlob { .. }
             | IndexOutside { .. }
+            | TooManyBlobs { .. }
             | BlobOutside { .. }
             | BlobsOverlap { .. }
             | SlotRepeated { .. }
@@ -161,6 +164,7 @@ impl fmt::Display for Finding {
                 f,
                 "a superblob of {length} bytes with {count} entries does not fit in {available} bytes"
             ),
+            TooManyBlobs { count } => write!(f, "{count} blobs are more than any signature has"),
             BlobOutside { slot, at } => {
                 write!(f, "the {slot} at {at:#x} does not lie between the index and the end")
             }
@@ -209,6 +213,7 @@ impl Finding {
                 "the {directory} covers {limit:#x} bytes, the signature begins at {signature}"
             ),
             DirectoriesDisagree { directory, about, first, this } => {
+                let (first, this) = (first.escape_debug(), this.escape_debug());
                 write!(f, "the {directory} has {about} {this}, the first directory {first}")
             }
             NotLast { end, slice } => {
@@ -221,7 +226,9 @@ impl Finding {
             RequirementsNotEmpty { count } => {
                 write!(f, "the requirement set is not empty (requirements: {count})")
             }
-            TeamPresent { directory, team } => write!(f, "the {directory} names the team {team}"),
+            TeamPresent { directory, team } => {
+                write!(f, "the {directory} names the team {}", team.escape_debug())
+            }
             PlatformPresent { directory, platform } => {
                 write!(f, "the {directory} claims platform {platform}")
             }

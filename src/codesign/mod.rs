@@ -175,7 +175,9 @@ impl fmt::Display for Kind {
             Kind::AdHoc => f.write_str("ad hoc"),
             Kind::LinkerSigned => f.write_str("ad hoc, by the linker"),
             Kind::Cms { platform: 1.., .. } => f.write_str("CMS signature of a platform binary"),
-            Kind::Cms { team: Some(team), .. } => write!(f, "CMS signature, team {team}"),
+            Kind::Cms { team: Some(team), .. } => {
+                write!(f, "CMS signature, team {}", team.escape_debug())
+            }
             Kind::Cms { team: None, .. } => f.write_str("CMS signature without a team"),
             Kind::Incomplete => f.write_str("incomplete: not ad hoc, and nobody signed it"),
         }

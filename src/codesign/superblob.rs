@@ -28,6 +28,9 @@ pub(super) const ENTITLEMENTS_DER: u32 = 0xfade_7172;
 pub(super) const BLOB_HEADER: usize = 8;
 /// Header and count, before the index of a superblob or of a requirement set.
 pub(super) const SET_HEADER: usize = 12;
+/// Six code directories, eleven special slots and three others are the most that
+/// have a meaning. The bound keeps findings in proportion to the signature.
+const MOST_BLOBS: u32 = 64;
 /// One entry of an index: type and offset.
 pub(super) const INDEX_ENTRY: usize = 8;
 
@@ -159,6 +162,10 @@ fn header<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Option<(&'a [
     };
     if magic != Some(SUPERBLOB) {
         findings.push(Finding::NotASuperBlob { magic });
+        return None;
+    }
+    if count > MOST_BLOBS {
+        findings.push(Finding::TooManyBlobs { count });
         return None;
     }
     let count = count as usize;

@@ -157,6 +157,30 @@ fn what_needs_no_signer_stays_and_what_needs_one_goes() {
 }
 
 #[test]
+fn the_linker_s_mark_goes_and_no_other_flag_does() {
+    let spec = Spec { flags: ADHOC | LINKER_SIGNED | RUNTIME, ..Spec::linker_signed("a.b") };
+    let (file, signature, seal) = patched(&spec, &[]);
+    let kinds: Vec<EditKind> = seal.iter().map(|edit| edit.kind).collect();
+    assert_eq!(kinds, [EditKind::DirectoryFlags]);
+    let read = EmbeddedSignature::parse(&slice(&file)[signature.start.0 as usize..]).unwrap();
+    assert_eq!(read.directories[0].flags, ADHOC | RUNTIME);
+}
+
+#[test]
+fn every_page_of_a_slice_worth_several_threads_is_looked_at() {
+    let mut code = vec![0x55; 0x30_0001];
+    let signature = build::build(&Spec::new("a.b"), &code);
+    let range = SliceOffset(0x30_0001)..SliceOffset((0x30_0001 + signature.len()) as u64);
+    code.iter_mut().for_each(|byte| *byte = 0xaa);
+    let found = check(&[code, signature].concat(), range);
+    let pages = found.iter().map(|finding| match finding {
+        Finding::PageDiffers { page, .. } => *page,
+        other => panic!("{other}"),
+    });
+    assert!(pages.eq(0..0x301), "each once, in order");
+}
+
+#[test]
 fn a_signature_is_described_by_who_made_it() {
     let described = |spec: &Spec| {
         let signature = build::build(spec, &code());
@@ -263,9 +287,10 @@ fn a_changed_byte_is_found_in_every_directory_and_nowhere_else() {
 #[test]
 fn each_fault_has_its_own_finding() {
     type Damage = fn(&mut Vec<u8>);
-    let cases: [(&str, Damage); 14] = [
+    let cases: [(&str, Damage); 15] = [
         ("is not that of an embedded signature", |s| s[3] = 0xc1),
-        ("does not fit in", |s| s[11] = 0xff),
+        ("blobs are more than any signature has", |s| s[11] = 0xff),
+        ("does not fit in", |s| s[4] = 1),
         ("does not lie between the index and the end", |s| s[17] = 0xff),
         ("the requirement set and the CMS signature share bytes", |s| {
             let at = blob_at(s, Slot::REQUIREMENTS);

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use agxpatch::codesign::EmbeddedSignature;
 use agxpatch::error::Code;
 
-use crate::engine::{assert_sealed, one_word, parts, patch, was_sealed};
+use crate::engine::{Part, assert_sealed, one_word, parts, patch, was_sealed};
 use crate::judge;
 use crate::toolchain::{Kind, Toolchain};
 
@@ -28,12 +29,20 @@ fn exercise(path: &Path, file: &[u8]) -> Outcome {
         let problems = judge::problems(&after);
         assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
     }
-    Outcome::Sealed
+    Outcome::Sealed(kind(file, &slices[0]))
+}
+
+/// Whose signature a slice carries, in words.
+fn kind(file: &[u8], part: &Part) -> String {
+    let seal = part.seal().unwrap_or_default();
+    EmbeddedSignature::parse(&file[seal])
+        .map_or_else(|error| error.to_string(), |s| s.kind().to_string())
 }
 
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Sealed,
+    /// All is well; this is the signature it had.
+    Sealed(String),
     Unsigned,
     /// The signature did not fit before anything was done.
     BrokenBefore,
@@ -52,22 +61,16 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// How many files were resealed, and what became of the other Mach-O files.
-fn exercise_all(folder: &Path) -> (usize, Vec<(PathBuf, Outcome)>) {
+/// What became of every Mach-O below `folder`.
+fn exercise_all(folder: &Path) -> Vec<(PathBuf, Outcome)> {
     let mut files = Vec::new();
     files_below(folder, &mut files);
     files.sort();
-    let mut sealed = 0;
-    let mut others = Vec::new();
-    for path in files {
-        let Ok(bytes) = std::fs::read(&path) else { continue };
-        match exercise(&path, &bytes) {
-            Outcome::Sealed => sealed += 1,
-            Outcome::NotMachO => (),
-            other => others.push((path, other)),
-        }
-    }
-    (sealed, others)
+    let outcomes = files.into_iter().filter_map(|path| {
+        let outcome = exercise(&path, &std::fs::read(&path).ok()?);
+        (outcome != Outcome::NotMachO).then_some((path, outcome))
+    });
+    outcomes.collect()
 }
 
 #[test]
@@ -76,9 +79,11 @@ fn every_mach_o_of_the_corpus_survives_the_null_patch_and_a_one_word_patch() {
         eprintln!("SKIPPED: set {CORPUS}=DIR to a directory that holds Mach-O files");
         return;
     };
-    let (sealed, others) = exercise_all(Path::new(&corpus));
-    others.iter().for_each(|(path, outcome)| eprintln!("{}: {outcome:?}", path.display()));
-    eprintln!("{sealed} files resealed");
+    let outcomes = exercise_all(Path::new(&corpus));
+    outcomes.iter().for_each(|(path, outcome)| eprintln!("{}: {outcome:?}", path.display()));
+    let sealed = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Sealed(_)));
+    let sealed = sealed.count();
+    eprintln!("{sealed} of {} files resealed", outcomes.len());
     assert!(sealed > 0, "no signed Mach-O below {}", Path::new(&corpus).display());
 }
 
@@ -97,8 +102,7 @@ fn a_corpus_is_walked_to_the_bottom_and_says_what_it_left_out() {
     let unsigned = tools.link(source, "x86_64", Kind::Library);
     std::fs::write(folder.path().join("unsigned"), unsigned).unwrap();
     std::fs::write(folder.path().join("text"), "no Mach-O").unwrap();
-    let (sealed, others) = exercise_all(folder.path());
-    let others: Vec<_> = others.into_iter().map(|(_, outcome)| outcome).collect();
-    assert_eq!(sealed, 1);
-    assert_eq!(others, [Outcome::BrokenBefore, Outcome::Unsigned]);
+    let outcomes: Vec<_> = exercise_all(folder.path()).into_iter().map(|(_, o)| o).collect();
+    let sealed = Outcome::Sealed("ad hoc, by the linker".into());
+    assert_eq!(outcomes, [sealed, Outcome::BrokenBefore, Outcome::Unsigned]);
 }
