@@ -1,6 +1,7 @@
 //! The compiled catalogue, looking for its signatures in a file.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use crate::address::VmAddr;
 use crate::arm64::{Assembler, Disassembler};
@@ -134,14 +135,15 @@ impl Engine {
             0 => sighting::absent(&slices, forms),
             1 => {
                 let (slice, image, form, hit) = found.remove(0);
-                let place = self.place(slice, &image, hit.at, form.pattern.len())?;
+                let methods = named_methods(&image);
+                let place = self.place(slice, &image, &methods, hit.at, form.pattern.len())?;
                 let site = Site {
                     signature: signature.name.clone(),
                     state: form.state.clone(),
                     captures: hit.captures,
                     place,
                 };
-                refuse_another_method(signature, &image, &site)?;
+                refuse_another_method(signature, &methods, &site)?;
                 Ok(Sighting::Found(site))
             }
             _ => Ok(Sighting::Several(
@@ -177,6 +179,7 @@ impl Engine {
         &self,
         slice: &Slice<'_>,
         image: &Image<'_>,
+        methods: &[(String, VmAddr)],
         at: VmAddr,
         length: usize,
     ) -> Result<Place> {
@@ -185,15 +188,15 @@ impl Engine {
             Error::new(Code::Malformed, "the matched code has no place in the file")
                 .with("address", at)
         })?;
-        let method = method_around(image, at);
+        let function = image.function_containing(at)?;
         Ok(Place {
             slice: slice.index,
             architecture: slice.architecture,
             offset: offset.in_file(slice.offset),
             words: image.words(window.clone())?.collect(),
             window,
-            function: image.function_containing(at)?,
-            method,
+            method: method_of(methods, function.as_ref()),
+            function,
         })
     }
 }
@@ -202,18 +205,14 @@ fn is_for(signature: &Signature, architecture: &str) -> bool {
     signature.architectures.iter().any(|name| name == architecture)
 }
 
-/// The method whose implementation is the function at `at`, if the image names
-/// its methods.
-fn method_around(image: &Image<'_>, at: VmAddr) -> Option<String> {
-    let function = image.function_containing(at).ok()??;
-    named_methods(image)
-        .into_iter()
-        .find(|(_, implementation)| function.contains(implementation))
-        .map(|(name, _)| name)
-}
-
-/// Name and address of every method, from the symbol table.
+/// Name and address of every method: from the Objective-C metadata, which the
+/// runtime itself relies on, or from the symbol table where there is none.
 fn named_methods(image: &Image<'_>) -> Vec<(String, VmAddr)> {
+    if let Ok(methods) = image.methods()
+        && !methods.is_empty()
+    {
+        return methods.iter().map(|m| (m.to_string(), m.implementation)).collect();
+    }
     let Ok(symbols) = image.symbols() else { return Vec::new() };
     symbols
         .iter()
@@ -223,11 +222,22 @@ fn named_methods(image: &Image<'_>) -> Vec<(String, VmAddr)> {
         .collect()
 }
 
+/// The method whose implementation begins in `function`.
+fn method_of(methods: &[(String, VmAddr)], function: Option<&Range<VmAddr>>) -> Option<String> {
+    let function = function?;
+    let found = methods.iter().find(|(_, implementation)| function.contains(implementation));
+    found.map(|(name, _)| name.clone())
+}
+
 /// Where the file names its methods, the sequence must stand in the one the
 /// signature is for.
-fn refuse_another_method(signature: &Signature, image: &Image<'_>, site: &Site) -> Result<()> {
+fn refuse_another_method(
+    signature: &Signature,
+    methods: &[(String, VmAddr)],
+    site: &Site,
+) -> Result<()> {
     let Some(wanted) = &signature.method else { return Ok(()) };
-    let listed = named_methods(image).iter().any(|(name, _)| glob(wanted, name));
+    let listed = methods.iter().any(|(name, _)| glob(wanted, name));
     let here = site.place.method.as_deref();
     if !listed || here.is_some_and(|name| glob(wanted, name)) {
         return Ok(());
