@@ -1,0 +1,239 @@
+//! Input that is no driver, and places nothing can be written to.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::harness::{Place, Ran, driver, program, run};
+
+/// Patches a file of these bytes, which must be refused without writing.
+fn refused(bytes: &[u8], exit: i32, code: &str) -> String {
+    let place = Place::new();
+    let d = place.file("d", bytes);
+    let p = place.path("p");
+    for arguments in [
+        vec!["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()],
+        vec!["verify".as_ref(), "--file".as_ref(), d.as_os_str()],
+        vec!["inspect".as_ref(), d.as_os_str()],
+    ] {
+        let ran = run(&arguments);
+        let first = ran.stderr.lines().next().unwrap_or_default();
+        if arguments[0] == "patch" {
+            assert_eq!((ran.code, ran.error_code()), (exit, code), "{}", ran.stderr);
+            assert!(first.starts_with("agxpatch: "), "one line says what is wrong: {first}");
+        }
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        assert_ne!(ran.code, 70, "{}", ran.stderr);
+    }
+    assert_eq!(place.names(), ["d"]);
+    run(["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]).stderr
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+fn patch(d: &Path, p: &Path) -> Ran {
+    run(["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()])
+}
+
+#[test]
+fn a_file_cut_at_any_load_command_is_refused() {
+    let slice = &driver()[0xa6_4000..];
+    let commands = u32::from_le_bytes(slice[16..20].try_into().unwrap());
+    let mut at = 32;
+    for _ in 0..commands {
+        refused(&slice[..at + 6], 5, "AGX-0102");
+        at += u32::from_le_bytes(slice[at + 4..at + 8].try_into().unwrap()) as usize;
+    }
+    assert!(commands > 10);
+}
+
+#[test]
+fn a_universal_file_cut_short_is_refused() {
+    for length in [4, 7, 20, 0x4000, 0xa6_4000, driver().len() - 1] {
+        refused(&driver()[..length], 5, "AGX-0102");
+    }
+}
+
+#[test]
+fn overlapping_slices_are_refused() {
+    let mut bytes = driver().to_vec();
+    put(&mut bytes, 8 + 20 + 8, 0x8000);
+    refused(&bytes, 5, "AGX-0102");
+}
+
+#[test]
+fn a_slice_that_begins_past_the_end_is_refused() {
+    let mut bytes = driver().to_vec();
+    put(&mut bytes, 8 + 20 + 8, 0xffff_c000);
+    refused(&bytes, 5, "AGX-0102");
+}
+
+#[test]
+fn four_billion_slices_are_refused() {
+    let mut bytes = driver().to_vec();
+    put(&mut bytes, 4, u32::MAX);
+    refused(&bytes, 5, "AGX-0102");
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    refused(b"", 5, "AGX-0101");
+}
+
+#[test]
+fn encrypted_code_is_refused() {
+    // The uuid's load command is as long as an encryption command is.
+    let mut bytes = driver()[0xa6_4000..].to_vec();
+    let mut at = 32;
+    loop {
+        let kind = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        if kind == 0x1b {
+            break;
+        }
+        at += u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+    }
+    bytes[at..at + 24].copy_from_slice(
+        &[0x2cu32, 24, 0x4000, 0x4000, 1, 0].map(u32::to_le_bytes).concat(),
+    );
+    refused(&bytes, 5, "AGX-0104");
+}
+
+#[test]
+fn a_32_bit_image_is_refused() {
+    refused(&[0xfeed_faceu32, 12, 9, 2, 0, 0, 0].map(u32::to_le_bytes).concat(), 5, "AGX-0101");
+}
+
+#[test]
+fn a_big_endian_image_is_refused() {
+    refused(&[0xfeed_facfu32, 18, 0, 2, 0, 0, 0, 0].map(u32::to_be_bytes).concat(), 5, "AGX-0101");
+}
+
+#[test]
+fn an_archive_is_refused() {
+    refused(b"!<arch>\nlibdriver.o/   0           0     0     644     4         `\nabcd", 5, "AGX-0101");
+}
+
+#[test]
+fn text_is_refused() {
+    refused(b"#!/bin/sh\necho not a driver\n", 5, "AGX-0101");
+}
+
+#[test]
+fn a_directory_is_refused() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("d")).unwrap();
+    let ran = patch(&place.path("d"), &place.path("p"));
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a directory is no file to work on"));
+}
+
+#[test]
+fn a_pipe_is_refused_without_waiting_for_a_writer() {
+    let place = Place::new();
+    let pipe = place.path("d");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let ran = patch(&pipe, &place.path("p"));
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_does_not_exist_is_refused() {
+    let place = Place::new();
+    let ran = patch(&place.path("d"), &place.path("p"));
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_unreadable_file_is_refused() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    std::fs::set_permissions(&d, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(place.path("."), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let copy = place.path("agxpatch");
+    std::fs::copy(env!("CARGO_BIN_EXE_agxpatch"), &copy).unwrap();
+    let mut command = std::process::Command::new(copy);
+    command.env_clear().arg("patch").arg(&d).arg("-o").arg(place.path("p"));
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let ran: Ran = command.output().unwrap().into();
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_output_that_is_the_input_is_refused_by_any_name() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    std::fs::hard_link(&d, place.path("hard")).unwrap();
+    std::os::unix::fs::symlink(&d, place.path("soft")).unwrap();
+    for name in ["d", "hard", "soft"] {
+        for force in [&["--force"][..], &[]] {
+            let path = place.path(name);
+            let arguments = ["patch".as_ref(), d.as_os_str(), "-o".as_ref(), path.as_os_str()];
+            let ran = run(arguments.into_iter().chain(force.iter().map(AsRef::as_ref)));
+            assert_eq!((ran.code, ran.error_code()), (1, "AGX-1003"), "{name}: {}", ran.stderr);
+        }
+    }
+    assert!(std::fs::read(&d).unwrap() == driver());
+}
+
+#[test]
+fn an_output_that_exists_is_kept_unless_force_is_given() {
+    let place = Place::new();
+    let (d, p) = (place.file("d", driver()), place.file("p", b"precious"));
+    let ran = patch(&d, &p);
+    assert_eq!((ran.code, ran.error_code()), (1, "AGX-1003"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(&p).unwrap(), b"precious");
+    let arguments = ["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()];
+    let forced = run(arguments.into_iter().chain(["--force".as_ref()]));
+    assert_eq!(forced.code, 0, "{}", forced.stderr);
+    assert_eq!(std::fs::metadata(&p).unwrap().len(), driver().len() as u64);
+}
+
+#[test]
+fn an_output_in_a_directory_that_does_not_exist_is_refused() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    let ran = patch(&d, &place.path("nowhere/p"));
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1002"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_nothing_behind() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    std::fs::create_dir(place.path("out")).unwrap();
+    // No file may grow past a megabyte: the write fails half-way, as on a full
+    // disk, whoever runs the test.
+    let script = "trap '' XFSZ; ulimit -f 1024; exec \"$@\"";
+    let mut command = std::process::Command::new("sh");
+    command.env_clear().args(["-c", script, "sh"]).arg(program().get_program());
+    command.arg("patch").arg(&d).arg("-o").arg(place.path("out/p"));
+    let ran: Ran = command.output().unwrap().into();
+    assert_eq!((ran.code, ran.error_code()), (8, "AGX-1002"), "{}", ran.stderr);
+    assert_eq!(std::fs::read_dir(place.path("out")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_1() {
+    for arguments in [vec![], vec!["patch"], vec!["patch", "x"], vec!["frobnicate"]] {
+        assert_eq!(run(&arguments).code, 1, "{arguments:?}");
+    }
+    assert_eq!(run(["--help"]).code, 0);
+    assert_eq!(run(["--version"]).code, 0);
+}
+
+#[test]
+fn errors_are_json_when_json_is_asked_for() {
+    let place = Place::new();
+    let d = place.file("d", b"text");
+    let ran = run(["--json".as_ref(), "inspect".as_ref(), d.as_os_str()]);
+    let error = ran.json();
+    assert_eq!(error["schema"], "agxpatch.error/1");
+    assert_eq!(error["exit"], 5);
+    assert_eq!(error["error"]["code"], "AGX-0101");
+    assert!(ran.stderr.is_empty());
+}

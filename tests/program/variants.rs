@@ -1,0 +1,88 @@
+//! Every variant of the synthetic driver has its outcome.
+
+use agxpatch::simulate::driver::{self, Variant};
+
+use crate::harness::{Place, Ran, run};
+
+/// Patches the variant and returns the run and the place it ran in.
+fn patch(name: &str) -> (Place, Ran) {
+    let place = Place::new();
+    let d = place.file("d", &driver::build(Variant::named(name).unwrap()));
+    let p = place.path("p");
+    let ran = run(["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
+    (place, ran)
+}
+
+fn is_patched_and_verifies(name: &str) {
+    let (place, ran) = patch(name);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let p = place.path("p");
+    let verified = run(["verify".as_ref(), "--file".as_ref(), p.as_os_str()]);
+    assert_eq!(verified.code, 0, "{}", verified.stdout);
+}
+
+fn is_refused(name: &str, exit: i32, code: &str) -> String {
+    let (place, ran) = patch(name);
+    assert_eq!((ran.code, ran.error_code()), (exit, code), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(place.names(), ["d"], "nothing is written");
+    ran.stderr
+}
+
+macro_rules! patched {
+    ($($test:ident $name:literal)*) => {$(
+        #[test]
+        fn $test() {
+            is_patched_and_verifies($name);
+        }
+    )*};
+}
+
+patched! {
+    the_published_build_is_patched "published"
+    other_registers_and_addresses_are_patched "renamed"
+    a_legacy_patched_driver_is_upgraded "legacy-patched"
+    a_driver_without_symbols_is_patched "stripped-symbols"
+    a_driver_without_symbols_and_metadata_is_patched "stripped-metadata"
+    a_fat64_driver_is_patched "fat64"
+    a_thin_driver_is_patched "thin"
+    an_arm64e_only_driver_is_patched "arm64e-only"
+    a_driver_with_two_digest_kinds_is_patched "sha1-sha256"
+    a_driver_with_large_pages_is_patched "large-pages"
+    a_linker_signed_driver_is_patched "linker-signed"
+}
+
+#[test]
+fn two_hits_are_refused_and_both_are_named() {
+    let said = is_refused("two-hits", 4, "AGX-0203");
+    assert_eq!(said.matches("in arm64e, original").count(), 2, "{said}");
+}
+
+#[test]
+fn a_hit_in_a_sibling_method_is_not_passed_over() {
+    is_refused("sibling-hit", 4, "AGX-0203");
+}
+
+#[test]
+fn a_driver_without_the_sequence_is_refused_with_near_misses() {
+    let said = is_refused("no-hit", 4, "AGX-0202");
+    assert!(said.contains("near miss: 0x"), "{said}");
+    assert!(said.contains("lines fit; the first that does not is line"), "{said}");
+}
+
+#[test]
+fn a_partly_patched_driver_is_refused_as_that() {
+    is_refused("partly-patched", 2, "AGX-0304");
+}
+
+#[test]
+fn an_unsigned_driver_is_refused() {
+    is_refused("unsigned", 5, "AGX-0402");
+}
+
+#[test]
+fn every_variant_has_a_test() {
+    let source = include_str!("variants.rs");
+    for variant in Variant::ALL {
+        assert!(source.contains(&format!("\"{}\"", variant.name)), "{}", variant.name);
+    }
+}
