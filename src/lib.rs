@@ -21,6 +21,7 @@ pub mod patch;
 pub mod proof;
 pub mod report;
 pub mod signature;
+pub mod simulate;
 pub mod storage;
 
 pub use error::{Error, Result};
