@@ -7,6 +7,7 @@ mod files;
 mod inspect;
 mod patch;
 mod signatures;
+mod synth;
 mod verify;
 
 use std::path::PathBuf;
@@ -81,6 +82,8 @@ commands! {
     Verify(verify)
     /// List, explain, lint or try the signatures of the catalogue.
     Signatures(signatures)
+    /// Write a synthetic driver to try things on.
+    Synth(synth)
 }
 
 /// Parses the command line, runs the command, prints what went wrong.

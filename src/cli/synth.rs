@@ -64,7 +64,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .with("output", file.display())
             .next("remove it, name another, or replace it with --force"));
     }
-    let bytes = driver::build(variant);
+    let bytes = driver::build(variant)?;
     storage::write(&file, &bytes, None, args.force)?;
     session.show(&Synthesis {
         file: Some(file.display().to_string()),

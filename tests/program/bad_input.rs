@@ -94,9 +94,8 @@ fn encrypted_code_is_refused() {
         }
         at += u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
     }
-    bytes[at..at + 24].copy_from_slice(
-        &[0x2cu32, 24, 0x4000, 0x4000, 1, 0].map(u32::to_le_bytes).concat(),
-    );
+    bytes[at..at + 24]
+        .copy_from_slice(&[0x2cu32, 24, 0x4000, 0x4000, 1, 0].map(u32::to_le_bytes).concat());
     refused(&bytes, 5, "AGX-0104");
 }
 
@@ -112,7 +111,11 @@ fn a_big_endian_image_is_refused() {
 
 #[test]
 fn an_archive_is_refused() {
-    refused(b"!<arch>\nlibdriver.o/   0           0     0     644     4         `\nabcd", 5, "AGX-0101");
+    refused(
+        b"!<arch>\nlibdriver.o/   0           0     0     644     4         `\nabcd",
+        5,
+        "AGX-0101",
+    );
 }
 
 #[test]

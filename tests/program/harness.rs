@@ -34,9 +34,8 @@ impl From<Output> for Ran {
 impl Ran {
     /// The JSON object the program printed.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!("no JSON ({error}): {}{}", self.stdout, self.stderr)
-        })
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}{}", self.stdout, self.stderr))
     }
 
     /// The error code it printed, such as `AGX-0101`.
@@ -84,7 +83,7 @@ impl Place {
 /// The bytes of the standard synthetic driver, made once.
 pub fn driver() -> &'static [u8] {
     static DRIVER: OnceLock<Vec<u8>> = OnceLock::new();
-    DRIVER.get_or_init(|| driver::build(&Variant::PUBLISHED))
+    DRIVER.get_or_init(|| driver::build(&Variant::PUBLISHED).unwrap())
 }
 
 /// A little-endian word of a file.

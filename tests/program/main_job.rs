@@ -83,13 +83,8 @@ fn a_legacy_patched_file_is_upgraded_to_the_same_bytes_and_brought_back() {
 fn only_the_listed_bytes_change() {
     let place = Place::new();
     let (d, p) = (place.file("d", driver()), place.path("p"));
-    let ran = run([
-        "--json".as_ref(),
-        "patch".as_ref(),
-        d.as_os_str(),
-        "-o".as_ref(),
-        p.as_os_str(),
-    ]);
+    let ran =
+        run(["--json".as_ref(), "patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
     let report = ran.json();
     assert_eq!(report["schema"], "agxpatch.patch/1");
     let mut expected = driver().to_vec();
@@ -137,9 +132,8 @@ fn colour_is_used_only_when_asked_for_or_on_a_terminal() {
 fn verify_refuses_the_original_and_every_single_wrong_word() {
     let place = Place::new();
     let (d, p) = (place.file("d", driver()), place.path("p"));
-    let verify = |file: &std::path::Path| {
-        run(["verify".as_ref(), "--file".as_ref(), file.as_os_str()]).code
-    };
+    let verify =
+        |file: &std::path::Path| run(["verify".as_ref(), "--file".as_ref(), file.as_os_str()]).code;
     assert_eq!(verify(&d), 2);
     run(["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
     let sound = read(&p);

@@ -7,7 +7,7 @@ use crate::harness::{Place, Ran, run};
 /// Patches the variant and returns the run and the place it ran in.
 fn patch(name: &str) -> (Place, Ran) {
     let place = Place::new();
-    let d = place.file("d", &driver::build(Variant::named(name).unwrap()));
+    let d = place.file("d", &driver::build(Variant::named(name).unwrap()).unwrap());
     let p = place.path("p");
     let ran = run(["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
     (place, ran)
