@@ -155,7 +155,7 @@ pub(super) fn absent(slices: &[&Slice<'_>], forms: &[Form]) -> Result<Sighting> 
         let image = slice.image()?;
         let text = image.text()?;
         let words: Vec<Word> = Word::all(text.bytes).collect();
-        if let Some((index, of_original, of)) = mixture(&words, forms) {
+        if let Some((index, of_original, of)) = mixture(&words, text.address, forms) {
             let at = text.address.instruction(index);
             return Ok(Sighting::Partly { at, original: of_original, of });
         }
@@ -167,28 +167,37 @@ pub(super) fn absent(slices: &[&Slice<'_>], forms: &[Form]) -> Result<Sighting> 
     Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
 }
 
-/// The first window in which every word is of some form: its index, how many of
-/// the words that tell the forms apart are of the original, and how many there
-/// are.
-fn mixture(words: &[Word], forms: &[Form]) -> Option<(usize, usize, usize)> {
+/// The first window in which every word is of some form, and their values agree:
+/// its index, how many of the words that tell the forms apart are of the
+/// original, and how many there are.
+fn mixture(words: &[Word], address: VmAddr, forms: &[Form]) -> Option<(usize, usize, usize)> {
     let (original, rewrites) = forms.split_first()?;
     let length = original.pattern.len();
-    let fits = |form: &Form, line: usize, word| form.pattern.templates[line].fits(word);
-    words
-        .windows(length)
-        .position(|window| {
-            window.iter().enumerate().all(|(line, &word)| forms.iter().any(|f| fits(f, line, word)))
+    let index =
+        words.windows(length).enumerate().position(|(index, window)| {
+            window.iter().enumerate().all(|(line, &word)| {
+                forms.iter().any(|form| form.pattern.templates[line].fits(word))
+            }) && agree(window, address.instruction(index), forms)
+        })?;
+    let telling: Vec<usize> = (0..length)
+        .filter(|&line| {
+            let templates = |form: &Form| form.pattern.templates[line].clone();
+            rewrites.iter().any(|rewrite| templates(rewrite) != templates(original))
         })
-        .map(|index| {
-            let window = &words[index..index + length];
-            let telling = |line: &usize| {
-                rewrites.iter().any(|rewrite| {
-                    rewrite.pattern.templates[*line] != original.pattern.templates[*line]
-                })
-            };
-            let lines: Vec<usize> = (0..length).filter(telling).collect();
-            let of_original =
-                lines.iter().filter(|&&line| fits(original, line, window[line])).count();
-            (index, of_original, lines.len())
-        })
+        .collect();
+    let of_original = telling
+        .iter()
+        .filter(|&&line| original.pattern.templates[line].fits(words[index + line]))
+        .count();
+    Some((index, of_original, telling.len()))
+}
+
+/// Whether the captured values of a window agree if each line is read as the
+/// first form it can be.
+fn agree(window: &[Word], start: VmAddr, forms: &[Form]) -> bool {
+    let mut captures = Captures::default();
+    window.iter().enumerate().all(|(line, &word)| {
+        let at = start.instruction(line);
+        forms.iter().any(|form| form.pattern.templates[line].agrees(word, at, &mut captures))
+    })
 }

@@ -42,7 +42,7 @@ impl Pattern {
             return None;
         }
         for (index, (template, &word)) in self.templates.iter().zip(words).enumerate() {
-            if !self.line_agrees(template, word, address.instruction(index), &mut captures) {
+            if !template.agrees(word, address.instruction(index), &mut captures) {
                 return None;
             }
         }
@@ -56,26 +56,13 @@ impl Pattern {
         let mut captures = Captures::default();
         let (mut fitting, mut first) = (0, None);
         for (index, (template, &word)) in self.templates.iter().zip(words).enumerate() {
-            if self.line_agrees(template, word, address.instruction(index), &mut captures) {
+            if template.agrees(word, address.instruction(index), &mut captures) {
                 fitting += usize::from(template.mask != 0);
             } else if first.is_none() {
                 first = Some(index);
             }
         }
         (fitting, first)
-    }
-
-    fn line_agrees(
-        &self,
-        template: &Template,
-        word: Word,
-        address: VmAddr,
-        captures: &mut Captures,
-    ) -> bool {
-        template.fits(word)
-            && template.fields.iter().all(|field| {
-                field.read(word, address).is_some_and(|value| captures.agree(&field.name, value))
-            })
     }
 
     /// How many lines say something about their word.

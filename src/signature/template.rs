@@ -11,7 +11,7 @@ use crate::address::{VmAddr, Word};
 use crate::arm64::Assembler;
 use crate::error::{Code, Error, Result};
 
-use super::captures::{Kind, Value};
+use super::captures::{Captures, Kind, Value};
 use super::syntax::{Form, Piece, Source, render_value};
 
 /// A word with holes where captured values stand.
@@ -47,6 +47,23 @@ impl Template {
     /// Whether the fixed bits of `word` are as they must be.
     pub fn fits(&self, word: Word) -> bool {
         word.0 & self.mask == self.value
+    }
+
+    /// Whether `word` at `address` fits and its values agree with `captures`,
+    /// to which they are added then.
+    pub fn agrees(&self, word: Word, address: VmAddr, captures: &mut Captures) -> bool {
+        if !self.fits(word) {
+            return false;
+        }
+        let mut with_these = captures.clone();
+        let agree = self.fields.iter().all(|field| {
+            let value = field.read(word, address);
+            value.is_some_and(|value| with_these.agree(&field.name, value))
+        });
+        if agree {
+            *captures = with_these;
+        }
+        agree
     }
 }
 
