@@ -5,6 +5,7 @@
 //! `apple-codesign` and by LLVM's tools. With `AGXPATCH_CORPUS=DIR` the same is
 //! done to every Mach-O in a directory of one's own, such as a Mac's drivers.
 
+mod catalog;
 mod corpus;
 mod engine;
 mod judge;
