@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::ops::Range;
+use std::thread::{Builder, ScopedJoinHandle};
 
 use super::digest::Digest;
 use super::directory::CodeDirectory;
@@ -32,13 +33,21 @@ pub(super) fn differing(code: &[u8], directory: &CodeDirectory) -> Vec<Differenc
     std::thread::scope(|scope| {
         let later: Vec<_> = (1..threads as u64)
             .map(|thread| part(thread, share, pages))
-            .map(|part| scope.spawn(|| differing_in(part, code, directory)))
+            .map(|part| {
+                let work = {
+                    let part = part.clone();
+                    move || differing_in(part, code, directory)
+                };
+                (part, Builder::new().spawn_scoped(scope, work))
+            })
             .collect();
         let mut differences = differing_in(part(0, share, pages), code, directory);
-        for thread in later {
-            match thread.join() {
-                Ok(more) => differences.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
+        for (part, thread) in later {
+            match thread.map(ScopedJoinHandle::join) {
+                Ok(Ok(more)) => differences.extend(more),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // A machine that is out of threads still has this one.
+                Err(_) => differences.extend(differing_in(part, code, directory)),
             }
         }
         differences
