@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use goblin::mach::load_command::{CommandVariant, LinkeditDataCommand, SymtabCommand};
+use goblin::mach::load_command::{
+    CommandVariant, DysymtabCommand, LinkeditDataCommand, SymtabCommand,
+};
 use serde::{Serialize, Serializer};
 
 use crate::address::{SliceOffset, VmAddr, Word};
@@ -12,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use super::bytes::{hex, malformed, range, slice};
 use super::load_commands::{self, Command};
 use super::segment::{self, MOST, Section, Segment};
+use super::stubs::{self, Stub};
 use super::symbols::{SymbolTable, Symbols};
 use super::{
     Architecture, BuildVersion, ChainedFixups, Ivar, Method, PackedVersion, Platform,
@@ -87,6 +90,8 @@ pub(super) struct Facts {
     pub function_starts: Option<Range<SliceOffset>>,
     pub chained_fixups: Option<Range<SliceOffset>>,
     pub symbols: Option<SymbolTable>,
+    /// The table of symbol numbers that stubs and pointers refer to.
+    pub indirect_symbols: Option<Range<SliceOffset>>,
     /// `cryptid` of the encryption command; 0 means not encrypted.
     pub encryption: Option<u32>,
 }
@@ -132,6 +137,7 @@ impl<'a> Image<'a> {
             | lc::LC_VERSION_MIN_MACOSX
             | lc::LC_VERSION_MIN_IPHONEOS
             | lc::LC_SYMTAB
+            | lc::LC_DYSYMTAB
             | lc::LC_CODE_SIGNATURE
             | lc::LC_FUNCTION_STARTS
             | lc::LC_DYLD_CHAINED_FIXUPS
@@ -177,6 +183,10 @@ impl<'a> Image<'a> {
             }
             Is::Symtab(c) => {
                 once(&command, &mut facts.symbols, symbol_table(&command, &c, length)?)
+            }
+            Is::Dysymtab(c) => {
+                let table = indirect_table(&command, &c, length)?;
+                once(&command, &mut facts.indirect_symbols, table)
             }
             Is::CodeSignature(c) => {
                 once(&command, &mut facts.code_signature, data_range(&command, &c, length)?)
@@ -322,6 +332,12 @@ impl<'a> Image<'a> {
         Ok(symbols)
     }
 
+    /// The stubs through which code calls functions of other images; empty if
+    /// there are none.
+    pub fn stubs(&self) -> Result<Vec<Stub<'a>>> {
+        stubs::all(self)
+    }
+
     /// The first address of every function, ascending; empty if the image has
     /// no such table.
     pub fn function_starts(&self) -> Result<Vec<VmAddr>> {
@@ -397,6 +413,20 @@ fn symbol_table(command: &Command, decoded: &SymtabCommand, length: usize) -> Re
             .malformed("the symbol table reaches past the end of the file")
             .with("symbols", decoded.nsyms)),
     }
+}
+
+fn indirect_table(
+    command: &Command,
+    decoded: &DysymtabCommand,
+    length: usize,
+) -> Result<Range<SliceOffset>> {
+    let size = u64::from(decoded.nindirectsyms) * 4;
+    let range = range(decoded.indirectsymoff.into(), size, length).ok_or_else(|| {
+        command
+            .malformed("the indirect symbol table reaches past the end of the file")
+            .with("symbols", decoded.nindirectsyms)
+    })?;
+    Ok(SliceOffset(range.start)..SliceOffset(range.end))
 }
 
 /// The bytes of a range that was checked when the load commands were read.

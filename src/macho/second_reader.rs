@@ -110,6 +110,7 @@ fn compare_segment(
             && header.size(LE) == section.size
             && offset == section.offset.0
             && header.flags(LE).0 == section.flags
+            && [header.reserved1.get(LE), header.reserved2.get(LE)] == section.reserved
             && size == section.bytes.len() as u64;
         must_agree(same, &format!("section {},{}", section.segment, section.name))?;
     }
@@ -143,6 +144,10 @@ fn note(facts: &mut Facts, command: &Command) -> object::read::Result<()> {
                 entries: span(c.symoff.get(LE).into(), size),
                 strings: span(c.stroff.get(LE).into(), c.strsize.get(LE).into()),
             });
+        }
+        Is::Dysymtab(c) => {
+            let size = u64::from(c.nindirectsyms.get(LE)) * 4;
+            facts.indirect_symbols = Some(span(c.indirectsymoff.get(LE).into(), size));
         }
         Is::LinkeditData(c) => {
             let place = match command.cmd() {

@@ -58,6 +58,9 @@ pub struct Section<'a> {
     pub offset: SliceOffset,
     /// Section type in the low byte, `S_ATTR_…` above.
     pub flags: u32,
+    /// `reserved1` and `reserved2`: for stubs, the number of the first indirect
+    /// symbol and the size of a stub.
+    pub reserved: [u32; 2],
     /// Its bytes; empty if it is zero-filled.
     pub bytes: &'a [u8],
 }
@@ -164,6 +167,7 @@ fn section<'a>(
         size: long(40),
         offset: SliceOffset(word(48).into()),
         flags: word(64),
+        reserved: [word(68), word(72)],
         bytes: &[],
     };
     check_place(&section, segment, linked)

@@ -94,6 +94,12 @@ impl<'a> Symbols<'a> {
         })
     }
 
+    /// The name of the entry with that number.
+    pub fn name_at(&self, number: u32) -> Option<&'a str> {
+        let entry = self.entries().nth(number as usize)?;
+        Some(name(self.strings, entry.name))
+    }
+
     /// The address of the first symbol of that name that is defined here.
     pub fn address_of(&self, name: &str) -> Option<VmAddr> {
         self.iter().find(|symbol| symbol.is_defined() && symbol.name == name).map(|s| s.address)

@@ -25,6 +25,11 @@ pub struct Signature {
     /// The method it must stand in where the file names its methods, as
     /// `-[Class selector]`; `*` stands for any letters.
     pub method: Option<String>,
+    /// For captured addresses, the name of the function called there. Where the
+    /// image names its stubs, the call must be to that function; and a rewrite
+    /// may use the name where the form that stands there does not capture it.
+    #[serde(default)]
+    pub functions: BTreeMap<String, String>,
     /// The sequence, in the syntax of [`crate::signature`].
     pub pattern: String,
     /// Why it is of interest, for a reader.

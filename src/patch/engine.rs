@@ -7,10 +7,10 @@ use crate::address::VmAddr;
 use crate::arm64::{Assembler, Disassembler};
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Slice, Universal};
-use crate::signature::{self, Pattern};
+use crate::signature::{self, Captures, Pattern, Value};
 
 use super::catalogue::{Catalogue, Patch, Signature};
-use super::sighting::{self, Place, Sighting, Site, State};
+use super::sighting::{self, Place, Searched, Sighting, Site, State};
 
 /// The catalogue with the tools to apply it.
 pub struct Engine {
@@ -132,7 +132,7 @@ impl Engine {
             }
         }
         match found.len() {
-            0 => sighting::absent(&slices, forms),
+            0 => sighting::absent(&searched(signature, &slices)?, forms),
             1 => {
                 let (slice, image, form, hit) = found.remove(0);
                 let methods = named_methods(&image);
@@ -140,7 +140,7 @@ impl Engine {
                 let site = Site {
                     signature: signature.name.clone(),
                     state: form.state.clone(),
-                    captures: hit.captures,
+                    captures: name_calls(signature, &image, hit.captures)?,
                     place,
                 };
                 refuse_another_method(signature, &methods, &site)?;
@@ -203,6 +203,57 @@ impl Engine {
 
 fn is_for(signature: &Signature, architecture: &str) -> bool {
     signature.architectures.iter().any(|name| name == architecture)
+}
+
+/// The code of the slices with the functions of the signature's methods.
+fn searched<'a>(signature: &Signature, slices: &[&Slice<'a>]) -> Result<Vec<Searched<'a>>> {
+    let mut searched = Vec::new();
+    for slice in slices {
+        let image = slice.image()?;
+        let text = image.text()?;
+        let mut methods = Vec::new();
+        for (name, implementation) in named_methods(&image) {
+            if signature.method.as_deref().is_some_and(|wanted| glob(wanted, &name)) {
+                methods.extend(image.function_containing(implementation)?);
+            }
+        }
+        let code = signature::Code { address: text.address, bytes: text.bytes };
+        searched.push(Searched { code, methods });
+    }
+    Ok(searched)
+}
+
+/// Holds the captured call targets against the names of the image's stubs, and
+/// adds those that this form does not capture.
+fn name_calls(
+    signature: &Signature,
+    image: &Image<'_>,
+    mut captures: Captures,
+) -> Result<Captures> {
+    let stubs = image.stubs()?;
+    for (name, function) in &signature.functions {
+        match captures.address(name) {
+            Some(target) => match stubs.iter().find(|stub| stub.address == target) {
+                Some(stub) if stub.name != function => {
+                    return Err(Error::new(
+                        Code::NoMatch,
+                        "the sequence calls another function than it should",
+                    )
+                    .with("address", target)
+                    .with("wanted", function)
+                    .with("called", stub.name));
+                }
+                _ => {}
+            },
+            None => {
+                let mut named = stubs.iter().filter(|stub| stub.name == function);
+                if let (Some(stub), None) = (named.next(), named.next()) {
+                    captures.agree(name, Value::Address(stub.address));
+                }
+            }
+        }
+    }
+    Ok(captures)
 }
 
 /// Name and address of every method: from the Objective-C metadata, which the

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::address::{FileOffset, VmAddr, Word};
 use crate::error::{Code, Error, Result};
-use crate::macho::{Architecture, Slice};
+use crate::macho::Architecture;
 use crate::signature::{self, Captures, NearMiss};
 
 use super::engine::Form;
@@ -145,51 +145,66 @@ fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
 /// How many near misses an error shows.
 const NEAREST: usize = 3;
 
+/// A slice's code, and where in it the signature's method stands.
+pub(super) struct Searched<'a> {
+    /// All of the code.
+    pub code: signature::Code<'a>,
+    /// The functions of the methods the signature is for; none where the image
+    /// does not name them.
+    pub methods: Vec<Range<VmAddr>>,
+}
+
 /// What to say where no form was found whole.
-pub(super) fn absent(slices: &[&Slice<'_>], forms: &[Form]) -> Result<Sighting> {
-    let Some(original) = forms.first() else {
+pub(super) fn absent(searched: &[Searched<'_>], forms: &[Form]) -> Result<Sighting> {
+    let Some((original, rewrites)) = forms.split_first() else {
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
     let mut nearest = Vec::new();
-    for slice in slices {
-        let image = slice.image()?;
-        let text = image.text()?;
-        let words: Vec<Word> = Word::all(text.bytes).collect();
-        if let Some((index, of_original, of)) = mixture(&words, text.address, forms) {
-            let at = text.address.instruction(index);
-            return Ok(Sighting::Partly { at, original: of_original, of });
+    for Searched { code, methods } in searched {
+        if let Some(mixture) = mixture(*code, methods, original, rewrites, forms) {
+            return Ok(mixture);
         }
-        let code = signature::Code { address: text.address, bytes: text.bytes };
-        nearest.extend(signature::nearest(&original.pattern, code, NEAREST));
+        nearest.extend(signature::nearest(&original.pattern, *code, NEAREST));
     }
     nearest.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
     nearest.truncate(NEAREST);
     Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
 }
 
-/// The first window in which every word is of some form, and their values agree:
-/// its index, how many of the words that tell the forms apart are of the
-/// original, and how many there are.
-fn mixture(words: &[Word], address: VmAddr, forms: &[Form]) -> Option<(usize, usize, usize)> {
-    let (original, rewrites) = forms.split_first()?;
-    let length = original.pattern.len();
-    let index =
-        words.windows(length).enumerate().position(|(index, window)| {
-            window.iter().enumerate().all(|(line, &word)| {
-                forms.iter().any(|form| form.pattern.templates[line].fits(word))
-            }) && agree(window, address.instruction(index), forms)
-        })?;
-    let telling: Vec<usize> = (0..length)
-        .filter(|&line| {
-            let templates = |form: &Form| form.pattern.templates[line].clone();
-            rewrites.iter().any(|rewrite| templates(rewrite) != templates(original))
-        })
+/// The first window in which every word is of some form and the values agree.
+/// It must stand in the method where that is known; elsewhere one word of a
+/// rewrite proves nothing, for it may be a `nop`.
+fn mixture(
+    code: signature::Code<'_>,
+    methods: &[Range<VmAddr>],
+    original: &Form,
+    rewrites: &[Form],
+    forms: &[Form],
+) -> Option<Sighting> {
+    let words: Vec<Word> = Word::all(code.bytes).collect();
+    let template = |form: &Form, line: usize| form.pattern.templates[line].clone();
+    let telling: Vec<usize> = (0..original.pattern.len())
+        .filter(|&line| rewrites.iter().any(|r| template(r, line) != template(original, line)))
         .collect();
-    let of_original = telling
-        .iter()
-        .filter(|&&line| original.pattern.templates[line].fits(words[index + line]))
-        .count();
-    Some((index, of_original, telling.len()))
+    let of_original = |window: &[Word]| {
+        telling.iter().filter(|&&line| template(original, line).fits(window[line])).count()
+    };
+    words.windows(original.pattern.len()).enumerate().find_map(|(index, window)| {
+        let at = code.address.instruction(index);
+        let fits = window
+            .iter()
+            .enumerate()
+            .all(|(line, &word)| forms.iter().any(|form| form.pattern.templates[line].fits(word)));
+        if !fits || !agree(window, at, forms) {
+            return None;
+        }
+        let original = of_original(window);
+        let believable = match methods {
+            [] => original + 2 <= telling.len(),
+            _ => methods.iter().any(|method| method.contains(&at)),
+        };
+        believable.then_some(Sighting::Partly { at, original, of: telling.len() })
+    })
 }
 
 /// Whether the captured values of a window agree if each line is read as the

@@ -80,6 +80,18 @@ fn an_unsigned_driver_is_refused() {
 }
 
 #[test]
+fn a_branch_into_the_window_is_refused_by_the_proof() {
+    let said = is_refused("branch-into-window", 7, "AGX-0501");
+    assert!(said.contains("no-branch-into-window"), "{said}");
+}
+
+#[test]
+fn a_register_that_is_read_after_the_window_is_refused_by_the_proof() {
+    let said = is_refused("impl-live", 7, "AGX-0501");
+    assert!(said.contains("clobbered-dead"), "{said}");
+}
+
+#[test]
 fn every_variant_has_a_test() {
     let source = include_str!("variants.rs");
     for variant in Variant::ALL {

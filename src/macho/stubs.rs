@@ -1,0 +1,48 @@
+//! Stubs: the few instructions through which code calls a function of another
+//! image.
+//!
+//! A section of stubs (`S_SYMBOL_STUBS`) names the number of its first entry in
+//! the indirect symbol table and the size of a stub; the entries are numbers in
+//! the symbol table. So an address that code calls leads to the name of what is
+//! called.
+
+use crate::address::VmAddr;
+use crate::error::Result;
+
+use super::bytes::{malformed, u32_at};
+use super::image::{Image, bytes_of};
+
+/// `S_SYMBOL_STUBS`, the section type.
+const SYMBOL_STUBS: u32 = 8;
+
+/// One stub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stub<'a> {
+    /// Its first instruction.
+    pub address: VmAddr,
+    /// The symbol it calls; C names begin with an underscore.
+    pub name: &'a str,
+}
+
+/// Every stub of the image whose symbol is in the table.
+pub fn all<'a>(image: &Image<'a>) -> Result<Vec<Stub<'a>>> {
+    let Some(table) = image.facts.indirect_symbols.clone() else { return Ok(Vec::new()) };
+    let numbers = bytes_of(image.bytes(), table);
+    let symbols = image.symbols()?;
+    let mut stubs = Vec::new();
+    for section in image.sections().iter().filter(|s| s.flags & 0xff == SYMBOL_STUBS) {
+        let [first, size] = section.reserved.map(u64::from);
+        if size == 0 {
+            return Err(
+                malformed("a section of stubs gives them no size").with("section", section.name)
+            );
+        }
+        for index in 0..section.bytes.len() as u64 / size {
+            let number = u32_at(numbers, (first + index) * 4);
+            if let Some(name) = number.and_then(|number| symbols.name_at(number)) {
+                stubs.push(Stub { address: section.address.plus(index * size), name });
+            }
+        }
+    }
+    Ok(stubs)
+}
