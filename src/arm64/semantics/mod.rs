@@ -1,5 +1,36 @@
-//! What AArch64 instructions mean.
+//! What AArch64 instructions mean, for all inputs at once.
+//!
+//! [`decode`] turns a word into a typed [`Operation`] or into nothing, and
+//! [`execute`] applies it to a [`State`] whose registers, flags and memory are
+//! terms over an arbitrary beginning. Memory is not an array but the history of
+//! what was stored and called: a load is a term over that history, so nothing
+//! is ever assumed about two addresses being different.
+//!
+//! The set of instructions is what compilers put into functions such as the ones
+//! patched: general registers whole, pointer authentication, atomics without
+//! exclusive pairs, and those vector instructions that clear and copy. Anything
+//! else is unknown and for the caller to refuse. Two things are simpler than in
+//! the hardware: a failed authentication gives a value here and a fault there,
+//! and alignment and permission faults do not exist.
+//!
+//! The tests hold every instruction kind against Unicorn on random states.
 
+mod decode;
+mod execute;
+mod flags;
+mod memory;
+mod operation;
 mod register;
+mod state;
+mod term;
 
+pub use decode::decode;
+pub use execute::{execute, link};
+pub use flags::{Condition, Flags, FlagsNode, flags_of_sum, negative_and_zero};
+pub use operation::{
+    Address, Atomic, Bitfield, Data, Extend, Field, Modifier, MoveWide, OneSource, Operand,
+    Operation, Size,
+};
 pub use register::Register;
+pub use state::{Callee, Next, State, Test};
+pub use term::{Binary, Event, Half, History, Key, Node, Term, Terms, Unary};
