@@ -64,6 +64,8 @@ codes! {
 
     "0501" Unproven        Unproven    "an obligation of the proof does not hold"
     "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
+    "0503" UnresolvedBranch Unproven   "an indirect branch whose targets cannot be told"
+    "0504" LoopInWindow    Unproven    "the window to be rewritten holds a loop"
 
     "1001" ReadFailed      Io          "the input cannot be read"
     "1002" WriteFailed     Io          "the output cannot be written"

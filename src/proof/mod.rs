@@ -6,16 +6,29 @@
 //! meaning, an indirect branch that cannot be resolved, a loop in the window.
 //! A rewrite that is understood and wrong is no error but a proof that failed.
 
+mod deadness;
+mod facts;
+mod findings;
+mod function;
+mod inbound;
 mod obligation;
+mod paths;
+mod refinement;
 mod site;
+mod tables;
 
 pub use obligation::{Name, Obligation};
+pub use paths::{Act, Decision, Exit, Path, Step, paths};
 pub use site::{Defect, LandingPads, Roles, Site, Surroundings};
 
 use serde::Serialize;
 
+use crate::address::VmAddr;
+use crate::arm64::semantics::{Places, Terms};
 use crate::check::Status;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use findings::Findings;
+use function::Function;
 
 /// The outcome of a proof.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +65,106 @@ impl Proof {
 }
 
 /// Proves the rewrite at `site`.
+///
+/// # Errors
+/// `NotUnderstood`, `UnresolvedBranch` or `LoopInWindow` where the function
+/// cannot be judged; each names the address.
 pub fn prove(site: &Site<'_>) -> Result<Proof> {
-    let _ = site;
-    Ok(Proof { obligations: Vec::new() })
+    let before = Function { entry: site.entry, words: site.before };
+    let after = Function { entry: site.entry, words: site.after };
+    let mut obligations = vec![understood(site, before, after)?, only_window_changed(site)];
+    obligations.extend(inbound::obligations(site, after)?);
+
+    let mut terms = Terms::new();
+    let old = paths::traces(&mut terms, before, site.window(), &site.roles)?;
+    let new = paths::traces(&mut terms, after, site.window(), &site.roles)?;
+    let mut findings = Findings::default();
+    let compared = refinement::compare(&mut terms, site, &old, &new, &mut findings);
+    let pairs = format!(
+        "on all {} pairs of the {} old and {} new paths",
+        compared.pairs,
+        old.len(),
+        new.len()
+    );
+    obligations.extend(BY_COMPARISON.iter().map(|&name| findings.obligation(name, &pairs)));
+    obligations.push(clobbered_dead(site, after, &compared)?);
+    Ok(Proof { obligations })
+}
+
+/// The obligations the comparison of paths decides.
+const BY_COMPARISON: [Name; 12] = [
+    Name::WindowDecided,
+    Name::PushKept,
+    Name::UnlockKept,
+    Name::ClearKept,
+    Name::ClearBeforeUnlock,
+    Name::FreeKept,
+    Name::FreeNotAdded,
+    Name::SameCalls,
+    Name::SameStores,
+    Name::SameExits,
+    Name::SameStack,
+    Name::SameCalleeSaved,
+];
+
+/// Decodes every word of both versions, and checks that the window is in them.
+fn understood(site: &Site<'_>, before: Function<'_>, after: Function<'_>) -> Result<Obligation> {
+    let function = before.range();
+    let inside = function.contains(&site.window_start)
+        && site.window_start < site.window_end
+        && site.window_end < function.end;
+    let aligned = [site.window_start, site.window_end]
+        .iter()
+        .all(|address| address.distance_from(site.entry) % 4 == 0);
+    if !inside || !aligned || before.words.len() != after.words.len() {
+        return Err(Error::new(Code::NotUnderstood, "the window does not lie within the function")
+            .with("window", format!("{}..{}", site.window_start, site.window_end))
+            .with("function", format!("{}..{}", function.start, function.end)));
+    }
+    let counted = before.operations().chain(after.operations());
+    let count = counted.collect::<Result<Vec<_>>>()?.len();
+    let detail = format!("{count} words read, {} before and after", before.words.len());
+    Ok(Obligation::new(Name::FunctionUnderstood, Status::Pass, detail))
+}
+
+fn only_window_changed(site: &Site<'_>) -> Obligation {
+    let changed = |inside: bool| {
+        let words = site.before.iter().zip(site.after).enumerate();
+        words
+            .filter(|(_, (before, after))| before != after)
+            .map(|(index, _)| site.entry.instruction(index))
+            .filter(move |at| site.window().contains(at) == inside)
+            .collect::<Vec<VmAddr>>()
+    };
+    let (inside, outside) = (changed(true), changed(false));
+    let (status, detail, at) = match outside.first() {
+        Some(at) => (Status::Fail, format!("the word at {at} differs"), outside),
+        None => (Status::Pass, format!("{} words differ, all in the window", inside.len()), inside),
+    };
+    Obligation { at, ..Obligation::new(Name::OnlyWindowChanged, status, detail) }
+}
+
+fn clobbered_dead(
+    site: &Site<'_>,
+    after: Function<'_>,
+    compared: &refinement::Compared,
+) -> Result<Obligation> {
+    let name = Name::ClobberedDead;
+    let places = compared.differing.iter().fold(Places::NONE, |all, (_, some)| all.union(*some));
+    if places.is_empty() {
+        let detail = "no register is left with another value";
+        return Ok(Obligation::new(name, Status::Pass, detail));
+    }
+    let outcome = deadness::follow(after, site.surroundings, &compared.differing)?;
+    Ok(match outcome.used {
+        Some(used) => {
+            let detail = format!("{} {} {}, which the rewrite changes", used.at, used.how, used.of);
+            Obligation { at: vec![used.at], ..Obligation::new(name, Status::Fail, detail) }
+        }
+        None => {
+            let ends = outcome.ends.len();
+            let detail = format!("{places}: written before any read on the way to {ends} exits");
+            Obligation { at: outcome.ends, ..Obligation::new(name, Status::Pass, detail) }
+        }
+    })
 }

@@ -1,6 +1,5 @@
 //! One instruction's effect on a symbolic state.
 
-use super::Register;
 use super::flags::{Condition, FlagsNode};
 use super::memory;
 use super::operation::{Bitfield, Field, Modifier, MoveWide, OneSource, Operand, Operation};
@@ -402,10 +401,4 @@ fn vector(terms: &mut Terms, state: &mut State, operation: &Operation) {
         }
         _ => {}
     }
-}
-
-/// The link register after a call at `address`: the address that follows.
-pub fn link(terms: &mut Terms, state: &mut State, address: crate::address::VmAddr) {
-    let value = terms.constant(address.instruction(1).0);
-    state.set(Register::LR, value);
 }

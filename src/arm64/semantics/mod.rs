@@ -20,17 +20,19 @@ mod execute;
 mod flags;
 mod memory;
 mod operation;
+mod places;
 mod register;
 mod state;
 mod term;
 
 pub use decode::decode;
-pub use execute::{execute, link};
+pub use execute::execute;
 pub use flags::{Condition, Flags, FlagsNode, flags_of_sum, negative_and_zero};
 pub use operation::{
     Address, Atomic, Bitfield, Data, Extend, Field, Modifier, MoveWide, OneSource, Operand,
     Operation, Size,
 };
+pub use places::{Footprint, Places};
 pub use register::Register;
 pub use state::{Callee, Next, State, Test};
 pub use term::{Binary, Event, Half, History, Key, Node, Term, Terms, Unary};

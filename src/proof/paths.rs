@@ -1,0 +1,297 @@
+//! Every way through the window.
+//!
+//! The window is executed from its first word on an arbitrary state until
+//! control leaves it. A branch whose outcome the path so far does not decide
+//! splits the path. What an instruction does is recognised by its effect on
+//! that state and not by its word: the clear is the store of zero to
+//! `self + ivar`, however it is written.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::facts::Facts;
+use super::function::Function;
+use super::site::Roles;
+use crate::address::{VmAddr, Word};
+use crate::arm64::semantics::{
+    Callee, Event, History, Next, Register, State, Term, Terms, Test, execute,
+};
+use crate::error::{Code, Error, Result};
+
+/// More paths than a window of a dozen words can sensibly have.
+const MOST_PATHS: usize = 1024;
+
+/// One way through the window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Path {
+    /// The branches that had two outcomes, in order.
+    pub decisions: Vec<Decision>,
+    /// The instructions, in order.
+    pub steps: Vec<Step>,
+    /// Where it leaves.
+    pub exit: Exit,
+}
+
+/// The outcome of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// The branch.
+    pub at: VmAddr,
+    /// Whether it was taken.
+    pub taken: bool,
+}
+
+/// One effect of an instruction; one that stores twice makes two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The instruction.
+    pub at: VmAddr,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What a step is to the encoder, the pool and its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// The block goes into the freelist.
+    Push,
+    /// `self->_impl` becomes NULL.
+    Clear,
+    /// The pool lock is given back.
+    Unlock,
+    /// `free`, of NULL or of something that may be a block.
+    Free {
+        /// Whether the argument is known to be NULL on this path.
+        null: bool,
+    },
+    /// Another call.
+    Call,
+    /// Another store.
+    Store,
+    /// A memory barrier.
+    Barrier,
+    /// Nothing others can see.
+    Silent,
+}
+
+/// How a path leaves the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// To this address outside.
+    To(VmAddr),
+    /// By a return at this address.
+    Return(VmAddr),
+    /// By a trap at this address.
+    Trap(VmAddr),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exit::To(to) => write!(f, "a branch to {to}"),
+            Exit::Return(at) => write!(f, "the return at {at}"),
+            Exit::Trap(at) => write!(f, "the trap at {at}"),
+        }
+    }
+}
+
+/// A path with everything known about it.
+pub(super) struct Trace {
+    pub path: Path,
+    pub facts: Facts,
+    /// The tests behind the decisions.
+    pub tests: Vec<(VmAddr, Test)>,
+    /// What others can see, in order.
+    pub events: Vec<Seen>,
+    pub state: State,
+}
+
+/// An event and the instruction that causes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub at: VmAddr,
+    pub act: Act,
+    pub event: Event,
+}
+
+/// Every way through `window` of the function `words` that begins at `entry`.
+///
+/// # Errors
+/// `NotUnderstood`, `LoopInWindow` or `UnresolvedBranch`, naming the address.
+pub fn paths(
+    words: &[Word],
+    entry: VmAddr,
+    window: Range<VmAddr>,
+    roles: &Roles,
+) -> Result<Vec<Path>> {
+    let mut terms = Terms::new();
+    let traces = traces(&mut terms, Function { entry, words }, window, roles)?;
+    Ok(traces.into_iter().map(|trace| trace.path).collect())
+}
+
+/// As [`paths`], with the terms.
+pub(super) fn traces(
+    terms: &mut Terms,
+    function: Function<'_>,
+    window: Range<VmAddr>,
+    roles: &Roles,
+) -> Result<Vec<Trace>> {
+    let initial = State::initial(terms);
+    let mut walk = Walk { terms, function, roles, window, initial: initial.clone() };
+    let start = walk.window.start;
+    let path = Path { decisions: Vec::new(), steps: Vec::new(), exit: Exit::To(start) };
+    let first = Trace {
+        path,
+        facts: Facts::default(),
+        tests: Vec::new(),
+        events: Vec::new(),
+        state: initial,
+    };
+    let mut open = vec![(start, first)];
+    let mut done = Vec::new();
+    while let Some((at, trace)) = open.pop() {
+        if open.len() + done.len() > MOST_PATHS {
+            return Err(Error::new(Code::NotUnderstood, "the window has too many paths")
+                .with("window", format!("{}..{}", walk.window.start, walk.window.end)));
+        }
+        for (next, trace) in walk.step(at, trace)? {
+            match next {
+                Exit::To(to) if walk.window.contains(&to) => open.push((to, trace)),
+                exit => done.push(Trace { path: Path { exit, ..trace.path.clone() }, ..trace }),
+            }
+        }
+    }
+    Ok(done)
+}
+
+struct Walk<'a> {
+    terms: &'a mut Terms,
+    function: Function<'a>,
+    roles: &'a Roles,
+    window: Range<VmAddr>,
+    initial: State,
+}
+
+impl Walk<'_> {
+    /// Executes the instruction at `at`; what follows, one or two of them.
+    fn step(&mut self, at: VmAddr, mut trace: Trace) -> Result<Vec<(Exit, Trace)>> {
+        if trace.path.steps.iter().any(|step| step.at == at) {
+            return Err(Error::new(Code::LoopInWindow, "the window holds a loop")
+                .with("address", at)
+                .next("this tool proves straight windows only; the driver is not what it knows"));
+        }
+        let operation = self.function.operation(at)?;
+        let before = trace.state.history;
+        let next = execute(self.terms, &mut trace.state, &operation);
+        if let Next::Call(target) = next {
+            let callee = callee(self.terms, self.roles, target);
+            trace.state.call(self.terms, target, callee);
+        }
+        self.note(at, before, &mut trace);
+        let following = at.instruction(1);
+        Ok(match next {
+            Next::Fall | Next::Call(_) => vec![(Exit::To(following), trace)],
+            Next::Trap => vec![(Exit::Trap(at), trace)],
+            Next::Return(target) => {
+                // What a return goes to is part of the state at the exit.
+                trace.state.set(Register::LR, target);
+                vec![(Exit::Return(at), trace)]
+            }
+            Next::Go(target) => vec![(Exit::To(self.address(at, target)?), trace)],
+            Next::Either(test, target) => {
+                let target = self.address(at, target)?;
+                let fell = self.outcome(at, &trace, test.negated(), false);
+                let taken = self.outcome(at, &trace, test, true);
+                let taken = taken.map(|trace| (Exit::To(target), trace));
+                taken.into_iter().chain(fell.map(|trace| (Exit::To(following), trace))).collect()
+            }
+        })
+    }
+
+    fn address(&self, at: VmAddr, target: Term) -> Result<VmAddr> {
+        self.terms.as_constant(target).map(VmAddr).ok_or_else(|| {
+            Error::new(Code::UnresolvedBranch, "the window holds an indirect branch")
+                .with("address", at)
+        })
+    }
+
+    /// The path on which `test` holds, unless nothing satisfies it.
+    fn outcome(&self, at: VmAddr, trace: &Trace, test: Test, taken: bool) -> Option<Trace> {
+        let mut facts = trace.facts.clone();
+        if !facts.assume(self.terms, test) {
+            return None;
+        }
+        let mut path = trace.path.clone();
+        let mut tests = trace.tests.clone();
+        if facts != trace.facts {
+            path.decisions.push(Decision { at, taken });
+            tests.push((at, test));
+        }
+        let (events, state) = (trace.events.clone(), trace.state.clone());
+        Some(Trace { path, facts, tests, events, state })
+    }
+
+    /// Adds what happened since `before` to the path.
+    fn note(&mut self, at: VmAddr, before: History, trace: &mut Trace) {
+        let mut events = Vec::new();
+        let mut history = trace.state.history;
+        while history != before {
+            let Some((earlier, event)) = self.terms.last_event(history) else { break };
+            events.push(event.clone());
+            history = earlier;
+        }
+        if events.is_empty() {
+            trace.path.steps.push(Step { at, act: Act::Silent });
+        }
+        for event in events.into_iter().rev() {
+            let act = self.act(&event, trace);
+            trace.path.steps.push(Step { at, act });
+            trace.events.push(Seen { at, act, event });
+        }
+    }
+
+    fn act(&mut self, event: &Event, trace: &Trace) -> Act {
+        match event {
+            Event::Barrier => Act::Barrier,
+            Event::Store { address, bytes: 8, value } => {
+                let (address, value) = (*address, trace.facts.resolve(self.terms, *value));
+                let cell = self
+                    .terms
+                    .add(self.initial.get(self.roles.self_), self.initial.get(self.roles.ivar));
+                let slot = trace.state.get(self.roles.slot);
+                let slot = self.terms.offset(slot, self.roles.slots);
+                if address == cell && self.terms.as_constant(value) == Some(0) {
+                    Act::Clear
+                } else if address == slot && value == self.initial.get(self.roles.impl_) {
+                    Act::Push
+                } else {
+                    Act::Store
+                }
+            }
+            Event::Store { .. } => Act::Store,
+            Event::Call { target, arguments } => match self.terms.as_constant(*target) {
+                Some(target) if target == self.roles.unlock.0 => Act::Unlock,
+                Some(target) if target == self.roles.free.0 => {
+                    let argument = arguments.first().copied();
+                    let zero = argument.and_then(|term| trace.facts.is_zero(self.terms, term));
+                    Act::Free { null: zero == Some(true) }
+                }
+                _ => Act::Call,
+            },
+        }
+    }
+}
+
+/// What is known about the function at `target`: unlock and free take one
+/// argument and return nothing (`os/lock.h`, `stdlib.h`).
+fn callee(terms: &Terms, roles: &Roles, target: Term) -> Callee {
+    match terms.as_constant(target) {
+        Some(address) if address == roles.unlock.0 || address == roles.free.0 => {
+            Callee { arguments: Some(1), returns: false }
+        }
+        _ => Callee::UNKNOWN,
+    }
+}
