@@ -10,7 +10,8 @@ use crate::edit::{self, Edit, Hex};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::macho::Universal;
-use crate::patch::{Engine, Outcome, PlannedWord, Site};
+use crate::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
+use crate::proof::{self, Judgement};
 use crate::report::Report;
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::storage;
@@ -39,6 +40,11 @@ pub struct Args {
     /// Replace the output if it exists.
     #[arg(long)]
     force: bool,
+
+    /// Write the copy even where the proof has nothing to say, as for a
+    /// signature of your own. A rewrite that the proof refuses stays refused.
+    #[arg(long)]
+    unproven: bool,
 }
 
 #[derive(Serialize)]
@@ -52,6 +58,9 @@ struct Patching {
     source_sha256: Option<String>,
     words: Vec<PlannedWord>,
     edits: Vec<Edit>,
+    proof: Option<Judgement>,
+    /// Why there is no proof, where the user asked to go on without.
+    unproven: Option<Error>,
     defects: Vec<String>,
     does_not_fix: Vec<String>,
 }
@@ -59,32 +68,26 @@ struct Patching {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let mut input = storage::read(&args.file)?;
-    if let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) {
+    let output = args.output.clone().filter(|_| !args.dry_run);
+    if let Some(output) = &output {
         storage::check_output(&input, output, args.force)?;
     }
     let engine = files::engine(session)?;
-    let (outcome, sha256) = plan_and_digest(&engine, &input.bytes, args.patch.as_deref());
+    let (proposal, sha256) = propose_and_digest(&engine, &input.bytes, &args);
     let file = args.file.display().to_string();
-    let report = match outcome? {
-        Outcome::Already(site) => already(file, *site),
-        Outcome::Plan(plan) => {
-            let output = args.output.filter(|_| !args.dry_run);
-            let notes = engine.catalogue().patch(&plan.patch).ok();
-            let report = Patching {
-                file,
-                output: output.as_ref().map(|path| path.display().to_string()),
-                outcome: if output.is_some() { "written" } else { "planned" },
-                defects: notes.map(|patch| patch.defects.clone()).unwrap_or_default(),
-                does_not_fix: notes.map(|patch| patch.does_not_fix.clone()).unwrap_or_default(),
-                patch: plan.patch,
-                site: plan.site,
-                source_sha256: Some(sha256),
-                words: plan.words,
-                edits: plan.edits,
-            };
+    let report = match proposal? {
+        Proposal::Already(site) => already(file, *site),
+        Proposal::Proven(plan, proof) => {
+            let mut report = patching(&engine, file, *plan, sha256);
+            match proof {
+                Ok(judgement) => report.proof = Some(judgement),
+                Err(error) => report.unproven = Some(error),
+            }
             if let Some(output) = output {
                 edit::apply(&mut input.bytes, &report.edits)?;
                 storage::write(&output, &input.bytes, Some(&input), args.force)?;
+                report.outcome = "written";
+                report.output = Some(output.display().to_string());
             }
             report
         }
@@ -92,23 +95,63 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     session.show(&report)
 }
 
-/// Plans while another thread digests the whole input, which takes longest.
-fn plan_and_digest(
-    engine: &Engine,
-    bytes: &[u8],
-    patch: Option<&str>,
-) -> (Result<Outcome>, String) {
+/// What to do, with the proof that allows it.
+enum Proposal {
+    Already(Box<Site>),
+    Proven(Box<Plan>, std::result::Result<Judgement, Error>),
+}
+
+/// Plans and proves while another thread digests the input, which takes
+/// longest.
+fn propose_and_digest(engine: &Engine, bytes: &[u8], args: &Args) -> (Result<Proposal>, String) {
     std::thread::scope(|scope| {
         let digest = scope.spawn(|| Hex(&Sha256::digest(bytes)).to_string());
-        let outcome = Universal::parse(bytes).and_then(|file| engine.plan(&file, patch));
+        let proposal = propose(engine, bytes, args);
         match digest.join() {
-            Ok(digest) => (outcome, digest),
+            Ok(digest) => (proposal, digest),
             Err(_) => {
                 let lost = Error::new(Code::Bug, "the digest of the input was lost");
-                (outcome.and(Err(lost)), String::new())
+                (proposal.and(Err(lost)), String::new())
             }
         }
     })
+}
+
+fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
+    let file = Universal::parse(bytes)?;
+    let plan = match engine.plan(&file, args.patch.as_deref())? {
+        Outcome::Already(site) => return Ok(Proposal::Already(site)),
+        Outcome::Plan(plan) => plan,
+    };
+    if plan.patch == ORIGINAL {
+        let same = Error::new(Code::NoProofFor, "the compiler's own code is put back");
+        return Ok(Proposal::Proven(plan, Err(same)));
+    }
+    let judged = proof::judge(engine, &file, &plan);
+    match &judged {
+        Ok(judgement) => proof::allow(judgement, &plan, args.patch.is_some())?,
+        Err(error) if args.unproven && error.code() == Code::NoProofFor => {}
+        Err(error) => return Err(error.clone()),
+    }
+    Ok(Proposal::Proven(plan, judged))
+}
+
+fn patching(engine: &Engine, file: String, plan: Plan, sha256: String) -> Patching {
+    let notes = engine.catalogue().patch(&plan.patch).ok();
+    Patching {
+        file,
+        output: None,
+        outcome: "planned",
+        proof: None,
+        unproven: None,
+        defects: notes.map(|patch| patch.defects.clone()).unwrap_or_default(),
+        does_not_fix: notes.map(|patch| patch.does_not_fix.clone()).unwrap_or_default(),
+        patch: plan.patch,
+        site: plan.site,
+        source_sha256: Some(sha256),
+        words: plan.words,
+        edits: plan.edits,
+    }
 }
 
 fn already(file: String, site: Site) -> Patching {
@@ -121,6 +164,8 @@ fn already(file: String, site: Site) -> Patching {
         source_sha256: None,
         words: Vec::new(),
         edits: Vec::new(),
+        proof: None,
+        unproven: None,
         defects: Vec::new(),
         does_not_fix: Vec::new(),
     }
@@ -148,6 +193,13 @@ impl Report for Patching {
         )?;
         files::show_window(out, &self.words)?;
         files::show_edits(out, &self.edits)?;
+        match (&self.proof, &self.unproven) {
+            (Some(judgement), _) => writeln!(out, "{}", judgement.sentence())?,
+            (None, Some(reason)) => {
+                writeln!(out, "{WARN}not proven:{RESET} {}", reason.message())?;
+            }
+            (None, None) => {}
+        }
         for defect in &self.defects {
             writeln!(out, "{WARN}known defect:{RESET} {defect}")?;
         }

@@ -64,6 +64,7 @@ codes! {
 
     "0501" Unproven        Unproven    "an obligation of the proof does not hold"
     "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
+    "0509" NoProofFor      Unproven    "the proof is not about this signature or image"
     "0503" UnresolvedBranch Unproven   "an indirect branch whose targets cannot be told"
     "0504" LoopInWindow    Unproven    "the window to be rewritten holds a loop"
 

@@ -12,6 +12,7 @@ use crate::address::{SliceOffset, VmAddr, Word};
 use crate::error::{Code, Error, Result};
 
 use super::bytes::{hex, malformed, range, slice};
+use super::landing_pads;
 use super::load_commands::{self, Command};
 use super::segment::{self, MOST, Section, Segment};
 use super::stubs::{self, Stub};
@@ -336,6 +337,14 @@ impl<'a> Image<'a> {
     /// there are none.
     pub fn stubs(&self) -> Result<Vec<Stub<'a>>> {
         stubs::all(self)
+    }
+
+    /// Where exceptions continue inside a function, or why that is not known.
+    pub fn landing_pads(
+        &self,
+        function: &Range<VmAddr>,
+    ) -> std::result::Result<Vec<VmAddr>, &'static str> {
+        landing_pads::of(self, function)
     }
 
     /// The first address of every function, ascending; empty if the image has

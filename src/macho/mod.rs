@@ -29,6 +29,7 @@ mod bytes;
 mod chained_fixups;
 mod function_starts;
 mod image;
+mod landing_pads;
 mod load_commands;
 mod method_list;
 mod objc;

@@ -20,6 +20,6 @@ mod verify;
 pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
-pub use plan::{Outcome, Plan, PlannedWord, reseal_all};
+pub use plan::{ORIGINAL, Outcome, Plan, PlannedWord, reseal_all};
 pub use sighting::{Place, Sighting, Site, State};
 pub use verify::verify;

@@ -26,6 +26,10 @@ pub struct Plan {
     pub site: Site,
     /// The window, word by word.
     pub words: Vec<PlannedWord>,
+    /// The window's words as the compiler made them, which is what a rewrite has
+    /// to be held against, also where another rewrite stands now.
+    #[serde(skip)]
+    pub original: Vec<Word>,
     /// Every change of the file, in its order.
     pub edits: Vec<Edit>,
 }
@@ -55,7 +59,7 @@ pub enum Outcome {
 }
 
 /// The name that asks for the way back.
-const ORIGINAL: &str = "original";
+pub const ORIGINAL: &str = "original";
 
 impl Engine {
     /// Plans the patch of that name, or the default one for what the file holds.
@@ -96,12 +100,16 @@ impl Engine {
     }
 
     fn plan_at(&self, file: &Universal<'_>, site: Site, wanted: &State) -> Result<Plan> {
-        let signature = self.catalogue().signature(&site.signature)?;
-        let form = self.forms(signature)?.iter().find(|form| form.state == *wanted);
-        let Some(form) = form else {
-            return Err(Error::new(Code::Bug, "the wanted state has no form"));
+        let forms = self.forms(self.catalogue().signature(&site.signature)?)?;
+        let rewrite = |state: &State| match forms.iter().find(|form| form.state == *state) {
+            Some(form) => self.rewrite(&form.pattern, &site),
+            None => Err(Error::new(Code::Bug, "the wanted state has no form")),
         };
-        let words = self.rewrite(&form.pattern, &site)?;
+        let words = rewrite(wanted)?;
+        let original = match site.state {
+            State::Original => site.place.words.clone(),
+            _ => rewrite(&State::Original)?.into_iter().map(|word| word.new).collect(),
+        };
         let mut edits = instruction_edits(&site, &words);
         let seals = reseal_all(file, &edits)?;
         edits.extend(seals);
@@ -110,7 +118,7 @@ impl Engine {
             State::Original => ORIGINAL.to_owned(),
             State::Patched { patch } => patch.clone(),
         };
-        Ok(Plan { patch, site, words, edits })
+        Ok(Plan { patch, site, words, original, edits })
     }
 
     /// Renders, assembles and reads back the window as it shall be.

@@ -12,12 +12,14 @@ mod findings;
 mod function;
 mod inbound;
 mod obligation;
+mod of_plan;
 mod paths;
 mod refinement;
 mod site;
 mod tables;
 
 pub use obligation::{Name, Obligation};
+pub use of_plan::{Judgement, allow, judge, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};
 pub use site::{Defect, LandingPads, Roles, Site, Surroundings};
 

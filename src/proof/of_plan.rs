@@ -1,0 +1,215 @@
+//! From a planned patch to the site of a proof.
+//!
+//! A rewrite is held against the code as the compiler made it, also where
+//! another rewrite stands in the file. The roles are the signature's captures by
+//! name; a signature that captures others is about something this proof knows
+//! nothing of, and is told so.
+
+use std::ops::Range;
+
+use crate::address::{VmAddr, Word};
+use crate::arm64::semantics::Register;
+use crate::check::Status;
+use crate::error::{Code, Error, Result};
+use crate::macho::{Image, Universal};
+use crate::patch::{Engine, ORIGINAL, Plan};
+use crate::signature::Captures;
+
+use super::{Defect, LandingPads, Proof, Roles, Site, Surroundings, Verdict, prove};
+
+/// A proof of a plan, and what it comes to given what the patch declares.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Judgement {
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// The proof.
+    pub proof: Proof,
+    /// The defects the patch declares.
+    pub declared: Vec<Defect>,
+}
+
+/// Proves a planned rewrite.
+///
+/// # Errors
+/// `NoProofFor` where the signature does not name the roles the proof is about,
+/// or the image does not say where the function begins; else as [`prove`].
+pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judgement> {
+    with_site(engine, file, plan, |site| {
+        let proof = prove(site)?;
+        let declared = site.declared.to_vec();
+        Ok(Judgement { verdict: proof.verdict(&declared), proof, declared })
+    })
+}
+
+/// Whether a rewrite may be carried out: it is proven, or its only failures are
+/// defects it declares and the user asked for it by name.
+///
+/// # Errors
+/// `Unproven`, with every obligation that fails.
+pub fn allow(judgement: &Judgement, plan: &Plan, by_name: bool) -> Result<()> {
+    let message = match judgement.verdict {
+        Verdict::Holds => return Ok(()),
+        Verdict::DeclaredDefect if by_name => return Ok(()),
+        Verdict::DeclaredDefect => "the rewrite has a known defect and was not asked for by name",
+        Verdict::Refuted => "the proof refuses the rewrite",
+    };
+    let failed = judgement.proof.obligations.iter().filter(|o| o.status == Status::Fail);
+    let error = Error::new(Code::Unproven, message).with("patch", &plan.patch);
+    Err(failed
+        .fold(error, |error, o| error.with("fails", format!("{}: {}", o.name.as_str(), o.detail)))
+        .next("nothing was written; `agxpatch prove` shows every obligation"))
+}
+
+impl Judgement {
+    /// The verdict in a sentence.
+    pub fn sentence(&self) -> String {
+        let count = |status| self.proof.obligations.iter().filter(|o| o.status == status).count();
+        let (passed, failed, skipped) =
+            (count(Status::Pass), count(Status::Fail), count(Status::Skipped));
+        let mut sentence = match self.verdict {
+            Verdict::Holds => format!("proven: {passed} obligations hold"),
+            _ => format!("{passed} obligations hold and {failed} fails, as the patch declares"),
+        };
+        if skipped != 0 {
+            sentence.push_str(&format!(", {skipped} could not be looked at"));
+        }
+        sentence
+    }
+}
+
+/// Calls `with` with the site a plan is about.
+pub fn with_site<T>(
+    engine: &Engine,
+    file: &Universal<'_>,
+    plan: &Plan,
+    with: impl FnOnce(&Site<'_>) -> Result<T>,
+) -> Result<T> {
+    let place = &plan.site.place;
+    let roles = roles(&plan.site.captures)?;
+    let function = place
+        .function
+        .clone()
+        .ok_or_else(|| no_proof("the image does not say where the function begins and ends"))?;
+    let slice = file.slices.get(place.slice).ok_or_else(|| {
+        Error::new(Code::Bug, "a plan is for a slice that the file does not have")
+    })?;
+    let image = slice.image()?;
+    let standing: Vec<Word> = image.words(function.clone())?.collect();
+    let new: Vec<Word> = plan.words.iter().map(|word| word.new).collect();
+    let before = replaced(&standing, &function, &place.window, &plan.original)?;
+    let after = replaced(&standing, &function, &place.window, &new)?;
+    let declared = declared(engine, plan)?;
+    let surroundings = Around::of(&image)?;
+    with(&Site {
+        entry: function.start,
+        before: &before,
+        after: &after,
+        window_start: place.window.start,
+        window_end: place.window.end,
+        roles,
+        declared: &declared,
+        surroundings: &surroundings,
+    })
+}
+
+/// The function with `words` in the window.
+fn replaced(
+    standing: &[Word],
+    function: &Range<VmAddr>,
+    window: &Range<VmAddr>,
+    words: &[Word],
+) -> Result<Vec<Word>> {
+    let first = window.start.distance_from(function.start) / 4;
+    let mut all = standing.to_vec();
+    let place = usize::try_from(first).ok().and_then(|at| all.get_mut(at..at + words.len()));
+    match place {
+        Some(place) => {
+            place.copy_from_slice(words);
+            Ok(all)
+        }
+        None => Err(no_proof("the window does not lie within one function")),
+    }
+}
+
+fn roles(captures: &Captures) -> Result<Roles> {
+    let register = |name| match captures.register(name) {
+        Some(number) => Ok(Register::new(number.into())),
+        None => Err(missing(name)),
+    };
+    let address = |name| captures.address(name).ok_or_else(|| missing(name));
+    let slots = captures.immediate("slots").and_then(|slots| u64::try_from(slots).ok());
+    Ok(Roles {
+        self_: register("self")?,
+        ivar: register("ivar")?,
+        impl_: register("impl")?,
+        slot: register("slot")?,
+        slots: slots.ok_or_else(|| missing("slots"))?,
+        pool: register("pool")?,
+        lock: register("lock")?,
+        unlock: address("unlock")?,
+        free: address("free")?,
+    })
+}
+
+fn missing(name: &str) -> Error {
+    no_proof("the signature does not capture a role that the proof is about").with("role", name)
+}
+
+fn no_proof(reason: &str) -> Error {
+    Error::new(Code::NoProofFor, reason).next(
+        "a copy can be written all the same with `agxpatch patch --unproven`; it is never deployed",
+    )
+}
+
+fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
+    if plan.patch == ORIGINAL {
+        return Ok(Vec::new());
+    }
+    let patch = engine.catalogue().patch(&plan.patch)?;
+    let named = |name: &String| {
+        Defect::named(name).ok_or_else(|| {
+            Error::new(Code::CatalogueBroken, "a patch declares a defect that has no meaning")
+                .with("patch", &patch.name)
+                .with("defect", name)
+        })
+    };
+    patch.defects.iter().map(named).collect()
+}
+
+/// The image around the function, as far as the proof asks.
+struct Around<'i, 'a> {
+    image: &'i Image<'a>,
+    text: VmAddr,
+    bytes: &'a [u8],
+    starts: Vec<VmAddr>,
+}
+
+impl<'i, 'a> Around<'i, 'a> {
+    fn of(image: &'i Image<'a>) -> Result<Around<'i, 'a>> {
+        let text = image.text()?;
+        let starts = image.function_starts()?;
+        Ok(Around { image, text: text.address, bytes: text.bytes, starts })
+    }
+}
+
+impl Surroundings for Around<'_, '_> {
+    fn text(&self) -> (VmAddr, &[u8]) {
+        (self.text, self.bytes)
+    }
+
+    fn function_starts(&self) -> Option<&[VmAddr]> {
+        (!self.starts.is_empty()).then_some(&self.starts)
+    }
+
+    fn landing_pads(&self, function: Range<VmAddr>) -> LandingPads {
+        match self.image.landing_pads(&function) {
+            Ok(pads) => LandingPads::Known(pads),
+            Err(reason) => LandingPads::Unknown(reason.to_owned()),
+        }
+    }
+
+    fn data(&self, address: VmAddr, length: usize) -> Option<&[u8]> {
+        let end = address.0.checked_add(length as u64)?;
+        self.image.bytes_at(address..VmAddr(end)).ok()
+    }
+}
