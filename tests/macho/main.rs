@@ -1,0 +1,14 @@
+//! Reading Mach-O files: real ones built here by clang and lld and judged by
+//! LLVM's own tools, small ones written byte by byte, and damaged ones.
+#![allow(missing_docs)]
+
+mod bad_input;
+mod damage;
+mod examine;
+mod fixups;
+mod image;
+mod memory;
+mod mini;
+mod objective_c;
+mod tools;
+mod universal;
