@@ -33,6 +33,8 @@ impl FileType {
     pub const EXECUTABLE: FileType = FileType(2);
     /// A dynamic library.
     pub const DYLIB: FileType = FileType(6);
+    /// A library's symbols without its code, for linking against.
+    pub const STUB: FileType = FileType(9);
     /// A loadable bundle, which is what the driver is.
     pub const BUNDLE: FileType = FileType(8);
     /// The companion file of debugging information, whose sections have no bytes.
@@ -75,8 +77,8 @@ pub struct Image<'a> {
     bytes: &'a [u8],
     architecture: Architecture,
     file_type: FileType,
-    segments: Vec<Segment<'a>>,
-    sections: Vec<Section<'a>>,
+    pub(super) segments: Vec<Segment<'a>>,
+    pub(super) sections: Vec<Section<'a>>,
     pub(super) facts: Facts,
 }
 
@@ -204,9 +206,10 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Whether addresses are final: everything but object files and their like.
+    /// Whether addresses are final and sections have their bytes: everything
+    /// but object files, debugging companions and stubs.
     pub(super) fn is_linked(&self) -> bool {
-        !matches!(self.file_type, FileType::OBJECT | FileType::DSYM)
+        !matches!(self.file_type, FileType::OBJECT | FileType::DSYM | FileType::STUB)
     }
 
     /// All bytes of the slice.

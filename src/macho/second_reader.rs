@@ -103,7 +103,9 @@ fn compare_segment(
         let section = image.sections().get(first_section + place);
         let section = section.ok_or_else(|| disagree("the number of sections"))?;
         let offset = u64::from(header.offset(LE));
-        let size = header.file_range(LE, offset).map_or(0, |(_, size)| size);
+        let left_out = !image.is_linked() && segment.bytes.is_empty();
+        let in_file = header.file_range(LE, offset).filter(|_| !left_out);
+        let size = in_file.map_or(0, |(_, size)| size);
         let same = header.name() == section.name.as_bytes()
             && header.segment_name() == section.segment.as_bytes()
             && header.addr(LE) == section.address.0
@@ -277,5 +279,97 @@ fn same_target(fixup: &Fixup, other: &object::read::macho::Fixup, base: VmAddr) 
                 && bind.auth.is_some() == fixup.authenticated
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// A bundle with one section, a UUID, a symbol and a function start.
+    fn bundle() -> Vec<u8> {
+        let name = |name: &[u8]| [name, &[0; 16][name.len()..]].concat();
+        let mut bytes = words(&[0xfeed_facf, 0x0100_000c, 0, 8, 4, 152 + 24 + 24 + 16, 0, 0]);
+        bytes.extend([words(&[0x19, 152]), name(b"__TEXT")].concat());
+        bytes.extend(words(&[0, 0, 0x400, 0, 0, 0, 0x400, 0, 7, 5, 1, 0]));
+        bytes.extend([name(b"__text"), name(b"__TEXT")].concat());
+        bytes.extend(words(&[0x200, 0, 0x100, 0, 0x200, 0, 0, 0, 0, 0, 0, 0]));
+        bytes.extend([words(&[0x1b, 24]), vec![7; 16]].concat());
+        bytes.extend(words(&[2, 24, 0x300, 1, 0x380, 4]));
+        bytes.extend(words(&[0x26, 16, 0x3f0, 4]));
+        bytes.resize(0x400, 0);
+        bytes[0x300..0x310].copy_from_slice(&words(&[1, 0x010f, 0x200, 0]));
+        bytes[0x380..0x384].copy_from_slice(b"\0_a\0");
+        bytes[0x3f0..0x3f2].copy_from_slice(&[0x80, 4]);
+        bytes
+    }
+
+    fn refused_about(result: Result<()>, about: &str) {
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), Code::ReadersDisagree);
+        assert_eq!(error.message(), format!("two readers disagree about {about}"));
+    }
+
+    #[test]
+    fn readers_that_see_the_same_agree() {
+        let bytes = bundle();
+        let image = Image::parse(&bytes).unwrap();
+        assert_eq!(image.symbols().unwrap().address_of("_a"), Some(VmAddr(0x200)));
+        assert_eq!(image.function_starts().unwrap(), [VmAddr(0x200)]);
+    }
+
+    #[test]
+    fn a_first_reader_that_misreads_a_load_command_is_caught() {
+        let bytes = bundle();
+        let misread = |change: &dyn Fn(&mut Image), about: &str| {
+            let mut image = Image::parse(&bytes).unwrap();
+            change(&mut image);
+            refused_about(compare_image(&image), about);
+        };
+        let rest = "identity, signature, symbols or fixups";
+        misread(&|image| image.facts.uuid = None, rest);
+        misread(&|image| image.facts.source_version = Some(SourceVersion(1)), rest);
+        misread(&|image| image.facts.code_signature = Some(span(0, 1)), rest);
+        misread(&|image| image.facts.symbols = None, rest);
+        misread(&|image| image.segments[0].address = VmAddr(0x1000), "segment __TEXT");
+        misread(&|image| image.segments[0].size -= 1, "segment __TEXT");
+        misread(&|image| image.sections[0].offset = SliceOffset(0x204), "section __TEXT,__text");
+        misread(&|image| image.sections[0].flags = 1, "section __TEXT,__text");
+        misread(&|image| drop(image.segments.pop()), "the number of segments");
+        misread(&|image| drop(image.sections.pop()), "the number of sections");
+    }
+
+    #[test]
+    fn a_first_reader_that_misreads_a_table_is_caught() {
+        let bytes = bundle();
+        let image = Image::parse(&bytes).unwrap();
+        let mut other = bytes.clone();
+        other[0x308] = 4;
+        let symbols = Symbols::new(&other, image.facts.symbols.clone());
+        refused_about(compare_symbols(&image, &symbols), "the symbols");
+
+        let wrong = [Ok(VmAddr(0x204))].into_iter();
+        refused_about(compare_function_starts(&image, wrong), "the function starts");
+        refused_about(
+            compare_function_starts(&image, std::iter::empty()),
+            "the number of functions",
+        );
+    }
+
+    #[test]
+    fn a_first_reader_that_misreads_the_table_of_slices_is_caught() {
+        let mut bytes: Vec<u8> = [0xcafe_babe_u32, 1, 0x0100_000c, 0, 0x40, 0x400, 2]
+            .iter()
+            .flat_map(|word| word.to_be_bytes())
+            .collect();
+        bytes.resize(0x40, 0);
+        bytes.extend(bundle());
+        let mut file = Universal::parse(&bytes).unwrap();
+        file.slices[0].align = 3;
+        refused_about(compare_table(&bytes, &file), "the table of slices");
     }
 }
