@@ -17,7 +17,6 @@ pub(super) const AUTIBSP: u32 = 0xd503_23ff;
 pub(super) const BRAA_X16_X17: u32 = 0xd71f_0a11;
 /// `brk #1`, which pads Objective-C stubs.
 pub(super) const BRK_1: u32 = 0xd420_0020;
-pub(super) const NOP: u32 = 0xd503_201f;
 
 fn words_between(at: VmAddr, to: VmAddr) -> u32 {
     (to.distance_from(at) / 4) as u32
@@ -170,7 +169,6 @@ mod tests {
             (AUTIBSP, "autibsp"),
             (BRAA_X16_X17, "braa x16, x17"),
             (BRK_1, "brk #1"),
-            (NOP, "nop"),
         ];
         let disassembler = Disassembler::new().unwrap();
         for (word, text) in cases {

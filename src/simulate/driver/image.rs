@@ -70,7 +70,7 @@ impl Image {
         let mut linkedit = Linkedit { start, bytes: Vec::new() };
         let mut commands = LoadCommands::default();
         let fixups = linkedit.add(&self.fixups);
-        let exports = linkedit.add(&[0; 8]);
+        let exports = linkedit.add(&exports_trie(&self.exported));
         let starts = linkedit.add(&function_starts(&self.function_starts));
         let data_in_code = linkedit.add(&[]);
         let mut tables = self.symbols(&mut linkedit);
@@ -149,10 +149,10 @@ impl Image {
         let natural = linkedit.end().next_multiple_of(16);
         let (at, size) = match self.size {
             Some(size) => {
-                let room = signature::room(self.signing, size);
+                let room = signature::size(self.signing, size);
                 ((size - room) & !15, room + (size - room) % 16)
             }
-            None => (natural, signature::room(self.signing, natural)),
+            None => (natural, signature::size(self.signing, natural)),
         };
         let at = at.max(natural);
         tables.strings.size += (at - linkedit.end()) as u32;
@@ -175,19 +175,48 @@ impl Image {
     }
 }
 
+/// The exported symbols as a trie of one level: a node for each, reached from the
+/// root by the whole name.
+fn exports_trie(exported: &[Symbol]) -> Vec<u8> {
+    if exported.is_empty() {
+        return Vec::new();
+    }
+    // Behind so many names every node's offset takes two bytes.
+    let names: usize = exported.iter().map(|symbol| symbol.name.len() + 1 + 2).sum();
+    let mut node_at = 2 + names as u64;
+    let (mut root, mut nodes) = (vec![0, exported.len() as u8], Vec::new());
+    for symbol in exported {
+        root.extend_from_slice(symbol.name.as_bytes());
+        root.push(0);
+        uleb128(&mut root, node_at);
+        let mut terminal = vec![0];
+        uleb128(&mut terminal, symbol.address.0);
+        nodes.push(terminal.len() as u8);
+        nodes.extend_from_slice(&terminal);
+        nodes.push(0);
+        node_at = (2 + names + nodes.len()) as u64;
+    }
+    root.extend_from_slice(&nodes);
+    root.resize(root.len().next_multiple_of(8), 0);
+    root
+}
+
+fn uleb128(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// Distances between function starts from the image's beginning, as ULEB128,
 /// ended by a zero.
 fn function_starts(starts: &[VmAddr]) -> Vec<u8> {
     let mut out = Vec::with_capacity(starts.len() * 2 + 8);
     let mut previous = 0;
     for start in starts {
-        let mut distance = start.0 - previous;
+        uleb128(&mut out, start.0 - previous);
         previous = start.0;
-        while distance >= 0x80 {
-            out.push(distance as u8 | 0x80);
-            distance >>= 7;
-        }
-        out.push(distance as u8);
     }
     out.push(0);
     out.resize(out.len().next_multiple_of(8), 0);

@@ -1,0 +1,85 @@
+//! One built driver a variant, and plain looks into its bytes.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use agxpatch::simulate::driver::{self, Variant};
+use goblin::mach::MachO;
+
+/// The variant's bytes, built once for all tests of this program.
+pub fn driver(name: &str) -> Arc<Vec<u8>> {
+    static BUILT: OnceLock<Mutex<HashMap<String, Arc<Vec<u8>>>>> = OnceLock::new();
+    let mut built = BUILT.get_or_init(Default::default).lock().unwrap();
+    let build = || Arc::new(driver::build(Variant::named(name).unwrap()).unwrap());
+    built.entry(name.to_owned()).or_insert_with(build).clone()
+}
+
+/// CPU subtype, offset and bytes of every slice.
+fn slices(file: &[u8]) -> Vec<(usize, usize, &[u8])> {
+    let number = |at: usize, size: usize| {
+        file[at..at + size].iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let (entry, width) = match number(0, 4) {
+        0xcafe_babf => (32, 8),
+        0xcafe_babe => (20, 4),
+        _ => return vec![(0x8000_0002, 0, file)],
+    };
+    let slice = |at: usize| {
+        let (offset, size) = (number(at + 8, width), number(at + 8 + width, width));
+        (number(at + 4, 4), offset, &file[offset..offset + size])
+    };
+    (0..number(4, 4)).map(|index| slice(8 + index * entry)).collect()
+}
+
+/// The offset in the file, and the bytes, of the arm64e slice.
+pub fn arm64e(file: &[u8]) -> (usize, &[u8]) {
+    let slices = slices(file);
+    let (_, offset, bytes) = slices.iter().find(|slice| slice.0 == 0x8000_0002).unwrap();
+    (*offset, bytes)
+}
+
+/// The instruction at that address of a slice.
+pub fn word(slice: &[u8], address: u64) -> u32 {
+    let at = address as usize;
+    u32::from_le_bytes(slice[at..at + 4].try_into().unwrap())
+}
+
+pub fn image(slice: &[u8]) -> MachO<'_> {
+    MachO::parse(slice, 0).unwrap()
+}
+
+/// Every image of a file, as goblin sees it.
+pub fn images(file: &[u8]) -> Vec<MachO<'_>> {
+    slices(file).into_iter().map(|(_, _, bytes)| image(bytes)).collect()
+}
+
+/// Runs an LLVM tool on a file and returns what it printed. It must succeed and
+/// must not complain. `None`, after a line that says so, where it is missing.
+pub fn llvm(tool: &str, args: &[&str], file: &[u8]) -> Option<String> {
+    let Some(program) = newest(tool) else {
+        let required = std::env::var_os("AGXPATCH_REQUIRE_TOOLS").is_some();
+        assert!(!required, "{tool} is missing");
+        eprintln!("SKIPPED: {tool} is missing; on Debian: apt-get install llvm");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("driver");
+    std::fs::write(&path, file).unwrap();
+    let output = Command::new(program).args(args).arg(&path).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {args:?}: {complaint}");
+    assert_eq!(complaint, "", "{tool} {args:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// The newest version of the tool on the path.
+fn newest(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let versions = (13..40).rev().map(|version| format!("{tool}-{version}"));
+    versions
+        .chain([tool.to_owned()])
+        .find_map(|name| folders.iter().map(|folder| folder.join(&name)).find(|p| p.is_file()))
+}

@@ -1,0 +1,8 @@
+//! The synthetic driver: what it must hold, and what independent readers and an
+//! emulated CPU make of it.
+
+mod execution;
+mod harness;
+mod published;
+mod readers;
+mod variants;
