@@ -215,3 +215,10 @@ fn a_scaled_driver_has_as_much_code_as_asked_for_and_the_sequence_once() {
         assert_eq!(destroy_impl(&image, "FamilyComputeContext"), Some(facts::ENTRY));
     }
 }
+
+#[test]
+fn a_scaled_driver_beyond_what_the_formats_hold_is_refused() {
+    for size in [0, 0x6f_ffff, 2_000_000_001, u64::MAX] {
+        assert_eq!(build_scaled(size).unwrap_err().code(), agxpatch::error::Code::BadArgument);
+    }
+}

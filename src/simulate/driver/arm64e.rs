@@ -1,159 +1,61 @@
-//! The arm64e slice: the published functions at their addresses, filler between
-//! them, and the metadata that leads to them.
+//! The arm64e slice: its code, and the metadata that leads to it.
 
 use std::collections::HashMap;
 
-use super::assembly::{Bindings, assemble};
 use super::classes::{
-    COMMAND_BUFFER, COMMAND_BUFFER_SELECTORS, COMPUTE, DESTROY, DEVICE, DEVICE_SELECTORS, ENCODERS,
-    PUBLISHED, RENDER,
+    COMMAND_BUFFER, COMMAND_BUFFER_SELECTORS, DEVICE, DEVICE_SELECTORS, ENCODERS,
 };
-use super::code::{Callees, SHORTEST, Writer};
-use super::destroy::{Destroy, Registers};
 use super::encode;
 use super::fixups::{Authentication, Fixups, Key};
 use super::image::{Image, Imported, Symbol};
 use super::layout::{DATA, DATA_CONST, Memory, Segment, TEXT, flags};
 use super::load_commands::Cpu;
 use super::objc::{Class, Metadata, Method, Variable};
+use super::places::{Places, STUB};
 use super::random::Random;
-use super::variant::{Build, Names, Release, Variant};
-use super::{facts, names, siblings};
-use crate::address::{VmAddr, Word};
+use super::variant::{Build, Names, Variant};
+use super::{facts, names};
+use crate::address::VmAddr;
 use crate::arm64::Assembler;
 use crate::error::{Code, Error, Result};
 
 const FAMILY: &str = "AGXG16XFamily";
-const STUB: u64 = 16;
-const OBJC_STUB: u64 = 32;
-
-/// Where things are in one build of the driver.
-struct Places {
-    /// Distance of every published function from its published address.
-    shift: u64,
-    text: VmAddr,
-    text_end: VmAddr,
-    stubs: VmAddr,
-    text_segment_end: VmAddr,
-    cells: VmAddr,
-    impl_cell: VmAddr,
-    registers: Registers,
-    slots: u32,
-}
-
-impl Places {
-    fn of(build: Build) -> Places {
-        let free = names::STUBS.iter().position(|stub| *stub == "_free").unwrap_or_default();
-        let stubs = VmAddr(facts::FREE_STUB.0 - STUB * free as u64);
-        let published = Places {
-            shift: 0,
-            text: VmAddr(0x4000),
-            text_end: stubs,
-            stubs,
-            text_segment_end: VmAddr(0x73_8000),
-            cells: VmAddr(0x75_8000),
-            impl_cell: facts::IMPL_CELL,
-            registers: Registers::PUBLISHED,
-            slots: facts::SLOTS,
-        };
-        match build {
-            Build::Published => published,
-            Build::Other => Places {
-                shift: 0x5c40,
-                text_end: stubs.plus(0x2344),
-                stubs: stubs.plus(0x2344),
-                impl_cell: facts::IMPL_CELL.plus(0x54),
-                registers: Registers::OTHER,
-                slots: 0x1b20,
-                ..published
-            },
-        }
-    }
-
-    /// The published build with a `__text` of `size` bytes. Its stubs stand
-    /// before the code, within reach of the published functions.
-    fn scaled(size: u64) -> Places {
-        let text = VmAddr(0x8000);
-        let text_end = text.plus(size.next_multiple_of(4));
-        let end = VmAddr((text_end.0 + 0x2_0000).next_multiple_of(0x4000));
-        Places {
-            text,
-            text_end,
-            stubs: VmAddr(0x4000),
-            text_segment_end: end,
-            cells: VmAddr(end.0 + 0x2_0000),
-            impl_cell: VmAddr(end.0 + 0x2_0300),
-            ..Places::of(Build::Published)
-        }
-    }
-
-    fn stub(&self, name: &str) -> VmAddr {
-        let index = names::STUBS.iter().position(|stub| *stub == name).unwrap_or_default();
-        self.stubs.plus(STUB * index as u64)
-    }
-
-    fn method(&self, class: &str, selector: &str) -> Option<VmAddr> {
-        if selector == DESTROY && class != COMPUTE {
-            let index = ENCODERS.iter().position(|encoder| encoder.name == class)?;
-            return Some(VmAddr(0x2d_0000 + 0x2000 * index as u64).plus(self.shift));
-        }
-        let published = PUBLISHED.iter().find(|(c, s, _)| (*c, *s) == (class, selector));
-        published.map(|(_, _, address)| address.plus(self.shift))
-    }
-
-    /// Offset cells: the two published ones, and the others in order.
-    fn cell(&self, class: &str, variable: &str) -> VmAddr {
-        match (class, variable) {
-            (COMPUTE, "_impl") => self.impl_cell,
-            (COMMAND_BUFFER, _) => self.cells.plus(0x98),
-            (DEVICE, _) => self.cells.plus(0x14),
-            _ => {
-                let index = ENCODERS.iter().position(|encoder| encoder.name == class);
-                let index = index.unwrap_or_default() as u64;
-                self.cells.plus(0x100 + 8 * index + if variable == "_impl" { 4 } else { 0 })
-            }
-        }
-    }
-}
-
-/// A function that stands where it must.
-struct Fixed {
-    at: VmAddr,
-    words: Vec<u32>,
-    name: Option<&'static str>,
-}
+/// Size of one stub that sends a message.
+pub(super) const OBJC_STUB: u64 = 32;
 
 /// Builds the slice of a variant; `size` is what it must come to, if anything.
 pub(super) fn build(variant: &Variant, size: Option<u64>) -> Result<Vec<u8>> {
     Builder::new(*variant, Places::of(variant.build))?.build(size)
 }
 
-/// Builds a slice with a `__text` of `size` bytes.
+/// Builds a slice with a `__text` of `size` bytes. It has no symbols, which would
+/// outgrow the code.
 pub(super) fn build_scaled(size: u64) -> Result<Vec<u8>> {
-    Builder::new(Variant::PUBLISHED, Places::scaled(size))?.build(None)
+    // The published functions need the one, relative method lists the other.
+    const SIZES: std::ops::RangeInclusive<u64> = 0x70_0000..=2_000_000_000;
+    if !SIZES.contains(&size) {
+        return Err(Error::new(Code::BadArgument, "no scaled driver has that much code")
+            .with("least", SIZES.start())
+            .with("most", SIZES.end()));
+    }
+    let variant = Variant { names: Names::MetadataOnly, ..Variant::PUBLISHED };
+    Builder::new(variant, Places::scaled(size))?.build(None)
 }
 
-struct Builder {
-    variant: Variant,
-    places: Places,
-    assembler: Assembler,
-    random: Random,
-    fixups: Fixups,
-    memory: Memory,
-    starts: Vec<VmAddr>,
-    names: HashMap<VmAddr, String>,
+/// A slice in the making.
+pub(super) struct Builder {
+    pub(super) variant: Variant,
+    pub(super) places: Places,
+    pub(super) assembler: Assembler,
+    pub(super) random: Random,
+    pub(super) fixups: Fixups,
+    pub(super) memory: Memory,
+    pub(super) starts: Vec<VmAddr>,
+    pub(super) names: HashMap<VmAddr, String>,
 }
 
 impl Builder {
     fn new(variant: Variant, places: Places) -> Result<Builder> {
-        let too_small = places.text_end.0 < 0x70_0000 && places.stubs.0 < places.text.0;
-        if too_small {
-            return Err(Error::new(
-                Code::BadArgument,
-                "a scaled driver's code must reach beyond its published functions",
-            )
-            .with("least", "0x700000"));
-        }
         let memory = vec![0; places.cells.0 as usize + 0xc000];
         Ok(Builder {
             variant,
@@ -210,172 +112,6 @@ impl Builder {
     fn objc_stubs(&self) -> VmAddr {
         let end = self.places.stubs.plus(STUB * names::STUBS.len() as u64);
         VmAddr(end.0.next_multiple_of(32))
-    }
-
-    fn bindings(&self, objc_stubs: VmAddr, selectors: &[&str]) -> Bindings {
-        let places = &self.places;
-        let send = |selector| {
-            let index = selectors.iter().position(|known| *known == selector);
-            objc_stubs.plus(OBJC_STUB * index.unwrap_or_default() as u64)
-        };
-        let mut bindings = Bindings::default();
-        bindings
-            .cell("impl_cell", places.impl_cell)
-            .cell("device_cell", places.cell(COMPUTE, "_device"))
-            .cell("pool_cell", places.cell(DEVICE, "_contextPool"))
-            .cell("previous_cell", places.cell(COMMAND_BUFFER, "_previousComputeCommandEncoder"))
-            .address("objc_retain", places.stub("_objc_retain"))
-            .address("objc_release", places.stub("_objc_release"))
-            .address("add_metal_resource", places.stub("_MTLResourceListAddResource"))
-            .address("add_iogpu_resource", places.stub("_IOGPUResourceListAddResource"))
-            .address("lock_stub", places.stub("_os_unfair_lock_lock"))
-            .address("unlock", places.stub("_os_unfair_lock_unlock"))
-            .address("bzero", places.stub("_bzero"))
-            .address("calloc", places.stub("_calloc"))
-            .address("send_destroy", send(DESTROY))
-            .address("send_deferred_end", send("deferredEndEncoding"))
-            .address("neighbour", VmAddr(0x26_430c).plus(places.shift))
-            .text("slots", format!("#{:#x}", places.slots))
-            .text("count", format!("#{:#x}", places.slots + 64));
-        bindings
-    }
-
-    fn fixed_functions(&self, objc_stubs: VmAddr, selectors: &[&str]) -> Result<Vec<Fixed>> {
-        let bindings = self.bindings(objc_stubs, selectors);
-        let written = |address: u64, name, text| -> Result<Fixed> {
-            let at = VmAddr(address).plus(self.places.shift);
-            let words = assemble(&self.assembler, text, at, &bindings)?;
-            Ok(Fixed { at, words: words.iter().map(|word| word.0).collect(), name })
-        };
-        let mut fixed = vec![
-            written(0x26_430c, Some(names::USE_RESOURCE_COMMON), siblings::USE_RESOURCE_COMMON)?,
-            written(0x2b_d2b0, None, siblings::SET_COMPUTE_PIPELINE_STATE)?,
-            written(0x2b_d8dc, None, siblings::DEFERRED_END_ENCODING)?,
-            written(0x24_cc34, None, siblings::COMMIT_ENCODER)?,
-            written(facts::NEXT_METHOD.0, None, siblings::INIT)?,
-            self.faulting(0x2b_61d0, names::PREPARE_FOR_ENQUEUE, 1268, encode::ldr(8, 20, 0x98)),
-            self.faulting(
-                0x6b_6f58,
-                names::ALLOCATE_USC_SPILL_BUFFER,
-                192,
-                encode::str_w(8, 20, 0x184),
-            ),
-        ];
-        for (class, selector) in
-            [(COMMAND_BUFFER, "computeCommandEncoderWithConfig:"), (COMMAND_BUFFER, "dealloc")]
-        {
-            if let Some(at) = self.places.method(class, selector) {
-                fixed.push(Fixed { at, words: self.filler_words(at, 60), name: None });
-            }
-        }
-        for encoder in &ENCODERS {
-            fixed.push(self.destroy(encoder.name)?);
-        }
-        Ok(fixed)
-    }
-
-    /// A filler function with the instruction that a crash report names.
-    fn faulting(&self, address: u64, name: &'static str, offset: usize, word: u32) -> Fixed {
-        let at = VmAddr(address).plus(self.places.shift);
-        let mut words = self.filler_words(at, offset / 4 + 40);
-        if let Some(place) = words.get_mut(offset / 4) {
-            *place = word;
-        }
-        Fixed { at, words, name: Some(name) }
-    }
-
-    fn filler_words(&self, at: VmAddr, length: usize) -> Vec<u32> {
-        Writer::filler(at, length, &mut Random::new(at.0), &self.callees(&[], &[]))
-    }
-
-    fn callees<'a>(&self, functions: &'a [VmAddr], stubs: &'a [VmAddr]) -> Callees<'a> {
-        let places = &self.places;
-        Callees {
-            functions,
-            stubs,
-            lock: places.stub("_os_unfair_lock_lock"),
-            unlock: places.stub("_os_unfair_lock_unlock"),
-            free: places.stub("_free"),
-            cells: (places.cells, places.cells.plus(0x400)),
-        }
-    }
-
-    fn destroy(&self, class: &str) -> Result<Fixed> {
-        let places = &self.places;
-        let entry = places.method(class, DESTROY).unwrap_or_default();
-        let (window, end) = match class {
-            COMPUTE => (facts::WINDOW.plus(places.shift), facts::NEXT_METHOD.plus(places.shift)),
-            _ => (entry.plus(0x200), entry.plus(0x2e0)),
-        };
-        let release = match (class, self.variant.release) {
-            (RENDER, Release::InSiblingToo) => Release::Original,
-            (COMPUTE, Release::InSiblingToo) => Release::Original,
-            (COMPUTE, release) => release,
-            _ => Release::Correct,
-        };
-        let destroy = Destroy {
-            entry,
-            window,
-            end,
-            registers: places.registers,
-            release,
-            impl_cell: places.cell(class, "_impl"),
-            device_cell: places.cell(class, "_device"),
-            pool_cell: places.cell(DEVICE, "_contextPool"),
-            slots: places.slots,
-            objc_release: places.stub("_objc_release"),
-            lock_stub: places.stub("_os_unfair_lock_lock"),
-            unlock_stub: places.stub("_os_unfair_lock_unlock"),
-            free_stub: places.stub("_free"),
-        };
-        let words = destroy.words(&self.assembler)?.iter().map(|Word(word)| *word).collect();
-        Ok(Fixed { at: entry, words, name: None })
-    }
-
-    /// Writes the fixed functions and filler everywhere else.
-    fn write_code(&mut self, fixed: &[Fixed]) {
-        let plan = self.plan(fixed);
-        self.starts = plan.iter().map(|&(at, _)| at).collect();
-        let stubs: Vec<VmAddr> = names::STUBS.iter().map(|name| self.places.stub(name)).collect();
-        let starts = std::mem::take(&mut self.starts);
-        let callees = self.callees(&starts, &stubs);
-        let mut fixed = fixed.iter().peekable();
-        for (at, length) in plan {
-            match fixed.next_if(|function| function.at == at) {
-                Some(function) => {
-                    self.memory.put_words(at, function.words.iter().copied());
-                    if let Some(name) = function.name {
-                        self.names.insert(at, name.to_owned());
-                    }
-                }
-                None => {
-                    let words = Writer::filler(at, length, &mut self.random, &callees);
-                    self.memory.put_words(at, words);
-                }
-            }
-        }
-        self.starts = starts;
-    }
-
-    /// Start and length in words of every function, in order.
-    fn plan(&mut self, fixed: &[Fixed]) -> Vec<(VmAddr, usize)> {
-        let mut plan = Vec::new();
-        let mut at = self.places.text;
-        let end = Fixed { at: self.places.text_end, words: Vec::new(), name: None };
-        for function in fixed.iter().chain([&end]) {
-            while at < function.at {
-                let room = (function.at.0 - at.0) / 4;
-                let wish = self.random.within(SHORTEST, 160);
-                let length = if wish + SHORTEST > room { room } else { wish };
-                plan.push((at, length as usize));
-                at = at.instruction(length as usize);
-            }
-            if !function.words.is_empty() {
-                plan.push((at, function.words.len()));
-                at = at.instruction(function.words.len());
-            }
-        }
-        plan
     }
 
     fn classes(&mut self) -> Vec<Class> {

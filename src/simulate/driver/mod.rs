@@ -22,11 +22,13 @@ mod destroy;
 mod encode;
 pub mod facts;
 mod fixups;
+mod functions;
 mod image;
 mod layout;
 mod load_commands;
 mod names;
 mod objc;
+mod places;
 mod random;
 mod siblings;
 mod signature;
@@ -65,9 +67,10 @@ pub fn build(variant: &Variant) -> Result<Vec<u8>> {
     }
 }
 
-/// A thin arm64e driver whose `__text` has `text_size` bytes, at least 7 MiB, for
-/// measuring how cost grows. The published functions are at their addresses; the
-/// stubs stand before the code, so the words of its calls differ.
+/// A thin arm64e driver whose `__text` has `text_size` bytes, 7 MiB to two
+/// thousand million, for measuring how cost grows. The published functions are at
+/// their addresses; the stubs stand before the code, so the words of its calls
+/// differ, and there are no symbols.
 pub fn build_scaled(text_size: u64) -> Result<Vec<u8>> {
     arm64e::build_scaled(text_size)
 }
