@@ -133,7 +133,11 @@ fn a_function_of_a_stranger_s_is_patched_through_a_catalogue_and_put_back() {
         let before = sign(&tools.universal(&images), how);
         std::fs::write(bench.path("before"), &before).unwrap();
 
-        bench.succeeds(&["patch", "before", "-o", "after", "--patch", "recycle-release"]);
+        let patch = ["patch", "before", "-o", "after", "--patch", "recycle-release"];
+        let refused = bench.agxpatch(&patch);
+        assert_eq!(refused.status.code(), Some(7), "the proof is about another sequence");
+        assert!(!bench.path("after").exists());
+        bench.succeeds(&[&patch[..], &["--unproven"]].concat());
         let after = read(&bench.path("after"));
         assert_eq!(judge::problems(&after), [""; 0]);
         assert_swapped(&release(&tools, &before), &release(&tools, &after));
