@@ -16,6 +16,7 @@ pub mod codesign;
 pub mod edit;
 pub mod error;
 pub mod exit;
+pub mod host;
 pub mod macho;
 pub mod patch;
 pub mod proof;

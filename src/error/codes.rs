@@ -68,6 +68,18 @@ codes! {
     "0503" UnresolvedBranch Unproven   "an indirect branch whose targets cannot be told"
     "0504" LoopInWindow    Unproven    "the window to be rewritten holds a loop"
 
+    "0601" NotAMac         Unsupported "this computer is not a Mac"
+    "0602" ToolFailed      Io          "a tool of the system did not succeed"
+    "0603" UnknownAnswer   Unsupported "a tool of the system answered in an unknown form"
+    "0604" PathRefused     Blocked     "a path is a link, or others can change it"
+    "0605" PathMissing     Io          "a file or directory of the machine is missing"
+    "0606" PathExists      Blocked     "a file or directory of the machine is in the way"
+    "0607" HostIo          Io          "the machine failed at reading or writing"
+    "0608" Locked          Blocked     "another agxpatch is at work on this machine"
+    "0609" NoTerminal      Blocked     "a tool must ask a person and there is no terminal"
+    "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
+    "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
+
     "1001" ReadFailed      Io          "the input cannot be read"
     "1002" WriteFailed     Io          "the output cannot be written"
     "1003" OutputExists    Usage       "the output exists already"

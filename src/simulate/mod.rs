@@ -5,3 +5,4 @@
 //! anywhere.
 
 pub mod driver;
+pub mod mac;

@@ -1,0 +1,273 @@
+//! Everything there is to know about a simulated Mac, as one value.
+//!
+//! The value is small: contents are named by their hash and kept apart, so a
+//! snapshot is a copy of a tree of names and the whole Mac can be written to
+//! disk after each effect, or cloned a thousand times in a test.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::Plan;
+use super::volume::{Object, Volume};
+
+/// Device names, as on a Mac with one internal disk.
+pub(super) mod device {
+    pub const CONTAINER: &str = "disk3";
+    pub const SYSTEM: &str = "disk3s1";
+    pub const BOOTED: &str = "disk3s1s1";
+    pub const PREBOOT: &str = "disk3s2";
+    pub const UPDATE: &str = "disk3s4";
+    pub const DATA: &str = "disk3s5";
+    pub const GROUP: &str = "9A1B5C3D-0F6E-4B1A-8C42-5D5E7A9F0B11";
+}
+
+/// What the Mac is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// macOS is up.
+    Running,
+    /// macOS is up in safe mode, where `mount_apfs` is not to be had.
+    Safe,
+    /// recoveryOS is up, with the volumes under `/Volumes`.
+    Recovery,
+    /// Power is off.
+    Off,
+    /// The kernel panicked at boot; the reason.
+    Panicked(String),
+}
+
+/// The state `fdesetup status` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileVault {
+    /// Off.
+    Off,
+    /// On.
+    On,
+    /// On its way on, this many per cent done.
+    Encrypting(u8),
+    /// On its way off, this many per cent done.
+    Decrypting(u8),
+}
+
+/// How `csrutil status` puts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CsrutilForm {
+    /// As macOS 12 to 26 on Apple Silicon: `enabled`, `disabled`, or `unknown
+    /// (Custom Configuration)` with ten lines.
+    Modern,
+    /// As before: `enabled (Custom Configuration)` with seven lines.
+    Older,
+    /// With `(Apple Internal)` after the word.
+    AppleInternal,
+    /// These words, whatever the bits are.
+    Fixed(String),
+}
+
+/// What happens at the terminal when a tool asks for a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Terminal {
+    /// There is none.
+    None,
+    /// The owner types the right password.
+    RightPassword,
+    /// Somebody types a wrong one.
+    WrongPassword,
+}
+
+/// Who signed a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signer {
+    /// Apple, and the signature is intact.
+    Apple,
+    /// Nobody: an intact ad-hoc signature.
+    AdHoc,
+    /// The signature does not fit the bytes, or there is none.
+    Broken,
+}
+
+/// Which of the volumes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Place {
+    Live,
+    Snapshot(String),
+    Data,
+    Preboot,
+    Update,
+    /// The memory disk recoveryOS runs from.
+    Base,
+}
+
+/// A mounted volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mount {
+    pub place: Place,
+    pub device: String,
+    pub at: String,
+    pub read_only: bool,
+    /// Whether the system mounted it at boot.
+    pub by_system: bool,
+}
+
+/// A snapshot of the system volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// `com.apple.os.update-…` or `com.apple.bless.…`.
+    pub name: String,
+    /// Its UUID, in capitals.
+    pub uuid: String,
+    /// Its transaction number; later is larger.
+    pub xid: u64,
+    /// Whether its seal is intact.
+    pub sealed: bool,
+    pub(super) volume: Volume,
+}
+
+/// The macOS that is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Such as `15.7.3`.
+    pub version: String,
+    /// Such as `24G419`.
+    pub build: String,
+}
+
+/// A simulated Mac.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The form of this file.
+    pub(super) schema: u32,
+    /// What it is doing.
+    pub mode: Mode,
+    /// What is running.
+    pub release: Release,
+    /// The protection bits the running kernel booted with.
+    pub active_csr: u32,
+    /// The bits of the LocalPolicy, in force from the next boot on.
+    pub policy_csr: u32,
+    /// How `csrutil` words it.
+    pub csrutil: CsrutilForm,
+    /// Whether the system call answers; when not, only the text is left.
+    pub csr_syscall: bool,
+    /// FileVault.
+    pub filevault: FileVault,
+    /// The NVRAM variable `boot-args`.
+    pub boot_args: Option<String>,
+    /// `MetalPluginName` in the I/O registry; none without an accelerator.
+    pub metal_plugin: Option<String>,
+    /// `MetalPluginClassName` in the I/O registry.
+    pub metal_class: String,
+    /// A system update is being prepared, and the volume is busy.
+    pub update_preparing: bool,
+    /// Bytes free in the container.
+    pub free: u64,
+    /// The user the processes act as; 0 is root.
+    pub user: u32,
+    /// The user who logged in.
+    pub login: String,
+    /// The terminal and who sits at it.
+    pub terminal: Terminal,
+    /// What the owner would type.
+    pub password: String,
+    /// Whether windows are drawn: false where the boot lost the driver.
+    pub gui: bool,
+    /// Seconds since 1970.
+    pub clock: i64,
+    /// How many times it has booted.
+    pub boots: u64,
+    /// Effects so far.
+    pub effects: u64,
+    /// The fault to come.
+    pub fault: Option<Plan>,
+    /// Says whether the snapshot volume's seal counts as broken, which is normal
+    /// even on machines nobody touched.
+    pub volume_seal_broken: bool,
+    /// Who signed which content, where it is not to be told from the bytes.
+    pub signed: BTreeMap<Object, Signer>,
+    pub(super) empty: Object,
+    pub(super) live: Volume,
+    pub(super) data: Volume,
+    pub(super) preboot: Volume,
+    pub(super) update: Volume,
+    pub(super) base: Volume,
+    /// Snapshots of the system volume, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// The snapshot tagged as root, which the next boot takes.
+    pub tagged: Option<String>,
+    /// The snapshot that is running.
+    pub booted: String,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) next_xid: u64,
+    pub(super) next_uuid: u64,
+}
+
+impl Machine {
+    pub(super) fn volume(&self, place: &Place) -> Option<&Volume> {
+        match place {
+            Place::Live => Some(&self.live),
+            Place::Snapshot(name) => self.snapshot(name).map(|snapshot| &snapshot.volume),
+            Place::Data => Some(&self.data),
+            Place::Preboot => Some(&self.preboot),
+            Place::Update => Some(&self.update),
+            Place::Base => Some(&self.base),
+        }
+    }
+
+    /// The volume to write to; none for snapshots, which nobody can change.
+    pub(super) fn volume_mut(&mut self, place: &Place) -> Option<&mut Volume> {
+        match place {
+            Place::Live => Some(&mut self.live),
+            Place::Snapshot(_) => None,
+            Place::Data => Some(&mut self.data),
+            Place::Preboot => Some(&mut self.preboot),
+            Place::Update => Some(&mut self.update),
+            Place::Base => Some(&mut self.base),
+        }
+    }
+
+    /// A snapshot by its name.
+    pub fn snapshot(&self, name: &str) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.name == name)
+    }
+
+    /// The newest snapshot with an intact seal.
+    pub fn last_sealed(&self) -> Option<&Snapshot> {
+        self.snapshots.iter().filter(|snapshot| snapshot.sealed).max_by_key(|s| s.xid)
+    }
+
+    /// Whether macOS, in safe mode or not, is up.
+    pub fn is_up(&self) -> bool {
+        matches!(self.mode, Mode::Running | Mode::Safe | Mode::Recovery)
+    }
+
+    /// The volumes that somebody mounted since boot, by mount point.
+    pub fn mounted_by_hand(&self) -> Vec<String> {
+        let by_hand = self.mounts.iter().filter(|mount| !mount.by_system);
+        by_hand.map(|mount| mount.at.clone()).collect()
+    }
+
+    /// A UUID nobody else has, the same in every run.
+    pub(super) fn fresh_uuid(&mut self) -> String {
+        self.next_uuid += 1;
+        format!("5151CA7E-0000-4000-8000-{:012X}", self.next_uuid)
+    }
+
+    /// The UUID of the running boot, as `kern.bootsessionuuid` tells it.
+    pub fn boot_session(&self) -> String {
+        format!("B0075E55-0000-4000-8000-{:012X}", self.boots)
+    }
+
+    pub(super) fn sync_all(&mut self) {
+        for volume in
+            [&mut self.live, &mut self.data, &mut self.preboot, &mut self.update, &mut self.base]
+        {
+            volume.sync_all();
+        }
+    }
+}
