@@ -13,6 +13,7 @@ pub mod arm64;
 pub mod check;
 pub mod cli;
 pub mod codesign;
+pub mod doctor;
 pub mod edit;
 pub mod error;
 pub mod exit;

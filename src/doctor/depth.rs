@@ -1,0 +1,89 @@
+//! The three depths at which the fix can be put in force.
+
+use serde::Serialize;
+
+use super::{Diagnosis, Finding, Verdict};
+
+/// How deep a change goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// A library guards the encoders of one process; nothing on disk changes.
+    Guard,
+    /// One process loads a patched copy of the driver.
+    Scoped,
+    /// The driver on the system volume, for every process.
+    System,
+}
+
+impl Depth {
+    /// From the one that asks least to the one that asks most.
+    pub const ALL: [Depth; 3] = [Depth::Guard, Depth::Scoped, Depth::System];
+
+    /// The word people use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Depth::Guard => "guard",
+            Depth::Scoped => "scoped",
+            Depth::System => "system",
+        }
+    }
+
+    /// What changes, and for whom.
+    pub fn changes(self) -> &'static str {
+        match self {
+            Depth::Guard => "nothing on disk; one process",
+            Depth::Scoped => "a copy of the driver; one process",
+            Depth::System => "the system's driver; every process",
+        }
+    }
+
+    /// The command that puts it in force.
+    pub fn command(self) -> &'static str {
+        match self {
+            Depth::Guard => "agxpatch run -- python train.py",
+            Depth::Scoped => "agxpatch run --driver patched -- python train.py",
+            Depth::System => "sudo agxpatch deploy",
+        }
+    }
+}
+
+/// Whether a depth is open on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DepthState {
+    /// Which.
+    pub depth: Depth,
+    /// Whether nothing stands in the way.
+    pub open: bool,
+    /// Whether it is the one to try first.
+    pub recommended: bool,
+    /// Whether the driver that is installed makes it unnecessary.
+    pub in_force: bool,
+    /// The names of the findings that close it.
+    pub closed_by: Vec<&'static str>,
+    /// The command that puts it in force.
+    pub command: &'static str,
+}
+
+/// The depths, the first open one in front.
+pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
+    let patched = matches!(diagnosis.driver, Verdict::Patched { .. });
+    let state = |depth: Depth| {
+        let closed_by: Vec<&'static str> =
+            diagnosis.blockers(depth).map(|finding: &Finding| finding.check.name).collect();
+        DepthState {
+            depth,
+            open: closed_by.is_empty(),
+            recommended: false,
+            in_force: patched && depth == Depth::System,
+            closed_by,
+            command: depth.command(),
+        }
+    };
+    let mut states: Vec<DepthState> = Depth::ALL.into_iter().map(state).collect();
+    if let Some(best) = states.iter().position(|state| state.open) {
+        states[..=best].rotate_right(1);
+        states[0].recommended = true;
+    }
+    states
+}
