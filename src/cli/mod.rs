@@ -3,10 +3,13 @@
 //! A command's file holds its arguments, the call into the library, and nothing
 //! that another command would want.
 
+mod check_sip;
+mod doctor;
 mod files;
 mod inspect;
 mod patch;
 mod signatures;
+mod simulate;
 mod synth;
 mod verify;
 
@@ -16,7 +19,9 @@ use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::error::Result;
 use crate::exit::Exit;
+use crate::host::{Host, system::System};
 use crate::report::{self, Format, Report};
+use crate::simulate::mac::SimulatedMac;
 
 /// Options every command takes.
 #[derive(clap::Args, Clone, Debug)]
@@ -33,12 +38,25 @@ pub struct Session {
     /// `patches/`.
     #[arg(long, global = true, value_name = "DIR")]
     pub catalog: Option<PathBuf>,
+
+    /// Work on the simulated Mac kept in this directory instead of this one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub simulate: Option<PathBuf>,
 }
 
 impl Session {
     /// How results are shown.
     pub fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
+    }
+
+    /// The machine to work on: the simulated one that was asked for, or this
+    /// computer, which must be a Mac.
+    pub fn host(&self) -> Result<Box<dyn Host>> {
+        Ok(match &self.simulate {
+            Some(directory) => Box::new(SimulatedMac::open(directory)?),
+            None => Box::new(System::mac()?),
+        })
     }
 
     /// Shows a result and returns how to end.
@@ -84,6 +102,13 @@ commands! {
     Signatures(signatures)
     /// Write a synthetic driver to try things on.
     Synth(synth)
+    /// Say which protections of this Mac are on.
+    CheckSip(check_sip)
+    /// Say everything that stands in the way of the fix, and which ways are open.
+    Doctor(doctor)
+    /// Make and handle a simulated Mac.
+    #[command(hide = true)]
+    Simulate(simulate)
 }
 
 /// Parses the command line, runs the command, prints what went wrong.

@@ -7,7 +7,7 @@ use crate::host::sip::Sip;
 use crate::host::volume::{self, SystemVolume};
 use crate::host::{CsrConfig, FileKind, Host};
 
-use super::depth::Depth::{self, Guard, Scoped, System};
+use super::depth::Depth::{self, Scoped, System};
 use super::{Consent, Diagnosis, Finding, Judge, PLUGIN, Remedy, Verdict, driver_path};
 
 /// Bytes that must be free beside the copies of the driver.

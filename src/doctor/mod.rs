@@ -12,6 +12,7 @@
 mod depth;
 mod driver;
 mod examine;
+mod judge;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub use depth::{Depth, DepthState};
 pub use driver::{Judge, Verdict};
+pub use judge::EngineJudge;
 
 use crate::check::{Check, Status};
 use crate::error::Result;

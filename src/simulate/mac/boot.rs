@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::factory::{self, DRIVER, LIBRARY_VALIDATION};
 use super::machine::{FileVault, Machine, Mode, Mount, Place, Release, Signer, device};
-use super::store::Objects;
-use super::volume::Loss;
+use super::store::{Held, Objects};
+use super::volume::{Loss, Object};
 use super::{SimulatedMac, files};
 use crate::error::Result;
 use crate::host::CsrConfig;
@@ -178,8 +178,23 @@ impl SimulatedMac {
     pub fn reboot(&self) -> Result<Boot> {
         self.store.work(|held| {
             shut_down(&mut held.machine);
+            self.judge_drivers(held)?;
             Ok(boot(&mut held.machine))
         })
+    }
+
+    /// Has the driver of every snapshot judged, as the kernel will at boot.
+    fn judge_drivers(&self, held: &mut Held) -> Result<()> {
+        let volumes = held.machine.snapshots.iter().map(|snapshot| &snapshot.volume);
+        let drivers: Vec<Object> =
+            volumes.filter_map(|volume| files::object_on(volume, DRIVER)).collect();
+        for driver in drivers {
+            if !held.machine.signed.contains_key(&driver) {
+                let signer = (self.judge)(&held.content(&driver)?);
+                held.machine.signed.insert(driver, signer);
+            }
+        }
+        Ok(())
     }
 
     /// Shuts the Mac down and boots recoveryOS.

@@ -15,12 +15,25 @@ use std::sync::Arc;
 use super::machine::Signer;
 use super::store::Held;
 use super::{Extent, SignatureJudge, answer};
+use crate::codesign;
 use crate::error::Result;
 use crate::host::{Command, Nature, Output, Tool};
+use crate::macho::{Slice, Universal};
 
-/// Without a judge nobody can tell, and that counts as no valid signature.
+/// Reads the embedded signatures. A CMS signature is taken for broken: who made
+/// one is declared, never guessed.
 pub(super) fn default_judge() -> SignatureJudge {
-    Arc::new(|_| Signer::Broken)
+    Arc::new(|bytes| if is_ad_hoc(bytes) { Signer::AdHoc } else { Signer::Broken })
+}
+
+/// Whether every slice has an intact ad-hoc signature.
+fn is_ad_hoc(bytes: &[u8]) -> bool {
+    let intact = |slice: &Slice<'_>| {
+        let range = slice.image().ok().and_then(|image| image.code_signature());
+        range.is_some_and(|range| codesign::check(slice.bytes, range).is_empty())
+    };
+    Universal::parse(bytes)
+        .is_ok_and(|file| !file.slices.is_empty() && file.slices.iter().all(intact))
 }
 
 pub(super) fn run(

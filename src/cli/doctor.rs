@@ -1,0 +1,97 @@
+//! `agxpatch doctor`: everything that stands in the way, and which ways are open.
+
+use std::io::{self, Write};
+
+use super::{Session, files};
+use crate::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+
+/// Say everything that stands in the way of the fix, and which ways are open.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Accept a driver whose hash is not listed, if it is Apple's and the proof
+    /// accepts the rewrite.
+    #[arg(long)]
+    unlisted_build: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let host = session.host()?;
+    let engine = files::engine(session)?;
+    let judge = EngineJudge { engine: &engine, prove: None };
+    let consent = Consent { unlisted_build: args.unlisted_build };
+    session.show(&doctor::examine(host.as_ref(), &judge, consent)?)
+}
+
+impl Report for Diagnosis {
+    const SCHEMA: &'static str = "agxpatch.doctor/1";
+
+    fn exit(&self) -> Exit {
+        if self.is_clean() { Exit::Success } else { Exit::Blocked }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{STRONG}This Mac{RESET}")?;
+        let checks: Vec<_> = self.findings.iter().map(|finding| finding.check.clone()).collect();
+        crate::report::checks(out, &checks)?;
+        writeln!(out, "\n{STRONG}Ways to have the fix{RESET}, the recommended one first")?;
+        for state in &self.depths {
+            let (colour, word) = match (state.in_force, state.open) {
+                (true, _) => (GOOD, "in force"),
+                (false, true) => (GOOD, "open"),
+                (false, false) => (BAD, "closed"),
+            };
+            let (name, changes) = (state.depth.name(), state.depth.changes());
+            writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
+            writeln!(out, "          {FAINT}{}{RESET}", state.command)?;
+        }
+        self.ways_out(out)
+    }
+}
+
+impl Diagnosis {
+    /// What the owner would do to open what is closed.
+    fn ways_out(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.is_clean() {
+            return writeln!(out, "\nNothing stands in the way of changing the system volume.");
+        }
+        let closed = self.blockers(Depth::System).count();
+        writeln!(out, "\n{STRONG}{closed} in the way of changing the system volume{RESET}")?;
+        let mut told: Vec<&str> = Vec::new();
+        for finding in self.blockers(Depth::System) {
+            self.way_out(out, finding, &mut told)?;
+        }
+        writeln!(
+            out,
+            "{FAINT}agxpatch switches none of this off. Each is your decision, and costs \
+             protection.{RESET}"
+        )
+    }
+
+    fn way_out<'a>(
+        &self,
+        out: &mut dyn Write,
+        finding: &'a Finding,
+        told: &mut Vec<&'a str>,
+    ) -> io::Result<()> {
+        let name = finding.check.name;
+        if finding.remedies.is_empty() {
+            writeln!(out, "  {name}: nothing you could type changes this")?;
+        }
+        for remedy in &finding.remedies {
+            let place = match remedy.place {
+                Where::Terminal => "in a terminal",
+                Where::Recovery => "in recoveryOS",
+                Where::Settings => "in System Settings",
+            };
+            let again = if told.contains(&remedy.command.as_str()) { " (the same)" } else { "" };
+            writeln!(out, "  {name}: {place}: {STRONG}{}{RESET}{again}", remedy.command)?;
+            told.push(&remedy.command);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,330 @@
+//! `agxpatch --simulate DIR simulate …`: what is done to a Mac from outside.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Session;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
+use crate::report::Report;
+use crate::simulate::driver;
+use crate::simulate::mac::{
+    Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Reach, Release, SimulatedMac,
+    Terminal,
+};
+use crate::storage;
+
+/// Make and handle a simulated Mac.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Verb {
+    /// Make a Mac, protected as shipped.
+    New {
+        /// The driver it gets; without, one is made up.
+        #[arg(long)]
+        driver: Option<PathBuf>,
+        /// Switch off what a deployment needs off, as its owner would have.
+        #[arg(long)]
+        open: bool,
+    },
+    /// Say what state it is in.
+    Show,
+    /// Shut it down and boot it.
+    Reboot {
+        /// Boot recoveryOS.
+        #[arg(long)]
+        recovery: bool,
+    },
+    /// Pull the plug.
+    PowerOff {
+        /// What of the unforced writes is lost.
+        #[arg(long, default_value = "everything")]
+        loss: Loss,
+    },
+    /// Set the bits of System Integrity Protection, such as 0x86f, and reboot.
+    Protections {
+        /// The bits.
+        #[arg(value_parser = bits)]
+        bits: u32,
+    },
+    /// Set a fact: `library-validation on`, `filevault off`, `boot-args TEXT`,
+    /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`.
+    Set {
+        /// Which.
+        name: String,
+        /// To what.
+        value: String,
+    },
+    /// Begin to prepare an update.
+    StageUpdate {
+        /// Such as 15.8.
+        version: String,
+        /// Such as 24H1.
+        build: String,
+    },
+    /// Install an update and boot it.
+    Update {
+        /// Such as 15.8.
+        version: String,
+        /// Such as 24H1.
+        build: String,
+        /// The driver it brings; without, one of another build is made up.
+        #[arg(long)]
+        driver: Option<PathBuf>,
+    },
+    /// Let something go wrong at the NTH effect from now.
+    Fault {
+        /// Counted from 1.
+        nth: u64,
+        /// What.
+        kind: FaultKind,
+        /// How far the effect gets.
+        #[arg(long, default_value = "after")]
+        reach: Reach,
+        /// What of the unforced writes is lost with the power.
+        #[arg(long, default_value = "everything")]
+        loss: Loss,
+    },
+    /// Run one of its tools.
+    #[command(disable_help_flag = true)]
+    Tool {
+        /// Its name, such as csrutil.
+        name: String,
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum FaultKind {
+    /// EIO.
+    Io,
+    /// ENOSPC.
+    Space,
+    /// Power goes.
+    Power,
+    /// The process is killed.
+    Kill,
+}
+
+/// What is worth knowing of the Mac at a glance.
+#[derive(Serialize)]
+struct Glance {
+    mode: Mode,
+    gui: bool,
+    release: String,
+    booted: String,
+    next_boot: Option<String>,
+    snapshots: Vec<String>,
+    mounted: Vec<String>,
+    effects: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let directory = session.simulate.as_deref().ok_or_else(|| {
+        Error::new(Code::BadArgument, "no simulated Mac is named").next("add --simulate DIR")
+    })?;
+    match args.verb {
+        Verb::New { driver, open } => new(session, directory, driver, open),
+        Verb::Tool { name, arguments } => tool(&SimulatedMac::open(directory)?, &name, arguments),
+        verb => {
+            let mac = SimulatedMac::open(directory)?;
+            let boot = handle(&mac, verb)?;
+            session.show(&glance(mac.machine()?, boot))
+        }
+    }
+}
+
+fn new(session: &Session, directory: &Path, file: Option<PathBuf>, open: bool) -> Result<Exit> {
+    let driver = driver_bytes(file, &driver::Variant::PUBLISHED)?;
+    let mac = SimulatedMac::create(directory, &driver)?;
+    let boot = if open { Some(mac.open_for_deployment()?) } else { None };
+    session.show(&glance(mac.machine()?, boot))
+}
+
+fn driver_bytes(file: Option<PathBuf>, variant: &driver::Variant) -> Result<Vec<u8>> {
+    match file {
+        Some(path) => Ok(storage::read(&path)?.bytes),
+        None => driver::build(variant),
+    }
+}
+
+fn handle(mac: &SimulatedMac, verb: Verb) -> Result<Option<Boot>> {
+    match verb {
+        Verb::Reboot { recovery: false } => return mac.reboot().map(Some),
+        Verb::Reboot { recovery: true } => mac.reboot_to_recovery()?,
+        Verb::PowerOff { loss } => mac.power_off(loss)?,
+        Verb::Protections { bits } => return mac.set_protections(CsrConfig(bits)).map(Some),
+        Verb::Set { name, value } => set(mac, &name, &value)?,
+        Verb::StageUpdate { version, build } => mac.stage_update(Release { version, build })?,
+        Verb::Update { version, build, driver } => {
+            let other = driver::Variant::ALL.get(1).unwrap_or(&driver::Variant::PUBLISHED);
+            let driver = driver_bytes(driver, other)?;
+            return mac.install_update(Release { version, build }, &driver).map(Some);
+        }
+        Verb::Fault { nth, kind, reach, loss } => mac.inject(nth, fault(kind, reach, loss))?,
+        Verb::Show | Verb::New { .. } | Verb::Tool { .. } => {}
+    }
+    Ok(None)
+}
+
+fn fault(kind: FaultKind, reach: Reach, loss: Loss) -> Fault {
+    match kind {
+        FaultKind::Io => Fault::InputOutput,
+        FaultKind::Space => Fault::NoSpace,
+        FaultKind::Power => Fault::Power { reach, loss },
+        FaultKind::Kill => Fault::Kill { reach },
+    }
+}
+
+fn set(mac: &SimulatedMac, name: &str, value: &str) -> Result<()> {
+    let wrong = || {
+        Error::new(Code::BadArgument, "that fact cannot be set to that")
+            .with("fact", name)
+            .with("value", value)
+    };
+    let number = || value.parse::<u64>().map_err(|_| wrong());
+    let on = match value {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    };
+    let text = Some(value.to_owned()).filter(|text| !text.is_empty());
+    match name {
+        "library-validation" => mac.set_library_validation(on.ok_or_else(wrong)?),
+        "filevault" => {
+            let state = if on.ok_or_else(wrong)? { FileVault::On } else { FileVault::Off };
+            mac.change(|machine| machine.filevault = state)
+        }
+        "boot-args" => mac.change(|machine| machine.boot_args = text),
+        "plugin" => mac.change(|machine| machine.metal_plugin = text),
+        "csrutil" => {
+            let form = text.map_or(CsrutilForm::Modern, CsrutilForm::Fixed);
+            mac.change(|machine| machine.csrutil = form)
+        }
+        "free" => {
+            let free = number()?;
+            mac.change(|machine| machine.free = free)
+        }
+        "user" => {
+            let user = u32::try_from(number()?).map_err(|_| wrong())?;
+            mac.change(|machine| machine.user = user)
+        }
+        "terminal" => {
+            let terminal = <Terminal as clap::ValueEnum>::from_str(value, true);
+            let terminal = terminal.map_err(|_| wrong())?;
+            mac.change(|machine| machine.terminal = terminal)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Runs a tool as a process of the Mac, with this process's input, output and
+/// exit code, so that scripts can be tried on it.
+fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> Result<Exit> {
+    let known = Tool::ALL.iter().copied().find(|tool| tool.name() == name);
+    let tool = known.ok_or_else(|| {
+        Error::new(Code::BadArgument, "the simulated Mac has no such tool").with("tool", name)
+    })?;
+    let changes = matches!(tool, Tool::Bless | Tool::Mount | Tool::Umount) && !arguments.is_empty();
+    let mut command = Command::question(tool, arguments);
+    if changes {
+        command.nature = Nature::Effect;
+        command.input = tool_input(mac)?;
+    }
+    let output = mac.run(&command)?;
+    let told = io::stdout().write_all(&output.stdout);
+    let told = told.and_then(|()| io::stderr().write_all(&output.stderr));
+    told.map_err(|error| {
+        Error::new(Code::WriteFailed, "the answer cannot be written").with("reason", error)
+    })?;
+    let code = match output.status {
+        Status::Code(code) => code,
+        Status::Signal(signal) => 128 + signal,
+    };
+    std::process::exit(code)
+}
+
+/// The simulated terminal where there is one, else what is piped in.
+fn tool_input(mac: &SimulatedMac) -> Result<Input> {
+    if mac.has_terminal() {
+        return Ok(Input::Terminal);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(|error| {
+        Error::new(Code::ReadFailed, "standard input cannot be read").with("reason", error)
+    })?;
+    Ok(Input::Secret(bytes))
+}
+
+fn bits(text: &str) -> std::result::Result<u32, String> {
+    let digits = text.trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).map_err(|error| error.to_string())
+}
+
+fn glance(machine: Machine, boot: Option<Boot>) -> Glance {
+    let next_boot = machine.tagged.clone();
+    let next_boot = next_boot.or_else(|| machine.last_sealed().map(|s| s.name.clone()));
+    Glance {
+        release: format!("{} ({})", machine.release.version, machine.release.build),
+        next_boot,
+        snapshots: machine.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
+        mounted: machine.mounted_by_hand(),
+        effects: machine.effects,
+        gui: machine.gui,
+        booted: machine.booted,
+        mode: machine.mode,
+        boot,
+    }
+}
+
+impl Report for Glance {
+    const SCHEMA: &'static str = "agxpatch.simulate/1";
+
+    fn exit(&self) -> Exit {
+        match self.boot {
+            Some(Boot::Panic { .. } | Boot::WithoutWindows { .. }) => Exit::Mismatch,
+            _ => Exit::Success,
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        match &self.boot {
+            Some(Boot::Panic { reason }) => writeln!(out, "The boot panicked: {reason}")?,
+            Some(Boot::WithoutWindows { reason, .. }) => {
+                writeln!(out, "The Mac is up and its screen is black: {reason}")?;
+            }
+            Some(Boot::Up { .. }) | None => {}
+        }
+        let state = match &self.mode {
+            Mode::Running => "running".to_owned(),
+            Mode::Safe => "running in safe mode".to_owned(),
+            Mode::Recovery => "in recoveryOS".to_owned(),
+            Mode::Off => "off".to_owned(),
+            Mode::Panicked(reason) => format!("panicked: {reason}"),
+        };
+        writeln!(out, "macOS {}, {state}", self.release)?;
+        writeln!(out, "  booted     {}", self.booted)?;
+        writeln!(out, "  next boot  {}", self.next_boot.as_deref().unwrap_or("nothing to boot"))?;
+        for name in &self.snapshots {
+            writeln!(out, "  snapshot   {name}")?;
+        }
+        for at in &self.mounted {
+            writeln!(out, "  mounted    {at}")?;
+        }
+        writeln!(out, "  effects    {}", self.effects)
+    }
+}

@@ -1,0 +1,59 @@
+//! The patch engine's opinion of a driver.
+
+use crate::check::{Check, Status};
+use crate::codesign::Digest;
+use crate::macho::Universal;
+use crate::patch::{Engine, KnownState, Sighting, Site, State};
+
+use super::{Judge, Verdict};
+
+/// Judges by the catalogue first, by the sequence and its proof otherwise.
+pub struct EngineJudge<'a> {
+    /// Looks for the sequence.
+    pub engine: &'a Engine,
+    /// Proves the rewrite at a site. Without one no unlisted driver is accepted.
+    pub prove: Option<&'a dyn Fn(&Universal<'_>, &Site) -> Check>,
+}
+
+impl Judge for EngineJudge<'_> {
+    fn judge(&self, bytes: &[u8]) -> Verdict {
+        let refused = |reason: String| Verdict::Refused { reason };
+        let digest = Digest::of_bytes(bytes).to_string();
+        if let Some(known) = self.engine.catalogue().known_build(&digest) {
+            let name = format!("{} {} of macOS {}", known.driver, known.version, known.macos);
+            if known.state == KnownState::Original {
+                return Verdict::Listed { name };
+            }
+        }
+        let file = match Universal::parse(bytes) {
+            Ok(file) => file,
+            Err(error) => return refused(error.to_string()),
+        };
+        let sighting = self.engine.look_for_any(&file).and_then(Sighting::site);
+        match sighting {
+            Err(error) => refused(error.to_string()),
+            Ok(Site { state: State::Patched { patch }, .. }) => Verdict::Patched { patch },
+            Ok(site) => self.unlisted(&file, &site),
+        }
+    }
+}
+
+impl EngineJudge<'_> {
+    fn unlisted(&self, file: &Universal<'_>, site: &Site) -> Verdict {
+        let found = format!("the sequence occurs once, at {}", site.place.window.start);
+        let Some(prove) = self.prove else {
+            let reason = format!("not listed; {found}, and no proof was made of the rewrite");
+            return Verdict::Unjudged { reason };
+        };
+        let proof = prove(file, site);
+        match proof.status {
+            Status::Pass => Verdict::Provable { found },
+            Status::Fail => Verdict::Refused {
+                reason: format!("not listed; {found}, and the proof refuses: {}", proof.detail),
+            },
+            Status::Skipped => Verdict::Unjudged {
+                reason: format!("not listed; {found}; no proof: {}", proof.detail),
+            },
+        }
+    }
+}
