@@ -94,6 +94,16 @@ enum Verb {
         #[arg(long, default_value = "everything")]
         loss: Loss,
     },
+    /// Write one of its files to standard output.
+    Get {
+        /// The file's path on the Mac.
+        path: PathBuf,
+    },
+    /// Put standard input into one of its files, replacing it as `cp` would.
+    Put {
+        /// The file's path on the Mac.
+        path: PathBuf,
+    },
     /// Run one of its tools.
     #[command(disable_help_flag = true)]
     Tool {
@@ -140,6 +150,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     match args.verb {
         Verb::New { driver, open } => new(session, directory, driver, open),
         Verb::Tool { name, arguments } => tool(&SimulatedMac::open(directory)?, &name, arguments),
+        Verb::Get { path } => get(&SimulatedMac::open(directory)?, &path),
+        Verb::Put { path } => put(&SimulatedMac::open(directory)?, &path),
         verb => {
             let mac = SimulatedMac::open(directory)?;
             let boot = handle(&mac, verb)?;
@@ -176,7 +188,8 @@ fn handle(mac: &SimulatedMac, verb: Verb) -> Result<Option<Boot>> {
             return mac.install_update(Release { version, build }, &driver).map(Some);
         }
         Verb::Fault { nth, kind, reach, loss } => mac.inject(nth, fault(kind, reach, loss))?,
-        Verb::Show | Verb::New { .. } | Verb::Tool { .. } => {}
+        Verb::Show | Verb::New { .. } | Verb::Tool { .. } | Verb::Get { .. } | Verb::Put { .. } => {
+        }
     }
     Ok(None)
 }
@@ -232,6 +245,35 @@ fn set(mac: &SimulatedMac, name: &str, value: &str) -> Result<()> {
     }
 }
 
+fn get(mac: &SimulatedMac, path: &Path) -> Result<Exit> {
+    told(io::stdout().write_all(&mac.read(path)?.bytes))?;
+    Ok(Exit::Success)
+}
+
+fn put(mac: &SimulatedMac, path: &Path) -> Result<Exit> {
+    let bytes = standard_input()?;
+    let mode = mac.metadata(path)?.map(|metadata| metadata.mode);
+    if mode.is_some() {
+        mac.remove_file(path)?;
+    }
+    mac.write_new(path, &bytes, mode.unwrap_or(0o644))?;
+    Ok(Exit::Success)
+}
+
+fn told(written: io::Result<()>) -> Result<()> {
+    written.map_err(|error| {
+        Error::new(Code::WriteFailed, "the answer cannot be written").with("reason", error)
+    })
+}
+
+fn standard_input() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(|error| {
+        Error::new(Code::ReadFailed, "standard input cannot be read").with("reason", error)
+    })?;
+    Ok(bytes)
+}
+
 /// Runs a tool as a process of the Mac, with this process's input, output and
 /// exit code, so that scripts can be tried on it.
 fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> Result<Exit> {
@@ -246,11 +288,8 @@ fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> Result<Exit
         command.input = tool_input(mac)?;
     }
     let output = mac.run(&command)?;
-    let told = io::stdout().write_all(&output.stdout);
-    let told = told.and_then(|()| io::stderr().write_all(&output.stderr));
-    told.map_err(|error| {
-        Error::new(Code::WriteFailed, "the answer cannot be written").with("reason", error)
-    })?;
+    told(io::stdout().write_all(&output.stdout))?;
+    told(io::stderr().write_all(&output.stderr))?;
     let code = match output.status {
         Status::Code(code) => code,
         Status::Signal(signal) => 128 + signal,
@@ -263,11 +302,7 @@ fn tool_input(mac: &SimulatedMac) -> Result<Input> {
     if mac.has_terminal() {
         return Ok(Input::Terminal);
     }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes).map_err(|error| {
-        Error::new(Code::ReadFailed, "standard input cannot be read").with("reason", error)
-    })?;
-    Ok(Input::Secret(bytes))
+    Ok(Input::Secret(standard_input()?))
 }
 
 fn bits(text: &str) -> std::result::Result<u32, String> {

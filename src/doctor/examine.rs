@@ -1,6 +1,6 @@
 //! The questions, each a function from answers to findings.
 
-use crate::codesign::Digest;
+use crate::codesign::HashType;
 use crate::error::{Code, Error, Result};
 use crate::host::machine::{self, FileVault, LibraryValidation, Signer};
 use crate::host::sip::Sip;
@@ -154,7 +154,7 @@ impl Examination<'_> {
         let Some(file) = self.answer("driver-file", self.host.read(&path), &closes)? else {
             return Ok((None, unjudged("the file could not be read")));
         };
-        let digest = Digest::of_bytes(&file.bytes).to_string();
+        let digest = HashType::Sha256.digest([file.bytes.as_slice()]).to_string();
         self.add(Finding::good("driver-file", format!("on disk, {} bytes", file.bytes.len())));
         let verdict = judge.judge(&file.bytes);
         self.add(judged(&verdict, consent));

@@ -1,7 +1,7 @@
 //! The patch engine's opinion of a driver.
 
 use crate::check::{Check, Status};
-use crate::codesign::Digest;
+use crate::codesign::HashType;
 use crate::macho::Universal;
 use crate::patch::{Engine, KnownState, Sighting, Site, State};
 
@@ -18,7 +18,7 @@ pub struct EngineJudge<'a> {
 impl Judge for EngineJudge<'_> {
     fn judge(&self, bytes: &[u8]) -> Verdict {
         let refused = |reason: String| Verdict::Refused { reason };
-        let digest = Digest::of_bytes(bytes).to_string();
+        let digest = HashType::Sha256.digest([bytes]).to_string();
         if let Some(known) = self.engine.catalogue().known_build(&digest) {
             let name = format!("{} {} of macOS {}", known.driver, known.version, known.macos);
             if known.state == KnownState::Original {

@@ -22,16 +22,15 @@ pub fn only_root_can_change(host: &dyn Host, path: &Path) -> Result<()> {
     let mut at = PathBuf::from("/");
     let names = super::plain(path)?;
     let mut looks: Vec<(PathBuf, Metadata)> = Vec::new();
-    for name in std::iter::once("").chain(names) {
+    for name in std::iter::once("").chain(names.iter().copied()) {
         at.push(name);
         match host.metadata(&at)? {
             Some(metadata) => looks.push((at.clone(), metadata)),
             None => break,
         }
     }
-    let last = looks.len().saturating_sub(1);
     for (place, (path, metadata)) in looks.iter().enumerate() {
-        if let Some(reason) = distrust(metadata, place < last) {
+        if let Some(reason) = distrust(metadata, place < names.len()) {
             return Err(Error::new(Code::PathRefused, "others could change what is at the path")
                 .with("path", path.display())
                 .with("reason", reason)
@@ -42,7 +41,7 @@ pub fn only_root_can_change(host: &dyn Host, path: &Path) -> Result<()> {
 }
 
 /// Why one name on the way is not to be relied on. `passed` says that the path
-/// goes on below it.
+/// goes on below it, whether or not the next name exists yet.
 fn distrust(metadata: &Metadata, passed: bool) -> Option<String> {
     let others_write = metadata.mode & 0o002 != 0;
     let group_writes = metadata.mode & 0o020 != 0;
