@@ -94,7 +94,7 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
 }
 
 /// The obligations the comparison of paths decides.
-const BY_COMPARISON: [Name; 12] = [
+const BY_COMPARISON: [Name; 13] = [
     Name::WindowDecided,
     Name::PushKept,
     Name::UnlockKept,
@@ -104,6 +104,7 @@ const BY_COMPARISON: [Name; 12] = [
     Name::FreeNotAdded,
     Name::SameCalls,
     Name::SameStores,
+    Name::SameLoads,
     Name::SameExits,
     Name::SameStack,
     Name::SameCalleeSaved,

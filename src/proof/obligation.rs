@@ -63,6 +63,8 @@ obligations! {
         "all other calls are the same, with the same arguments, and all calls keep their order"
     SameStores "same-stores"
         "all other stores are the same, and in the same order among stores and calls"
+    SameLoads "same-loads"
+        "no memory is read that was not read or written at the same place among the calls, so that no new fault is possible"
     SameExits "same-exits"
         "every path leaves the window at the same place"
     SameStack "same-stack"

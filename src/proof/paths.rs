@@ -99,6 +99,7 @@ impl std::fmt::Display for Exit {
 }
 
 /// A path with everything known about it.
+#[derive(Clone)]
 pub(super) struct Trace {
     pub path: Path,
     pub facts: Facts,
@@ -107,6 +108,19 @@ pub(super) struct Trace {
     /// What others can see, in order.
     pub events: Vec<Seen>,
     pub state: State,
+    /// What may fault, in order.
+    pub faults: Vec<Fault>,
+}
+
+/// A load, or an authentication.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub at: VmAddr,
+    pub address: Term,
+    pub bytes: u8,
+    /// How many calls come before it: what is behind an address may change with
+    /// each.
+    pub calls: usize,
 }
 
 /// An event and the instruction that causes it.
@@ -149,6 +163,7 @@ pub(super) fn traces(
         tests: Vec::new(),
         events: Vec::new(),
         state: initial,
+        faults: Vec::new(),
     };
     let mut open = vec![(start, first)];
     let mut done = Vec::new();
@@ -186,6 +201,10 @@ impl Walk<'_> {
         let operation = self.function.operation(at)?;
         let before = trace.state.history;
         let next = execute(self.terms, &mut trace.state, &operation);
+        let calls = trace.events.iter().filter(|seen| matches!(seen.event, Event::Call { .. }));
+        let calls = calls.count();
+        let faults = std::mem::take(&mut trace.state.faults).into_iter();
+        trace.faults.extend(faults.map(|(address, bytes)| Fault { at, address, bytes, calls }));
         if let Next::Call(target) = next {
             let callee = callee(self.terms, self.roles, target);
             trace.state.call(self.terms, target, callee);
@@ -230,8 +249,7 @@ impl Walk<'_> {
             path.decisions.push(Decision { at, taken });
             tests.push((at, test));
         }
-        let (events, state) = (trace.events.clone(), trace.state.clone());
-        Some(Trace { path, facts, tests, events, state })
+        Some(Trace { path, facts, tests, ..trace.clone() })
     }
 
     /// Adds what happened since `before` to the path.

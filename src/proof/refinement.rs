@@ -50,6 +50,7 @@ pub(super) fn compare(
             pair.unlock(findings);
             pair.free(findings);
             pair.rest(findings);
+            loads(old, new, findings);
             if let Some(differing) = exits(terms, site, (old, new), &facts, findings) {
                 compared.differing.push(differing);
             }
@@ -247,6 +248,31 @@ impl Pair<'_> {
         };
         let ((_, from), (at, to)) = (place(self.old)?, place(self.new)?);
         Some((at, from, to))
+    }
+}
+
+/// No read where there was none: it might fault.
+fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
+    let mut calls = 0;
+    let mut places: Vec<(Term, u8, usize)> =
+        old.faults.iter().map(|fault| (fault.address, fault.bytes, fault.calls)).collect();
+    for seen in &old.events {
+        match &seen.event {
+            Event::Store { address, bytes, .. } => places.push((*address, *bytes, calls)),
+            Event::Call { .. } => calls += 1,
+            Event::Barrier => {}
+        }
+    }
+    for fault in &new.faults {
+        let same = |&(address, bytes, calls): &(Term, u8, usize)| {
+            address == fault.address
+                && calls == fault.calls
+                && (bytes == fault.bytes || fault.bytes > 0 && bytes > fault.bytes)
+        };
+        if !places.iter().any(same) {
+            let detail = format!("{} reads what was not read there and may fault", fault.at);
+            findings.fail(Name::SameLoads, fault.at, detail);
+        }
     }
 }
 

@@ -80,7 +80,7 @@ const HEAD: [&str; 24] = [
     "ldr x25, [x0, x22]",
     "adrp x8, #0x758000",
     "ldrsw x21, [x8, #0x310]",
-    "ldr w23, [x20, #0x638]",
+    "ldr w23, [x25, #0x638]",
     "and w26, w23, #0xff",
     "cmp w26, #3",
     "csel x27, x26, xzr, lo",

@@ -54,7 +54,7 @@ pub fn execute(terms: &mut Terms, state: &mut State, operation: &Operation) -> N
     Next::Fall
 }
 
-fn transfer(terms: &mut Terms, state: &State, operation: &Operation) -> Next {
+fn transfer(terms: &mut Terms, state: &mut State, operation: &Operation) -> Next {
     match *operation {
         Operation::Branch { target } => Next::Go(terms.constant(target.0)),
         Operation::Call { target } => Next::Call(terms.constant(target.0)),
@@ -91,7 +91,7 @@ fn transfer(terms: &mut Terms, state: &State, operation: &Operation) -> Next {
 
 fn code_pointer(
     terms: &mut Terms,
-    state: &State,
+    state: &mut State,
     register: Field,
     authenticate: Option<(Key, Modifier)>,
 ) -> Term {
@@ -103,14 +103,16 @@ fn code_pointer(
 
 fn authenticated(
     terms: &mut Terms,
-    state: &State,
+    state: &mut State,
     register: Field,
     key: Key,
     modifier: Modifier,
 ) -> Term {
     let modifier = modifier_value(terms, state, modifier);
     let value = state.read(terms, register, true);
-    terms.binary(Binary::Authenticate(key), value, modifier)
+    let pointer = terms.binary(Binary::Authenticate(key), value, modifier);
+    state.faults.push((pointer, 0));
+    pointer
 }
 
 fn modifier_value(terms: &mut Terms, state: &State, modifier: Modifier) -> Term {

@@ -65,7 +65,7 @@ pub(super) fn extended(terms: &mut Terms, value: Term, extend: Extend) -> Term {
 /// The address, and what becomes of the base register.
 fn address_of(
     terms: &mut Terms,
-    state: &State,
+    state: &mut State,
     address: Address,
 ) -> (Term, Option<(Register, Term)>) {
     match address {
@@ -88,6 +88,7 @@ fn address_of(
         Address::Authenticated(key, base, offset, writes_back) => {
             let zero = terms.constant(0);
             let pointer = terms.binary(Binary::Authenticate(key), state.get(base), zero);
+            state.faults.push((pointer, 0));
             let at = terms.offset(pointer, offset as u64);
             (at, writes_back.then_some((base, at)))
         }
@@ -100,7 +101,8 @@ fn write_back(state: &mut State, base: Option<(Register, Term)>) {
     }
 }
 
-fn load_data(terms: &mut Terms, state: &State, at: Term, size: Size) -> (Term, Term) {
+fn load_data(terms: &mut Terms, state: &mut State, at: Term, size: Size) -> (Term, Term) {
+    state.faults.push((at, size.bytes));
     if size.bytes == 16 {
         let low = terms.memory(state.history, at, 8);
         let next = terms.offset(at, 8);
@@ -155,6 +157,7 @@ fn atomic(
 ) {
     let at = state.get(base);
     state.record(terms, Event::Barrier);
+    state.faults.push((at, bytes));
     let old = terms.memory(state.history, at, bytes);
     let operand = state.read(terms, operand, true);
     let new = match operation {
@@ -180,6 +183,7 @@ fn compare_and_swap(
 ) {
     let at = state.get(base);
     state.record(terms, Event::Barrier);
+    state.faults.push((at, bytes));
     let old = terms.memory(state.history, at, bytes);
     let expected = state.read(terms, compare, true);
     let expected = terms.bytes(expected, bytes);

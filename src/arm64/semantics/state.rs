@@ -14,6 +14,10 @@ pub struct State {
     pub flags: Flags,
     /// Everything that was stored and called.
     pub history: History,
+    /// What may fault besides stores: the address and size of every load. An
+    /// authentication, which faults on a wrong code, counts as a load of no
+    /// bytes at the pointer it gives.
+    pub faults: Vec<(Term, u8)>,
 }
 
 /// What is known about a function that is called.
@@ -77,6 +81,7 @@ impl State {
             }),
             flags: terms.initial_flags(),
             history: terms.beginning(),
+            faults: Vec::new(),
         }
     }
 

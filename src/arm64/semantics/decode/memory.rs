@@ -20,6 +20,8 @@ pub fn access(w: u32, address: VmAddr) -> Option<Operation> {
         },
         (0b001, 0b00) if !bit(w, 26) => ordered(w),
         (0b011, 0b01) if !bit(w, 26) && !bit(w, 21) && bits(w, 11, 10) == 0 => {
+            // Where the plain form is a prefetch there is no ordered one.
+            single(w)??;
             with_offset(w, signed(w, 20, 12), true)
         }
         _ => None,

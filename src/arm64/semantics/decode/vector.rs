@@ -32,9 +32,10 @@ pub fn vector(w: u32) -> Option<Operation> {
         _ => {}
     }
     if w & 0xbfe0_fc00 == 0x0e00_0c00 {
-        let lane = 1 << right.trailing_zeros();
-        let fits = right.trailing_zeros() < 3 || right.trailing_zeros() == 3 && both;
-        return fits.then_some(Operation::VectorDuplicate { to, from: field(w, 5), lane, both });
+        let scale = right.trailing_zeros();
+        let fits = scale < 3 || scale == 3 && both;
+        let from = field(w, 5);
+        return fits.then(|| Operation::VectorDuplicate { to, from, lane: 1 << scale, both });
     }
     if w & 0x9ff8_0c00 == 0x0f00_0400 { immediate(w, to, both) } else { None }
 }
