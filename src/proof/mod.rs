@@ -6,18 +6,24 @@
 //! meaning, an indirect branch that cannot be resolved, a loop in the window.
 //! A rewrite that is understood and wrong is no error but a proof that failed.
 
+mod case;
 mod deadness;
 mod facts;
 mod findings;
 mod function;
 mod inbound;
+pub mod interleaving;
 mod obligation;
 mod of_plan;
 mod paths;
+pub mod picture;
 mod refinement;
 mod site;
+pub mod steps;
 mod tables;
+pub mod tla;
 
+pub use case::{Shown, Version, examine, rewrite};
 pub use obligation::{Name, Obligation};
 pub use of_plan::{Judgement, allow, judge, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};
@@ -39,8 +45,8 @@ pub struct Proof {
     pub obligations: Vec<Obligation>,
 }
 
-/// What a proof comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What a proof comes to, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every obligation that was looked at holds.

@@ -1,0 +1,9 @@
+//! What the interleavings of the window come to, and what the specifications
+//! say about it.
+
+mod interleavings;
+mod picture;
+mod prove;
+mod published;
+mod specifications;
+mod steps;

@@ -1,0 +1,88 @@
+//! Steps are read off the words, and what cannot be read is refused by name.
+
+use agxpatch::address::VmAddr;
+use agxpatch::error::Code;
+use agxpatch::proof::steps::{Event, Path};
+
+use crate::published::{DEFAULT, LEGACY, ORIGIN, ORIGINAL, steps, try_steps};
+
+fn shown(path: &Path) -> Vec<(&'static str, u64)> {
+    path.steps.iter().map(|step| (step.event.name(), step.at.0)).collect()
+}
+
+#[test]
+fn the_original_clears_last_on_both_paths() {
+    let steps = steps(&ORIGINAL);
+    assert_eq!(shown(&steps.left), [("push", 0x2be06c), ("unlock", 0x2be074), ("clear", 0x2be08c)]);
+    assert_eq!(shown(&steps.full), [("unlock", 0x2be080), ("free", 0x2be088), ("clear", 0x2be08c)]);
+}
+
+#[test]
+fn the_published_rewrite_clears_before_the_unlock_and_frees_nothing() {
+    let steps = steps(&LEGACY);
+    assert_eq!(shown(&steps.left), [("push", 0x2be06c), ("clear", 0x2be070), ("unlock", 0x2be078)]);
+    assert_eq!(shown(&steps.full), [("clear", 0x2be080), ("unlock", 0x2be088)]);
+}
+
+#[test]
+fn the_default_rewrite_clears_before_the_unlock_and_frees_when_full() {
+    let steps = steps(&DEFAULT);
+    assert_eq!(shown(&steps.left), [("push", 0x2be06c), ("clear", 0x2be074), ("unlock", 0x2be07c)]);
+    assert_eq!(shown(&steps.full), [("clear", 0x2be074), ("unlock", 0x2be07c), ("free", 0x2be088)]);
+    assert_eq!(steps.full.executed.len(), 8);
+    assert!(!steps.left.executed.contains(&VmAddr(0x2be088)), "cbz leads past free");
+}
+
+#[test]
+fn a_window_without_the_unpublished_words_is_read_alike() {
+    let mut bare = DEFAULT;
+    bare[1..4].fill(0xd503201f);
+    assert_eq!(steps(&bare).left.steps, steps(&DEFAULT).left.steps);
+}
+
+/// Replaces one word and expects a refusal with that code, for a reason that
+/// says `why`.
+#[track_caller]
+fn refused(index: usize, word: u32, code: Code, why: &str) {
+    let mut words = DEFAULT;
+    words[index] = word;
+    let error = try_steps(&words).unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.message().contains(why), "{error}");
+    assert!(!error.context().is_empty(), "a refusal names the place");
+}
+
+#[test]
+fn what_is_not_understood_is_refused_by_name() {
+    let unknown = Code::StepUnknown;
+    refused(1, 0xd4000001, Code::NotUnderstood, ""); // svc #0
+    refused(1, 0xc85ffe0b, Code::NotUnderstood, ""); // ldaxr x11, [x16]
+    refused(1, 0xd61f0200, Code::UnresolvedBranch, "indirect branch"); // br x16
+    refused(2, 0xf9000f34, unknown, "block is stored elsewhere"); // str x20, [x25, #24]
+    refused(6, 0xf8386a74, unknown, "else than null is stored"); // str x20, [x19, x24]
+    refused(7, 0x8b180320, unknown, "else than the pool's lock"); // add x0, x25, x24
+    refused(8, 0x94105a5b, unknown, "neither unlock nor free");
+    refused(9, 0xb4000095, unknown, "else than the count and the block"); // cbz x21
+    refused(9, 0x54000088, unknown, "else than the count and the block"); // b.hi after a call
+    refused(10, 0xaa1503e0, unknown, "else than the block"); // mov x0, x21
+    refused(12, 0xf9000f35, unknown, "follows the unlock"); // str x21, [x25, #24]
+    refused(0, 0x540000c0, unknown, "else than the count and the block"); // b.eq
+}
+
+#[test]
+fn a_loop_and_a_way_out_are_refused_by_name() {
+    refused(12, 0x17ffffff, Code::LoopInWindow, "loop"); // b .-4
+    refused(12, 0x14000002, Code::WindowLeft, "elsewhere"); // b .+8
+    refused(12, 0xd65f03c0, Code::WindowLeft, "elsewhere"); // ret
+}
+
+#[test]
+fn the_other_condition_means_the_other_path() {
+    // b.ls over a b to the full path, in the place of b.hi to it.
+    let mut words = DEFAULT;
+    words[0] = 0x540000a9 & !0x00ffffe0 | (2 << 5); // b.ls .+8
+    words[1] = 0x14000005; // b .+20, the target b.hi had
+    let read = steps(&words);
+    assert_eq!(read.full.steps, steps(&DEFAULT).full.steps);
+    assert_eq!(read.left.steps.first().map(|step| step.event), Some(Event::Push));
+}
