@@ -1,0 +1,15 @@
+---------------------------- MODULE window_broken ----------------------------
+(***************************************************************************)
+(* Orders of steps that are wrong on purpose, one for each invariant of    *)
+(* module window that neither the original nor a rewrite violates with     *)
+(* readers that take the lock: so that none of them is true for want of    *)
+(* anything that could make it false.                                      *)
+(***************************************************************************)
+EXTENDS window
+
+\* As the default rewrite, when its branch past free is lost.
+FreesWhatItPushed == << "push", "clear", "unlock", "free" >>
+ReleasesTwice == << "push", "clear", "unlock", "unlock" >>
+NeverReleases == << "push", "clear" >>
+InOrder == << "clear", "unlock", "free" >>
+=============================================================================
