@@ -8,6 +8,7 @@ mod doctor;
 mod files;
 mod inspect;
 mod patch;
+mod prove;
 mod signatures;
 mod simulate;
 mod synth;
@@ -96,6 +97,8 @@ commands! {
     Inspect(inspect)
     /// Write a patched, re-signed copy of a driver and show what changed.
     Patch(patch)
+    /// Prove a patch on the function it is for, from its bytes.
+    Prove(prove)
     /// Check that a driver is patched, whole and correctly sealed.
     Verify(verify)
     /// List, explain, lint or try the signatures of the catalogue.

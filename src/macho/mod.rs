@@ -27,8 +27,6 @@
 mod architecture;
 mod bytes;
 mod chained_fixups;
-mod facts;
-mod file_type;
 mod function_starts;
 mod image;
 mod landing_pads;
@@ -46,8 +44,7 @@ mod version;
 
 pub use architecture::Architecture;
 pub use chained_fixups::{ChainedFixups, Fixup};
-pub use file_type::FileType;
-pub use image::Image;
+pub use image::{FileType, Image};
 pub use objc::{Ivar, Method, MethodKind};
 pub use pointer::Pointer;
 pub use segment::{Section, Segment};

@@ -100,6 +100,17 @@ impl Engine {
     }
 
     fn plan_at(&self, file: &Universal<'_>, site: Site, wanted: &State) -> Result<Plan> {
+        let mut plan = self.proposal(site, wanted)?;
+        plan.edits = instruction_edits(&plan.site, &plan.words);
+        let seals = reseal_all(file, &plan.edits)?;
+        plan.edits.extend(seals);
+        plan.edits.sort_by_key(|edit| edit.at);
+        Ok(plan)
+    }
+
+    /// The window as it shall be, without the edits of the file: what a proof
+    /// looks at, and it can be had of a file that is in the wanted state already.
+    pub fn proposal(&self, site: Site, wanted: &State) -> Result<Plan> {
         let forms = self.forms(self.catalogue().signature(&site.signature)?)?;
         let rewrite = |state: &State| match forms.iter().find(|form| form.state == *state) {
             Some(form) => self.rewrite(&form.pattern, &site),
@@ -110,15 +121,11 @@ impl Engine {
             State::Original => site.place.words.clone(),
             _ => rewrite(&State::Original)?.into_iter().map(|word| word.new).collect(),
         };
-        let mut edits = instruction_edits(&site, &words);
-        let seals = reseal_all(file, &edits)?;
-        edits.extend(seals);
-        edits.sort_by_key(|edit| edit.at);
         let patch = match wanted {
             State::Original => ORIGINAL.to_owned(),
             State::Patched { patch } => patch.clone(),
         };
-        Ok(Plan { patch, site, words, original, edits })
+        Ok(Plan { patch, site, words, original, edits: Vec::new() })
     }
 
     /// Renders, assembles and reads back the window as it shall be.

@@ -4,7 +4,6 @@
 
 mod bad_input;
 mod damage;
-mod driver;
 mod examine;
 mod fixups;
 mod image;

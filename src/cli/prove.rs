@@ -1,0 +1,252 @@
+//! `agxpatch prove FILE`: why the rewrite is right, from the bytes.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::check::Status;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::macho::Universal;
+use crate::patch::{Plan, Site};
+use crate::proof::interleaving::{ASKED, Property, Trace, Violation};
+use crate::proof::picture::{self, LOCKLESS, Page};
+use crate::proof::steps::Room;
+use crate::proof::{self, Shown, Verdict, Version, tla};
+use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
+use crate::report::{self, Report};
+use crate::storage;
+
+use super::{Session, files};
+
+/// Prove a patch on the function it is for: for all inputs, and in every
+/// interleaving of threads.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The driver, as it was or patched.
+    file: PathBuf,
+
+    /// Prove this patch instead of the one the file holds, or else the default.
+    #[arg(long, value_name = "NAME")]
+    patch: Option<String>,
+
+    /// How many threads interleave; one of them reads, the others end encoders.
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u8).range(2..=5))]
+    threads: u8,
+
+    /// Write the TLA+ specification of both versions, with configurations.
+    #[arg(long, value_name = "DIR")]
+    emit_tla: Option<PathBuf>,
+
+    /// Write the proof as one self-contained page.
+    #[arg(long, value_name = "OUT")]
+    html: Option<PathBuf>,
+
+    /// Replace files that exist.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Proving {
+    file: String,
+    patch: String,
+    site: Site,
+    threads: u8,
+    #[serde(flatten)]
+    shown: Shown,
+    /// Whether a reader that takes no lock is lost under the patched version.
+    lockless_reader_is_lost: bool,
+    /// What the patch does not fix, in words.
+    does_not_fix: Vec<String>,
+    written: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let input = storage::read(&args.file)?;
+    if let Some(page) = &args.html {
+        storage::check_output(&input, page, args.force)?;
+    }
+    let engine = files::engine(session)?;
+    let file = Universal::parse(&input.bytes)?;
+    let plan = proof::rewrite(&engine, &file, args.patch.as_deref())?;
+    let shown = proof::examine(&engine, &file, &plan, args.threads)?;
+    let mut written = Vec::new();
+    if let Some(directory) = &args.emit_tla {
+        written.extend(emit_tla(directory, &plan.patch, &shown, args.force)?);
+    }
+    if let Some(page) = &args.html {
+        let html = picture::render(&page_of(&args.file, &plan, &shown))?;
+        storage::write(page, html.as_bytes(), None, args.force)?;
+        written.push(page.display().to_string());
+    }
+    session.show(&Proving {
+        file: args.file.display().to_string(),
+        does_not_fix: engine.catalogue().patch(&plan.patch)?.does_not_fix.clone(),
+        patch: plan.patch,
+        lockless_reader_is_lost: shown.after.interleavings.lockless_reader_is_lost(),
+        site: plan.site,
+        threads: args.threads,
+        shown,
+        written,
+    })
+}
+
+/// Writes the parametric module, the instances of both versions, and their
+/// configurations. A file that is there and says the same is left alone.
+fn emit_tla(directory: &Path, patch: &str, shown: &Shown, force: bool) -> Result<Vec<String>> {
+    std::fs::create_dir_all(directory).map_err(|reason| {
+        Error::new(Code::WriteFailed, "the directory cannot be made")
+            .with("directory", directory.display())
+            .with("reason", reason)
+    })?;
+    let mut all = vec![tla::parametric()];
+    all.extend(tla::instance("original", &shown.before.steps, &shown.before.listing)?);
+    all.extend(tla::instance(patch, &shown.after.steps, &shown.after.listing)?);
+    let mut written = Vec::new();
+    for file in all {
+        let path = directory.join(&file.name);
+        if std::fs::read(&path).is_ok_and(|there| there == file.text.as_bytes()) {
+            continue;
+        }
+        if path.exists() && !force {
+            return Err(Error::new(
+                Code::OutputExists,
+                "the output exists and says something else",
+            )
+            .with("output", path.display())
+            .next("remove it, name another directory, or replace it with --force"));
+        }
+        storage::write(&path, file.text.as_bytes(), None, force)?;
+        written.push(path.display().to_string());
+    }
+    Ok(written)
+}
+
+/// The page and everything it borrows from the proof.
+fn page_of<'a>(file: &Path, plan: &'a Plan, shown: &'a Shown) -> Page<'a> {
+    let place = &plan.site.place;
+    let version = |name: &'a str, version: &'a Version| picture::Version {
+        name,
+        listing: &version.listing,
+        steps: &version.steps,
+        interleavings: &version.interleavings,
+    };
+    Page {
+        subject: place.method.as_deref().unwrap_or("a function without a name"),
+        facts: vec![
+            ("file", file.display().to_string()),
+            ("slice", place.architecture.to_string()),
+            ("window", format!("{}..{}", place.window.start, place.window.end)),
+            ("patch", plan.patch.clone()),
+        ],
+        before: version("original", &shown.before),
+        after: version("patched", &shown.after),
+        obligations: shown.checks(),
+    }
+}
+
+impl Report for Proving {
+    const SCHEMA: &'static str = "agxpatch.prove/1";
+
+    fn exit(&self) -> Exit {
+        match self.shown.verdict {
+            Verdict::Holds => Exit::Success,
+            Verdict::DeclaredDefect | Verdict::Refuted => Exit::Unproven,
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let place = &self.site.place;
+        let (style, verdict) = match self.shown.verdict {
+            Verdict::Holds => (GOOD, "proven"),
+            Verdict::DeclaredDefect => (WARN, "has the defect it declares"),
+            Verdict::Refuted => (BAD, "refuted"),
+        };
+        writeln!(
+            out,
+            "{STRONG}{}{RESET} {style}{verdict}{RESET} at {} in {}, {}",
+            self.patch,
+            place.window.start,
+            place.architecture,
+            place.method.as_deref().unwrap_or("a function without a name")
+        )?;
+        self.summary(out)?;
+        if self.shown.verdict != Verdict::Holds {
+            self.failures(out)?;
+        }
+        self.original(out)?;
+        if self.lockless_reader_is_lost {
+            writeln!(out, "  {WARN}not saved{RESET}  {LOCKLESS}")?;
+        }
+        for path in &self.written {
+            writeln!(out, "  {FAINT}wrote {path}{RESET}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Proving {
+    fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
+        let skipped = self.shown.with_status(Status::Skipped);
+        let not_looked_at = match skipped.len() {
+            0 => String::new(),
+            count => format!(", {count} not looked at"),
+        };
+        writeln!(
+            out,
+            "  {} of {} obligations hold{not_looked_at}; {} states of {} threads in every order",
+            self.shown.with_status(Status::Pass).len(),
+            self.shown.checks().len(),
+            self.shown.after.interleavings.states(),
+            self.threads
+        )?;
+        // What was not looked at is never left unsaid.
+        report::checks(out, &skipped)
+    }
+
+    fn failures(&self, out: &mut dyn Write) -> io::Result<()> {
+        report::checks(out, &self.shown.with_status(Status::Fail))?;
+        for (property, name) in ASKED {
+            if let Some(found) = self.shown.after.interleavings.violation(property) {
+                writeln!(out, "  {STRONG}a shortest way to violate {name}{RESET}")?;
+                trace(out, &found.trace)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The race the patch is there for, as the model finds it in the original.
+    fn original(&self, out: &mut dyn Write) -> io::Result<()> {
+        let locking = &self.shown.before.interleavings.locking;
+        for room in Room::BOTH {
+            let race =
+                |v: &&Violation| v.property == Property::NoRaceWindow && v.room == Some(room);
+            if let Some(found) = locking.violations.iter().find(race) {
+                let steps: Vec<String> = found
+                    .trace
+                    .moves
+                    .iter()
+                    .filter_map(|made| made.at().map(|at| format!("{at} {}", made.says())))
+                    .collect();
+                writeln!(
+                    out,
+                    "  {FAINT}the original races where the {room}: {}, and self->_impl still points at it{RESET}",
+                    steps.join(", ")
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn trace(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    for made in &trace.moves {
+        let at = made.at().map(|at| at.to_string()).unwrap_or_default();
+        writeln!(out, "    {:<12} {at:<10} {}", made.thread, made.says())?;
+    }
+    Ok(())
+}

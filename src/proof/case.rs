@@ -1,0 +1,116 @@
+//! Everything that is shown of a patch and the function in front of it.
+//!
+//! The file may hold the original or a rewrite: either way the proof is about
+//! the original becoming the patched one, and the version that is missing is
+//! rendered from the catalogue with what the signature captured. [`examine`]
+//! returns the obligations for all inputs and the properties in all
+//! interleavings, of both versions.
+
+use serde::Serialize;
+
+use super::interleaving::{self, Interleavings, Property};
+use super::steps::Steps;
+use super::{Defect, Obligation, Proof, Site, Verdict, prove, with_site};
+use crate::address::Word;
+use crate::arm64::Instruction;
+use crate::check::{Check, Status};
+use crate::error::Result;
+use crate::macho::Universal;
+use crate::patch::{Engine, Plan, State};
+
+/// One version of the window and what its interleavings come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Version {
+    /// Its words, read by the disassembler.
+    pub listing: Vec<Instruction>,
+    /// Both paths.
+    pub steps: Steps,
+    /// Every interleaving.
+    pub interleavings: Interleavings,
+}
+
+/// Everything shown of a patch.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// What it comes to, given what the patch declares.
+    pub verdict: Verdict,
+    /// For all inputs, path by path.
+    pub proof: Proof,
+    /// The original.
+    pub before: Version,
+    /// The patched one.
+    pub after: Version,
+    /// What is asked of the patched one in every interleaving.
+    pub properties: Vec<Check>,
+}
+
+/// The rewrite that is to be proven for `file`: the one of that name, else the
+/// one the file holds, else the default. It has no edits.
+pub fn rewrite(engine: &Engine, file: &Universal<'_>, name: Option<&str>) -> Result<Plan> {
+    let named = name.map(|name| engine.catalogue().patch(name)).transpose()?;
+    let sighting = match named {
+        Some(patch) => engine.look(file, engine.catalogue().signature(&patch.signature)?)?,
+        None => engine.look_for_any(file)?,
+    };
+    let site = sighting.site()?;
+    let wanted = match (named, &site.state) {
+        (Some(patch), _) => State::Patched { patch: patch.name.clone() },
+        (None, State::Patched { .. }) => site.state.clone(),
+        (None, State::Original) => {
+            State::Patched { patch: engine.default_for(&site)?.name.clone() }
+        }
+    };
+    engine.proposal(site, &wanted)
+}
+
+/// Proves a rewrite for all inputs, and explores every interleaving of `threads`
+/// threads under the original and under it.
+pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) -> Result<Shown> {
+    with_site(engine, file, plan, |site| {
+        let proof = prove(site)?;
+        let before = version(engine, site, site.before, threads)?;
+        let after = version(engine, site, site.after, threads)?;
+        let properties = after.interleavings.checks();
+        let verdict =
+            proof.verdict(site.declared).max(verdict_on(&after.interleavings, site.declared));
+        Ok(Shown { verdict, proof, before, after, properties })
+    })
+}
+
+fn version(engine: &Engine, site: &Site<'_>, function: &[Word], threads: u8) -> Result<Version> {
+    let steps = Steps::of(function, site.entry, site.window(), &site.roles)?;
+    let listing = engine.disassembler.disassemble(function, site.entry);
+    let inside = |line: &Instruction| site.window().contains(&line.address);
+    Ok(Version {
+        listing: listing.into_iter().filter(inside).collect(),
+        interleavings: interleaving::check(&steps, threads)?,
+        steps,
+    })
+}
+
+fn verdict_on(found: &Interleavings, declared: &[Defect]) -> Verdict {
+    let excused =
+        |property| property == Property::NoLeak && declared.contains(&Defect::FreeLostWhenFull);
+    interleaving::ASKED
+        .iter()
+        .filter(|(property, _)| found.violation(*property).is_some())
+        .map(|(property, _)| match excused(*property) {
+            true => Verdict::DeclaredDefect,
+            false => Verdict::Refuted,
+        })
+        .max()
+        .unwrap_or(Verdict::Holds)
+}
+
+impl Shown {
+    /// Obligations and properties, in one list.
+    pub fn checks(&self) -> Vec<Check> {
+        let obligations = self.proof.obligations.iter().map(Obligation::check);
+        obligations.chain(self.properties.iter().cloned()).collect()
+    }
+
+    /// Those of [`Shown::checks`] that have a status.
+    pub fn with_status(&self, status: Status) -> Vec<Check> {
+        self.checks().into_iter().filter(|check| check.status == status).collect()
+    }
+}
