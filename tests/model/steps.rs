@@ -4,7 +4,7 @@ use agxpatch::address::VmAddr;
 use agxpatch::error::Code;
 use agxpatch::proof::steps::{Event, Path};
 
-use crate::published::{DEFAULT, LEGACY, ORIGIN, ORIGINAL, steps, try_steps};
+use crate::published::{DEFAULT, LEGACY, ORIGINAL, steps, try_steps};
 
 fn shown(path: &Path) -> Vec<(&'static str, u64)> {
     path.steps.iter().map(|step| (step.event.name(), step.at.0)).collect()

@@ -102,6 +102,6 @@ mod tests {
             let state = State(u64::MAX).with(field, 0);
             assert_eq!((state.get(field), state.0 | field.mask()), (0, u64::MAX));
         }
-        assert!(PLACES <= 1 << 5);
+        const { assert!(PLACES <= 1 << 5) };
     }
 }
