@@ -129,7 +129,7 @@ fn harm_line(turn: &Turn, now: Now) -> &'static str {
         (Turn::Takes(Move { thread: Thread::Reader(_), .. }), Block::Freed) => {
             "a block that is freed"
         }
-        (Turn::Takes(Move { thread: Thread::Reader(_), .. }), _) => "another encoder’s now",
+        (Turn::Takes(Move { thread: Thread::Reader(_), .. }), _) => "another’s by now",
         _ => "the reader still uses it",
     }
 }
