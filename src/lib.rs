@@ -14,6 +14,8 @@ pub mod check;
 pub mod cli;
 pub mod codesign;
 pub mod doctor;
+pub mod crash;
+pub mod diagnostics;
 pub mod edit;
 pub mod error;
 pub mod exit;
@@ -25,5 +27,6 @@ pub mod report;
 pub mod signature;
 pub mod simulate;
 pub mod storage;
+pub mod stress;
 
 pub use error::{Error, Result};

@@ -13,6 +13,8 @@ mod signatures;
 mod simulate;
 mod synth;
 mod verify;
+mod crashes;
+mod stress;
 
 use std::path::PathBuf;
 
@@ -112,6 +114,10 @@ commands! {
     /// Make and handle a simulated Mac.
     #[command(hide = true)]
     Simulate(simulate)
+    /// Sort crash reports into the known kinds and count incidents.
+    Crashes(crashes)
+    /// Run a workload under several configurations and compare how often it dies.
+    Stress(stress)
 }
 
 /// Parses the command line, runs the command, prints what went wrong.

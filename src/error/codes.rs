@@ -83,6 +83,12 @@ codes! {
     "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
     "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
 
+    "0901" NoReports        Io        "a folder of crash reports cannot be read"
+    "0902" BadMark          Usage     "the mark is not one this tool wrote"
+    "0903" BadConfiguration Usage     "the comparison names an unknown configuration"
+    "0904" ChildNotStarted  Io        "the workload cannot be started"
+    "0905" BadStressReport  Usage     "the file is not a stress report this tool wrote"
+
     "1001" ReadFailed      Io          "the input cannot be read"
     "1002" WriteFailed     Io          "the output cannot be written"
     "1003" OutputExists    Usage       "the output exists already"

@@ -4,5 +4,6 @@
 //! published facts, so that the whole program can be run, tested and shown
 //! anywhere.
 
+pub mod crash_report;
 pub mod driver;
 pub mod mac;

@@ -1,0 +1,227 @@
+//! Reading folders of reports on all cores, and counting incidents.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::num::NonZero;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use rustix::fs::OFlags;
+use serde::Serialize;
+
+use super::walk::{Fingerprint, Found, Walk, reason_against};
+use crate::crash::{self, Class, CrashReport};
+use crate::error::{Code, Error, Result};
+
+/// How much is looked at.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest file read, in bytes.
+    pub bytes: u64,
+    /// How deep folders are entered below the ones named.
+    pub depth: usize,
+    /// Threads that read.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    /// Reports of a crash are a few hundred KB; 16 MiB is generous.
+    fn default() -> Limits {
+        let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Limits { bytes: 16 << 20, depth: 8, workers }
+    }
+}
+
+/// One crash, whose report may be there several times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    /// What the report says.
+    #[serde(flatten)]
+    pub report: CrashReport,
+    /// Where it was read; of several copies, the first by name.
+    pub path: PathBuf,
+    /// Files that hold this report.
+    pub files: u64,
+}
+
+/// A file that was not, or could not be, read as a report.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+impl Skipped {
+    pub(super) fn new(path: PathBuf, reason: impl Into<String>) -> Skipped {
+        Skipped { path, reason: reason.into() }
+    }
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Collection {
+    /// Each crash once, oldest first, those without a time before all others.
+    pub incidents: Vec<Incident>,
+    /// Files with a report's name.
+    pub files: u64,
+    /// Files that held a report another file held already.
+    pub copies: u64,
+    /// Files that were not understood or not read, by name.
+    pub unreadable: Vec<Skipped>,
+}
+
+/// Reads every report in `paths`, folders or files. A path that cannot be read
+/// at all is an error; anything further down is named in the result.
+pub fn collect(paths: &[PathBuf], limits: &Limits) -> Result<Collection> {
+    collect_unseen(paths, limits, &mut HashSet::new())
+}
+
+/// As [`collect`], leaving out files whose fingerprint is in `seen`, and adding
+/// those that were read.
+pub(super) fn collect_unseen(
+    paths: &[PathBuf],
+    limits: &Limits,
+    seen: &mut HashSet<Fingerprint>,
+) -> Result<Collection> {
+    // Bounded, so that the walk never gets far ahead of the reading.
+    let (sender, receiver) = sync_channel::<PathBuf>(256);
+    let receiver = Mutex::new(receiver);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..limits.workers.max(1))
+            .map(|_| scope.spawn(|| read_all(&receiver, limits)))
+            .collect();
+        let mut all = Tally::default();
+        let mut walk = Walk { limits, seen };
+        let walked = paths.iter().try_for_each(|path| {
+            walk.visit(path, &mut |found| match found {
+                // Workers only leave once the sender is gone.
+                Found::Report(path) => drop(sender.send(path)),
+                Found::Not(skipped) => all.skip(skipped),
+            })
+            .map_err(|error| unreadable_folder(path, &error))
+        });
+        drop(sender);
+        for worker in workers {
+            match worker.join() {
+                Ok(tally) => all.merge(tally),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        walked.map(|()| all.finish())
+    })
+}
+
+fn unreadable_folder(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Code::NoReports, "crash reports cannot be read there")
+        .with("path", path.display())
+        .with("reason", error)
+        .next("name a folder that holds .ips or .crash files")
+}
+
+/// Takes paths until there are no more. The buffer is used for all of them.
+fn read_all(receiver: &Mutex<Receiver<PathBuf>>, limits: &Limits) -> Tally {
+    let mut tally = Tally::default();
+    let mut buffer = Vec::new();
+    loop {
+        let next = match receiver.lock() {
+            Ok(receiver) => receiver.recv(),
+            Err(_) => return tally,
+        };
+        let Ok(path) = next else { return tally };
+        match read_file(&path, limits, &mut buffer) {
+            Ok(()) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let report = crash::read(&name, &buffer);
+                tally.add(Incident { report, path, files: 1 });
+            }
+            Err(reason) => tally.skip(Skipped::new(path, reason)),
+        }
+        buffer.shrink_to(1 << 20);
+    }
+}
+
+/// Reads a plain file whole. What a path names may have changed since the walk,
+/// so the open file is what counts: a pipe put there meanwhile neither blocks
+/// the opening nor is read.
+fn read_file(path: &Path, limits: &Limits, buffer: &mut Vec<u8>) -> Result<(), String> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    if let Some(reason) = reason_against(&metadata, limits) {
+        return Err(reason);
+    }
+    buffer.clear();
+    file.take(limits.bytes + 1).read_to_end(buffer).map_err(|error| error.to_string())?;
+    if buffer.len() as u64 > limits.bytes {
+        return Err(format!("grew beyond {} bytes while being read", limits.bytes));
+    }
+    Ok(())
+}
+
+/// What one worker has found so far.
+#[derive(Default)]
+struct Tally {
+    incidents: HashMap<String, Incident>,
+    files: u64,
+    skipped: Vec<Skipped>,
+}
+
+impl Tally {
+    fn skip(&mut self, skipped: Skipped) {
+        self.files += 1;
+        self.skipped.push(skipped);
+    }
+
+    fn add(&mut self, incident: Incident) {
+        self.files += incident.files;
+        self.insert(incident);
+    }
+
+    fn insert(&mut self, mut incident: Incident) {
+        let key = incident.report.incident.clone();
+        if let Some(other) = self.incidents.remove(&key) {
+            let files = incident.files + other.files;
+            // A whole copy before one that broke off, then the first by name,
+            // so that the order of reading does not show.
+            let rank =
+                |each: &Incident| (each.report.class == Class::Unreadable, each.path.clone());
+            if rank(&other) < rank(&incident) {
+                incident = other;
+            }
+            incident.files = files;
+        }
+        self.incidents.insert(key, incident);
+    }
+
+    fn merge(&mut self, other: Tally) {
+        self.files += other.files;
+        self.skipped.extend(other.skipped);
+        other.incidents.into_values().for_each(|incident| self.insert(incident));
+    }
+
+    fn finish(self) -> Collection {
+        let mut collection =
+            Collection { files: self.files, unreadable: self.skipped, ..Collection::default() };
+        for incident in self.incidents.into_values() {
+            collection.copies += incident.files - 1;
+            if incident.report.class == Class::Unreadable {
+                let reason = incident.report.evidence.because;
+                collection.unreadable.push(Skipped::new(incident.path, reason));
+            } else {
+                collection.incidents.push(incident);
+            }
+        }
+        collection.unreadable.sort();
+        collection.incidents.sort_by(|a, b| {
+            let key = |each: &Incident| (each.report.captured, each.report.incident.clone());
+            key(a).cmp(&key(b))
+        });
+        collection
+    }
+}

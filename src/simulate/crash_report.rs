@@ -1,0 +1,491 @@
+//! Crash reports of processes that never lived.
+//!
+//! A [`CrashReport`] is described once and written in any of the forms macOS
+//! uses: `.ips`, `.crash` text, or a GPU event. The classes that were published
+//! have a constructor each, with the published frame, offset and address. A
+//! report can be padded to the size real ones have with idle threads and
+//! images, so that reading one costs what reading a real one does.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The image name of the driver whose crashes were published.
+pub const DRIVER: &str = "AGXMetalG16X";
+/// Its version.
+pub const DRIVER_VERSION: &str = "329.2";
+/// Its UUID.
+pub const DRIVER_UUID: &str = "0ce453ff-9f17-321f-bc18-383573a48221";
+
+const SUPPORT: [&str; 6] =
+    ["libobjc.A.dylib", "Metal", "IOGPU", "libtorch_cpu.dylib", "libsystem_kernel.dylib", "dyld"];
+
+/// One frame: image, symbol, bytes past the symbol.
+#[derive(Clone, Debug)]
+struct Frame {
+    image: String,
+    symbol: Option<String>,
+    offset: u64,
+}
+
+/// A report to be written.
+#[derive(Clone, Debug)]
+pub struct CrashReport {
+    process: String,
+    pid: u32,
+    parent_pid: u32,
+    incident: String,
+    captured: Timestamp,
+    exception: &'static str,
+    signal: &'static str,
+    subtype: Option<String>,
+    codes: String,
+    namespace: &'static str,
+    indicator: &'static str,
+    region: Option<String>,
+    write: bool,
+    frames: Vec<Frame>,
+    messages: Vec<String>,
+    driver: Option<(String, String, String)>,
+    triggered_only: bool,
+    size: usize,
+}
+
+impl CrashReport {
+    /// A segmentation fault without frames; `number` makes the incident
+    /// identifier and the time, a minute apart each.
+    pub fn new(number: u32) -> CrashReport {
+        CrashReport {
+            process: "Python".into(),
+            pid: 4000 + number,
+            parent_pid: 400,
+            incident: format!("6156848E-344E-4D9E-84E0-{number:012X}"),
+            captured: Timestamp::UNIX_EPOCH
+                + jiff::SignedDuration::from_secs(1_766_500_000 + i64::from(number) * 60),
+            exception: "EXC_BAD_ACCESS",
+            signal: "SIGSEGV",
+            subtype: None,
+            codes: "0x0000000000000001, 0x0000000000000000".into(),
+            namespace: "SIGNAL",
+            indicator: "Segmentation fault: 11",
+            region: None,
+            write: false,
+            frames: Vec::new(),
+            messages: Vec::new(),
+            driver: Some((DRIVER.into(), DRIVER_VERSION.into(), DRIVER_UUID.into())),
+            triggered_only: false,
+            size: 0,
+        }
+    }
+
+    /// A: the NULL read in `setComputePipelineState:`.
+    pub fn set_pipeline(number: u32) -> CrashReport {
+        let method = "-[AGXG16XFamilyComputeContext setComputePipelineState:]";
+        CrashReport::new(number).unmapped(0x5c8).frame(DRIVER, method, 32).mps_callers()
+    }
+
+    /// B: the NULL read in `prepareForEnqueue`.
+    pub fn prepare(number: u32) -> CrashReport {
+        let function = "AGX::ComputeContext<AGX::HAL200::Encoders, AGX::HAL200::Classes, \
+                        AGX::HAL200::ObjClasses, AGX::HAL200::EncoderComputeServiceClasses>\
+                        ::prepareForEnqueue(bool)";
+        CrashReport::new(number).unmapped(0x98).frame(DRIVER, function, 1268).mps_callers()
+    }
+
+    /// C: the NULL write in `allocateUSCSpillBuffer`.
+    pub fn spill(number: u32) -> CrashReport {
+        let function = "AGX::SpillInfoGen3<AGX::HAL200::Encoders>::allocateUSCSpillBuffer";
+        CrashReport::new(number)
+            .unmapped(0x184)
+            .writing()
+            .frame(DRIVER, function, 192)
+            .frame(DRIVER, "AGX::ComputeContext<>::performEnqueueKernel", 2148)
+            .mps_callers()
+    }
+
+    /// D: the NULL access in a dispatch.
+    pub fn dispatch(number: u32) -> CrashReport {
+        let method = "-[AGXG16XFamilyComputeContext dispatchThreads:threadsPerThreadgroup:]";
+        CrashReport::new(number).unmapped(0x5f4).frame(DRIVER, method, 292).mps_callers()
+    }
+
+    /// E: a message to a freed encoder; annotated as a failed pointer
+    /// authentication unless bit 47 of the address is clear.
+    pub fn freed_encoder(number: u32, address: u64) -> CrashReport {
+        let report = CrashReport::new(number)
+            .unmapped(address)
+            .frame("libobjc.A.dylib", "objc_msgSend", 32)
+            .frame("libtorch_cpu.dylib", "at::native::layer_norm_mps(at::Tensor const&)", 1192)
+            .frame("libtorch_cpu.dylib", "at::native::mps::dispatch_sync_with_rethrow", 68);
+        if address >> 47 & 1 == 0 {
+            return report;
+        }
+        let authentic = address & !(1 << 47);
+        report.subtype(format!(
+            "KERN_INVALID_ADDRESS at {address:#018x} -> {authentic:#018x} \
+             (possible pointer authentication failure)"
+        ))
+    }
+
+    /// F: Metal's assertion of the given text.
+    pub fn assertion(number: u32, text: &str) -> CrashReport {
+        let report =
+            CrashReport::abort(number).frame("libsystem_kernel.dylib", "__pthread_kill", 8);
+        report.frame("Metal", "MTLReportFailure.cold.2", 44).message(text)
+    }
+
+    /// G: the loader gives up before the process runs.
+    pub fn launch_abort(number: u32) -> CrashReport {
+        CrashReport {
+            namespace: "DYLD",
+            process: "python3.14".into(),
+            driver: None,
+            ..CrashReport::abort(number)
+        }
+        .frame("libsystem_kernel.dylib", "__abort_with_payload", 8)
+        .message("Library not loaded: @rpath/libagx.dylib")
+    }
+
+    /// H: a trap with GPU code on the stack.
+    pub fn trap(number: u32) -> CrashReport {
+        CrashReport {
+            exception: "EXC_BREAKPOINT",
+            signal: "SIGTRAP",
+            indicator: "Trace/BPT trap: 5",
+            codes: "0x0000000000000001, 0x000000018a1e6b10".into(),
+            ..CrashReport::new(number)
+        }
+        .frame("CoreFoundation", "CFRetain.cold.1", 16)
+        .frame("Metal", "-[_MTLCommandBuffer computeCommandEncoder]", 88)
+    }
+
+    /// I: the NULL access in a setter.
+    pub fn set_buffer(number: u32) -> CrashReport {
+        let method = "-[AGXG16XFamilyComputeContext setBuffer:offset:atIndex:]";
+        CrashReport::new(number).unmapped(0x638).frame(DRIVER, method, 56).mps_callers()
+    }
+
+    /// The near miss of A: the caller's pipeline was nil.
+    pub fn nil_pipeline(number: u32) -> CrashReport {
+        let function = "AGX::ComputeContext<>::setPipelineCommon(AGX::ComputePipeline*)";
+        CrashReport::new(number).unmapped(0x124).frame(DRIVER, function, 52).mps_callers()
+    }
+
+    /// A process that died of something else entirely.
+    pub fn unrelated(number: u32) -> CrashReport {
+        CrashReport { driver: None, ..CrashReport::new(number) }
+            .unmapped(0x5c8)
+            .frame("libsqlite3.dylib", "sqlite3_step", 32)
+            .frame("Python", "_PyEval_EvalFrameDefault", 4000)
+    }
+
+    /// An abort without frames or reason.
+    pub fn abort(number: u32) -> CrashReport {
+        CrashReport {
+            exception: "EXC_CRASH",
+            signal: "SIGABRT",
+            indicator: "Abort trap: 6",
+            codes: "0x0000000000000000, 0x0000000000000000".into(),
+            ..CrashReport::new(number)
+        }
+    }
+
+    /// Adds the next outer frame.
+    pub fn frame(mut self, image: &str, symbol: &str, offset: u64) -> CrashReport {
+        self.frames.push(Frame { image: image.into(), symbol: Some(symbol.into()), offset });
+        self
+    }
+
+    /// Adds a frame without a symbol, `offset` bytes into the image.
+    pub fn bare_frame(mut self, image: &str, offset: u64) -> CrashReport {
+        self.frames.push(Frame { image: image.into(), symbol: None, offset });
+        self
+    }
+
+    fn mps_callers(self) -> CrashReport {
+        self.frame("libtorch_cpu.dylib", "at::native::mps::mps_linear(at::Tensor const&)", 900)
+            .frame("libdispatch.dylib", "_dispatch_client_callout", 20)
+    }
+
+    /// The fault: an address that is not mapped.
+    pub fn unmapped(mut self, address: u64) -> CrashReport {
+        self.codes = format!("0x0000000000000001, {address:#018x}");
+        self.region = Some(format!("{address:#x} is not in any region."));
+        self.subtype(format!("KERN_INVALID_ADDRESS at {address:#018x}"))
+    }
+
+    /// The exception's subtype as text.
+    pub fn subtype(mut self, subtype: impl Into<String>) -> CrashReport {
+        self.subtype = Some(subtype.into());
+        self
+    }
+
+    /// Leaves the subtype out, as some reports do.
+    pub fn without_subtype(mut self) -> CrashReport {
+        self.subtype = None;
+        self
+    }
+
+    /// The access was a store.
+    pub fn writing(mut self) -> CrashReport {
+        self.write = true;
+        self
+    }
+
+    /// Adds application-specific information.
+    pub fn message(mut self, text: &str) -> CrashReport {
+        self.messages.push(text.into());
+        self
+    }
+
+    /// Who died.
+    pub fn process(mut self, name: &str, pid: u32, parent_pid: u32) -> CrashReport {
+        (self.process, self.pid, self.parent_pid) = (name.into(), pid, parent_pid);
+        self
+    }
+
+    /// When.
+    pub fn captured(mut self, at: Timestamp) -> CrashReport {
+        self.captured = at;
+        self
+    }
+
+    /// Which driver was loaded.
+    pub fn driver(mut self, name: &str, version: &str, uuid: &str) -> CrashReport {
+        self.driver = Some((name.into(), version.into(), uuid.into()));
+        self
+    }
+
+    /// Names the thread that died by `triggered` alone, without
+    /// `faultingThread`.
+    pub fn triggered_only(mut self) -> CrashReport {
+        self.triggered_only = true;
+        self
+    }
+
+    /// Fills the report up to at least `bytes`, as real ones are.
+    pub fn padded_to(mut self, bytes: usize) -> CrashReport {
+        self.size = bytes;
+        self
+    }
+
+    /// The incident identifier.
+    pub fn incident(&self) -> &str {
+        &self.incident
+    }
+
+    /// The name macOS would give the file.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.ips", self.process, self.captured.strftime("%Y-%m-%d-%H%M%S"))
+    }
+
+    /// As `.ips`: a header line and a body.
+    pub fn ips(&self) -> Vec<u8> {
+        let mut bytes = self.header("309").to_string().into_bytes();
+        bytes.push(b'\n');
+        let mut body = self.body();
+        let lacking = self.size.saturating_sub(bytes.len() + body.to_string().len());
+        self.pad(&mut body, lacking);
+        bytes.extend(body.to_string().into_bytes());
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// As one JSON object that is header and body.
+    pub fn single_object(&self) -> Vec<u8> {
+        let mut object = self.header("309");
+        if let (Value::Object(object), Value::Object(body)) = (&mut object, self.body()) {
+            object.extend(body);
+        }
+        object.to_string().into_bytes()
+    }
+
+    /// As `gpuEvent-*.ips`, of which only the process and the reason are known.
+    pub fn gpu_event(&self, reason: &str) -> Vec<u8> {
+        let body = json!({
+            "process_name": self.process,
+            "analysis": { "signature": 577, "guilty_dm": 1, "restart_reason_desc": reason },
+        });
+        format!("{}\n{body}\n", self.header("284")).into_bytes()
+    }
+
+    /// As `.crash` text.
+    pub fn text(&self) -> Vec<u8> {
+        let mut lines = vec![
+            format!("Process:               {} [{}]", self.process, self.pid),
+            format!("Parent Process:        zsh [{}]", self.parent_pid),
+            String::new(),
+            format!("Incident Identifier: {}", self.incident),
+            format!("Date/Time:             {}", self.local_time()),
+            "OS Version:            macOS 15.7.3 (24G419)".to_owned(),
+            String::new(),
+            format!("Exception Type:        {} ({})", self.exception, self.signal),
+            match &self.subtype {
+                Some(subtype) => format!("Exception Codes:       {subtype}"),
+                None => format!("Exception Codes:       {}", self.codes),
+            },
+            format!("Termination Reason:    Namespace {}, Code 0xb", self.namespace),
+            String::new(),
+        ];
+        if !self.messages.is_empty() {
+            lines.push("Application Specific Information:".to_owned());
+            lines.extend(self.messages.clone());
+            lines.push(String::new());
+        }
+        lines.push("Thread 3 Crashed:: worker Dispatch queue: metal gpu stream 1".to_owned());
+        for (index, frame) in self.frames.iter().enumerate() {
+            let symbol = frame.symbol.as_deref().unwrap_or("0x10c718000");
+            let image = &frame.image;
+            lines.push(format!(
+                "{index:<4}{image:<31}\t0x000000010c9d52d0 {symbol} + {}",
+                frame.offset
+            ));
+        }
+        lines.push("\nBinary Images:".to_owned());
+        if let Some((name, version, uuid)) = &self.driver {
+            lines.push(format!(
+                "       0x10c718000 -        0x10d03ffff com.apple.{name} ({version}) <{}> \
+                 /System/Library/Extensions/{name}.bundle/Contents/MacOS/{name}",
+                uuid.to_uppercase()
+            ));
+        }
+        (lines.join("\n") + "\n").into_bytes()
+    }
+
+    fn local_time(&self) -> String {
+        format!("{}", self.captured.strftime("%Y-%m-%d %H:%M:%S.0000 +0000"))
+    }
+
+    fn header(&self, bug_type: &str) -> Value {
+        json!({
+            "app_name": self.process, "timestamp": self.local_time(), "app_version": "",
+            "slice_uuid": "52f8a2ff-6a28-3b1e-8c3f-d5c4c0a7f6b1", "build_version": "",
+            "platform": 1, "share_with_app_devs": 0, "is_first_party": 0,
+            "bug_type": bug_type, "os_version": "macOS 15.7.3 (24G419)",
+            "roots_installed": 0, "name": self.process, "incident_id": self.incident,
+        })
+    }
+
+    fn body(&self) -> Value {
+        let images = self.images();
+        let mut exception = json!({
+            "codes": self.codes, "rawCodes": [1, 0], "type": self.exception, "signal": self.signal,
+        });
+        if let Some(subtype) = &self.subtype {
+            exception["subtype"] = json!(subtype);
+        }
+        let mut body = json!({
+            "uptime": 250000, "version": 2, "modelCode": "Mac16,5", "captureTime": self.local_time(),
+            "incident": self.incident, "pid": self.pid, "procName": self.process,
+            "procPath": "/opt/*/Python", "parentProc": "zsh", "parentPid": self.parent_pid,
+            "osVersion": { "train": "macOS 15.7.3", "build": "24G419", "releaseType": "User" },
+            "exception": exception,
+            "termination": {
+                "flags": 0, "code": 11, "namespace": self.namespace, "indicator": self.indicator,
+            },
+        });
+        if let Some(region) = &self.region {
+            body["vmRegionInfo"] = json!(region);
+        }
+        if !self.messages.is_empty() {
+            body["asi"] = json!({ "Metal": self.messages });
+        }
+        if !self.triggered_only {
+            body["faultingThread"] = json!(1);
+        }
+        body["threads"] = json!([idle_thread(0), self.thread(&images)]);
+        body["usedImages"] = Value::Array(images.iter().map(|name| self.image(name)).collect());
+        body
+    }
+
+    fn images(&self) -> Vec<String> {
+        let mut names: Vec<String> = SUPPORT.iter().map(|name| (*name).to_owned()).collect();
+        names.extend(self.driver.iter().map(|(name, ..)| name.clone()));
+        for frame in &self.frames {
+            if !names.contains(&frame.image) {
+                names.push(frame.image.clone());
+            }
+        }
+        names
+    }
+
+    fn thread(&self, images: &[String]) -> Value {
+        let frames: Vec<Value> = self
+            .frames
+            .iter()
+            .map(|frame| {
+                let index = images.iter().position(|image| *image == frame.image);
+                match &frame.symbol {
+                    Some(symbol) => json!({
+                        "imageOffset": 4096 + frame.offset, "symbol": symbol,
+                        "symbolLocation": frame.offset, "imageIndex": index,
+                    }),
+                    None => json!({ "imageOffset": frame.offset, "imageIndex": index }),
+                }
+            })
+            .collect();
+        let esr: u64 = if self.write { 0x9200_0046 } else { 0x9200_0006 };
+        json!({
+            "triggered": true, "id": 991_017, "name": "Thread-1 (worker)",
+            "queue": "metal gpu stream 1", "frames": frames,
+            "threadState": {
+                "x": [{ "value": 0 }, { "value": 6_455_218_648_u64 }],
+                "flavor": "ARM_THREAD_STATE64",
+                "esr": { "value": esr, "description": "(Data Abort) byte read Translation fault" },
+                "far": { "value": 1480 },
+            },
+        })
+    }
+
+    fn image(&self, name: &str) -> Value {
+        match &self.driver {
+            Some((driver, version, uuid)) if driver == name => json!({
+                "source": "P", "arch": "arm64e", "base": 4_503_732_224_u64, "size": 9_568_256,
+                "CFBundleShortVersionString": version, "CFBundleVersion": version,
+                "CFBundleIdentifier": format!("com.apple.{name}"), "uuid": uuid, "name": name,
+                "path": format!("/System/Library/Extensions/{name}.bundle/Contents/MacOS/{name}"),
+            }),
+            _ => json!({
+                "source": "P", "arch": "arm64e", "base": 6_455_218_648_u64, "size": 81_920,
+                "uuid": "52f8a2ff-6a28-3b1e-8c3f-d5c4c0a7f6b1",
+                "path": format!("/usr/lib/{name}"), "name": name,
+            }),
+        }
+    }
+
+    /// Idle threads and further images, half the room each, after what counts.
+    fn pad(&self, body: &mut Value, lacking: usize) {
+        let fill = |list: &mut Value, item: &dyn Fn(usize) -> Value, room: usize| {
+            let size = item(0).to_string().len() + 1;
+            if let Value::Array(list) = list {
+                list.extend((0..room.div_ceil(size)).map(item));
+            }
+        };
+        fill(&mut body["threads"], &idle_thread, lacking / 2);
+        let image = |index: usize| self.image(&format!("libpadding{index}.dylib"));
+        fill(&mut body["usedImages"], &image, lacking - lacking / 2);
+    }
+}
+
+fn idle_thread(index: usize) -> Value {
+    let frame = |symbol: &str, offset: u64| {
+        json!({
+            "imageOffset": 7196 + offset, "symbol": symbol, "symbolLocation": offset,
+            "imageIndex": 4,
+        })
+    };
+    let frames: Vec<Value> = (0..12)
+        .map(|depth| match depth {
+            0 => frame("__psynch_cvwait", 8),
+            1 => frame("_pthread_cond_wait", 984),
+            10 => frame("_pthread_start", 136),
+            11 => frame("thread_start", 8),
+            _ => frame("_PyEval_EvalFrameDefault", 4096 + depth),
+        })
+        .collect();
+    let registers: Vec<Value> =
+        (0..29).map(|x| json!({ "value": 6_131_806_208_u64 + x })).collect();
+    json!({
+        "id": 991_100 + index, "frames": frames,
+        "threadState": { "x": registers, "flavor": "ARM_THREAD_STATE64", "esr": { "value": 0 } },
+    })
+}

@@ -1,0 +1,122 @@
+//! `agxpatch crashes` as a person and a script meet it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use agxpatch::simulate::crash_report::CrashReport;
+
+fn crashes(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_agxpatch"))
+        .arg("crashes")
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A folder with two incidents of the race, one of them thrice, one of another
+/// process, and one broken report.
+fn example() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    let put = |name: &str, bytes: Vec<u8>| fs::write(reports.join(name), bytes).unwrap();
+    for name in ["a.ips", "b.ips", "c.ips"] {
+        put(name, CrashReport::set_pipeline(1).ips());
+    }
+    put("d.ips", CrashReport::freed_encoder(2000, 0x9ba3_6e2f_2650).ips());
+    put("e.ips", CrashReport::unrelated(4000).process("sqlite3", 77, 1).ips());
+    put("f.ips", b"{\"bug_type\":\"309\"}".to_vec());
+    folder
+}
+
+#[test]
+fn the_table_counts_incidents_and_names_what_was_not_read() {
+    let folder = example();
+    let output = crashes(&["reports"], folder.path());
+    assert!(output.status.success());
+    insta::assert_snapshot!(text(&output));
+}
+
+#[test]
+fn the_list_gives_the_evidence_of_each_incident() {
+    let folder = example();
+    insta::assert_snapshot!(text(&crashes(&["--list", "reports/d.ips"], folder.path())));
+}
+
+#[test]
+fn json_holds_every_incident_with_its_class() {
+    let folder = example();
+    let output = crashes(&["--json", "reports"], folder.path());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["schema"], "agxpatch.crashes/1");
+    let classes: Vec<&str> = json["result"]["incidents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|incident| incident["class"].as_str().unwrap())
+        .collect();
+    assert_eq!(classes, ["null-impl-set-pipeline", "freed-encoder", "not-ours"]);
+    assert_eq!(json["result"]["copies"], 2);
+}
+
+#[test]
+fn a_new_incident_since_the_mark_ends_with_2_and_only_then() {
+    let folder = example();
+    let run = |arguments: &[&str]| crashes(arguments, folder.path());
+    assert!(run(&["--save-mark", "mark", "reports"]).status.success());
+    assert_eq!(run(&["--mark", "mark", "reports"]).status.code(), Some(0));
+
+    fs::write(folder.path().join("reports/g.ips"), CrashReport::unrelated(9).ips()).unwrap();
+    assert_eq!(run(&["--mark", "mark", "reports"]).status.code(), Some(0));
+    fs::write(folder.path().join("reports/h.ips"), CrashReport::spill(10).ips()).unwrap();
+    let output = run(&["--mark", "mark", "--keep", "kept", "reports"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("2 new since"));
+    assert_eq!(fs::read_dir(folder.path().join("kept")).unwrap().count(), 2);
+}
+
+#[test]
+fn since_leaves_out_what_is_older() {
+    let folder = example();
+    let count = |since: &str| {
+        let output = crashes(&["--json", "--since", since, "reports"], folder.path());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["result"]["incidents"].as_array().unwrap().len()
+    };
+    // The reports are 0, 2,000 and 4,000 minutes after 2025-12-23T14:26:40Z.
+    assert_eq!(count("2025-12-23T00:00:00Z"), 3);
+    assert_eq!(count("2025-12-24T20:00:00Z"), 2);
+    assert_eq!(count("2025-12-26T00:00:00Z"), 1);
+    assert_eq!(count("1d"), 0);
+    assert_eq!(crashes(&["--since", "soon", "reports"], folder.path()).status.code(), Some(1));
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_escapes_names() {
+    let folder = example();
+    let report = CrashReport::set_pipeline(5000).process("<script>alert(1)</script>", 1, 1);
+    fs::write(folder.path().join("reports/x.ips"), report.ips()).unwrap();
+    assert!(crashes(&["--html", "page.html", "reports"], folder.path()).status.success());
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(!page.contains("<script"));
+    assert!(page.contains("&lt;script&gt;"));
+    for fetched in ["http:", "https:", "url(", "@import", "src="] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn a_folder_without_reports_is_an_empty_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = crashes(&["."], folder.path());
+    assert!(output.status.success());
+    assert_eq!(text(&output), "0 incidents in 0 files\n");
+}
