@@ -1,0 +1,33 @@
+"""A perceptron 512-1024-1024-512 with a model for each thread.
+
+The published scaling curve: threads 1, 2, 4, 8, 16 with 50 iterations each.
+"""
+
+import harness
+
+
+def main():
+    options = harness.arguments(__doc__, iterations=50)
+    torch = harness.torch_on(options)
+    nn = torch.nn
+
+    def make(_thread):
+        model = nn.Sequential(
+            nn.Linear(512, 1024), nn.ReLU(),
+            nn.Linear(1024, 1024), nn.ReLU(),
+            nn.Linear(1024, 512),
+        ).to(options.device).eval()
+        batch = torch.randn(4, 512, device=options.device)
+
+        def operation(_iteration):
+            # Autograd's mode belongs to the thread.
+            with torch.no_grad():
+                model(batch)
+            harness.synchronize(torch, options.device)
+        return operation
+
+    harness.run("mlp", options, make)
+
+
+if __name__ == "__main__":
+    main()

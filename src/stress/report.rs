@@ -1,0 +1,139 @@
+//! The result of a run: every trial, and how to count them again.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::comparison::{Account, Comparison, against_first};
+use super::configuration::{Configuration, Environment};
+use super::plan::Plan;
+use super::trial::{Trial, Verdict};
+use crate::diagnostics::Incident;
+use crate::error::{Code, Error, Result};
+
+const SCHEMA: &str = "agxpatch.stress-report/1";
+
+/// What was run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The workload's name, or the command's.
+    pub name: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What each configuration did to the environment.
+    pub environments: Vec<(Configuration, Environment)>,
+    /// The time a trial was allowed.
+    pub timeout_seconds: f64,
+    /// Whether the command says what it did.
+    pub measures: bool,
+}
+
+/// Where it was run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Operating system.
+    pub system: String,
+    /// Its kernel's version.
+    pub kernel: String,
+    /// Architecture of this program.
+    pub architecture: String,
+    /// Cores this process may use.
+    pub cores: usize,
+}
+
+impl Machine {
+    /// The machine this runs on.
+    pub fn here() -> Machine {
+        let uname = rustix::system::uname();
+        Machine {
+            system: uname.sysname().to_string_lossy().into_owned(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StressReport {
+    /// What was run.
+    pub subject: Subject,
+    /// Where.
+    pub machine: Machine,
+    /// Which trials were to be made.
+    pub plan: Plan,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Whether it was ended before all trials were made.
+    pub interrupted: bool,
+    /// Where crash reports were looked for; empty if there was no such place.
+    pub report_folders: Vec<PathBuf>,
+    /// Incidents that were there before.
+    pub known_before: u64,
+    /// Every trial, in order.
+    pub trials: Vec<Trial>,
+    /// Incidents of the time of the run that belong to no trial.
+    #[serde(skip_deserializing)]
+    pub unattributed: Vec<Incident>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<Report, Accounts, Comparisons> {
+    schema: String,
+    accounts: Accounts,
+    comparisons: Comparisons,
+    #[serde(flatten)]
+    report: Report,
+}
+
+impl StressReport {
+    /// What each configuration came to, in the order of the plan.
+    pub fn accounts(&self) -> Vec<Account> {
+        let each = self.plan.configurations.iter();
+        each.map(|configuration| Account::of(*configuration, &self.trials)).collect()
+    }
+
+    /// Every configuration against the first.
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        against_first(&self.accounts())
+    }
+
+    /// Whether every trial completed, and all were made.
+    pub fn is_clean(&self) -> bool {
+        !self.interrupted && self.trials.iter().all(|trial| trial.verdict == Verdict::Completed)
+    }
+
+    /// As kept in a file: the trials, and what is computed from them.
+    pub fn to_json(&self) -> Result<String> {
+        let file = File {
+            schema: SCHEMA.to_owned(),
+            accounts: self.accounts(),
+            comparisons: self.comparisons(),
+            report: self,
+        };
+        serde_json::to_string_pretty(&file).map(|text| text + "\n").map_err(|error| {
+            Error::new(Code::Bug, "the report cannot be serialised").with("reason", error)
+        })
+    }
+
+    /// Reads what [`StressReport::to_json`] wrote. What had been computed is left
+    /// aside and computed again.
+    pub fn from_json(text: &str) -> Result<StressReport> {
+        use serde::de::IgnoredAny;
+        let broken = |reason: String| {
+            Error::new(Code::BadStressReport, "the stress report cannot be read")
+                .with("reason", reason)
+                .next("run agxpatch stress again")
+        };
+        let file: File<StressReport, IgnoredAny, IgnoredAny> =
+            serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        if file.schema != SCHEMA {
+            return Err(broken(format!("its schema is not {SCHEMA}")));
+        }
+        Ok(file.report)
+    }
+}

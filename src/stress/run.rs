@@ -1,0 +1,176 @@
+//! Making the trials of a plan, one after the other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command as Process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::attribution::attribute;
+use super::child::{self, Finished};
+use super::configuration::{Configuration, Environment, Environments};
+use super::plan::{Plan, Turn};
+use super::report::{Machine, StressReport, Subject};
+use super::trial::{Measurement, Trial, Verdict};
+use super::workload::Command;
+use crate::crash::Assertion;
+use crate::diagnostics::{self, Limits, Mark};
+use crate::error::{Code, Error, Result};
+
+/// Everything a run needs.
+pub struct Options<'a> {
+    /// Which trials.
+    pub plan: Plan,
+    /// What is run.
+    pub command: Command,
+    /// How the reader should call it.
+    pub name: String,
+    /// The time a trial may take.
+    pub timeout: Duration,
+    /// Folders that crash reports appear in; those that do not exist are left
+    /// out.
+    pub reports: Vec<PathBuf>,
+    /// How long to wait for reports after the last trial.
+    pub settle: Duration,
+    /// Set to end the run early; what was measured by then is reported.
+    pub stop: &'a AtomicBool,
+}
+
+/// Makes all trials, calling `observe` after each with the number there will
+/// be. Reports are not attributed yet when it is called.
+pub fn run(
+    options: &Options,
+    environments: &dyn Environments,
+    observe: &mut dyn FnMut(&Trial, usize),
+) -> Result<StressReport> {
+    // Before the first child starts, so that a run that cannot be made whole is
+    // not begun.
+    let prepared: BTreeMap<Configuration, Environment> = options
+        .plan
+        .configurations
+        .iter()
+        .map(|each| Ok((*each, environments.environment(*each)?)))
+        .collect::<Result<_>>()?;
+    let mut plan = options.plan.clone();
+    if options.command.one_thread.is_none() {
+        plan.baselines = 0;
+    }
+    let folders: Vec<PathBuf> =
+        options.reports.iter().filter(|path| path.is_dir()).cloned().collect();
+    let began = Timestamp::now();
+    let before = diagnostics::collect(&folders, &Limits::default())?;
+    let mark = Mark::of(&before, began);
+
+    let turns = plan.turns();
+    let mut trials = Vec::with_capacity(turns.len());
+    for turn in &turns {
+        let Some(environment) = prepared.get(&turn.configuration) else { continue };
+        let number = u32::try_from(trials.len() + 1).unwrap_or(u32::MAX);
+        let Some(trial) = make(options, *turn, environment, number)? else { break };
+        observe(&trial, turns.len());
+        trials.push(trial);
+    }
+    let interrupted = trials.len() < turns.len();
+    if !interrupted && !folders.is_empty() {
+        settle(options);
+    }
+    let after = diagnostics::collect(&folders, &Limits::default())?;
+    let new = mark.new_in(&after).cloned().collect();
+    let unattributed = attribute(&mut trials, new);
+    trials.iter_mut().for_each(|trial| trial.judge(options.command.measures));
+    Ok(StressReport {
+        subject: subject(options, prepared),
+        machine: Machine::here(),
+        plan,
+        began,
+        ended: Timestamp::now(),
+        interrupted,
+        report_folders: folders,
+        known_before: before.incidents.len() as u64,
+        trials,
+        unattributed,
+    })
+}
+
+fn subject(options: &Options, environments: BTreeMap<Configuration, Environment>) -> Subject {
+    let command = &options.command;
+    let words = std::iter::once(&command.program).chain(&command.arguments);
+    Subject {
+        name: options.name.clone(),
+        command: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+        environments: environments.into_iter().collect(),
+        timeout_seconds: options.timeout.as_secs_f64(),
+        measures: command.measures,
+    }
+}
+
+/// Waits for the reports of the last trial.
+fn settle(options: &Options) {
+    let until = Instant::now() + options.settle;
+    while !options.stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(100)));
+    }
+}
+
+fn make(
+    options: &Options,
+    turn: Turn,
+    environment: &Environment,
+    number: u32,
+) -> Result<Option<Trial>> {
+    if options.stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let mut process = Process::new(&options.command.program);
+    process.args(&options.command.arguments);
+    if turn.baseline {
+        process.args(options.command.one_thread.iter().flatten());
+    }
+    for name in &environment.removed {
+        process.env_remove(name);
+    }
+    process.envs(environment.set.iter().map(|(name, value)| (name, value)));
+    let started = Timestamp::now();
+    let finished = child::run(&mut process, options.timeout, options.stop).map_err(|error| {
+        Error::new(Code::ChildNotStarted, "the workload cannot be run")
+            .with("program", options.command.program.to_string_lossy())
+            .with("reason", error)
+    })?;
+    Ok(finished.map(|finished| trial(options, turn, number, started, finished)))
+}
+
+fn trial(
+    options: &Options,
+    turn: Turn,
+    number: u32,
+    started: Timestamp,
+    finished: Finished,
+) -> Trial {
+    const SHOWN: usize = 4096;
+    let from = finished.stderr.len().saturating_sub(SHOWN);
+    let from = (from..).find(|&index| finished.stderr.is_char_boundary(index)).unwrap_or(from);
+    let mut trial = Trial {
+        number,
+        round: turn.round,
+        configuration: turn.configuration,
+        baseline: turn.baseline,
+        started,
+        seconds: finished.lasted.as_secs_f64(),
+        pid: finished.pid,
+        ended: finished.ended,
+        measured: Measurement::find(&finished.stdout),
+        assertion: Assertion::in_text(&finished.stderr),
+        reports: Vec::new(),
+        verdict: Verdict::Failed,
+        reason: None,
+        stderr: finished.stderr[from..].to_owned(),
+    };
+    trial.judge(options.command.measures);
+    trial
+}
