@@ -92,9 +92,11 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1):
     barrier = threading.Barrier(options.threads)
 
     def work(thread):
+        started = False
         try:
             operation = make_operation(thread)
             barrier.wait()
+            started = True
             began = time.perf_counter()
             for iteration in _iterations(options, began):
                 difference = operation(iteration)
@@ -105,7 +107,9 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1):
         except threading.BrokenBarrierError:
             errors.append(f"thread {thread}: another thread could not start")
         except Exception as error:  # a thread must not die unheard
-            barrier.abort()
+            if not started:
+                # Or the others would wait for it for ever.
+                barrier.abort()
             errors.append(f"thread {thread}: {type(error).__name__}: {error}")
 
     workers = [threading.Thread(target=work, args=(index,), name=f"worker-{index}")

@@ -48,25 +48,25 @@ pub struct Args {
     guard_library: Option<PathBuf>,
 
     /// Threads of the workload.
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "workload",
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "command",
           value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 
     /// Operations a thread, instead of the workload's own number.
-    #[arg(long, value_name = "N", requires = "workload")]
+    #[arg(long, value_name = "N", conflicts_with = "command")]
     iterations: Option<u32>,
 
     /// Seconds the workload runs for, where it runs for a time.
-    #[arg(long, value_name = "S", requires = "workload")]
+    #[arg(long, value_name = "S", conflicts_with = "command")]
     duration: Option<u32>,
 
     /// The torch device.
-    #[arg(long, value_name = "NAME", requires = "workload",
+    #[arg(long, value_name = "NAME", conflicts_with = "command",
           default_value = if cfg!(target_os = "macos") { "mps" } else { "cpu" })]
     device: String,
 
     /// The Python to run the workload with.
-    #[arg(long, value_name = "FILE", default_value = "python3", requires = "workload")]
+    #[arg(long, value_name = "FILE", default_value = "python3", conflicts_with = "command")]
     python: OsString,
 
     /// Folders where crash reports appear, instead of the usual ones.

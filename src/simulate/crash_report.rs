@@ -352,7 +352,7 @@ impl CrashReport {
     }
 
     fn local_time(&self) -> String {
-        format!("{}", self.captured.strftime("%Y-%m-%d %H:%M:%S.0000 +0000"))
+        format!("{}", self.captured.strftime("%Y-%m-%d %H:%M:%S%.4f +0000"))
     }
 
     fn header(&self, bug_type: &str) -> Value {

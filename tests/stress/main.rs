@@ -1,0 +1,8 @@
+//! Stress: children that die in every way, and the statistics of it.
+
+mod attribution;
+mod children;
+mod comparison;
+mod program;
+mod statistics;
+mod workloads;

@@ -1,0 +1,113 @@
+//! The workloads' harness, with Python alone, and the workloads themselves where
+//! torch is at hand.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use agxpatch::stress::{Measurement, Workload};
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/workloads");
+
+fn python(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .env("PYTHONPATH", SCRIPTS)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap()
+}
+
+/// Runs `operation`, the body of a Python function, with the harness.
+fn harness(operation: &str, arguments: &[&str]) -> (Option<i32>, Measurement) {
+    let script = format!(
+        "import harness, math\n\
+         options = harness.arguments('test', iterations=5)\n\
+         def make(thread):\n    def operation(iteration):\n        {operation}\n    return operation\n\
+         harness.run('test', options, make, tolerance=1e-3)\n"
+    );
+    let output = python("python3", &[&["-c", &script], arguments].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let measured = Measurement::find(&text);
+    (output.status.code(), measured.unwrap_or_else(|| panic!("{output:?}")))
+}
+
+#[test]
+fn every_operation_of_every_thread_is_counted() {
+    let (code, measured) = harness("return 0.0", &["--threads", "4", "--iterations", "7"]);
+    assert_eq!(code, Some(0));
+    assert_eq!((measured.operations, measured.expected), (28, Some(28)));
+    assert_eq!(measured.fault(), None);
+}
+
+#[test]
+fn a_thread_that_fails_is_heard() {
+    let (code, measured) = harness("return 1 / (2 - iteration) * 0 if thread == 1 else 0.0", &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(measured.errors, ["thread 1: ZeroDivisionError: division by zero"]);
+    assert_eq!(measured.operations, 8 * 5 - 3);
+    assert!(measured.fault().is_some());
+}
+
+#[test]
+fn a_wrong_result_and_one_that_is_no_number_fail() {
+    for operation in ["return 0.01", "return math.nan", "return math.inf"] {
+        let (code, measured) = harness(operation, &[]);
+        assert_eq!(code, Some(1), "{operation}");
+        assert!(measured.fault().unwrap().contains("CPU"), "{operation}");
+    }
+}
+
+#[test]
+fn help_needs_no_torch_and_a_missing_torch_is_told() {
+    for workload in Workload::ALL {
+        let script = format!("{SCRIPTS}/{}.py", workload.id());
+        assert!(python("python3", &[&script, "--help"]).status.success());
+        // -I -S hides every installed package.
+        let isolated = format!(
+            "import sys; sys.path.insert(0, {SCRIPTS:?}); sys.argv = ['x', '--check']; \
+             import runpy; runpy.run_path({script:?}, run_name='__main__')"
+        );
+        let output = python("python3", &["-I", "-S", "-c", &isolated]);
+        assert_eq!(output.status.code(), Some(77), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("torch cannot be imported"));
+    }
+}
+
+#[test]
+fn the_program_carries_the_workloads_that_lie_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for workload in Workload::ALL {
+        let script = workload.write(folder.path()).unwrap();
+        let beside = Path::new(SCRIPTS).join(script.file_name().unwrap());
+        assert_eq!(std::fs::read(script).unwrap(), std::fs::read(beside).unwrap());
+    }
+}
+
+/// The Pythons that may have torch: the one on the path and the system's.
+fn python_with_torch() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|program| {
+        let probe = Command::new(program).args(["-c", "import torch"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[test]
+fn every_workload_completes_on_the_cpu() {
+    let Some(program) = python_with_torch() else {
+        eprintln!("SKIPPED: no Python here has torch");
+        return;
+    };
+    for workload in Workload::ALL {
+        let script = format!("{SCRIPTS}/{}.py", workload.id());
+        let length: &[&str] = match workload {
+            Workload::Soak => &["--duration", "0.2"],
+            _ => &["--iterations", "2"],
+        };
+        let arguments = [&[script.as_str(), "--device", "cpu", "--threads", "2"], length].concat();
+        let output = python(program, &arguments);
+        assert!(output.status.success(), "{output:?}");
+        let measured = Measurement::find(&String::from_utf8_lossy(&output.stdout)).unwrap();
+        assert_eq!((measured.fault(), measured.workload.as_str()), (None, workload.id()));
+        assert!(measured.operations > 0);
+    }
+}
