@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::Session;
-use crate::diagnostics;
+use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::stress::{
@@ -75,7 +75,7 @@ pub struct Args {
 
     /// Seconds to wait for crash reports after the last trial.
     #[arg(long, value_name = "S", value_parser = parse_seconds,
-          default_value_t = if cfg!(target_os = "macos") { 6.0 } else { 0.0 })]
+          default_value_t = if cfg!(target_os = "macos") { SETTLE.as_secs_f64() } else { 0.0 })]
     settle: f64,
 
     /// Keep every trial in this file, with all that was computed from them.

@@ -5,8 +5,8 @@
 //! whole folders on all cores and returns **incidents**: a report that was
 //! copied, archived or exported again counts once, however many files hold it.
 //! A [`Mark`] remembers the incidents of a moment, so that what a command
-//! caused can be told from what was there before, and [`gather`] keeps the
-//! reports of an incident before macOS deletes them.
+//! caused can be told from what was there before, a [`Vigil`] does so around a
+//! command, and [`gather`] keeps the reports before macOS deletes them.
 //!
 //! Reading is the only effect, [`gather`] excepted. What is not a plain file is
 //! never opened for its contents, links are not followed, a file beyond
@@ -16,6 +16,7 @@
 mod collect;
 mod gather;
 mod mark;
+mod vigil;
 mod walk;
 mod watch;
 
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use collect::{Collection, Incident, Limits, Skipped, collect};
 pub use gather::gather;
 pub use mark::Mark;
+pub use vigil::{Aftermath, SETTLE, Vigil};
 pub use watch::Watcher;
 
 /// Where macOS leaves crash reports, for the user whose home is given and for

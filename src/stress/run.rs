@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use super::report::{Machine, StressReport, Subject};
 use super::trial::{Measurement, Trial, Verdict};
 use super::workload::Command;
 use crate::crash::Assertion;
-use crate::diagnostics::{self, Limits, Mark};
+use crate::diagnostics::Vigil;
 use crate::error::{Code, Error, Result};
 
 /// Everything a run needs.
@@ -57,11 +57,8 @@ pub fn run(
     if options.command.one_thread.is_none() {
         plan.baselines = 0;
     }
-    let folders: Vec<PathBuf> =
-        options.reports.iter().filter(|path| path.is_dir()).cloned().collect();
     let began = Timestamp::now();
-    let before = diagnostics::collect(&folders, &Limits::default())?;
-    let mark = Mark::of(&before, began);
+    let vigil = Vigil::begin(options.reports.clone())?;
 
     let turns = plan.turns();
     let mut trials = Vec::with_capacity(turns.len());
@@ -73,12 +70,11 @@ pub fn run(
         trials.push(trial);
     }
     let interrupted = trials.len() < turns.len();
-    if !interrupted && !folders.is_empty() {
-        settle(options);
+    if !interrupted {
+        vigil.wait(options.settle, options.stop);
     }
-    let after = diagnostics::collect(&folders, &Limits::default())?;
-    let new = mark.new_in(&after).cloned().collect();
-    let unattributed = attribute(&mut trials, new);
+    let aftermath = vigil.end()?;
+    let unattributed = attribute(&mut trials, aftermath.new);
     trials.iter_mut().for_each(|trial| trial.judge(options.command.measures));
     Ok(StressReport {
         subject: subject(options, prepared),
@@ -87,8 +83,8 @@ pub fn run(
         began,
         ended: Timestamp::now(),
         interrupted,
-        report_folders: folders,
-        known_before: before.incidents.len() as u64,
+        report_folders: vigil.folders(),
+        known_before: aftermath.before,
         trials,
         unattributed,
     })
@@ -103,18 +99,6 @@ fn subject(options: &Options, environments: BTreeMap<Configuration, Environment>
         environments: environments.into_iter().collect(),
         timeout_seconds: options.timeout.as_secs_f64(),
         measures: command.measures,
-    }
-}
-
-/// Waits for the reports of the last trial.
-fn settle(options: &Options) {
-    let until = Instant::now() + options.settle;
-    while !options.stop.load(Ordering::Relaxed) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        std::thread::sleep(left.min(Duration::from_millis(100)));
     }
 }
 
