@@ -16,6 +16,7 @@
 mod collect;
 mod gather;
 mod mark;
+mod overview;
 mod vigil;
 mod walk;
 mod watch;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use collect::{Collection, Incident, Limits, Skipped, collect};
 pub use gather::gather;
 pub use mark::Mark;
+pub use overview::{Overview, Seen};
 pub use vigil::{Aftermath, SETTLE, Vigil};
 pub use watch::Watcher;
 

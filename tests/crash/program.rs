@@ -1,8 +1,9 @@
 //! `agxpatch crashes` as a person and a script meet it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use agxpatch::simulate::crash_report::CrashReport;
 
@@ -119,4 +120,30 @@ fn a_folder_without_reports_is_an_empty_result() {
     let output = crashes(&["."], folder.path());
     assert!(output.status.success());
     assert_eq!(text(&output), "0 incidents in 0 files\n");
+}
+
+#[test]
+fn watching_tells_of_an_incident_when_it_comes() {
+    let folder = example();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
+        .args(["--json", "crashes", "--watch", "--every", "1"])
+        // The two that are there already and not older than this are told first,
+        // and show that it has looked.
+        .args(["--since", "2025-12-24T20:00:00Z", "reports"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut class = || {
+        let line = lines.next().unwrap().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        json["result"]["class"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([class(), class()], ["freed-encoder", "not-ours"]);
+    // Older than the others, and new all the same.
+    fs::write(folder.path().join("reports/new.ips"), CrashReport::spill(3).ips()).unwrap();
+    assert_eq!(class(), "null-impl-spill");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
