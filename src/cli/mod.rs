@@ -4,6 +4,7 @@
 //! that another command would want.
 
 mod check_sip;
+mod crashes;
 mod doctor;
 mod files;
 mod inspect;
@@ -11,10 +12,9 @@ mod patch;
 mod prove;
 mod signatures;
 mod simulate;
+mod stress;
 mod synth;
 mod verify;
-mod crashes;
-mod stress;
 
 use std::path::PathBuf;
 
