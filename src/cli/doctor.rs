@@ -47,7 +47,15 @@ impl Report for Diagnosis {
             };
             let (name, changes) = (state.depth.name(), state.depth.changes());
             writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
-            writeln!(out, "          {FAINT}{}{RESET}", state.command)?;
+            if state.open {
+                writeln!(out, "                    {STRONG}{}{RESET}", state.command)?;
+            } else {
+                writeln!(
+                    out,
+                    "                    {FAINT}by {}{RESET}",
+                    state.closed_by.join(", ")
+                )?;
+            }
         }
         self.ways_out(out)
     }

@@ -7,12 +7,15 @@ use crate::patch::{Engine, KnownState, Sighting, Site, State};
 
 use super::{Judge, Verdict};
 
+/// Proves the rewrite at a site of a file: PASS, FAIL, or SKIPPED with the reason.
+pub type Prover<'a> = &'a dyn Fn(&Universal<'_>, &Site) -> Check;
+
 /// Judges by the catalogue first, by the sequence and its proof otherwise.
 pub struct EngineJudge<'a> {
     /// Looks for the sequence.
     pub engine: &'a Engine,
     /// Proves the rewrite at a site. Without one no unlisted driver is accepted.
-    pub prove: Option<&'a dyn Fn(&Universal<'_>, &Site) -> Check>,
+    pub prove: Option<Prover<'a>>,
 }
 
 impl Judge for EngineJudge<'_> {

@@ -11,12 +11,15 @@ use agxpatch::simulate::mac::SimulatedMac;
 
 use super::{DRIVER, open_mac};
 
+/// Puts something at the first path that leads to the second.
+type Planter = Box<dyn Fn(&Path, &Path)>;
+
 /// A directory on a host, and ways to put things there behind its back.
 struct Ground {
     host: Box<dyn Host>,
     at: PathBuf,
-    link: Box<dyn Fn(&Path, &str)>,
-    second_name: Box<dyn Fn(&Path, &Path)>,
+    link: Planter,
+    second_name: Planter,
     _kept: Option<tempfile::TempDir>,
 }
 
@@ -27,7 +30,7 @@ fn grounds() -> [Ground; 2] {
         host: Box::new(System),
         at,
         link: Box::new(|path, target| symlink(target, path).unwrap()),
-        second_name: Box::new(|old, new| fs::hard_link(old, new).unwrap()),
+        second_name: Box::new(|new, old| fs::hard_link(old, new).unwrap()),
         _kept: Some(directory),
     };
     let mac = SimulatedMac::in_memory(DRIVER);
@@ -36,8 +39,8 @@ fn grounds() -> [Ground; 2] {
     let simulated = Ground {
         host: Box::new(mac),
         at: PathBuf::from("/private/var/db"),
-        link: Box::new(move |path, target| first.plant_link(&text(path), target).unwrap()),
-        second_name: Box::new(move |old, new| {
+        link: Box::new(move |path, target| first.plant_link(&text(path), &text(target)).unwrap()),
+        second_name: Box::new(move |new, old| {
             second.plant_hard_link(&text(old), &text(new)).unwrap();
         }),
         _kept: None,
@@ -77,8 +80,8 @@ fn no_link_is_followed_at_the_end_of_a_path_or_on_the_way() {
         host.create_directory(&target, 0o700).unwrap();
         host.write_new(&target.join("file"), b"x", 0o600).unwrap();
         let (file, directory) = (at.join("file-link"), at.join("directory-link"));
-        link(&file, target.join("file").to_str().unwrap());
-        link(&directory, target.to_str().unwrap());
+        link(&file, &target.join("file"));
+        link(&directory, &target);
         let below = directory.join("file");
         let refusals = [
             host.read(&file).map(drop),
@@ -115,7 +118,7 @@ fn a_second_name_of_a_file_is_seen_and_not_written_through() {
     for Ground { host, at, second_name, _kept, .. } in grounds() {
         let (file, other) = (at.join("file"), at.join("other"));
         host.write_new(&file, b"x", 0o600).unwrap();
-        second_name(&file, &other);
+        second_name(&other, &file);
         assert_eq!(host.metadata(&file).unwrap().unwrap().links, 2);
         assert_eq!(host.append(&other, b"y").unwrap_err().code(), Code::PathRefused);
         assert_eq!(host.read(&file).unwrap().bytes, b"x");
