@@ -137,8 +137,8 @@ fn every_property_can_be_violated() {
 fn the_state_space_grows_as_the_threads_do() {
     let states = |threads| check(&steps(&DEFAULT), threads).unwrap().states();
     let counts: Vec<usize> = (2..=5).map(states).collect();
-    println!("{counts:?}");
-    assert!(counts.windows(2).all(|pair| pair[0] < pair[1]), "{counts:?}");
+    // With a reader that locks and with one that does not, together.
+    assert_eq!(counts, [269, 1374, 7131, 37711]);
 }
 
 #[test]

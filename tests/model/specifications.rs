@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agxpatch::proof::interleaving::{Readers, explore};
+use agxpatch::proof::interleaving::{Readers, Scene, explore};
 use agxpatch::proof::tla;
 use tla_checker::checker::{CheckResult, check};
 use tla_checker::load::prepare_from_path;
@@ -146,19 +146,22 @@ fn both_checkers_count_the_same_states() {
     for file in generated() {
         fs::write(directory.path().join(&file.name), &file.text).unwrap();
     }
+    let kinds = [(Readers::TakeTheLock, "TRUE"), (Readers::TakeNoLock, "FALSE")];
     for (name, words) in VERSIONS {
-        for (kind, lock) in [(Readers::TakeTheLock, "TRUE"), (Readers::TakeNoLock, "FALSE")] {
-            let specification = directory.path().join(format!("window_{name}.tla"));
+        let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
+        let all = read(&format!("window_{name}_holds.cfg"));
+        let (constants, _) = all.split_once("INVARIANTS").unwrap();
+        for (threads, (kind, lock)) in [2, 3].into_iter().flat_map(|n| kinds.map(|kind| (n, kind)))
+        {
+            let scene = Scene::of_threads(threads, kind);
+            let ours = explore(&steps(&words), scene).unwrap().states;
+            let constants = constants
+                .replace("ReadersLock = TRUE", &format!("ReadersLock = {lock}"))
+                .replace("Destroyers = 2", &format!("Destroyers = {}", scene.destroyers));
             let configuration = directory.path().join("count.cfg");
-            let all = fs::read_to_string(directory.path().join(format!("window_{name}_holds.cfg")))
-                .unwrap();
-            let (constants, _) = all.split_once("INVARIANTS").unwrap();
-            let constants =
-                constants.replace("ReadersLock = TRUE", &format!("ReadersLock = {lock}"));
             fs::write(&configuration, constants).unwrap();
-            let ours = explore(&steps(&words), tla::scene(kind)).unwrap().states;
-            println!("{name} {kind:?}: {ours} states");
-            assert_eq!(run(&specification, &configuration), Ok(ours), "{name}, {kind:?}");
+            let theirs = run(&directory.path().join(format!("window_{name}.tla")), &configuration);
+            assert_eq!(theirs, Ok(ours), "{name}, {threads} threads, {kind:?}");
         }
     }
 }
