@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let host = session.host()?;
     let engine = files::engine(session)?;
-    let judge = EngineJudge { engine: &engine, prove: None };
+    let judge = EngineJudge { engine: &engine };
     let consent = Consent { unlisted_build: args.unlisted_build };
     session.show(&doctor::examine(host.as_ref(), &judge, consent)?)
 }

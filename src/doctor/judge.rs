@@ -1,21 +1,17 @@
 //! The patch engine's opinion of a driver.
 
-use crate::check::{Check, Status};
+use crate::check::Status;
 use crate::codesign::HashType;
 use crate::macho::Universal;
 use crate::patch::{Engine, KnownState, Sighting, Site, State};
+use crate::proof;
 
 use super::{Judge, Verdict};
 
-/// Proves the rewrite at a site of a file: PASS, FAIL, or SKIPPED with the reason.
-pub type Prover<'a> = &'a dyn Fn(&Universal<'_>, &Site) -> Check;
-
 /// Judges by the catalogue first, by the sequence and its proof otherwise.
 pub struct EngineJudge<'a> {
-    /// Looks for the sequence.
+    /// Looks for the sequence and plans its rewrite.
     pub engine: &'a Engine,
-    /// Proves the rewrite at a site. Without one no unlisted driver is accepted.
-    pub prove: Option<Prover<'a>>,
 }
 
 impl Judge for EngineJudge<'_> {
@@ -44,11 +40,7 @@ impl Judge for EngineJudge<'_> {
 impl EngineJudge<'_> {
     fn unlisted(&self, file: &Universal<'_>, site: &Site) -> Verdict {
         let found = format!("the sequence occurs once, at {}", site.place.window.start);
-        let Some(prove) = self.prove else {
-            let reason = format!("not listed; {found}, and no proof was made of the rewrite");
-            return Verdict::Unjudged { reason };
-        };
-        let proof = prove(file, site);
+        let proof = proof::check_default(self.engine, file, site);
         match proof.status {
             Status::Pass => Verdict::Provable { found },
             Status::Fail => Verdict::Refused {

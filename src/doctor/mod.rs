@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use depth::{Depth, DepthState};
 pub use driver::{Judge, Verdict};
-pub use judge::{EngineJudge, Prover};
+pub use judge::EngineJudge;
 
 use crate::check::{Check, Status};
 use crate::error::Result;

@@ -88,7 +88,8 @@ fn version(engine: &Engine, site: &Site<'_>, function: &[Word], threads: u8) -> 
     })
 }
 
-fn verdict_on(found: &Interleavings, declared: &[Defect]) -> Verdict {
+/// What the interleavings come to, given what the patch declares.
+pub(super) fn verdict_on(found: &Interleavings, declared: &[Defect]) -> Verdict {
     let excused =
         |property| property == Property::NoLeak && declared.contains(&Defect::FreeLostWhenFull);
     interleaving::ASKED

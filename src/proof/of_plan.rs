@@ -9,26 +9,33 @@ use std::ops::Range;
 
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::Register;
-use crate::check::Status;
+use crate::check::{Check, Status};
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Universal};
-use crate::patch::{Engine, ORIGINAL, Plan};
+use crate::patch::{Engine, ORIGINAL, Plan, Site as FoundSite, State};
 use crate::signature::Captures;
 
-use super::{Defect, LandingPads, Proof, Roles, Site, Surroundings, Verdict, prove};
+use super::case::verdict_on;
+use super::interleaving;
+use super::steps::Steps;
+use super::{Defect, LandingPads, Obligation, Roles, Site, Surroundings, Verdict, prove};
 
 /// A proof of a plan, and what it comes to given what the patch declares.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Judgement {
     /// What it comes to.
     pub verdict: Verdict,
-    /// The proof.
-    pub proof: Proof,
+    /// Every obligation for all inputs, and every property in all interleavings.
+    pub checks: Vec<Check>,
     /// The defects the patch declares.
     pub declared: Vec<Defect>,
 }
 
-/// Proves a planned rewrite.
+/// How many threads the interleavings are explored with. More find nothing that
+/// these do not, as the tests show for up to five.
+const THREADS: u8 = 3;
+
+/// Proves a planned rewrite: for all inputs, and in every interleaving.
 ///
 /// # Errors
 /// `NoProofFor` where the signature does not name the roles the proof is about,
@@ -36,9 +43,33 @@ pub struct Judgement {
 pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judgement> {
     with_site(engine, file, plan, |site| {
         let proof = prove(site)?;
-        let declared = site.declared.to_vec();
-        Ok(Judgement { verdict: proof.verdict(&declared), proof, declared })
+        let mut verdict = proof.verdict(site.declared);
+        let mut checks: Vec<Check> = proof.obligations.iter().map(Obligation::check).collect();
+        // What refines nothing has no steps worth exploring.
+        if verdict != Verdict::Refuted {
+            let steps = Steps::of(site.after, site.entry, site.window(), &site.roles)?;
+            let found = interleaving::check(&steps, THREADS)?;
+            verdict = verdict.max(verdict_on(&found, site.declared));
+            checks.extend(found.checks());
+        }
+        Ok(Judgement { verdict, checks, declared: site.declared.to_vec() })
     })
+}
+
+/// Whether the default rewrite of a site is proven, as one check.
+pub fn check_default(engine: &Engine, file: &Universal<'_>, site: &FoundSite) -> Check {
+    const NAME: &str = "proof";
+    let judged = engine.default_for(site).and_then(|patch| {
+        let wanted = State::Patched { patch: patch.name.clone() };
+        let plan = engine.proposal(site.clone(), &wanted)?;
+        let judgement = judge(engine, file, &plan)?;
+        allow(&judgement, &plan, false).map(|()| judgement.sentence())
+    });
+    match judged {
+        Ok(sentence) => Check::pass(NAME, sentence),
+        Err(error) if error.code() == Code::NoProofFor => Check::skipped(NAME, error.to_string()),
+        Err(error) => Check::fail(NAME, error.to_string()),
+    }
 }
 
 /// Whether a rewrite may be carried out: it is proven, or its only failures are
@@ -53,22 +84,24 @@ pub fn allow(judgement: &Judgement, plan: &Plan, by_name: bool) -> Result<()> {
         Verdict::DeclaredDefect => "the rewrite has a known defect and was not asked for by name",
         Verdict::Refuted => "the proof refuses the rewrite",
     };
-    let failed = judgement.proof.obligations.iter().filter(|o| o.status == Status::Fail);
+    let failed = judgement.checks.iter().filter(|check| check.status == Status::Fail);
     let error = Error::new(Code::Unproven, message).with("patch", &plan.patch);
     Err(failed
-        .fold(error, |error, o| error.with("fails", format!("{}: {}", o.name.as_str(), o.detail)))
+        .fold(error, |error, check| {
+            error.with("fails", format!("{}: {}", check.name, check.detail))
+        })
         .next("nothing was written; `agxpatch prove` shows every obligation"))
 }
 
 impl Judgement {
     /// The verdict in a sentence.
     pub fn sentence(&self) -> String {
-        let count = |status| self.proof.obligations.iter().filter(|o| o.status == status).count();
+        let count = |status| self.checks.iter().filter(|check| check.status == status).count();
         let (passed, failed, skipped) =
             (count(Status::Pass), count(Status::Fail), count(Status::Skipped));
         let mut sentence = match self.verdict {
             Verdict::Holds => format!("proven: {passed} obligations hold"),
-            _ => format!("{passed} obligations hold and {failed} fails, as the patch declares"),
+            _ => format!("{passed} obligations hold and {failed} fail, as the patch declares"),
         };
         if skipped != 0 {
             sentence.push_str(&format!(", {skipped} could not be looked at"));
