@@ -1,0 +1,517 @@
+//! The rules: which call goes through, which is refused, which waits.
+//!
+//! | encoder is | an encoding call | `endEncoding` | `deferredEndEncoding`, `destroyImpl` | `dealloc` |
+//! |---|---|---|---|---|
+//! | live | under its lock | ends it | end it | waits for who is inside, then goes |
+//! | ended, `_impl` kept | refused, unless the driver itself calls | refused | go | goes |
+//! | destroyed | refused | refused | refused | goes |
+//! | unknown | adopted: it lives | same | same | same |
+//!
+//! Three rules keep this from refusing what is right. A call nested in another of the same thread on the same encoder is the
+//! driver's own and always goes through. `init` begins a new life whatever the ledger said of that address. And an ended
+//! encoder that a command buffer's factory method returns is live again: the driver coalesces consecutive compute encoders.
+//!
+//! What a call does to an object (retain, release, read `_impl`) goes through [`Objects`], so that the same rules run
+//! against a real Objective-C runtime, against simulated objects on the host, and under loom.
+
+use crate::counters::Counter;
+use crate::ledger::{Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken};
+use crate::quarantine::{Entry, Quarantine};
+use crate::settings::{Mode, Settings};
+use crate::sync::Ordering;
+use crate::thread::{Role, Thread};
+use crate::throttle::{Admitted, Throttle};
+
+/// What a hooked method does to its encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Anything that is none of the others.
+    Method = 0,
+    /// `init…`: begins a life.
+    Init = 1,
+    /// `endEncoding`.
+    End = 2,
+    /// `deferredEndEncoding`: the driver's second half of an end.
+    DeferredEnd = 3,
+    /// `destroyImpl`: gives `_impl` back.
+    Destroy = 4,
+    /// `dealloc`.
+    Dealloc = 5,
+    /// A command buffer's method that returns an encoder; its `self` is not an encoder.
+    Factory = 6,
+}
+
+impl Kind {
+    fn ends(self) -> bool {
+        matches!(self, Kind::End | Kind::DeferredEnd | Kind::Destroy)
+    }
+}
+
+/// One call to a hooked method.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// `self`.
+    pub object: usize,
+    /// What the method does.
+    pub kind: Kind,
+    /// Where `_impl` lies in objects of this class, in bytes; 0 when the class has none.
+    pub impl_offset: u32,
+    /// The address the call returns to: who called.
+    pub caller: usize,
+}
+
+/// Why a call is not dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The encoder was ended.
+    Ended,
+    /// The encoder was ended already, and this call would end it again.
+    DoubleEnd,
+    /// The encoder was deallocated while the call waited.
+    Gone,
+    /// `_impl` had become NULL without an end the guard saw.
+    NullImpl,
+}
+
+/// What is to be done with a call.
+#[derive(Clone, Copy)]
+pub enum Verdict {
+    /// Dispatch it and call [`Guard::leave`] after it with the same record and role.
+    Dispatch(*const Record, Role),
+    /// Return zero to the caller.
+    Refuse(Refusal),
+}
+
+/// What the rules do to objects and ask about the process.
+pub trait Objects {
+    /// Adds a reference.
+    fn retain(&self, object: usize);
+    /// Drops a reference; may deallocate the object, and so enter the guard again.
+    fn release(&self, object: usize);
+    /// Reads the pointer at `object + offset`.
+    fn implementation(&self, object: usize, offset: u32) -> usize;
+    /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
+    fn is_driver(&self, caller: usize) -> bool;
+    /// Milliseconds.
+    fn now(&self) -> u64;
+    /// Says that `thread` has waited for `record` for `milliseconds`.
+    fn long_wait(&self, record: &Record, milliseconds: u64);
+}
+
+/// The ledger, the quarantine and the throttle under one set of rules.
+pub struct Guard<O: Objects, const BUCKETS: usize> {
+    /// Exposed for reports.
+    pub ledger: Ledger<BUCKETS>,
+    /// Exposed for reports.
+    pub quarantine: Quarantine,
+    /// Exposed for reports.
+    pub throttle: Throttle,
+    settings: Settings,
+    objects: O,
+}
+
+/// How long a waiter sleeps before it looks for a circle, in milliseconds.
+const SLICE: u64 = 50;
+/// Longest chain of waiting threads that is followed.
+const CHAIN: usize = 64;
+
+impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
+    /// A guard with nothing in it.
+    pub fn new(settings: Settings, objects: O) -> Self {
+        let limit = match settings.mode {
+            Mode::Throttle(limit) => limit,
+            _ => 0,
+        };
+        Guard {
+            ledger: Ledger::new(),
+            quarantine: Quarantine::new(settings.quarantine, settings.quarantine_ms),
+            throttle: Throttle::new(limit, settings.throttle_ms),
+            settings,
+            objects,
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Decides on a call before it is dispatched.
+    #[inline(always)]
+    pub fn enter(&self, thread: &Thread, call: &Call) -> Verdict {
+        thread.tally.add(Counter::Calls);
+        if matches!(call.kind, Kind::Method)
+            && let Some(record) = self.ledger.find(call.object)
+            && record.try_lock(thread)
+        {
+            if record.address() == call.object && self.is_sound(record, call) {
+                return Verdict::Dispatch(record, Role::Outer);
+            }
+            self.ledger.unlock(record);
+        }
+        self.enter_slowly(thread, call)
+    }
+
+    /// Closes a call that [`Guard::enter`] let through. `result` is what the method returned.
+    #[inline(always)]
+    pub fn leave(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+        // SAFETY: records are never given back while the guard lives; `enter` handed this one out.
+        if let Some(known) = unsafe { record.as_ref() }
+            && matches!(call.kind, Kind::Method)
+            && role == Role::Outer
+            && Record::is_live(known.status())
+        {
+            return self.ledger.unlock(known);
+        }
+        self.leave_slowly(thread, call, record, role, result);
+    }
+
+    /// Lets go of quarantined encoders that are over age.
+    pub fn sweep(&self, thread: &Thread) {
+        while let Some(entry) = self.quarantine.pop(None, self.objects.now()) {
+            self.let_go(thread, entry);
+        }
+    }
+
+    /// Live, and its `_impl`, once seen, still there.
+    #[inline(always)]
+    fn is_sound(&self, record: &Record, call: &Call) -> bool {
+        let status = record.status();
+        Record::is_live(status)
+            && (status & IMPL_SEEN == 0
+                || call.impl_offset == 0
+                || self.objects.implementation(call.object, call.impl_offset) != 0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slowly(&self, thread: &Thread, call: &Call) -> Verdict {
+        match call.kind {
+            Kind::Factory => Verdict::Dispatch(core::ptr::null(), Role::Bare),
+            Kind::Init => self.enter_init(thread, call),
+            _ => match self.take(thread, call) {
+                Some((record, Role::Outer)) => self.judge(thread, call, record),
+                Some((record, role)) => {
+                    self.note_entry(call, record);
+                    Verdict::Dispatch(record, role)
+                }
+                None => refuse(thread, Refusal::Gone),
+            },
+        }
+    }
+
+    /// The record of the call's encoder, with its lock or inside it; `None` when the encoder went away during the wait.
+    fn take(&self, thread: &Thread, call: &Call) -> Option<(&Record, Role)> {
+        loop {
+            let Some(record) = self.ledger.find(call.object) else {
+                match self.ledger.claim(thread, call.object) {
+                    Claimed::Known(_) => continue,
+                    Claimed::New(record) => {
+                        thread.tally.add(Counter::Adopted);
+                        self.note_implementation(record, call);
+                        return Some((record, Role::Outer));
+                    }
+                }
+            };
+            let generation = record.generation();
+            match self.lock(thread, record) {
+                Taken::Nested => return Some((record, Role::Nested)),
+                Taken::GivenUp if Record::is_live(record.status()) || call.kind == Kind::Dealloc => {
+                    return Some((record, Role::Nested));
+                }
+                Taken::GivenUp => return None,
+                Taken::AtOnce if record.address() == call.object => return Some((record, Role::Outer)),
+                Taken::AfterWait if record.generation() == generation && record.address() == call.object => {
+                    return Some((record, Role::Outer));
+                }
+                Taken::AtOnce => self.ledger.unlock(record),
+                Taken::AfterWait => {
+                    self.ledger.unlock(record);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Decides on an outermost call whose record is locked.
+    fn judge(&self, thread: &Thread, call: &Call, record: &Record) -> Verdict {
+        let mut lost = false;
+        if record.state() == State::Live && !self.is_sound(record, call) {
+            record.set_state(State::Destroyed);
+            lost = true;
+        }
+        let refusal = match (record.state(), call.kind) {
+            (State::Live, _) | (_, Kind::Dealloc) => None,
+            (State::Ended, Kind::DeferredEnd | Kind::Destroy) => None,
+            (State::Ended, Kind::Method) if self.objects.is_driver(call.caller) => {
+                thread.tally.add(Counter::DriverOnEnded);
+                None
+            }
+            (_, Kind::Method) if lost => Some(Refusal::NullImpl),
+            (_, Kind::Method) => Some(Refusal::Ended),
+            _ => Some(Refusal::DoubleEnd),
+        };
+        if let Some(refusal) = refusal {
+            self.ledger.unlock(record);
+            return refuse(thread, refusal);
+        }
+        self.note_entry(call, record);
+        Verdict::Dispatch(record, Role::Outer)
+    }
+
+    /// What an ending or a `dealloc` changes before it is dispatched, so that the calls nested in it find it.
+    fn note_entry(&self, call: &Call, record: &Record) {
+        if call.kind == Kind::Dealloc {
+            record.set_state(State::Leaving);
+        } else if call.kind.ends() && record.state() != State::Leaving {
+            if record.status() & HELD == 0 {
+                record.set(HELD);
+                self.objects.retain(call.object);
+            }
+            record.set(TO_QUARANTINE);
+            if record.state() != State::Destroyed {
+                record.set_state(State::Ending);
+            }
+        }
+    }
+
+    fn enter_init(&self, thread: &Thread, call: &Call) -> Verdict {
+        if let Some(record) = self.ledger.find(call.object)
+            && record.is_held_by(thread)
+            && record.address() == call.object
+        {
+            return Verdict::Dispatch(record, Role::Nested);
+        }
+        let permit = self.throttle.is_on() && self.admit(thread);
+        let record = loop {
+            match self.ledger.claim(thread, call.object) {
+                Claimed::New(record) => break record,
+                Claimed::Known(record) => {
+                    if self.lock(thread, record) == Taken::GivenUp {
+                        if permit {
+                            self.throttle.leave();
+                        }
+                        return Verdict::Dispatch(core::ptr::null(), Role::Bare);
+                    }
+                    if record.address() == call.object {
+                        self.ledger.begin_again(record);
+                        break record;
+                    }
+                    self.ledger.unlock(record);
+                }
+            }
+        };
+        if permit {
+            record.set(PERMIT);
+            record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
+        }
+        Verdict::Dispatch(record, Role::Outer)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_slowly(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+        // SAFETY: as in `leave`.
+        let Some(record) = (unsafe { record.as_ref() }) else {
+            if call.kind == Kind::Factory && result != 0 {
+                self.reopen(thread, result);
+            }
+            return;
+        };
+        if call.kind == Kind::Destroy && record.state() != State::Leaving {
+            record.set_state(State::Destroyed);
+        }
+        if role != Role::Outer {
+            return;
+        }
+        if call.kind == Kind::Init && record.state() != State::Leaving {
+            if result == call.object {
+                thread.tally.add(Counter::Tracked);
+                self.hold(record, call);
+            } else {
+                record.set_state(State::Leaving);
+            }
+        }
+        self.settle(thread, call.object, record);
+    }
+
+    /// Ends the outermost call: completes what the calls inside began, and lets the record go.
+    fn settle(&self, thread: &Thread, object: usize, record: &Record) {
+        match record.state() {
+            State::Leaving => {
+                self.give_place_back(record);
+                record.forget();
+                self.ledger.unlock(record);
+                thread.tally.add(Counter::Gone);
+                return;
+            }
+            State::Ending => record.set_state(State::Ended),
+            _ => {}
+        }
+        if record.clear(TO_QUARANTINE) == 0 {
+            return self.ledger.unlock(record);
+        }
+        thread.tally.add(Counter::Ended);
+        self.give_place_back(record);
+        let turn = record.turn.load(Ordering::Relaxed).wrapping_add(1);
+        record.turn.store(turn, Ordering::Relaxed);
+        let entry = Entry { record, generation: record.generation(), turn, since: self.objects.now() };
+        debug_assert_eq!(object, record.address());
+        self.ledger.unlock(record);
+        self.quarantine.push(entry);
+        thread.tally.add(Counter::Quarantined);
+        while let Some(entry) = self.quarantine.pop(Some(entry.record), entry.since) {
+            self.let_go(thread, entry);
+        }
+    }
+
+    /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again. Holds no lock while it does.
+    fn let_go(&self, thread: &Thread, entry: Entry) {
+        // SAFETY: records are never given back while the guard lives.
+        let Some(record) = (unsafe { entry.record.as_ref() }) else { return };
+        let taken = self.lock(thread, record);
+        if taken == Taken::GivenUp {
+            return;
+        }
+        let current = record.generation() == entry.generation && record.turn.load(Ordering::Relaxed) == entry.turn;
+        let object = record.address();
+        let ours = current && object != 0 && record.clear(HELD) != 0;
+        if taken != Taken::Nested {
+            self.ledger.unlock(record);
+        }
+        if ours {
+            thread.tally.add(Counter::Released);
+            self.objects.release(object);
+        }
+    }
+
+    /// A command buffer handed out this encoder: if it had been ended, it is live again.
+    fn reopen(&self, thread: &Thread, object: usize) {
+        let Some(record) = self.ledger.find(object) else { return };
+        let taken = self.lock(thread, record);
+        if taken == Taken::GivenUp {
+            return;
+        }
+        if record.address() == object && record.state() == State::Ended {
+            record.set_state(State::Live);
+            record.turn.store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            if record.status() & HELD == 0 {
+                record.set(HELD);
+                self.objects.retain(object);
+            }
+            if self.throttle.is_on() && record.status() & PERMIT == 0 {
+                self.throttle.admit(true);
+                thread.open.fetch_add(1, Ordering::Relaxed);
+                record.set(PERMIT);
+                record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
+            }
+            thread.tally.add(Counter::Reopened);
+        }
+        if taken != Taken::Nested {
+            self.ledger.unlock(record);
+        }
+    }
+
+    /// Takes the guard's reference to a new encoder and notes whether it has an `_impl`.
+    fn hold(&self, record: &Record, call: &Call) {
+        if record.status() & HELD == 0 {
+            record.set(HELD);
+            self.objects.retain(call.object);
+        }
+        self.note_implementation(record, call);
+    }
+
+    fn note_implementation(&self, record: &Record, call: &Call) {
+        if call.impl_offset != 0 && self.objects.implementation(call.object, call.impl_offset) != 0 {
+            record.set(IMPL_SEEN);
+        }
+    }
+
+    fn admit(&self, thread: &Thread) -> bool {
+        let exempt = thread.open.load(Ordering::Relaxed) != 0 || thread.is_inside();
+        match self.throttle.admit(exempt) {
+            Admitted::AtOnce => {}
+            Admitted::AfterWait => thread.tally.add(Counter::ThrottleWaits),
+            Admitted::Above => thread.tally.add(Counter::ThrottleOverrides),
+        }
+        thread.open.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn give_place_back(&self, record: &Record) {
+        if record.clear(PERMIT) == 0 {
+            return;
+        }
+        // SAFETY: a thread's block is never given back, only reused.
+        if let Some(opener) = unsafe { record.opener.load(Ordering::Relaxed).as_ref() } {
+            let fewer = |open: u32| Some(open.saturating_sub(1));
+            let _ = opener.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        }
+        self.throttle.leave();
+    }
+
+    /// Takes a record's lock; gives up on a circle of waiting threads, or at the limit the user set.
+    fn lock(&self, thread: &Thread, record: &Record) -> Taken {
+        if record.try_lock(thread) {
+            return Taken::AtOnce;
+        }
+        let since = self.objects.now();
+        let mut warned = false;
+        thread.waits_since.store(since, Ordering::Relaxed);
+        thread.waits_for.store(core::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
+        let taken = self.ledger.lock(record, thread, SLICE, |record| {
+            let waited = self.objects.now().saturating_sub(since);
+            if waited >= self.settings.wait_warn_ms && !warned {
+                warned = true;
+                thread.tally.add(Counter::LongWaits);
+                self.objects.long_wait(record, waited);
+            }
+            if in_circle(thread, record) {
+                thread.tally.add(Counter::Circles);
+                return false;
+            }
+            let limit = self.settings.wait_limit_ms;
+            let over = limit != 0 && waited >= limit;
+            if over {
+                thread.tally.add(Counter::Limits);
+            }
+            !over
+        });
+        thread.waits_for.store(core::ptr::null_mut(), Ordering::SeqCst);
+        if taken == Taken::AfterWait {
+            thread.tally.add(Counter::Waits);
+        }
+        taken
+    }
+}
+
+fn refuse(thread: &Thread, refusal: Refusal) -> Verdict {
+    thread.tally.add(match refusal {
+        Refusal::Ended => Counter::RefusedEnded,
+        Refusal::DoubleEnd => Counter::RefusedDoubleEnd,
+        Refusal::Gone => Counter::RefusedGone,
+        Refusal::NullImpl => Counter::RefusedNullImpl,
+    });
+    Verdict::Refuse(refusal)
+}
+
+/// Whether the thread inside `record` waits, directly or through others, for `thread`. Looked at twice: a chain read while it
+/// changes may close by chance, a real circle stays.
+fn in_circle(thread: &Thread, record: &Record) -> bool {
+    let closes = || {
+        let mut next = record;
+        for _ in 0..CHAIN {
+            // SAFETY: an owner is 0 or a token; blocks are never given back.
+            let Some(owner) = (unsafe { Thread::of_token(next.owner()) }) else { return false };
+            if core::ptr::eq(owner, thread) {
+                return true;
+            }
+            // SAFETY: a thread waits for records only, and records are never given back.
+            let Some(wanted) = (unsafe { owner.waits_for.load(Ordering::SeqCst).as_ref() }) else { return false };
+            next = wanted;
+        }
+        false
+    };
+    closes() && closes()
+}

@@ -1,0 +1,190 @@
+//! The driver as dyld sees it: when it is loaded its classes are hooked, and the report says which file it was.
+//!
+//! dyld calls back for each image. Should the runtime not know the image's classes yet at that moment, the watchdog's thread
+//! tries again.
+
+use core::ffi::{CStr, c_char, c_uint, c_void};
+
+use crate::entry;
+use crate::hooks;
+use crate::image::{self, Expected};
+use crate::interpose;
+use crate::report::Json;
+use crate::runtime::Class;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sys;
+use crate::watchdog;
+
+#[repr(C)]
+struct Information {
+    path: *const c_char,
+    base: *mut c_void,
+    symbol: *const c_char,
+    address: *mut c_void,
+}
+
+unsafe extern "C" {
+    fn _dyld_register_func_for_add_image(function: unsafe extern "C" fn(*const Header, isize));
+    fn dladdr(address: *const c_void, information: *mut Information) -> i32;
+    fn objc_copyClassNamesForImage(image: *const c_char, count: *mut c_uint) -> *mut *const c_char;
+}
+
+/// `struct mach_header_64`, as far as it is read.
+#[repr(C)]
+struct Header {
+    magic: u32,
+    cpu: [u32; 2],
+    kind: u32,
+    commands: u32,
+    size_of_commands: u32,
+    flags: [u32; 2],
+}
+
+/// LC_SEGMENT_64 up to `vmsize`.
+#[repr(C)]
+struct Segment {
+    command: u32,
+    size: u32,
+    name: [u8; 16],
+    address: u64,
+    length: u64,
+}
+
+const LC_SEGMENT_64: u32 = 0x19;
+
+static IMAGE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+/// An image whose classes were not known yet.
+static PENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// Asks dyld to call for every image, those already loaded first.
+pub fn watch() {
+    // SAFETY: the function has the signature and stays loaded: a library with initialisers that was inserted is not unloaded.
+    unsafe { _dyld_register_func_for_add_image(loaded) };
+}
+
+unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
+    let Some(path) = path_of(header.cast()) else { return };
+    if !path.to_str().is_ok_and(image::is_driver) {
+        return;
+    }
+    IMAGE.store(header.cast_mut().cast(), Ordering::Release);
+    PATH.store(path.as_ptr().cast_mut(), Ordering::Release);
+    if hook_image(path) == 0 {
+        PENDING.store(1, Ordering::Release);
+    }
+    watchdog::start();
+}
+
+/// Tries again to hook an image whose classes were not known when it was loaded.
+pub fn retry() {
+    let path = PATH.load(Ordering::Acquire);
+    if PENDING.load(Ordering::Acquire) != 0 && !path.is_null() {
+        // SAFETY: dyld's path of a loaded image.
+        if hook_image(unsafe { CStr::from_ptr(path) }) != 0 {
+            PENDING.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Hooks the classes of an image; how many methods.
+fn hook_image(path: &CStr) -> usize {
+    let mut count = 0;
+    let mut methods = 0;
+    // SAFETY: the path is NUL-terminated; the answer is NULL or an array of `count` names, to be freed.
+    unsafe {
+        let names = objc_copyClassNamesForImage(path.as_ptr(), &mut count);
+        for index in 0..count as usize {
+            let name = CStr::from_ptr(*names.add(index));
+            let hooked = hooks::hook_by_name(name);
+            if hooked > 0 {
+                trust_ancestry(name);
+            }
+            methods += hooked;
+        }
+        sys::free(names.cast());
+    }
+    methods
+}
+
+/// The driver's own code is that of its classes' images and of the images of the classes they descend from, below the root.
+fn trust_ancestry(name: &CStr) {
+    let mut class = Class::named(name);
+    while let Some(known) = class {
+        class = known.superclass();
+        if class.is_some()
+            && let Some((start, end)) = text_around(known.0.as_ptr())
+        {
+            entry::trust(start, end);
+        }
+    }
+}
+
+fn information(address: *const c_void) -> Option<Information> {
+    let mut found = Information {
+        path: core::ptr::null(),
+        base: core::ptr::null_mut(),
+        symbol: core::ptr::null(),
+        address: core::ptr::null_mut(),
+    };
+    // SAFETY: `found` is a valid Dl_info to write to.
+    (unsafe { dladdr(address, &mut found) } != 0).then_some(found)
+}
+
+fn path_of(header: *const c_void) -> Option<&'static CStr> {
+    let found = information(header)?;
+    // SAFETY: NULL or dyld's own string, which lives as long as the image.
+    (!found.path.is_null()).then(|| unsafe { CStr::from_ptr(found.path) })
+}
+
+fn text_around(address: *const c_void) -> Option<(usize, usize)> {
+    let base = information(address)?.base;
+    let length = text_length(base.cast())?;
+    Some((base as usize, base as usize + length))
+}
+
+/// The size of `__TEXT`, from the load commands.
+fn text_length(header: *const Header) -> Option<usize> {
+    // SAFETY: the header of a loaded image, whose load commands follow it and are mapped with it.
+    unsafe {
+        let mut at = header.add(1).cast::<u8>();
+        for _ in 0..header.as_ref()?.commands {
+            let command = &*at.cast::<Segment>();
+            if command.command == LC_SEGMENT_64 && command.name.starts_with(b"__TEXT\0") {
+                return usize::try_from(command.length).ok();
+            }
+            at = at.add(command.size as usize);
+        }
+    }
+    None
+}
+
+fn variable(name: &'static CStr) -> Option<&'static str> {
+    core::str::from_utf8(sys::environment(name)?).ok()
+}
+
+/// Says in the report which driver was loaded, by which way, and what its code is.
+pub fn describe(json: &mut Json) {
+    json.open("driver");
+    json.flag("plugin_name_answered", interpose::has_answered());
+    let header = IMAGE.load(Ordering::Acquire);
+    let path = PATH.load(Ordering::Acquire);
+    json.flag("loaded", !header.is_null());
+    if !header.is_null() && !path.is_null() {
+        // SAFETY: dyld's path of a loaded image.
+        let path = unsafe { CStr::from_ptr(path) }.to_str().unwrap_or_default();
+        let plugin = variable(c"AGX_GUARD_PLUGIN").filter(|_| interpose::has_answered());
+        json.text("path", path);
+        json.text("way", image::way(path, plugin, variable(c"DYLD_LIBRARY_PATH")).name());
+        let length = text_length(header.cast()).unwrap_or(0);
+        let code = |at: usize, size: usize| {
+            let inside = at.checked_add(size).is_some_and(|end| end <= length);
+            // SAFETY: inside the image's mapped __TEXT.
+            inside.then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
+        };
+        let patched = variable(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
+        let original = variable(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);
+        json.text("code", image::compare(patched, original, code).name());
+    }
+    json.close();
+}

@@ -1,0 +1,337 @@
+//! Where hooked methods meet the rules: the two functions the thunks call, the process's one guard, and its threads.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use crate::calls::{Call, Guard, Kind, Objects, Verdict};
+use crate::counters::{COUNTERS, Counter};
+use crate::ledger::Record;
+use crate::report::Line;
+use crate::runtime;
+use crate::settings::{Mode, Settings};
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::sys;
+use crate::thread::{Frame, Registry, Thread};
+use crate::thunk;
+
+/// Chains of the ledger: far more than encoders are ever alive at once.
+const BUCKETS: usize = 4096;
+
+/// The objects of this process.
+pub struct Process;
+
+impl Objects for Process {
+    fn retain(&self, object: usize) {
+        runtime::retain(object);
+    }
+
+    fn release(&self, object: usize) {
+        runtime::release(object);
+    }
+
+    #[inline(always)]
+    fn implementation(&self, object: usize, offset: u32) -> usize {
+        // SAFETY: a method of the object is being called, so it is an object of a class whose `_impl` lies there.
+        unsafe { ((object + offset as usize) as *const usize).read_volatile() }
+    }
+
+    fn is_driver(&self, caller: usize) -> bool {
+        DRIVER.iter().any(|range| range.contains(caller))
+    }
+
+    fn now(&self) -> u64 {
+        sys::now()
+    }
+
+    fn long_wait(&self, record: &Record, milliseconds: u64) {
+        let encoder = record.address();
+        let owner = record.owner();
+        say(format_args!("agx-guard: waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}\n"));
+    }
+}
+
+/// Writes a line to standard error, unless AGX_GUARD_QUIET is set.
+pub fn say(text: core::fmt::Arguments) {
+    if sys::environment(c"AGX_GUARD_QUIET").is_none() {
+        sys::write_all(2, Line::new(text).bytes());
+    }
+}
+
+/// Code whose calls to an ended encoder are the driver's own.
+struct Range {
+    start: AtomicUsize,
+    end: AtomicUsize,
+}
+
+impl Range {
+    const fn empty() -> Range {
+        Range { start: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+    }
+
+    fn contains(&self, address: usize) -> bool {
+        address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.length()
+    }
+
+    fn length(&self) -> usize {
+        self.end.load(Ordering::Acquire).saturating_sub(self.start.load(Ordering::Relaxed))
+    }
+}
+
+static DRIVER: [Range; 16] = [const { Range::empty() }; 16];
+
+/// Notes a range of code as the driver's. More than there is room for are dropped: their calls are then refused like anyone's.
+pub fn trust(start: usize, end: usize) {
+    for range in &DRIVER {
+        if range.start.load(Ordering::Relaxed) == start {
+            return;
+        }
+        if range.start.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return range.end.store(end, Ordering::Release);
+        }
+    }
+}
+
+/// A hooked method. Written before its thunk is installed, and not changed after.
+pub struct Slot {
+    /// The method's own code.
+    pub original: AtomicUsize,
+    /// See [`Call::impl_offset`].
+    pub impl_offset: AtomicU32,
+    /// A [`Kind`] in the low byte; above it how many bytes the method returns through x8.
+    pub nature: AtomicU32,
+}
+
+impl Slot {
+    #[inline(always)]
+    fn call(&self, object: usize, caller: usize) -> Call {
+        Call { object, kind: self.kind(), impl_offset: self.impl_offset.load(Ordering::Relaxed), caller }
+    }
+
+    #[inline(always)]
+    fn kind(&self) -> Kind {
+        match self.nature.load(Ordering::Relaxed) & 0xff {
+            0 => Kind::Method,
+            1 => Kind::Init,
+            2 => Kind::End,
+            3 => Kind::DeferredEnd,
+            4 => Kind::Destroy,
+            5 => Kind::Dealloc,
+            _ => Kind::Factory,
+        }
+    }
+
+    fn returned_bytes(&self) -> usize {
+        (self.nature.load(Ordering::Relaxed) >> 8) as usize
+    }
+}
+
+/// All hooked methods.
+pub static SLOTS: [Slot; thunk::SLOTS] =
+    [const { Slot { original: AtomicUsize::new(0), impl_offset: AtomicU32::new(0), nature: AtomicU32::new(0) } }; thunk::SLOTS];
+
+/// The process's guard.
+struct Only(UnsafeCell<MaybeUninit<Guard<Process, BUCKETS>>>);
+// SAFETY: written once in `start`, before any thunk is installed; shared reads after.
+unsafe impl Sync for Only {}
+static GUARD: Only = Only(UnsafeCell::new(MaybeUninit::uninit()));
+static STARTED: AtomicBool = AtomicBool::new(false);
+static OBSERVES: AtomicBool = AtomicBool::new(false);
+
+/// Every thread that has called a hooked method.
+pub static THREADS: Registry = Registry::new();
+
+/// Makes the guard. Once, before any hook.
+pub fn start(settings: Settings) {
+    OBSERVES.store(settings.mode == Mode::Observe, Ordering::Relaxed);
+    // SAFETY: nobody reads it before `STARTED`, and there is one caller, the library's initialiser.
+    unsafe { (*GUARD.0.get()).write(Guard::new(settings, Process)) };
+    own_thread::start();
+    STARTED.store(true, Ordering::Release);
+}
+
+/// The guard, once started.
+pub fn guard() -> Option<&'static Guard<Process, BUCKETS>> {
+    // SAFETY: written before `STARTED` was set.
+    STARTED.load(Ordering::Acquire).then(|| unsafe { started() })
+}
+
+/// # Safety
+/// A thunk is installed, or `STARTED` is set.
+#[inline(always)]
+unsafe fn started() -> &'static Guard<Process, BUCKETS> {
+    // SAFETY: by the caller's word it has been written.
+    unsafe { (*GUARD.0.get()).assume_init_ref() }
+}
+
+/// One counter over all threads.
+pub fn total(counter: Counter) -> u64 {
+    THREADS.iter().map(|thread| thread.tally.get(counter)).sum()
+}
+
+/// One counter over all threads, by its name in the report.
+pub fn total_named(name: &str) -> Option<u64> {
+    COUNTERS.iter().find(|(_, known, _)| *known == name).map(|(counter, _, _)| total(*counter))
+}
+
+#[cfg(target_os = "linux")]
+mod own_thread {
+    use super::*;
+    use core::cell::Cell;
+
+    #[thread_local]
+    static BLOCK: Cell<*const Thread> = Cell::new(core::ptr::null());
+    static KEY: AtomicU32 = AtomicU32::new(0);
+
+    unsafe extern "C" fn gone(block: *mut c_void) {
+        BLOCK.set(core::ptr::null());
+        // SAFETY: the key's value is a block of the registry.
+        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
+    }
+
+    pub fn start() {
+        let mut key = 0;
+        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature.
+        unsafe { sys::pthread_key_create(&mut key, Some(gone)) };
+        KEY.store(key, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn block() -> &'static Thread {
+        // SAFETY: NULL or a block of the registry, which is never given back.
+        unsafe { BLOCK.get().as_ref() }.unwrap_or_else(first_use)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_use() -> &'static Thread {
+        let thread = THREADS.take();
+        BLOCK.set(thread);
+        // SAFETY: the key exists since `start`.
+        unsafe { sys::pthread_setspecific(KEY.load(Ordering::Relaxed), core::ptr::from_ref(thread).cast()) };
+        thread
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod own_thread {
+    use super::*;
+    use crate::sync::AtomicU64;
+
+    static KEY: AtomicU64 = AtomicU64::new(0);
+
+    unsafe extern "C" fn gone(block: *mut c_void) {
+        // SAFETY: the key's value is a block of the registry.
+        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
+    }
+
+    pub fn start() {
+        let mut key = 0;
+        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature.
+        unsafe { sys::pthread_key_create(&mut key, Some(gone)) };
+        KEY.store(key, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn block() -> &'static Thread {
+        // SAFETY: NULL or a block of the registry, which is never given back.
+        unsafe { sys::pthread_getspecific(KEY.load(Ordering::Relaxed)).cast::<Thread>().as_ref() }.unwrap_or_else(first_use)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_use() -> &'static Thread {
+        let thread = THREADS.take();
+        // SAFETY: the key exists since `start`.
+        unsafe { sys::pthread_setspecific(KEY.load(Ordering::Relaxed), core::ptr::from_ref(thread).cast()) };
+        thread
+    }
+}
+
+/// The calling thread's block.
+#[inline(always)]
+pub fn current() -> &'static Thread {
+    own_thread::block()
+}
+
+/// Called by the thunks before a hooked method: answers the code to run, or 0 to return zero.
+///
+/// # Safety
+/// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk, `saved` points to the
+/// registers saved there.
+pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: usize, saved: *const u8, leave: usize) -> usize {
+    let index = (thunk - thunk::table()) / thunk::THUNK;
+    // SAFETY: the thunk is one of the table's, which has as many as there are slots.
+    let slot = unsafe { SLOTS.get_unchecked(index) };
+    let thread = current();
+    let stack = saved as usize + thunk::SAVED;
+    while thread.is_top_stale(stack, caller, leave) {
+        close_left_call(thread);
+    }
+    let call = slot.call(object, caller);
+    // SAFETY: a thunk is installed.
+    let guard = unsafe { started() };
+    let verdict = if OBSERVES.load(Ordering::Relaxed) { guard.observe_entry(thread, &call) } else { guard.enter(thread, &call) };
+    match verdict {
+        Verdict::Dispatch(record, role) => {
+            thread.push(Frame { caller, stack, record, slot: index as u32, role });
+            slot.original.load(Ordering::Relaxed)
+        }
+        Verdict::Refuse(_) => {
+            // SAFETY: x8 was saved at that offset.
+            unsafe { clear_result(slot, saved.add(thunk::SAVED_X8).cast::<*mut u8>().read()) };
+            0
+        }
+    }
+}
+
+/// Called by the thunks after a hooked method: closes the call and answers where to return to.
+///
+/// # Safety
+/// Called by the common path in [`thunk`] alone, on the thread whose last open call has just returned.
+pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
+    let thread = current();
+    let Some(frame) = thread.pop() else {
+        say(format_args!("agx-guard: a guarded method returned that was never called\n"));
+        // SAFETY: there is nowhere to return to.
+        unsafe { sys::abort() }
+    };
+    close(thread, &frame, result);
+    frame.caller
+}
+
+#[inline(always)]
+fn close(thread: &Thread, frame: &Frame, result: usize) {
+    // SAFETY: the frame's slot was in range when it was pushed; records are never given back; a thunk is installed.
+    unsafe {
+        let object = frame.record.as_ref().map_or(0, Record::address);
+        let call = SLOTS.get_unchecked(frame.slot as usize).call(object, frame.caller);
+        if OBSERVES.load(Ordering::Relaxed) {
+            started().observe_exit(thread, &call, frame.record, frame.role, result);
+        } else {
+            started().leave(thread, &call, frame.record, frame.role, result);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn close_left_call(thread: &Thread) {
+    if let Some(frame) = thread.pop() {
+        thread.tally.add(Counter::Unwound);
+        close(thread, &frame, 0);
+    }
+}
+
+/// # Safety
+/// `result` is x8 as the caller set it: for a method that returns through memory, a place of that many bytes.
+#[cold]
+#[inline(never)]
+unsafe fn clear_result(slot: &Slot, result: *mut u8) {
+    let bytes = slot.returned_bytes();
+    if bytes != 0 {
+        // SAFETY: by the caller's word.
+        unsafe { core::ptr::write_bytes(result, 0, bytes) };
+    }
+}
+

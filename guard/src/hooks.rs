@@ -1,0 +1,132 @@
+//! Puts the thunks in place of the methods of the driver's classes, when the driver is loaded.
+//!
+//! An encoder class gets a thunk for every method of its own and for every method it inherits from a class below the root
+//! (IOGPU's and Metal's command encoder classes), the latter as an override, so that those classes themselves stay as they
+//! are for everybody else. `dealloc` is guarded wherever it comes from. [`crate::selectors`] names what is left alone.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use crate::calls::Kind;
+use crate::encoding;
+use crate::entry::{SLOTS, say};
+use crate::runtime::{Class, Method};
+use crate::selectors::{self, Role};
+use crate::sync::{AtomicUsize, Ordering, Spin};
+use crate::thunk;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static WITHOUT_ROOM: AtomicUsize = AtomicUsize::new(0);
+static HOOKED_CLASSES: AtomicUsize = AtomicUsize::new(0);
+static HOOKING: Spin = Spin::new();
+
+/// How many classes are hooked.
+pub fn classes() -> usize {
+    HOOKED_CLASSES.load(Ordering::Relaxed)
+}
+
+/// How many methods are hooked.
+pub fn methods() -> usize {
+    USED.load(Ordering::Relaxed).min(thunk::SLOTS)
+}
+
+/// How many methods were left unguarded because there were no thunks left.
+pub fn methods_without_room() -> usize {
+    WITHOUT_ROOM.load(Ordering::Relaxed)
+}
+
+/// Hooks a class for what its name says it is; how many methods were hooked.
+pub fn hook_by_name(name: &CStr) -> usize {
+    let role = name.to_str().ok().and_then(selectors::role_of_class);
+    match (role, Class::named(name)) {
+        (Some(role), Some(class)) => hook(class, role),
+        _ => 0,
+    }
+}
+
+/// Hooks a class; how many methods were hooked. A class already hooked has no method left to hook.
+pub fn hook(class: Class, role: Role) -> usize {
+    let before = methods();
+    HOOKING.with(|| match role {
+        Role::Encoder => hook_encoder(class),
+        Role::CommandBuffer => hook_command_buffer(class),
+    });
+    let count = methods() - before;
+    if count > 0 {
+        HOOKED_CLASSES.fetch_add(1, Ordering::Relaxed);
+    }
+    if methods_without_room() > 0 {
+        say(format_args!("agx-guard: {} methods stay unguarded, there is no room for more\n", methods_without_room()));
+    }
+    count
+}
+
+fn hook_encoder(class: Class) {
+    let impl_offset = class.offset_of(c"_impl").unwrap_or(0);
+    class.each_method(|method| {
+        if let Some(thunk) = selectors::encoder_method(method.selector()).and_then(|kind| prepare(method, kind, impl_offset)) {
+            method.replace(thunk);
+        }
+    });
+    let mut above = class.superclass();
+    while let Some(ancestor) = above {
+        above = ancestor.superclass();
+        let is_root = above.is_none();
+        ancestor.each_method(|method| {
+            let selector = method.selector();
+            let wanted = !is_root || selector == "dealloc";
+            if wanted
+                && !class.has_own(selector)
+                && let Some(kind) = selectors::encoder_method(selector)
+                && let Some(thunk) = prepare(method, kind, impl_offset)
+            {
+                class.override_with(method, thunk);
+            }
+        });
+    }
+}
+
+fn hook_command_buffer(class: Class) {
+    class.each_method(|method| {
+        let kind = selectors::command_buffer_method(method.selector(), method.encoding());
+        if let Some(thunk) = kind.and_then(|kind| prepare(method, kind, 0)) {
+            method.replace(thunk);
+        }
+    });
+}
+
+/// Fills a slot for a method and answers its thunk; `None` when the method runs a thunk already, or none is left.
+fn prepare(method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
+    let original = method.code();
+    if thunk::is_thunk(original) {
+        return None;
+    }
+    let index = USED.load(Ordering::Relaxed);
+    let Some(slot) = SLOTS.get(index) else {
+        WITHOUT_ROOM.fetch_add(1, Ordering::Relaxed);
+        return None;
+    };
+    USED.store(index + 1, Ordering::Relaxed);
+    let bytes = encoding::returned_through_memory(method.encoding()).unwrap_or(0);
+    slot.original.store(original, Ordering::Relaxed);
+    slot.impl_offset.store(impl_offset, Ordering::Relaxed);
+    slot.nature.store(kind as u32 | (bytes as u32) << 8, Ordering::Release);
+    Some(thunk::address(index))
+}
+
+/// Hooks a class of this name although its name is not one of the driver's: 0 as an encoder class, 1 as a command buffer
+/// class. Answers how many methods were hooked.
+///
+/// # Safety
+/// `name` is a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn agx_guard_hook_class(name: *const c_char, role: c_int) -> c_int {
+    if crate::entry::guard().is_none() || name.is_null() {
+        return 0;
+    }
+    // SAFETY: by the caller's word.
+    let Some(class) = Class::named(unsafe { CStr::from_ptr(name) }) else { return 0 };
+    let role = if role == 0 { Role::Encoder } else { Role::CommandBuffer };
+    let count = hook(class, role);
+    crate::watchdog::start();
+    count as c_int
+}

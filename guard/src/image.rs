@@ -1,0 +1,206 @@
+//! Which driver image this process runs, seen from inside: where it was loaded from, and what its code is.
+//!
+//! Pure: the caller brings the path and the bytes. `hooks` asks dyld for them on a Mac.
+
+/// How the driver came into the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the system's own place.
+    System,
+    /// Because the guard answered `MetalPluginName`.
+    ByName,
+    /// Because a directory of DYLD_LIBRARY_PATH shadows it.
+    ByPath,
+    /// From somewhere else.
+    Elsewhere,
+}
+
+impl Way {
+    /// As it stands in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::System => "system",
+            Way::ByName => "plugin-name",
+            Way::ByPath => "library-path",
+            Way::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+/// What the driver's code was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The words of the patch.
+    Patched,
+    /// The words the patch replaces.
+    Original,
+    /// Neither.
+    Other,
+    /// Nothing was given to compare with, or the address is outside the image.
+    NotCompared,
+}
+
+impl Code {
+    /// As it stands in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::Patched => "patched",
+            Code::Original => "original",
+            Code::Other => "other",
+            Code::NotCompared => "not-compared",
+        }
+    }
+}
+
+/// Where Metal looks for driver bundles.
+pub const EXTENSIONS: &str = "/System/Library/Extensions/";
+/// Longest path that is compared.
+pub const LONGEST_PATH: usize = 1024;
+
+/// A path with `.` and `..` taken out, by text alone: what dyld reports may still hold the `..` of the plug-in name.
+pub fn normalize<'a>(path: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a str> {
+    let mut length = 0usize;
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            let kept = buffer.get(..length)?;
+            length = kept.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            continue;
+        }
+        let end = length + 1 + part.len();
+        let place = buffer.get_mut(length..end)?;
+        let (slash, name) = place.split_first_mut()?;
+        *slash = b'/';
+        name.copy_from_slice(part.as_bytes());
+        length = end;
+    }
+    core::str::from_utf8(buffer.get(..length)?).ok()
+}
+
+/// Whether a loaded image is an AGX Metal driver, by the name of its file.
+pub fn is_driver(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|leaf| leaf.starts_with("AGXMetal"))
+}
+
+/// By which way the image at `path` came, given the plug-in name that was answered and the value of DYLD_LIBRARY_PATH.
+pub fn way(path: &str, plugin: Option<&str>, library_path: Option<&str>) -> Way {
+    let (mut one, mut two) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
+    let Some(path) = normalize(path, &mut one) else { return Way::Elsewhere };
+    if let Some(plugin) = plugin {
+        let (mut joined, mut length) = ([0u8; LONGEST_PATH], 0);
+        for part in [EXTENSIONS, plugin, ".bundle"] {
+            if let Some(place) = joined.get_mut(length..length + part.len()) {
+                place.copy_from_slice(part.as_bytes());
+                length += part.len();
+            }
+        }
+        let whole = core::str::from_utf8(joined.get(..length).unwrap_or_default()).unwrap_or_default();
+        if let Some(bundle) = normalize(whole, &mut two)
+            && path.strip_prefix(bundle).is_some_and(|rest| rest.starts_with('/'))
+        {
+            return Way::ByName;
+        }
+    }
+    if path.starts_with(EXTENSIONS) {
+        return Way::System;
+    }
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let shadowed = library_path.unwrap_or_default().split(':').any(|entry| {
+        let mut buffer = [0; LONGEST_PATH];
+        !entry.is_empty() && normalize(entry, &mut buffer) == Some(directory)
+    });
+    if shadowed { Way::ByPath } else { Way::Elsewhere }
+}
+
+/// Words to look for: `ADDRESS:WORD,WORD,…`, all hexadecimal, the address counted from the start of the slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected<'a> {
+    /// Bytes from the image's mach header.
+    pub address: usize,
+    words: &'a str,
+}
+
+impl<'a> Expected<'a> {
+    /// Reads the text form.
+    pub fn parse(text: &'a str) -> Option<Expected<'a>> {
+        let (address, words) = text.split_once(':')?;
+        let address = usize::from_str_radix(address.trim_start_matches("0x"), 16).ok()?;
+        let expected = Expected { address, words };
+        (expected.words().count() > 0 && expected.words().all(|word| word.is_some())).then_some(expected)
+    }
+
+    fn words(&self) -> impl Iterator<Item = Option<u32>> + use<'a> {
+        self.words.split(',').map(|word| u32::from_str_radix(word, 16).ok())
+    }
+
+    /// How many bytes the words fill.
+    pub fn size(&self) -> usize {
+        self.words().count() * 4
+    }
+
+    /// Whether `code`, the bytes at the address, are these words.
+    pub fn is(&self, code: &[u8]) -> bool {
+        let mut found = code.chunks_exact(4);
+        self.words().all(|word| match (word, found.next()) {
+            (Some(word), Some(bytes)) => bytes == word.to_le_bytes(),
+            _ => false,
+        })
+    }
+}
+
+/// Compares code with the words of the patch and with the words it replaces. `code` answers the bytes at an address, if they
+/// lie inside the image.
+pub fn compare<'a>(patched: Option<Expected>, original: Option<Expected>, code: impl Fn(usize, usize) -> Option<&'a [u8]>) -> Code {
+    let is = |expected: Option<Expected>| expected.and_then(|e| code(e.address, e.size()).map(|bytes| e.is(bytes)));
+    match (is(patched), is(original)) {
+        (Some(true), _) => Code::Patched,
+        (_, Some(true)) => Code::Original,
+        (None, None) => Code::NotCompared,
+        _ => Code::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_is_told_from_the_path_alone() {
+        let plugin = Some("../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X");
+        let system = "/System/Library/Extensions/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
+        let raw = "/System/Library/Extensions/../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
+        let resolved = "/Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
+        let shadow = "/Users/me/Library/agxpatch/24G419/shadow";
+        assert_eq!(way(system, plugin, None), Way::System);
+        assert_eq!(way(raw, plugin, None), Way::ByName);
+        assert_eq!(way(resolved, plugin, None), Way::ByName);
+        assert_eq!(way(resolved, None, None), Way::Elsewhere);
+        assert_eq!(way(&format!("{shadow}/AGXMetalG16X"), plugin, Some(&format!("/opt/x:{shadow}/"))), Way::ByPath);
+        assert_eq!(way(system, None, Some("/opt/x")), Way::System);
+        assert_eq!(way("/System/Library/Extensions/AGXMetalG16X.bundleX/y", Some("AGXMetalG16X"), None), Way::System);
+    }
+
+    #[test]
+    fn code_is_compared_word_by_word_and_never_beyond_the_image() {
+        let image: Vec<u8> = [1u32, 0xaa1f_03f4, 0xf838_6a7f, 4].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let code = |at: usize, size: usize| image.get(at..at + size);
+        let patched = Expected::parse("0x4:aa1f03f4,f8386a7f");
+        let original = Expected::parse("0x4:8b150320,94105a5c");
+        assert!(patched.is_some() && original.is_some());
+        assert_eq!(compare(patched, original, code), Code::Patched);
+        assert_eq!(compare(original, patched, code), Code::Original);
+        assert_eq!(compare(original, None, code), Code::Other);
+        assert_eq!(compare(Expected::parse("c:4,5"), None, code), Code::NotCompared);
+        assert_eq!(compare(None, None, code), Code::NotCompared);
+        for wrong in ["", "4", "4:", "zz:1", "4:xyz", "4:1,,2"] {
+            assert_eq!(Expected::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_lose_their_dots_and_never_climb_above_the_root() {
+        let mut buffer = [0; LONGEST_PATH];
+        assert_eq!(normalize("/a/./b//../c", &mut buffer), Some("/a/c"));
+        assert_eq!(normalize("/../../x", &mut buffer), Some("/x"));
+        assert_eq!(normalize(&"/x".repeat(600), &mut buffer), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! Answers `MetalPluginName` for this one process.
+//!
+//! Metal asks the IO registry which bundle drives the GPU: `IORegistryEntryCreateCFProperty(service, "MetalPluginName", …)`.
+//! The name it gets is put behind `/System/Library/Extensions/`, so a name that climbs out with `../` leads to a bundle
+//! anywhere. The library interposes that one function; every other question, and every other driver, is answered by the
+//! system. The decision is pure; the function itself exists only on a Mac.
+
+/// What to answer instead of `original`, the registry's own answer to the question for property `key`; `None` to leave it.
+///
+/// Only the driver that the copy was made from is replaced: on another GPU, or after the user moved to another Mac, the system's
+/// answer stands.
+pub fn answer<'a>(key: &str, original: Option<&str>, plugin: Option<&'a str>, instead_of: Option<&str>) -> Option<&'a str> {
+    let plugin = plugin.filter(|name| !name.is_empty())?;
+    let wanted = key == "MetalPluginName" && original.is_some() && original == instead_of;
+    wanted.then_some(plugin)
+}
+
+#[cfg(all(feature = "shipped", target_os = "macos"))]
+pub use mac::has_answered;
+
+#[cfg(all(feature = "shipped", target_os = "macos"))]
+mod mac {
+    use core::ffi::{CStr, c_char, c_void};
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::sys;
+
+    /// Whether the system's answer has been replaced in this process.
+    pub fn has_answered() -> bool {
+        ANSWERED.load(Ordering::Relaxed)
+    }
+
+    static ANSWERED: AtomicBool = AtomicBool::new(false);
+
+    unsafe extern "C" {
+        fn IORegistryEntryCreateCFProperty(entry: u32, key: *const c_void, allocator: *const c_void, options: u32) -> *const c_void;
+        fn dlsym(handle: *const c_void, name: *const c_char) -> *const c_void;
+    }
+
+    /// RTLD_DEFAULT. Core Foundation is in the process whenever somebody asks the registry; linking it would load it always.
+    const ANYWHERE: *const c_void = -2isize as *const c_void;
+    /// kCFStringEncodingUTF8.
+    const UTF8: u32 = 0x0800_0100;
+    const LONGEST: usize = 512;
+
+    type GetCString = unsafe extern "C" fn(*const c_void, *mut u8, isize, u32) -> u8;
+    type CreateWithBytes = unsafe extern "C" fn(*const c_void, *const u8, isize, u32, u8) -> *const c_void;
+    type Type = unsafe extern "C" fn(*const c_void) -> usize;
+    type StringType = unsafe extern "C" fn() -> usize;
+    type Release = unsafe extern "C" fn(*const c_void);
+
+    /// A Core Foundation function by name.
+    ///
+    /// # Safety
+    /// `F` is the type of the function so named.
+    unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
+        // SAFETY: `name` is NUL-terminated; a non-NULL answer is the address of the function, as wide as `F`.
+        unsafe {
+            let address = dlsym(ANYWHERE, name.as_ptr());
+            (!address.is_null()).then(|| core::mem::transmute_copy(&address))
+        }
+    }
+
+    /// The text of a CFString, if it is one and fits.
+    ///
+    /// # Safety
+    /// `object` is NULL or a Core Foundation object.
+    unsafe fn text(object: *const c_void, buffer: &mut [u8; LONGEST]) -> Option<&str> {
+        // SAFETY: the types are those of CFBase.h and CFString.h; the buffer's length is passed with it.
+        unsafe {
+            let type_of: Type = function(c"CFGetTypeID")?;
+            let string: StringType = function(c"CFStringGetTypeID")?;
+            let get: GetCString = function(c"CFStringGetCString")?;
+            if object.is_null() || type_of(object) != string() || get(object, buffer.as_mut_ptr(), LONGEST as isize, UTF8) == 0 {
+                return None;
+            }
+        }
+        CStr::from_bytes_until_nul(buffer).ok()?.to_str().ok()
+    }
+
+    fn replacement(key: *const c_void, original: *const c_void) -> Option<*const c_void> {
+        let plugin = core::str::from_utf8(sys::environment(c"AGX_GUARD_PLUGIN")?).ok()?;
+        let instead_of = core::str::from_utf8(sys::environment(c"AGX_GUARD_PLUGIN_FOR")?).ok()?;
+        let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);
+        // SAFETY: both are Core Foundation objects or NULL, by the signature of the interposed function.
+        let (key, original_text) = unsafe { (text(key, &mut one)?, text(original, &mut two)) };
+        let answer = super::answer(key, original_text, Some(plugin), Some(instead_of))?;
+        // SAFETY: the types are those of CFString.h and CFBase.h; `original` is ours to release, for the caller never sees it.
+        unsafe {
+            let create: CreateWithBytes = function(c"CFStringCreateWithBytes")?;
+            let release: Release = function(c"CFRelease")?;
+            let string = create(core::ptr::null(), answer.as_ptr(), answer.len() as isize, UTF8, 0);
+            if string.is_null() {
+                return None;
+            }
+            release(original);
+            Some(string)
+        }
+    }
+
+    unsafe extern "C" fn create_property(entry: u32, key: *const c_void, allocator: *const c_void, options: u32) -> *const c_void {
+        // SAFETY: the arguments are passed on as they came; dyld does not interpose the interposing image's own calls.
+        let original = unsafe { IORegistryEntryCreateCFProperty(entry, key, allocator, options) };
+        match replacement(key, original) {
+            Some(string) => {
+                ANSWERED.store(true, Ordering::Relaxed);
+                string
+            }
+            None => original,
+        }
+    }
+
+    type Property = unsafe extern "C" fn(u32, *const c_void, *const c_void, u32) -> *const c_void;
+
+    #[repr(C)]
+    struct Interposed {
+        replacement: Property,
+        original: Property,
+    }
+
+    #[used]
+    #[unsafe(link_section = "__DATA,__interpose")]
+    static INTERPOSED: Interposed =
+        Interposed { replacement: create_property, original: IORegistryEntryCreateCFProperty };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer;
+
+    const PLUGIN: Option<&str> = Some("../../../Users/me/Library/agxpatch/AGXMetalG16X");
+    const G16X: Option<&str> = Some("AGXMetalG16X");
+
+    #[test]
+    fn only_the_plug_in_name_of_the_copied_driver_is_answered() {
+        assert_eq!(answer("MetalPluginName", G16X, PLUGIN, G16X), PLUGIN);
+        assert_eq!(answer("MetalPluginClassName", Some("AGXG16XDevice"), PLUGIN, G16X), None);
+        assert_eq!(answer("MetalPluginName", Some("AGXMetalG13X"), PLUGIN, G16X), None);
+        assert_eq!(answer("MetalPluginName", None, PLUGIN, None), None);
+        assert_eq!(answer("MetalPluginName", G16X, None, G16X), None);
+        assert_eq!(answer("MetalPluginName", G16X, Some(""), G16X), None);
+        assert_eq!(answer("MetalPluginName", G16X, PLUGIN, None), None);
+    }
+}

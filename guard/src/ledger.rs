@@ -1,0 +1,366 @@
+//! Which encoders exist, what state each is in, and who is inside it.
+//!
+//! The table is keyed by the encoder's address. A record never leaves the chain of its bucket and is never given back to the
+//! allocator; when its encoder is gone it is free for the next address of the same bucket. So a lookup walks a chain that only
+//! ever grows at its head, takes no lock, and cannot meet freed memory; what it found is believed only once the record's own
+//! lock is held and the address is still the one asked for.
+//!
+//! An address says nothing after its object is gone: the record is freed by `dealloc`, and a new `init` starts a new
+//! *generation*. A thread that waited for a record compares generations, and so knows that its encoder went away meanwhile.
+//!
+//! This module holds the mechanism; which calls go through is decided in [`crate::calls`].
+
+use alloc::boxed::Box;
+use core::ptr;
+
+use crate::park::Place;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, Spin, announce};
+use crate::thread::Thread;
+
+/// Where an encoder stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// May be encoded to.
+    Live = 0,
+    /// A thread is inside `endEncoding`, `deferredEndEncoding` or `destroyImpl`.
+    Ending = 1,
+    /// `endEncoding` is done; the driver may still hold its `_impl`, to coalesce the next encoder with it.
+    Ended = 2,
+    /// `destroyImpl` has run: `_impl` is back in the pool.
+    Destroyed = 3,
+    /// A thread is inside `dealloc`.
+    Leaving = 4,
+}
+
+impl State {
+    fn of(status: u32) -> State {
+        match status & STATE {
+            0 => State::Live,
+            1 => State::Ending,
+            2 => State::Ended,
+            3 => State::Destroyed,
+            _ => State::Leaving,
+        }
+    }
+}
+
+const STATE: u32 = 0xff;
+/// The guard holds one reference to the object.
+pub const HELD: u32 = 0x100;
+/// `_impl` has been seen to be set, so a NULL there later means it is gone.
+pub const IMPL_SEEN: u32 = 0x200;
+/// The encoder occupies a place of the throttle.
+pub const PERMIT: u32 = 0x400;
+/// An ending has happened since the encoder was last put into the quarantine.
+pub const TO_QUARANTINE: u32 = 0x800;
+
+/// One encoder. Fills a cache line of its own, so that two threads on two encoders share nothing.
+#[repr(align(128))]
+pub struct Record {
+    /// The encoder's address; 0 when the record is free. Changes only under the record's lock.
+    address: AtomicUsize,
+    /// State and flags. Changes only under the record's lock.
+    status: AtomicU32,
+    /// Counts the objects this record has stood for. Changes only under the record's lock, before `address`.
+    generation: AtomicU32,
+    /// Who is inside: the address of a [`Thread`], or 0.
+    owner: AtomicUsize,
+    /// How many threads are about to wait, or wait, for the owner to leave.
+    waiters: AtomicU32,
+    /// Counts the times this object has been ended or reopened: tells a quarantine entry that is out of date.
+    pub turn: AtomicU32,
+    /// The thread whose throttle count this encoder is in.
+    pub opener: AtomicPtr<Thread>,
+    next: AtomicPtr<Record>,
+}
+
+impl Record {
+    fn free_and_owned_by(thread: &Thread, next: *mut Record) -> Record {
+        Record {
+            address: AtomicUsize::new(0),
+            status: AtomicU32::new(State::Live as u32),
+            generation: AtomicU32::new(0),
+            owner: AtomicUsize::new(thread.token()),
+            waiters: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
+            opener: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(next),
+        }
+    }
+
+    /// The encoder this record stands for, 0 for none.
+    #[inline(always)]
+    pub fn address(&self) -> usize {
+        self.address.load(Ordering::Acquire)
+    }
+
+    /// See the field.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// State and flags as one word.
+    #[inline(always)]
+    pub fn status(&self) -> u32 {
+        self.status.load(Ordering::Relaxed)
+    }
+
+    /// The state part of the status.
+    pub fn state(&self) -> State {
+        State::of(self.status())
+    }
+
+    /// Whether the state is [`State::Live`], from a status word.
+    #[inline(always)]
+    pub fn is_live(status: u32) -> bool {
+        status & STATE == State::Live as u32
+    }
+
+    /// Changes the state and keeps the flags. The caller holds the lock.
+    pub fn set_state(&self, state: State) {
+        self.status.store((self.status() & !STATE) | state as u32, Ordering::Relaxed);
+    }
+
+    /// Sets flags. The caller holds the lock.
+    pub fn set(&self, flags: u32) {
+        self.status.store(self.status() | flags, Ordering::Relaxed);
+    }
+
+    /// Clears flags and says which of them were set. The caller holds the lock.
+    pub fn clear(&self, flags: u32) -> u32 {
+        let status = self.status();
+        self.status.store(status & !flags, Ordering::Relaxed);
+        status & flags
+    }
+
+    /// Takes the lock if nobody has it.
+    #[inline(always)]
+    pub fn try_lock(&self, thread: &Thread) -> bool {
+        self.owner.compare_exchange(0, thread.token(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether `thread` is the one inside.
+    pub fn is_held_by(&self, thread: &Thread) -> bool {
+        self.owner.load(Ordering::Relaxed) == thread.token()
+    }
+
+    /// Whether anybody is inside.
+    pub fn is_held(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
+    }
+
+    /// The token of the thread inside, 0 for none.
+    pub fn owner(&self) -> usize {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Begins the next object at `address`. The caller holds the lock.
+    fn begin(&self, address: usize) {
+        self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
+        self.status.store(State::Live as u32, Ordering::Relaxed);
+        self.opener.store(ptr::null_mut(), Ordering::Relaxed);
+        self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.address.store(address, Ordering::Release);
+    }
+
+    /// Forgets the object: from here on its address means nothing. The caller holds the lock and keeps it.
+    pub fn forget(&self) {
+        self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
+        self.address.store(0, Ordering::Release);
+    }
+}
+
+struct Bucket {
+    head: AtomicPtr<Record>,
+    /// Held while a record of this bucket is handed out, so that one address never gets two.
+    handing_out: Spin,
+}
+
+const PLACES: usize = 32;
+
+/// How the lock of a record was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nobody had it.
+    AtOnce,
+    /// This thread is inside already.
+    Nested,
+    /// Somebody was inside and has left.
+    AfterWait,
+    /// Not taken: waiting on was given up (a circle of threads, or the limit the user set).
+    GivenUp,
+}
+
+/// The table. `BUCKETS` is a power of two.
+pub struct Ledger<const BUCKETS: usize> {
+    buckets: [Bucket; BUCKETS],
+    places: [Place; PLACES],
+}
+
+impl<const BUCKETS: usize> Ledger<BUCKETS> {
+    /// An empty table.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Ledger {
+            buckets: [const { Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() } }; BUCKETS],
+            places: [const { Place::new() }; PLACES],
+        }
+    }
+
+    /// An empty table.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Ledger {
+            buckets: core::array::from_fn(|_| Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() }),
+            places: core::array::from_fn(|_| Place::default()),
+        }
+    }
+
+    /// Objects are aligned to 16 bytes and often lie a power of two apart: a multiplication spreads them.
+    #[inline(always)]
+    fn bucket(&self, address: usize) -> &Bucket {
+        let mixed = ((address as u64) >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let index = (mixed >> 40) as usize & (BUCKETS - 1);
+        // SAFETY: the mask keeps the index below BUCKETS, which is a power of two.
+        unsafe { self.buckets.get_unchecked(index) }
+    }
+
+    /// The record that says it stands for `address`. Believe it only under its lock.
+    #[inline(always)]
+    pub fn find(&self, address: usize) -> Option<&Record> {
+        let mut next = self.bucket(address).head.load(Ordering::Acquire);
+        // SAFETY: a record, once in a chain, lives as long as the ledger, and `next` is set before it is published.
+        while let Some(record) = unsafe { next.as_ref() } {
+            if record.address() == address {
+                return Some(record);
+            }
+            next = record.next.load(Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// A record for `address`, locked by `thread`: the one there is, for the caller to look at again, or a new one, begun.
+    pub fn claim(&self, thread: &Thread, address: usize) -> Claimed<'_> {
+        let bucket = self.bucket(address);
+        bucket.handing_out.with(|| {
+            if let Some(record) = self.find(address) {
+                return Claimed::Known(record);
+            }
+            let record = self.free_record(bucket, thread).unwrap_or_else(|| Self::add_record(bucket, thread));
+            record.begin(address);
+            Claimed::New(record)
+        })
+    }
+
+    /// Starts a new object in a record that stands for the same address already. The caller holds its lock.
+    pub fn begin_again(&self, record: &Record) {
+        record.begin(record.address());
+    }
+
+    fn free_record(&self, bucket: &Bucket, thread: &Thread) -> Option<&Record> {
+        let mut next = bucket.head.load(Ordering::Acquire);
+        // SAFETY: as in `find`.
+        while let Some(record) = unsafe { next.as_ref() } {
+            if record.address() == 0 && record.try_lock(thread) {
+                if record.address() == 0 {
+                    return Some(record);
+                }
+                self.unlock(record);
+            }
+            next = record.next.load(Ordering::Relaxed);
+        }
+        None
+    }
+
+    fn add_record<'a>(bucket: &Bucket, thread: &Thread) -> &'a Record {
+        let head = bucket.head.load(Ordering::Relaxed);
+        let record = Box::into_raw(Box::new(Record::free_and_owned_by(thread, head)));
+        bucket.head.store(record, Ordering::Release);
+        // SAFETY: just allocated, and given back only when the ledger is dropped.
+        unsafe { &*record }
+    }
+
+    /// Takes the record's lock, waiting in slices of `slice` milliseconds; between two slices `go_on` says whether to wait on.
+    pub fn lock(&self, record: &Record, thread: &Thread, slice: u64, mut go_on: impl FnMut(&Record) -> bool) -> Taken {
+        if record.try_lock(thread) {
+            return Taken::AtOnce;
+        }
+        if record.is_held_by(thread) {
+            return Taken::Nested;
+        }
+        record.waiters.fetch_add(1, Ordering::SeqCst);
+        announce();
+        let place = self.place(record);
+        let taken = loop {
+            if place.wait(slice, || record.owner.compare_exchange(0, thread.token(), Ordering::SeqCst, Ordering::Relaxed).is_ok()) {
+                break Taken::AfterWait;
+            }
+            if !go_on(record) {
+                break Taken::GivenUp;
+            }
+        };
+        record.waiters.fetch_sub(1, Ordering::SeqCst);
+        taken
+    }
+
+    /// Lets the record's lock go and wakes who waits for it.
+    #[inline(always)]
+    pub fn unlock(&self, record: &Record) {
+        record.owner.store(0, Ordering::SeqCst);
+        announce();
+        if record.waiters.load(Ordering::SeqCst) != 0 {
+            self.place(record).wake();
+        }
+    }
+
+    fn place(&self, record: &Record) -> &Place {
+        let index = (ptr::from_ref(record) as usize / size_of::<Record>()) % PLACES;
+        self.places.get(index).unwrap_or(&self.places[0])
+    }
+
+    /// How many encoders are in each state now: live, ending, ended, destroyed, leaving. A moving picture, for reports.
+    pub fn census(&self) -> [u64; 5] {
+        let mut counts = [0; 5];
+        for bucket in &self.buckets {
+            let mut next = bucket.head.load(Ordering::Acquire);
+            // SAFETY: as in `find`.
+            while let Some(record) = unsafe { next.as_ref() } {
+                if record.address() != 0
+                    && let Some(count) = counts.get_mut(record.state() as usize)
+                {
+                    *count += 1;
+                }
+                next = record.next.load(Ordering::Relaxed);
+            }
+        }
+        counts
+    }
+}
+
+/// What [`Ledger::claim`] found.
+pub enum Claimed<'a> {
+    /// There is a record for this address. Not locked.
+    Known(&'a Record),
+    /// A record, locked by the caller, at the start of an object's life.
+    New(&'a Record),
+}
+
+impl<const BUCKETS: usize> Default for Ledger<BUCKETS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const BUCKETS: usize> Drop for Ledger<BUCKETS> {
+    fn drop(&mut self) {
+        for bucket in &self.buckets {
+            let mut next = bucket.head.load(Ordering::Relaxed);
+            while !next.is_null() {
+                // SAFETY: records come from `Box::into_raw` and nobody else is left when the ledger is dropped.
+                let record = unsafe { Box::from_raw(next) };
+                next = record.next.load(Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `libagx_guard.dylib`: keeps the Metal command encoders of one process from being used while, or after, they are taken apart.
+//!
+//! The AGX driver reads an encoder's `_impl` without a lock and without a test, and gives it back to a pool while others may
+//! still read it. This library stands in front of every instance method of the driver's encoder classes. A call to a live
+//! encoder runs under that encoder's own recursive lock; a call to an ended one is refused; an ended encoder outlives its end
+//! by a bounded while, so that a thread already inside `objc_msgSend` finds an object there.
+//!
+//! The core is pure and knows nothing of Objective-C: [`ledger`] (which encoder is in which state, and who is inside it),
+//! [`calls`] (the rules), [`quarantine`], [`throttle`], [`settings`], [`counters`]. Around it stand the parts that touch a
+//! process: [`runtime`], [`hooks`], [`thunk`], [`entry`], [`watchdog`], [`interpose`], [`image`], `driver`. Tests run the core on the
+//! host and under loom, and the whole under an emulated arm64 with a real Objective-C runtime.
+#![cfg_attr(feature = "shipped", no_std)]
+#![cfg_attr(all(feature = "shipped", target_os = "linux"), feature(thread_local))]
+
+extern crate alloc;
+
+pub mod calls;
+pub mod counters;
+pub mod encoding;
+pub mod image;
+pub mod interpose;
+pub mod ledger;
+pub mod observe;
+pub mod park;
+pub mod quarantine;
+pub mod report;
+pub mod selectors;
+pub mod settings;
+pub mod sync;
+pub mod sys;
+pub mod thread;
+pub mod throttle;
+
+#[cfg(all(feature = "shipped", target_os = "macos"))]
+pub mod driver;
+#[cfg(feature = "shipped")]
+pub mod entry;
+#[cfg(feature = "shipped")]
+pub mod hooks;
+#[cfg(feature = "shipped")]
+pub mod runtime;
+#[cfg(feature = "shipped")]
+mod support;
+#[cfg(feature = "shipped")]
+pub mod thunk;
+#[cfg(feature = "shipped")]
+pub mod watchdog;

@@ -1,0 +1,71 @@
+//! The observe mode: the same calls, counted, with nothing changed.
+//!
+//! No call waits, none is refused, no reference is taken. A record's lock is only tried: whoever fails to get it has met
+//! another thread inside the same encoder, which is what the mode is there to count.
+
+use crate::calls::{Call, Guard, Kind, Objects, Verdict};
+use crate::counters::Counter;
+use crate::ledger::{Claimed, Record, State};
+use crate::thread::{Role, Thread};
+
+impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
+    /// Counts a call. Always dispatches.
+    pub fn observe_entry(&self, thread: &Thread, call: &Call) -> Verdict {
+        thread.tally.add(Counter::Calls);
+        let bare = Verdict::Dispatch(core::ptr::null(), Role::Bare);
+        let Some(record) = self.ledger.find(call.object) else { return bare };
+        if matches!(call.kind, Kind::Init | Kind::Factory) {
+            return bare;
+        }
+        let mut role = Role::Nested;
+        if record.try_lock(thread) {
+            role = Role::Outer;
+            note_refusal(thread, call, record);
+        } else if !record.is_held_by(thread) {
+            thread.tally.add(Counter::Overlaps);
+        }
+        if call.kind == Kind::Dealloc {
+            record.set_state(State::Leaving);
+        }
+        Verdict::Dispatch(record, role)
+    }
+
+    /// Notes what the call did to the encoder's state.
+    pub fn observe_exit(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+        if call.kind == Kind::Init && result != 0 {
+            if let Claimed::New(record) = self.ledger.claim(thread, result) {
+                self.ledger.unlock(record);
+                thread.tally.add(Counter::Tracked);
+            }
+            return;
+        }
+        // SAFETY: records are never given back while the guard lives.
+        let Some(record) = (unsafe { record.as_ref() }) else { return };
+        match call.kind {
+            Kind::End if record.state() == State::Live => {
+                record.set_state(State::Ended);
+                thread.tally.add(Counter::Ended);
+            }
+            Kind::Destroy if record.state() != State::Leaving => record.set_state(State::Destroyed),
+            Kind::Dealloc => {
+                record.forget();
+                thread.tally.add(Counter::Gone);
+            }
+            _ => {}
+        }
+        if role == Role::Outer {
+            self.ledger.unlock(record);
+        }
+    }
+}
+
+fn note_refusal(thread: &Thread, call: &Call, record: &Record) {
+    let refused = match record.state() {
+        State::Ended => matches!(call.kind, Kind::Method | Kind::End),
+        State::Destroyed => call.kind != Kind::Dealloc,
+        _ => false,
+    };
+    if refused {
+        thread.tally.add(Counter::WouldRefuse);
+    }
+}

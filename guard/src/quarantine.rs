@@ -1,0 +1,106 @@
+//! Keeps ended encoders for a bounded while.
+//!
+//! A thread that has fetched an encoder's class and is about to jump cannot be stopped by a lock inside the method. If the
+//! encoder is still an object when it arrives, the guard can refuse the call; if its memory is gone, nothing can. So each ended
+//! encoder keeps the guard's reference until more than `limit` newer ones have ended, or `age` milliseconds have passed.
+//!
+//! An entry carries the generation and the turn its record had. An encoder the driver handed out again since, or one that is
+//! gone, has another: the entry is then out of date and lets go of nothing.
+
+use alloc::collections::VecDeque;
+use core::cell::UnsafeCell;
+
+use crate::ledger::Record;
+use crate::sync::{AtomicU64, Ordering, Spin};
+
+/// An ended encoder.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its record, which outlives the entry.
+    pub record: *const Record,
+    /// [`Record::generation`] when it was put here.
+    pub generation: u32,
+    /// `Record::turn` when it was put here.
+    pub turn: u32,
+    /// When, in milliseconds.
+    pub since: u64,
+}
+
+/// Threads that end encoders at the same time mostly meet in different shards.
+const SHARDS: usize = 8;
+
+#[derive(Default)]
+struct Shard {
+    lock: Spin,
+    entries: UnsafeCell<VecDeque<Entry>>,
+}
+
+// SAFETY: the entries are reached under the shard's lock only.
+unsafe impl Sync for Shard {}
+// SAFETY: an entry's record pointer may be used from any thread: records are never given back.
+unsafe impl Send for Shard {}
+
+/// The quarantine.
+pub struct Quarantine {
+    shards: [Shard; SHARDS],
+    /// Most entries in one shard.
+    per_shard: usize,
+    /// How many shards are in use: one, when the limit is too small to be divided.
+    used: usize,
+    age: u64,
+    kept: AtomicU64,
+}
+
+impl Quarantine {
+    /// Keeps at most `limit` encoders, none longer than `age` milliseconds once somebody looks.
+    pub fn new(limit: usize, age: u64) -> Self {
+        let used = if limit >= SHARDS * 8 { SHARDS } else { 1 };
+        Quarantine {
+            shards: core::array::from_fn(|_| Shard::default()),
+            per_shard: limit / used,
+            used,
+            age,
+            kept: AtomicU64::new(0),
+        }
+    }
+
+    /// Puts an encoder in.
+    pub fn push(&self, entry: Entry) {
+        let shard = self.shard((entry.record as usize / size_of::<Record>()) % self.used);
+        // SAFETY: inside the shard's lock.
+        shard.lock.with(|| unsafe { (*shard.entries.get()).push_back(entry) });
+        self.kept.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes out one encoder that is over the bounds at `now`, looking in the shard of `record`, or in all for `None`.
+    pub fn pop(&self, record: Option<*const Record>, now: u64) -> Option<Entry> {
+        match record {
+            Some(record) => self.pop_from((record as usize / size_of::<Record>()) % self.used, now),
+            None => (0..self.used).find_map(|index| self.pop_from(index, now)),
+        }
+    }
+
+    /// How many encoders are kept now.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    fn pop_from(&self, index: usize, now: u64) -> Option<Entry> {
+        let shard = self.shard(index);
+        let popped = shard.lock.with(|| {
+            // SAFETY: inside the shard's lock.
+            let entries = unsafe { &mut *shard.entries.get() };
+            let oldest = entries.front()?;
+            let over = entries.len() > self.per_shard || now.saturating_sub(oldest.since) > self.age;
+            if over { entries.pop_front() } else { None }
+        });
+        if popped.is_some() {
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+        }
+        popped
+    }
+
+    fn shard(&self, index: usize) -> &Shard {
+        self.shards.get(index).unwrap_or(&self.shards[0])
+    }
+}

@@ -1,0 +1,188 @@
+//! The Objective-C runtime, as far as the guard needs it: Apple's on macOS, GNU's in the tests on Linux.
+//!
+//! Both offer the same functions under the same names for looking at classes and replacing methods; they differ in how a
+//! message is sent from C, and so in how an object is retained.
+
+use core::ffi::{CStr, c_char, c_uint, c_void};
+use core::ptr::NonNull;
+
+use crate::sys;
+
+#[allow(missing_docs)]
+unsafe extern "C" {
+    fn objc_getClass(name: *const c_char) -> *mut c_void;
+    fn class_getSuperclass(class: *mut c_void) -> *mut c_void;
+    fn class_getName(class: *mut c_void) -> *const c_char;
+    fn class_copyMethodList(class: *mut c_void, count: *mut c_uint) -> *mut *mut c_void;
+    fn class_addMethod(class: *mut c_void, selector: *const c_void, code: usize, types: *const c_char) -> u8;
+    fn class_getInstanceVariable(class: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn ivar_getOffset(variable: *mut c_void) -> isize;
+    fn method_getName(method: *mut c_void) -> *const c_void;
+    fn method_getImplementation(method: *mut c_void) -> usize;
+    fn method_setImplementation(method: *mut c_void, code: usize) -> usize;
+    fn method_getTypeEncoding(method: *mut c_void) -> *const c_char;
+    fn sel_getName(selector: *const c_void) -> *const c_char;
+}
+
+/// A class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Class(pub NonNull<c_void>);
+
+/// A method of a class.
+#[derive(Clone, Copy)]
+pub struct Method(NonNull<c_void>);
+
+/// A NUL-terminated string of the runtime, which lives as long as the class it came from.
+///
+/// # Safety
+/// `text` is NULL or such a string.
+unsafe fn string<'a>(text: *const c_char) -> &'a CStr {
+    if text.is_null() {
+        return c"";
+    }
+    // SAFETY: by the caller's word.
+    unsafe { CStr::from_ptr(text) }
+}
+
+impl Class {
+    /// The class of this name, if it is loaded.
+    pub fn named(name: &CStr) -> Option<Class> {
+        // SAFETY: the name is NUL-terminated.
+        NonNull::new(unsafe { objc_getClass(name.as_ptr()) }).map(Class)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        // SAFETY: `self` is a class of the runtime.
+        unsafe { string(class_getName(self.0.as_ptr())) }.to_str().unwrap_or_default()
+    }
+
+    /// Its superclass; `None` for a root class.
+    pub fn superclass(self) -> Option<Class> {
+        // SAFETY: `self` is a class of the runtime.
+        NonNull::new(unsafe { class_getSuperclass(self.0.as_ptr()) }).map(Class)
+    }
+
+    /// Where an instance variable lies, in bytes from the object's start.
+    pub fn offset_of(self, variable: &CStr) -> Option<u32> {
+        // SAFETY: `self` is a class and the name is NUL-terminated; a non-NULL answer is an ivar.
+        unsafe {
+            let variable = NonNull::new(class_getInstanceVariable(self.0.as_ptr(), variable.as_ptr()))?;
+            u32::try_from(ivar_getOffset(variable.as_ptr())).ok()
+        }
+    }
+
+    /// Calls `visit` with each method the class itself has.
+    pub fn each_method(self, mut visit: impl FnMut(Method)) {
+        let mut count = 0;
+        // SAFETY: `self` is a class; the answer is NULL or an array of `count` methods, to be freed.
+        unsafe {
+            let list = class_copyMethodList(self.0.as_ptr(), &mut count);
+            for index in 0..count as usize {
+                if let Some(method) = NonNull::new(*list.add(index)) {
+                    visit(Method(method));
+                }
+            }
+            sys::free(list.cast());
+        }
+    }
+
+    /// Whether the class itself, not one above it, has a method for the selector.
+    pub fn has_own(self, selector: &str) -> bool {
+        let mut found = false;
+        self.each_method(|method| found |= method.selector() == selector);
+        found
+    }
+
+    /// Gives the class a method of its own in the place of an inherited one.
+    pub fn override_with(self, inherited: Method, code: usize) -> bool {
+        // SAFETY: class, selector and encoding are the runtime's; `code` has the method's calling convention.
+        unsafe {
+            let selector = method_getName(inherited.0.as_ptr());
+            class_addMethod(self.0.as_ptr(), selector, code, method_getTypeEncoding(inherited.0.as_ptr())) != 0
+        }
+    }
+}
+
+impl Method {
+    /// The selector's name.
+    pub fn selector(self) -> &'static str {
+        // SAFETY: `self` is a method of the runtime.
+        unsafe { string(sel_getName(method_getName(self.0.as_ptr()))) }.to_str().unwrap_or_default()
+    }
+
+    /// The type encoding.
+    pub fn encoding(self) -> &'static [u8] {
+        // SAFETY: as above.
+        unsafe { string(method_getTypeEncoding(self.0.as_ptr())) }.to_bytes()
+    }
+
+    /// The code it runs.
+    pub fn code(self) -> usize {
+        // SAFETY: as above.
+        unsafe { method_getImplementation(self.0.as_ptr()) }
+    }
+
+    /// Has it run other code.
+    pub fn replace(self, code: usize) {
+        // SAFETY: as above; `code` has the method's calling convention.
+        unsafe { method_setImplementation(self.0.as_ptr(), code) };
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod counting {
+    use super::c_void;
+
+    unsafe extern "C" {
+        fn objc_retain(object: *mut c_void) -> *mut c_void;
+        fn objc_release(object: *mut c_void);
+    }
+
+    /// Adds a reference.
+    pub fn retain(object: usize) {
+        // SAFETY: called for objects whose method is being called right now, so they are alive.
+        unsafe { objc_retain(object as *mut c_void) };
+    }
+
+    /// Drops a reference.
+    pub fn release(object: usize) {
+        // SAFETY: called once for each `retain`.
+        unsafe { objc_release(object as *mut c_void) };
+    }
+}
+
+#[cfg(not(target_os = "macos"))]
+mod counting {
+    use super::{c_char, c_void};
+
+    type Code = unsafe extern "C" fn(*mut c_void, *const c_void) -> *mut c_void;
+
+    unsafe extern "C" {
+        fn objc_msg_lookup(object: *mut c_void, selector: *const c_void) -> Option<Code>;
+        fn sel_registerName(name: *const c_char) -> *const c_void;
+    }
+
+    fn send(object: usize, name: &core::ffi::CStr) {
+        let object = object as *mut c_void;
+        // SAFETY: the object is alive, see the callers; both methods take no argument.
+        unsafe {
+            let selector = sel_registerName(name.as_ptr());
+            if let Some(code) = objc_msg_lookup(object, selector) {
+                code(object, selector);
+            }
+        }
+    }
+
+    /// Adds a reference.
+    pub fn retain(object: usize) {
+        send(object, c"retain");
+    }
+
+    /// Drops a reference.
+    pub fn release(object: usize) {
+        send(object, c"release");
+    }
+}
+
+pub use counting::{release, retain};

@@ -1,0 +1,109 @@
+//! Which classes are guarded, which of their methods are left alone and why, and what the others do.
+//!
+//! Everything here is decided by name, so that it can be read and tested anywhere. Facts: the encoder classes of the AGX
+//! drivers are `AGX<family>Family<kind>Context`; their command buffers `AGX<family>FamilyCommandBuffer`.
+
+use crate::calls::Kind;
+
+/// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…` are the subclasses
+/// used when counters are sampled; `RayTracing` and `AccelerationStructure` both name the builder of acceleration structures.
+pub const ENCODER_KINDS: &[&str] = &[
+    "Compute",
+    "Blit",
+    "Render",
+    "ResourceState",
+    "AccelerationStructure",
+    "RayTracing",
+    "SampledCompute",
+    "SampledBlit",
+    "SampledRender",
+    "ParallelRender",
+];
+
+/// Methods of the encoder classes that are not guarded, and why.
+///
+/// All of them are answered by the runtime or by `NSObject` without a look at `_impl`, and most are called by the runtime in
+/// places where waiting for a lock, or being refused, would break it.
+pub const EXCEPTED: &[(&str, &str)] = &[
+    ("retain", "reference counting: called under every lock there is, must never wait"),
+    ("release", "reference counting; dealloc, which may follow, is guarded"),
+    ("autorelease", "reference counting"),
+    ("retainCount", "reference counting"),
+    ("retainWeakReference", "reference counting, called by the runtime under its weak-table lock"),
+    ("allowsWeakReference", "reference counting, called by the runtime under its weak-table lock"),
+    ("_tryRetain", "reference counting, called by the runtime under its weak-table lock"),
+    ("_isDeallocating", "reference counting, called by the runtime under its weak-table lock"),
+    (".cxx_construct", "called by the runtime inside alloc, before the object is one"),
+    (".cxx_destruct", "called by the runtime inside dealloc, which is guarded"),
+    ("finalize", "garbage collection, never called"),
+    ("class", "asked of any object at any time, reads the isa alone"),
+    ("superclass", "reads the class alone"),
+    ("self", "returns its receiver"),
+    ("isProxy", "reads nothing"),
+    ("zone", "reads nothing"),
+    ("hash", "the address; containers ask it of ended encoders"),
+    ("isEqual:", "compares addresses; containers ask it of ended encoders"),
+    ("isKindOfClass:", "reads the class alone"),
+    ("isMemberOfClass:", "reads the class alone"),
+    ("conformsToProtocol:", "reads the class alone"),
+    ("respondsToSelector:", "reads the class alone"),
+    ("methodForSelector:", "reads the class alone"),
+    ("methodSignatureForSelector:", "reads the class alone"),
+    ("doesNotRecognizeSelector:", "reports an error about the class"),
+    ("forwardInvocation:", "runtime support for methods that do not exist"),
+    ("forwardingTargetForSelector:", "runtime support for methods that do not exist"),
+    ("performSelector:", "sends a message, which is guarded itself"),
+    ("performSelector:withObject:", "sends a message, which is guarded itself"),
+    ("performSelector:withObject:withObject:", "sends a message, which is guarded itself"),
+];
+
+/// What a class of the driver is to the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Every method is guarded.
+    Encoder,
+    /// Only the methods that hand out encoders are watched.
+    CommandBuffer,
+}
+
+/// Whether, and as what, a class is hooked.
+pub fn role_of_class(name: &str) -> Option<Role> {
+    let (_, rest) = name.strip_prefix("AGX")?.split_once("Family")?;
+    if rest == "CommandBuffer" {
+        return Some(Role::CommandBuffer);
+    }
+    let kind = rest.strip_suffix("Context")?;
+    ENCODER_KINDS.contains(&kind).then_some(Role::Encoder)
+}
+
+/// Whether a method is left alone.
+pub fn is_excepted(selector: &str) -> bool {
+    EXCEPTED.iter().any(|(name, _)| *name == selector)
+}
+
+/// What a method of an encoder class does; `None` for one that is left alone.
+pub fn encoder_method(selector: &str) -> Option<Kind> {
+    if is_excepted(selector) {
+        return None;
+    }
+    Some(match selector {
+        "endEncoding" => Kind::End,
+        "deferredEndEncoding" => Kind::DeferredEnd,
+        "destroyImpl" => Kind::Destroy,
+        "dealloc" => Kind::Dealloc,
+        _ if is_init(selector) => Kind::Init,
+        _ => Kind::Method,
+    })
+}
+
+/// What a method of a command buffer class is to the guard: it hands out an encoder, or is left alone.
+pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
+    let names_encoder = selector.contains("ommandEncoder");
+    (names_encoder && encoding.first() == Some(&b'@')).then_some(Kind::Factory)
+}
+
+/// The `init` family by Objective-C's own rule: `init`, not followed by a lower-case letter.
+fn is_init(selector: &str) -> bool {
+    let Some(rest) = selector.trim_start_matches('_').strip_prefix("init") else { return false };
+    !rest.starts_with(|next: char| next.is_ascii_lowercase())
+}

@@ -1,0 +1,109 @@
+//! What the user asked for, read from the environment once, at load.
+//!
+//! | variable | value | default |
+//! |---|---|---|
+//! | `AGX_GUARD` | `guard`, `throttle=N`, `serialize`, `observe`, `off` | `guard` |
+//! | `AGX_GUARD_QUARANTINE` | most ended encoders kept | 512 |
+//! | `AGX_GUARD_QUARANTINE_MS` | longest time one is kept | 1000 |
+//! | `AGX_GUARD_WAIT_WARN_MS` | a wait longer than this is reported | 1000 |
+//! | `AGX_GUARD_WAIT_LIMIT_MS` | a wait longer than this is given up; 0 never | 0 |
+//! | `AGX_GUARD_THROTTLE_MS` | an encoder waits at most this long for a place | 10000 |
+//! | `AGX_GUARD_REPORT` | file for the JSON report, at exit and on SIGUSR1 | none |
+//! | `AGX_GUARD_QUIET` | set: nothing on standard error | unset |
+//! | `AGX_GUARD_PLUGIN` | what `MetalPluginName` is answered with | none |
+//! | `AGX_GUARD_PLUGIN_FOR` | the driver it stands in for | none: no answer |
+//! | `AGX_GUARD_PATCHED`, `AGX_GUARD_ORIGINAL` | `ADDRESS:WORD,WORD,…` in hex: the code to look for in the driver | none |
+
+/// What the guard does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Locks, refuses, keeps ended encoders.
+    Guard,
+    /// As `Guard`, with at most so many encoders open. `serialize` is 1.
+    Throttle(u32),
+    /// Counts and changes nothing.
+    Observe,
+    /// Hooks nothing.
+    Off,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// See [`Mode`].
+    pub mode: Mode,
+    /// Most ended encoders kept.
+    pub quarantine: usize,
+    /// Longest time one is kept, in milliseconds.
+    pub quarantine_ms: u64,
+    /// A wait longer than this many milliseconds is reported.
+    pub wait_warn_ms: u64,
+    /// A wait longer than this many milliseconds is given up; 0 never.
+    pub wait_limit_ms: u64,
+    /// An encoder waits at most this many milliseconds for a place.
+    pub throttle_ms: u64,
+    /// Nothing is written to standard error.
+    pub quiet: bool,
+}
+
+impl Settings {
+    /// What is in force when nothing is set.
+    pub const DEFAULT: Settings = Settings {
+        mode: Mode::Guard,
+        quarantine: 512,
+        quarantine_ms: 1000,
+        wait_warn_ms: 1000,
+        wait_limit_ms: 0,
+        throttle_ms: 10_000,
+        quiet: false,
+    };
+
+    /// Reads the settings through `variable`. Also names the first variable whose value is not understood; its default
+    /// stands then, for a guard that is asked for in a wrong spelling still guards.
+    pub fn read<'a>(variable: impl Fn(&'static core::ffi::CStr) -> Option<&'a [u8]>) -> (Settings, Option<&'static core::ffi::CStr>) {
+        let mut wrong = None;
+        let mut number = |name: &'static core::ffi::CStr, default: u64| match variable(name) {
+            None => default,
+            Some(text) => parse_number(text).unwrap_or_else(|| {
+                wrong.get_or_insert(name);
+                default
+            }),
+        };
+        let default = Settings::DEFAULT;
+        let mut settings = Settings {
+            mode: default.mode,
+            quarantine: usize::try_from(number(c"AGX_GUARD_QUARANTINE", default.quarantine as u64)).unwrap_or(usize::MAX),
+            quarantine_ms: number(c"AGX_GUARD_QUARANTINE_MS", default.quarantine_ms),
+            wait_warn_ms: number(c"AGX_GUARD_WAIT_WARN_MS", default.wait_warn_ms),
+            wait_limit_ms: number(c"AGX_GUARD_WAIT_LIMIT_MS", default.wait_limit_ms),
+            throttle_ms: number(c"AGX_GUARD_THROTTLE_MS", default.throttle_ms),
+            quiet: variable(c"AGX_GUARD_QUIET").is_some(),
+        };
+        if let Some(text) = variable(c"AGX_GUARD") {
+            match parse_mode(text) {
+                Some(mode) => settings.mode = mode,
+                None => wrong = Some(c"AGX_GUARD"),
+            }
+        }
+        (settings, wrong)
+    }
+}
+
+/// A mode as it is written in `AGX_GUARD`.
+pub fn parse_mode(text: &[u8]) -> Option<Mode> {
+    match text {
+        b"" | b"guard" => Some(Mode::Guard),
+        b"serialize" => Some(Mode::Throttle(1)),
+        b"observe" => Some(Mode::Observe),
+        b"off" => Some(Mode::Off),
+        _ => {
+            let limit = parse_number(text.strip_prefix(b"throttle=")?)?;
+            u32::try_from(limit).ok().filter(|limit| *limit > 0).map(Mode::Throttle)
+        }
+    }
+}
+
+/// A decimal number with nothing around it.
+pub fn parse_number(text: &[u8]) -> Option<u64> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}

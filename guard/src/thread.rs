@@ -1,0 +1,200 @@
+//! What the guard keeps for each thread: the calls it is inside of, its counters, and what it waits for.
+//!
+//! A thread's block is never given back to the allocator; when the thread ends it is handed to the next new one. So the
+//! address of a block can stand for the thread in a record, and the watchdog may read any block at any time.
+
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::ptr;
+
+use crate::counters::Tally;
+use crate::ledger::Record;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// How a call stands to the lock of its encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// The outermost call of this thread on this encoder: it holds the lock.
+    Outer,
+    /// Inside an outer call of the same thread, or let through without the lock: it holds nothing.
+    Nested,
+    /// Concerns no record.
+    Bare,
+}
+
+/// One call in progress.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// Where the call returns to.
+    pub caller: usize,
+    /// The stack pointer at the call's entry: a frame whose stack is gone was left by `longjmp` or an exception.
+    pub stack: usize,
+    /// The encoder's record; NULL for [`Role::Bare`].
+    pub record: *const Record,
+    /// Which hooked method.
+    pub slot: u32,
+    /// See [`Role`].
+    pub role: Role,
+}
+
+/// Calls of one thread that may be nested before the block allocates.
+const INLINE: usize = 16;
+
+struct Frames {
+    depth: usize,
+    inline: [Frame; INLINE],
+    more: Vec<Frame>,
+}
+
+/// A thread's block.
+#[repr(align(128))]
+pub struct Thread {
+    frames: UnsafeCell<Frames>,
+    /// This thread's share of the counters.
+    pub tally: Tally,
+    /// The record this thread waits for, for the watchdog and for finding circles.
+    pub waits_for: AtomicPtr<Record>,
+    /// Since when, in milliseconds of [`crate::sys::now`].
+    pub waits_since: AtomicU64,
+    /// How many encoders this thread has open under the throttle.
+    pub open: AtomicU32,
+    taken: AtomicBool,
+    next: AtomicPtr<Thread>,
+}
+
+// SAFETY: `frames` is touched by the owning thread alone; all else is atomic.
+unsafe impl Sync for Thread {}
+// SAFETY: as above; a block moves between threads only through `taken`, when it is idle.
+unsafe impl Send for Thread {}
+
+const NO_FRAME: Frame = Frame { caller: 0, stack: 0, record: ptr::null(), slot: 0, role: Role::Bare };
+
+impl Thread {
+    /// A block nobody else knows of.
+    pub fn new() -> Self {
+        Thread {
+            frames: UnsafeCell::new(Frames { depth: 0, inline: [NO_FRAME; INLINE], more: Vec::new() }),
+            tally: Tally::new(),
+            waits_for: AtomicPtr::new(ptr::null_mut()),
+            waits_since: AtomicU64::new(0),
+            open: AtomicU32::new(0),
+            taken: AtomicBool::new(true),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// What stands for this thread in a record; never 0.
+    #[inline(always)]
+    pub fn token(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
+    /// The thread a token stands for.
+    ///
+    /// # Safety
+    /// `token` is 0 or came from [`Thread::token`] of a block of the registry.
+    pub unsafe fn of_token<'a>(token: usize) -> Option<&'a Thread> {
+        // SAFETY: blocks are never given back.
+        unsafe { (token as *const Thread).as_ref() }
+    }
+
+    /// Notes a call that goes through. Owner only.
+    #[inline(always)]
+    pub fn push(&self, frame: Frame) {
+        // SAFETY: only the owning thread gets here, and no reference into the frames outlives this call.
+        let frames = unsafe { &mut *self.frames.get() };
+        match frames.inline.get_mut(frames.depth) {
+            Some(place) => *place = frame,
+            None => frames.more.push(frame),
+        }
+        frames.depth += 1;
+    }
+
+    /// Takes back the last call noted. Owner only.
+    #[inline(always)]
+    pub fn pop(&self) -> Option<Frame> {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &mut *self.frames.get() };
+        frames.depth = frames.depth.checked_sub(1)?;
+        match frames.inline.get(frames.depth) {
+            Some(frame) => Some(*frame),
+            None => frames.more.pop(),
+        }
+    }
+
+    /// Whether the last call noted was left behind by `longjmp` or an exception, seen from a call that enters with `stack`.
+    /// A tail call enters with its caller's stack, and returns to `leave`, the address all guarded calls return to.
+    #[inline(always)]
+    pub fn is_top_stale(&self, stack: usize, caller: usize, leave: usize) -> bool {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        let Some(last) = frames.depth.checked_sub(1) else { return false };
+        let top = frames.inline.get(last).or(frames.more.last()).map_or(0, |frame| frame.stack);
+        top <= stack && (top < stack || caller != leave)
+    }
+
+    /// Whether this thread is inside any guarded call.
+    pub fn is_inside(&self) -> bool {
+        // SAFETY: as in `push`.
+        unsafe { (*self.frames.get()).depth != 0 }
+    }
+}
+
+impl Default for Thread {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// All blocks there have ever been.
+#[derive(Default)]
+pub struct Registry {
+    head: AtomicPtr<Thread>,
+}
+
+impl Registry {
+    /// No threads yet.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Registry { head: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// A block for the calling thread: one whose thread has ended, or a new one.
+    pub fn take(&self) -> &'static Thread {
+        for thread in self.iter() {
+            if thread.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return thread;
+            }
+        }
+        let thread: &'static Thread = alloc::boxed::Box::leak(alloc::boxed::Box::new(Thread::new()));
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            thread.next.store(head, Ordering::Relaxed);
+            let ours = ptr::from_ref(thread).cast_mut();
+            match self.head.compare_exchange(head, ours, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return thread,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Gives a block back at its thread's end. A thread that ends inside a call keeps its block: others may wait for it.
+    pub fn give_back(&self, thread: &Thread) {
+        if !thread.is_inside() {
+            thread.open.store(0, Ordering::Relaxed);
+            thread.taken.store(false, Ordering::Release);
+        }
+    }
+
+    /// Every block, in use or not.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Thread> + use<> {
+        let mut next = self.head.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: blocks are leaked, never freed.
+            let thread = unsafe { next.as_ref()? };
+            next = thread.next.load(Ordering::Acquire);
+            Some(thread)
+        })
+    }
+}
