@@ -113,8 +113,8 @@ fn prepare(method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
     Some(thunk::address(index))
 }
 
-/// Hooks a class of this name although its name is not one of the driver's: 0 as an encoder class, 1 as a command buffer
-/// class. Answers how many methods were hooked.
+/// Hooks the class of this name: 0 as an encoder class, 1 as a command buffer class, -1 as what its name says it is. Answers how
+/// many methods were hooked.
 ///
 /// # Safety
 /// `name` is a NUL-terminated string.
@@ -124,9 +124,12 @@ pub unsafe extern "C" fn agx_guard_hook_class(name: *const c_char, role: c_int) 
         return 0;
     }
     // SAFETY: by the caller's word.
-    let Some(class) = Class::named(unsafe { CStr::from_ptr(name) }) else { return 0 };
-    let role = if role == 0 { Role::Encoder } else { Role::CommandBuffer };
-    let count = hook(class, role);
+    let name = unsafe { CStr::from_ptr(name) };
+    let count = match (role, Class::named(name)) {
+        (0, Some(class)) => hook(class, Role::Encoder),
+        (1, Some(class)) => hook(class, Role::CommandBuffer),
+        _ => hook_by_name(name),
+    };
     crate::watchdog::start();
     count as c_int
 }

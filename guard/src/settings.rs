@@ -3,7 +3,7 @@
 //! | variable | value | default |
 //! |---|---|---|
 //! | `AGX_GUARD` | `guard`, `throttle=N`, `serialize`, `observe`, `off` | `guard` |
-//! | `AGX_GUARD_QUARANTINE` | most ended encoders kept | 512 |
+//! | `AGX_GUARD_QUARANTINE` | most ended encoders kept | 4096 |
 //! | `AGX_GUARD_QUARANTINE_MS` | longest time one is kept | 1000 |
 //! | `AGX_GUARD_WAIT_WARN_MS` | a wait longer than this is reported | 1000 |
 //! | `AGX_GUARD_WAIT_LIMIT_MS` | a wait longer than this is given up; 0 never | 0 |
@@ -50,7 +50,7 @@ impl Settings {
     /// What is in force when nothing is set.
     pub const DEFAULT: Settings = Settings {
         mode: Mode::Guard,
-        quarantine: 512,
+        quarantine: 4096,
         quarantine_ms: 1000,
         wait_warn_ms: 1000,
         wait_limit_ms: 0,

@@ -28,7 +28,7 @@ extern "C" fn load() {
     if settings.mode == Mode::Off {
         return;
     }
-    if has_pointer_authentication() {
+    if cfg!(target_os = "macos") && agx_guard_authenticates_pointers() != 0 {
         say(format_args!("agx-guard: this process authenticates pointers (arm64e); the guard is loaded and does nothing\n"));
         return;
     }
@@ -45,16 +45,19 @@ extern "C" fn load() {
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static LOAD: extern "C" fn() = load;
 
-/// Whether this process signs pointers: the guard hands code addresses to the runtime unsigned. PACIA1716 lies among the hints, so
-/// it does nothing where the keys are off. A signature may be zero by chance, hence several tries.
-fn has_pointer_authentication() -> bool {
-    (1..=8usize).any(|salt| {
+/// Whether this process signs pointers: then the guard must do nothing, for on an arm64e Mac it would hand the runtime code
+/// addresses without a signature. PACIA1716 lies among the hints, so it does nothing where the keys are off, as they are in an
+/// arm64 process. A signature may be zero by chance, hence several tries.
+#[unsafe(no_mangle)]
+pub extern "C" fn agx_guard_authenticates_pointers() -> c_int {
+    let signs = (1..=8usize).any(|salt| {
         let plain = load as *const () as usize;
         let mut signed = plain;
         // SAFETY: changes x17 alone, or nothing.
         unsafe { core::arch::asm!("hint #8", inout("x17") signed, in("x16") salt, options(nomem, nostack, preserves_flags)) };
         signed != plain
-    })
+    });
+    c_int::from(signs)
 }
 
 /// Starts the thread that looks after the quarantine, once.

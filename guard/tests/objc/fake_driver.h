@@ -1,0 +1,108 @@
+/* A driver that crashes just as AGX does, for a GNU Objective-C runtime on arm64 Linux.
+ *
+ * Its encoders read `_impl` without a lock and without a test, at the offsets of the published crashes; destroyImpl gives
+ * `_impl` back to a pool, lets the pool's lock go, and only then clears the instance variable; a second endEncoding is an
+ * assertion; a freed object is poisoned, so that a message to it faults in the runtime's lookup. */
+#include <objc/objc.h>
+#include <objc/runtime.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct { uint64_t width, height, depth; } Size;          /* as MTLSize: more than 16 bytes, passed by address */
+typedef struct { double x, y, z, w; } Vector;                     /* four doubles: in vector registers */
+typedef struct { uint64_t location, length; } Range;              /* as NSRange: in two registers */
+typedef struct { Size origin, extent; } Region;                   /* as MTLRegion */
+typedef struct { float r; double g; float b; } Mixed;             /* in memory when returned */
+
+#define IMPL_SIZE 0x700
+
+/* What the fake counts itself, to be held against the guard's counters. */
+extern uint64_t fake_dispatched, fake_live_objects;
+extern int fake_open, fake_most_open;
+/* Wait between reading `_impl` and using it: makes the race as wide as the scheduler is slow. */
+extern int fake_slow;
+
+@interface FakeObject {
+  Class isa;
+  int32_t _references;
+}
++ (id)alloc;
+- (id)init;
+- (id)retain;
+- (void)release;
+- (int32_t)retainCount;
+- (BOOL)respondsToSelector:(SEL)selector;
+- (uintptr_t)hash;
+- (void)dealloc;
+@end
+
+@interface IOGPUFakeCommandEncoder : FakeObject {
+  char *_impl;
+  int _ended;
+  uint64_t _sum;
+}
+- (id)initWithCommandBuffer:(id)buffer config:(int)config;
+- (void)endEncoding;
+- (void)insertDebugSignpost:(const char *)text;       /* inherited by all encoders */
+- (uint64_t)sum;
+@end
+
+@interface AGXFakeFamilyComputeContext : IOGPUFakeCommandEncoder
+- (void)setComputePipelineState:(id)state;                                     /* reads _impl + 0x5c8 */
+- (void)prepareForEnqueue;                                                     /* 0x98 */
+- (void)allocateUSCSpillBuffer;                                                /* 0x184 */
+- (void)dispatchThreads:(Size)threads threadsPerThreadgroup:(Size)group;       /* 0x5f4 */
+- (void)setBuffer:(id)buffer offset:(uint64_t)offset atIndex:(uint64_t)index;
+- (void)deferredEndEncoding;
+- (void)destroyImpl;
+/* every shape of a method */
+- (int)addBytes:(int8_t)a shorts:(int16_t)b ints:(int32_t)c longs:(int64_t)d;
+- (float)addFloats:(float)a and:(float)b;
+- (double)addDoubles:(double)a and:(double)b and:(double)c;
+- (double)mix:(int)a with:(double)b with:(int)c with:(float)d;
+- (uint64_t)volumeOf:(Size)size;
+- (uint64_t)volumeAt:(const Size *)size;
+- (double)lengthOf:(Vector)vector;
+- (Range)rangeFrom:(uint64_t)from length:(uint64_t)length;
+- (Size)sizeOf:(uint64_t)a and:(uint64_t)b and:(uint64_t)c;
+- (Region)regionOf:(Size)a and:(Size)b;
+- (Vector)vectorOf:(double)a and:(double)b;
+- (Mixed)mixedOf:(float)a and:(double)b and:(float)c;
+- (uint64_t)many:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g :(uint64_t)h
+                :(uint64_t)i :(uint64_t)j :(double)k :(double)l :(double)m :(double)n :(double)o :(double)p :(double)q :(double)r
+                :(double)s :(int8_t)t :(Size)u;
+- (int64_t)sumOf:(int)count, ...;
+- (id)device;
+- (BOOL)isCoalescable;
+/* nesting */
+- (uint64_t)nest:(int)depth;
+- (uint64_t)callOther:(AGXFakeFamilyComputeContext *)other meeting:(void *)barrier;
+- (void)leaveByJump:(void *)buffer;
+- (void)holdFor:(int)milliseconds;
+- (void)endYourself;
+- (id)initFailing;
+- (id)initAsAnother;
+@end
+
+@interface AGXFakeFamilySampledComputeContext : AGXFakeFamilyComputeContext
+@end
+@interface AGXFakeFamilyBlitContext : IOGPUFakeCommandEncoder
+- (void)copyFromBuffer:(id)a toBuffer:(id)b size:(uint64_t)size;
+@end
+@interface AGXFakeFamilyRenderContext : IOGPUFakeCommandEncoder
+- (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count;
+@end
+
+/* Ends its compute encoder late, and hands the ended one out again: the driver's coalescing. */
+@interface AGXFakeFamilyCommandBuffer : FakeObject {
+  AGXFakeFamilyComputeContext *_previous;
+}
+- (AGXFakeFamilyComputeContext *)computeCommandEncoder;
+- (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder;
+- (BOOL)askPrevious;
+- (void)commit;
+@end
+
+/* An ended encoder of a command buffer that has not been committed: endEncoding leaves `_impl` where it is. */
+extern __thread int fake_defers_end;

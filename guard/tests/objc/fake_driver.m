@@ -1,0 +1,205 @@
+#include "fake_driver.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t fake_dispatched, fake_live_objects;
+int fake_open, fake_most_open, fake_slow;
+__thread int fake_defers_end;
+
+/* All code of the fake lies in one section of its own, so that the tests can name it as the driver's. */
+#define DRIVER_POOL 8
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *pool[DRIVER_POOL];
+static int pool_count;
+
+static char *pool_take(void) {
+  pthread_mutex_lock(&pool_lock);
+  char *impl = pool_count ? pool[--pool_count] : NULL;
+  pthread_mutex_unlock(&pool_lock);
+  if (!impl) impl = malloc(IMPL_SIZE);
+  memset(impl, 0, IMPL_SIZE);
+  return impl;
+}
+
+/* The race's other half: reads without a lock and without a test. */
+static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
+  char *mine = *impl;
+  if (fake_slow) sched_yield();
+  *sum += *(volatile uint32_t *)(mine + offset) + 1;
+  __atomic_fetch_add(&fake_dispatched, 1, __ATOMIC_RELAXED);
+}
+
+@implementation FakeObject
++ (id)alloc {
+  FakeObject *object = calloc(1, class_getInstanceSize(self));
+  object->isa = self;
+  object->_references = 1;
+  __atomic_fetch_add(&fake_live_objects, 1, __ATOMIC_RELAXED);
+  return object;
+}
+- (id)init { return self; }
+- (id)retain { __atomic_fetch_add(&_references, 1, __ATOMIC_RELAXED); return self; }
+- (void)release { if (__atomic_fetch_sub(&_references, 1, __ATOMIC_ACQ_REL) == 1) [self dealloc]; }
+- (int32_t)retainCount { return __atomic_load_n(&_references, __ATOMIC_RELAXED); }
+- (BOOL)respondsToSelector:(SEL)selector { return class_respondsToSelector(isa, selector); }
+- (uintptr_t)hash { return (uintptr_t)self; }
+- (void)dealloc {
+  __atomic_fetch_sub(&fake_live_objects, 1, __ATOMIC_RELAXED);
+  isa = (Class)0xdeaddeaddeadd000;
+  free(self);
+}
+@end
+
+@implementation IOGPUFakeCommandEncoder
+- (id)initWithCommandBuffer:(id)buffer config:(int)config {
+  _impl = pool_take();
+  int open = __atomic_add_fetch(&fake_open, 1, __ATOMIC_SEQ_CST);
+  int most = __atomic_load_n(&fake_most_open, __ATOMIC_SEQ_CST);
+  while (open > most && !__atomic_compare_exchange_n(&fake_most_open, &most, open, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+  return self;
+}
+- (void)endEncoding {
+  if (__atomic_exchange_n(&_ended, 1, __ATOMIC_SEQ_CST)) {
+    fprintf(stderr, "failed assertion: endEncoding has already been called\n");
+    abort();
+  }
+  __atomic_fetch_sub(&fake_open, 1, __ATOMIC_SEQ_CST);
+}
+- (void)insertDebugSignpost:(const char *)text { use(&_impl, &_sum, 0x98); }
+- (uint64_t)sum { return _sum; }
+- (void)dealloc {
+  if (_impl) free(_impl);
+  [super dealloc];
+}
+@end
+
+@implementation AGXFakeFamilyComputeContext
+- (id)initWithCommandBuffer:(id)buffer config:(int)config { return [super initWithCommandBuffer:buffer config:config]; }
+- (void)setComputePipelineState:(id)state { use(&_impl, &_sum, 0x5c8); }
+- (void)prepareForEnqueue { use(&_impl, &_sum, 0x98); }
+- (void)allocateUSCSpillBuffer {
+  char *mine = *(char *volatile *)&_impl;
+  if (fake_slow) sched_yield();
+  *(volatile uint32_t *)(mine + 0x184) = 0;
+  __atomic_fetch_add(&fake_dispatched, 1, __ATOMIC_RELAXED);
+}
+- (void)dispatchThreads:(Size)threads threadsPerThreadgroup:(Size)group { use(&_impl, &_sum, 0x5f4); }
+- (void)setBuffer:(id)buffer offset:(uint64_t)offset atIndex:(uint64_t)index { use(&_impl, &_sum, 0x5c8); }
+- (void)endEncoding {
+  [super endEncoding];
+  if (!fake_defers_end) [self deferredEndEncoding];
+}
+- (void)deferredEndEncoding {
+  if (_impl) use(&_impl, &_sum, 0x98);
+  [self destroyImpl]; /* a tail call, as in the driver */
+}
+- (void)destroyImpl {
+  pthread_mutex_lock(&pool_lock);
+  char *impl = _impl;
+  if (impl && pool_count < DRIVER_POOL) {
+    pool[pool_count++] = impl;
+    impl = NULL;
+  }
+  pthread_mutex_unlock(&pool_lock);
+  sched_yield();
+  if (impl) free(impl);
+  _impl = NULL;
+}
+- (int)addBytes:(int8_t)a shorts:(int16_t)b ints:(int32_t)c longs:(int64_t)d { return a + b + c + (int)d; }
+- (float)addFloats:(float)a and:(float)b { return a + b; }
+- (double)addDoubles:(double)a and:(double)b and:(double)c { return a + b + c; }
+- (double)mix:(int)a with:(double)b with:(int)c with:(float)d { return a + b * 10 + c * 100 + d * 1000; }
+- (uint64_t)volumeOf:(Size)size { return size.width * size.height * size.depth; }
+- (uint64_t)volumeAt:(const Size *)size { return size->width * size->height * size->depth; }
+- (double)lengthOf:(Vector)v { return v.x + 2 * v.y + 3 * v.z + 4 * v.w; }
+- (Range)rangeFrom:(uint64_t)from length:(uint64_t)length { return (Range){from, length}; }
+- (Size)sizeOf:(uint64_t)a and:(uint64_t)b and:(uint64_t)c { return (Size){a, b, c}; }
+- (Region)regionOf:(Size)a and:(Size)b { return (Region){a, b}; }
+- (Vector)vectorOf:(double)a and:(double)b { return (Vector){a, b, a + b, a - b}; }
+- (Mixed)mixedOf:(float)a and:(double)b and:(float)c { return (Mixed){a, b, c}; }
+- (uint64_t)many:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g :(uint64_t)h
+                :(uint64_t)i :(uint64_t)j :(double)k :(double)l :(double)m :(double)n :(double)o :(double)p :(double)q :(double)r
+                :(double)s :(int8_t)t :(Size)u {
+  uint64_t sum = 0;
+  uint64_t whole[] = {a, b, c, d, e, f, g, h, i, j, (uint64_t)t, u.width, u.height, u.depth};
+  double parts[] = {k, l, m, n, o, p, q, r, s};
+  for (int at = 0; at < 14; at++) sum = sum * 31 + whole[at];
+  for (int at = 0; at < 9; at++) sum = sum * 31 + (uint64_t)(parts[at] * 4);
+  return sum;
+}
+- (int64_t)sumOf:(int)count, ... {
+  va_list list;
+  va_start(list, count);
+  int64_t sum = 0;
+  for (int at = 0; at < count; at++) sum += at % 2 ? (int64_t)va_arg(list, double) : va_arg(list, int64_t);
+  va_end(list);
+  return sum;
+}
+- (id)device { return self; }
+- (BOOL)isCoalescable { return _impl != NULL; }
+- (uint64_t)nest:(int)depth { return depth ? 1 + [self nest:depth - 1] : 0; }
+- (uint64_t)callOther:(AGXFakeFamilyComputeContext *)other meeting:(void *)barrier {
+  if (barrier) pthread_barrier_wait(barrier);
+  [other setComputePipelineState:nil];
+  return 7;
+}
+- (void)leaveByJump:(void *)buffer { longjmp(*(jmp_buf *)buffer, 1); }
+- (void)holdFor:(int)milliseconds { usleep(milliseconds * 1000); }
+- (void)endYourself { [self endEncoding]; }
+- (id)initFailing {
+  [self release];
+  return nil;
+}
+- (id)initAsAnother {
+  [self release];
+  return [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:nil config:0];
+}
+@end
+
+@implementation AGXFakeFamilySampledComputeContext
+- (id)initWithCommandBuffer:(id)buffer config:(int)config { return [super initWithCommandBuffer:buffer config:config]; }
+- (void)endEncoding { [super endEncoding]; }
+- (void)setComputePipelineState:(id)state { [super setComputePipelineState:state]; }
+@end
+
+@implementation AGXFakeFamilyBlitContext
+- (void)copyFromBuffer:(id)a toBuffer:(id)b size:(uint64_t)size { use(&_impl, &_sum, 0x98); }
+@end
+
+@implementation AGXFakeFamilyRenderContext
+- (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count { use(&_impl, &_sum, 0x184); }
+- (void)deferredEndEncoding {}
+@end
+
+@interface AGXFakeFamilyComputeContext (Coalescing)
+- (void)reopen;
+@end
+@implementation AGXFakeFamilyComputeContext (Coalescing)
+- (void)reopen {
+  _ended = 0;
+  __atomic_fetch_add(&fake_open, 1, __ATOMIC_SEQ_CST);
+}
+@end
+
+@implementation AGXFakeFamilyCommandBuffer
+- (AGXFakeFamilyComputeContext *)computeCommandEncoder {
+  _previous = [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:self config:1];
+  return _previous;
+}
+- (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder {
+  [_previous reopen];
+  return _previous;
+}
+- (BOOL)askPrevious { return [_previous isCoalescable]; }
+- (void)commit {
+  [_previous deferredEndEncoding];
+  [_previous release];
+  _previous = nil;
+}
+@end

@@ -1,0 +1,460 @@
+/* The scenarios. `program NAME [ARGUMENTS]`: exit 0 when all held; what did not is printed. The guard is linked in and is
+ * steered by its environment, AGX_GUARD=off for the bare driver. */
+#include "fake_driver.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+extern int agx_guard_hook_class(const char *name, int role);
+extern uint64_t agx_guard_counter(const char *name);
+extern int agx_guard_hooked_methods(void);
+extern uint64_t agx_guard_known_encoders(void);
+extern void agx_guard_trust(uintptr_t start, uintptr_t end);
+extern void agx_guard_sweep(void);
+extern char agx_guard_thunks[];
+
+static int failures;
+#define CHECK(...) do { if (!(__VA_ARGS__)) { __atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED); printf("line %d: not so: %s\n", __LINE__, #__VA_ARGS__); } } while (0)
+
+typedef AGXFakeFamilyComputeContext Compute;
+
+static const char *const classes[] = {
+  "AGXFakeFamilyComputeContext", "AGXFakeFamilySampledComputeContext", "AGXFakeFamilyBlitContext",
+  "AGXFakeFamilyRenderContext", "AGXFakeFamilyCommandBuffer",
+};
+
+static int is_thunk(IMP code) {
+  return (char *)code >= agx_guard_thunks && (char *)code < agx_guard_thunks + 4096 * 8;
+}
+
+/* The GNU runtime changes a method in the table of the class it is asked for, and in no table made before from that one; and
+ * classes nobody has sent a message to share one table. So each class gets its own just before it is hooked, parents first. */
+static void hook_all(void) {
+  for (unsigned at = 0; at < sizeof classes / sizeof *classes; at++) {
+    FakeObject *first = [objc_getClass(classes[at]) alloc];
+    [first retainCount];
+    free(first);
+    agx_guard_hook_class(classes[at], -1);
+  }
+  fake_live_objects = 0;
+}
+
+static Compute *encoder(void) { return [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:nil config:1]; }
+
+static void end(Compute *one) {
+  [one endEncoding];
+  [one release];
+}
+
+static int every_method_is_guarded(void) {
+  unsigned guarded = 0, excepted = 0;
+  for (unsigned at = 0; at + 1 < sizeof classes / sizeof *classes; at++) {
+    Class class = objc_getClass(classes[at]);
+    for (Class above = class; above; above = class_getSuperclass(above)) {
+      unsigned count;
+      Method *methods = class_copyMethodList(above, &count);
+      for (unsigned index = 0; index < count; index++) {
+        SEL selector = method_getName(methods[index]);
+        const char *name = sel_getName(selector);
+        IMP code = class_getMethodImplementation(class, selector);
+        int root = !class_getSuperclass(above);
+        int expected = !root || !strcmp(name, "dealloc");
+        if (expected != is_thunk(code)) {
+          failures++;
+          printf("%s of %s: %s\n", name, classes[at], expected ? "not guarded" : "guarded");
+        }
+        *(expected ? &guarded : &excepted) += 1;
+      }
+      free(methods);
+    }
+  }
+  CHECK(!is_thunk(class_getMethodImplementation(objc_getClass("IOGPUFakeCommandEncoder"), @selector(insertDebugSignpost:))));
+  printf("%u methods guarded, %u left alone\n", guarded, excepted);
+  CHECK(guarded > 100);
+  return 0;
+}
+
+static void call_all_shapes(Compute *one, int live) {
+  Size size = {2, 3, 5};
+  CHECK([one addBytes:-1 shorts:20 ints:300 longs:4000] == (live ? 4319 : 0));
+  CHECK([one addFloats:1.5f and:2.25f] == (live ? 3.75f : 0));
+  CHECK([one addDoubles:1 and:2 and:0.5] == (live ? 3.5 : 0));
+  CHECK([one mix:1 with:2 with:3 with:4] == (live ? 4321 : 0));
+  CHECK([one volumeOf:size] == (live ? 30 : 0));
+  CHECK([one volumeAt:&size] == (live ? 30 : 0));
+  CHECK([one lengthOf:(Vector){1, 2, 3, 4}] == (live ? 30 : 0));
+  Range range = [one rangeFrom:7 length:9];
+  CHECK(range.location == (live ? 7 : 0) && range.length == (live ? 9 : 0));
+  Size answer = [one sizeOf:1 and:2 and:3];
+  CHECK(answer.width == (live ? 1 : 0) && answer.height == (live ? 2 : 0) && answer.depth == (live ? 3 : 0));
+  Region region = [one regionOf:size and:(Size){7, 8, 9}];
+  CHECK(region.origin.depth == (live ? 5 : 0) && region.extent.width == (live ? 7 : 0) && region.extent.depth == (live ? 9 : 0));
+  Vector vector = [one vectorOf:5 and:3];
+  CHECK(vector.x == (live ? 5 : 0) && vector.y == (live ? 3 : 0) && vector.z == (live ? 8 : 0) && vector.w == (live ? 2 : 0));
+  Mixed mixed = [one mixedOf:1 and:2 and:3];
+  CHECK(mixed.r == (live ? 1 : 0) && mixed.g == (live ? 2 : 0) && mixed.b == (live ? 3 : 0));
+  uint64_t many = [one many:1 :2 :3 :4 :5 :6 :7 :8 :9 :10 :.25 :.5 :.75 :1 :1.25 :1.5 :1.75 :2 :2.25 :-3 :size];
+  uint64_t sum = 0, whole[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, (uint64_t)-3, 2, 3, 5};
+  for (int at = 0; at < 14; at++) sum = sum * 31 + whole[at];
+  for (int at = 0; at < 9; at++) sum = sum * 31 + at + 1;
+  CHECK(many == (live ? sum : 0));
+  CHECK([one sumOf:12, (int64_t)1, 2.0, (int64_t)3, 4.0, (int64_t)5, 6.0, (int64_t)7, 8.0, (int64_t)9, 10.0, (int64_t)11, 12.0] == (live ? 78 : 0));
+  CHECK([one nest:200] == (live ? 200 : 0));
+}
+
+static void *call_shapes_often(void *one) {
+  for (int at = 0; at < 500; at++) call_all_shapes(one, 1);
+  return NULL;
+}
+
+static int every_shape_goes_through(void) {
+  Compute *one = encoder();
+  pthread_t threads[8];
+  for (int at = 0; at < 8; at++) pthread_create(&threads[at], NULL, call_shapes_often, one);
+  for (int at = 0; at < 8; at++) pthread_join(threads[at], NULL);
+  CHECK(agx_guard_counter("waits") > 0);
+  [one endEncoding];
+  call_all_shapes(one, 0);
+  CHECK(agx_guard_counter("refused_ended") == 15);
+  [one release];
+  return 0;
+}
+
+static int an_ended_encoder_is_refused_and_kept(void) {
+  Compute *one = encoder();
+  CHECK([one retainCount] == 2);
+  [one setBuffer:nil offset:0 atIndex:0];
+  uint64_t dispatched = fake_dispatched;
+  end(one);
+  CHECK([one retainCount] == 1);
+  dispatched = fake_dispatched;
+  [one setBuffer:nil offset:0 atIndex:0];
+  [one insertDebugSignpost:"late"];
+  [one endEncoding];
+  [one deferredEndEncoding];
+  [one destroyImpl];
+  CHECK(fake_dispatched == dispatched);
+  CHECK(agx_guard_counter("refused_ended") == 2);
+  CHECK(agx_guard_counter("refused_double_end") == 3);
+  CHECK([one respondsToSelector:@selector(endEncoding)] && [one hash] == (uintptr_t)one);
+  CHECK(agx_guard_counter("quarantined") == 1 && fake_live_objects == 1);
+  return 0;
+}
+
+static int the_quarantine_is_bounded(int count) {
+  for (int at = 0; at < 1000; at++) {
+    end(encoder());
+    CHECK(fake_live_objects <= (uint64_t)count);
+  }
+  CHECK(fake_live_objects == (uint64_t)count);
+  CHECK(agx_guard_known_encoders() == (uint64_t)count);
+  CHECK(agx_guard_counter("encoders_deallocated") == 1000 - (uint64_t)count);
+  return 0;
+}
+
+static int the_quarantine_ages(void) {
+  for (int at = 0; at < 100; at++) end(encoder());
+  while (fake_live_objects) { usleep(1000); agx_guard_sweep(); }
+  CHECK(agx_guard_counter("quarantine_released") == 100);
+  CHECK(agx_guard_known_encoders() == 0);
+  return 0;
+}
+
+static int an_address_used_again_is_a_new_encoder(void) {
+  uintptr_t last = 0;
+  unsigned again = 0;
+  for (int at = 0; at < 20000; at++) {
+    Compute *one = encoder();
+    again += (uintptr_t)one == last;
+    last = (uintptr_t)one;
+    uint64_t before = fake_dispatched;
+    [one setBuffer:nil offset:0 atIndex:0];
+    [one insertDebugSignpost:""];
+    CHECK(fake_dispatched == before + 2);
+    end(one);
+  }
+  CHECK(again > 10000);
+  CHECK(agx_guard_counter("refused_ended") + agx_guard_counter("refused_gone") + agx_guard_counter("refused_double_end") == 0);
+  return 0;
+}
+
+static int inits_may_fail_or_substitute(void) {
+  CHECK([[AGXFakeFamilyComputeContext alloc] initFailing] == nil);
+  CHECK(fake_live_objects == 0 && agx_guard_known_encoders() == 0);
+  Compute *other = [[AGXFakeFamilyComputeContext alloc] initAsAnother];
+  CHECK(fake_live_objects == 1 && agx_guard_known_encoders() == 1);
+  [other setComputePipelineState:nil];
+  CHECK(fake_dispatched == 1);
+  end(other);
+  CHECK(fake_live_objects == 0 && agx_guard_known_encoders() == 0);
+  return 0;
+}
+
+static int an_encoder_seen_late_is_adopted(void) {
+  Compute *one = encoder();
+  hook_all();
+  [one setComputePipelineState:nil];
+  CHECK(agx_guard_counter("encoders_adopted") == 1 && fake_dispatched == 1);
+  end(one);
+  [one setComputePipelineState:nil];
+  CHECK(agx_guard_counter("refused_ended") == 1);
+  return 0;
+}
+
+static int coalescing_goes_on(void) {
+  extern char __executable_start[], etext[];
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  fake_defers_end = 1;
+  Compute *one = [buffer computeCommandEncoder];
+  [one setComputePipelineState:nil];
+  [one endEncoding];
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == 1 && agx_guard_counter("refused_ended") == 1);
+  CHECK(![buffer askPrevious]);
+  agx_guard_trust((uintptr_t)__executable_start, (uintptr_t)etext);
+  CHECK([buffer askPrevious]);
+  CHECK(agx_guard_counter("driver_calls_on_ended") == 1);
+  CHECK([buffer coalescedComputeCommandEncoder] == one);
+  CHECK(agx_guard_counter("encoders_reopened") == 1);
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == 2);
+  [one endEncoding];
+  [buffer commit];
+  CHECK(agx_guard_counter("refused_double_end") == 0);
+  uint64_t before = fake_dispatched;
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == before);
+  CHECK(agx_guard_counter("refused_ended") == 3);
+  return 0;
+}
+
+static int nested_calls_go_through(void) {
+  Compute *one = encoder(), *two = encoder();
+  Compute *sampled = [[AGXFakeFamilySampledComputeContext alloc] initWithCommandBuffer:nil config:1];
+  CHECK([one nest:1000] == 1000);
+  CHECK([one callOther:two meeting:NULL] == 7 && [two callOther:one meeting:NULL] == 7 && [one callOther:one meeting:NULL] == 7);
+  [sampled setComputePipelineState:nil];
+  CHECK(fake_dispatched == 4);
+  [sampled endEncoding];
+  [one endYourself];
+  [two endEncoding];
+  CHECK(agx_guard_counter("refused_double_end") == 0 && agx_guard_counter("encoders_ended") == 3);
+  return 0;
+}
+
+struct circle { Compute *mine, *other; pthread_barrier_t *barrier; uint64_t answer; };
+static void *run_circle(void *argument) {
+  struct circle *circle = argument;
+  circle->answer = [circle->mine callOther:circle->other meeting:circle->barrier];
+  return NULL;
+}
+
+static int circles_are_broken(void) {
+  Compute *one = encoder(), *two = encoder();
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, 2);
+  struct circle sides[2] = {{one, two, &barrier, 0}, {two, one, &barrier, 0}};
+  pthread_t threads[2];
+  for (int at = 0; at < 2; at++) pthread_create(&threads[at], NULL, run_circle, &sides[at]);
+  for (int at = 0; at < 2; at++) pthread_join(threads[at], NULL);
+  CHECK(sides[0].answer == 7 && sides[1].answer == 7 && fake_dispatched == 2);
+  CHECK(agx_guard_counter("deadlocks_broken") >= 1);
+  return 0;
+}
+
+static void *hold(void *one) {
+  [(Compute *)one holdFor:300];
+  return NULL;
+}
+
+static int a_long_wait_is_reported(void) {
+  Compute *one = encoder();
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold, one);
+  while (agx_guard_counter("calls") < 2) sched_yield();
+  [one setComputePipelineState:nil];
+  pthread_join(thread, NULL);
+  CHECK(fake_dispatched == 1);
+  CHECK(agx_guard_counter("waits") == 1 && agx_guard_counter("long_waits") == 1);
+  return 0;
+}
+
+static void *use_after_jump(void *one) {
+  [(Compute *)one setComputePipelineState:nil];
+  return NULL;
+}
+
+static int a_jump_out_of_a_method_frees_its_encoder(void) {
+  Compute *one = encoder();
+  jmp_buf buffer;
+  if (!setjmp(buffer)) [one leaveByJump:&buffer];
+  [encoder() setComputePipelineState:nil];
+  CHECK(agx_guard_counter("frames_unwound") == 1);
+  pthread_t thread;
+  pthread_create(&thread, NULL, use_after_jump, one);
+  pthread_join(thread, NULL);
+  CHECK(fake_dispatched == 2 && agx_guard_counter("waits") == 0);
+  return 0;
+}
+
+/* Encoders that several threads reach through the same places, without owning them: what the crashes were made of. */
+#define PLACES 16
+static Compute *places[PLACES];
+static uint64_t calls_wanted;
+static int hazard;
+enum { ALL, NULL_98, NULL_184, NULL_5C8, NULL_5F4, FREED, DOUBLE_END };
+
+static void touch(Compute *one, unsigned which) {
+  Size size = {1, 2, 3};
+  switch (hazard == ALL ? which % 6 : (unsigned)hazard - 1) {
+  case 0: [one prepareForEnqueue]; break;
+  case 1: [one allocateUSCSpillBuffer]; break;
+  case 2: [one setComputePipelineState:nil]; break;
+  case 3: [one dispatchThreads:size threadsPerThreadgroup:size]; break;
+  case 4: [one setBuffer:nil offset:which atIndex:1]; break;
+  default: [one sum]; break;
+  }
+}
+
+static Compute *fresh(unsigned which) {
+  return [objc_getClass(classes[which % 2]) alloc];
+}
+
+static void *stress(void *argument) {
+  uint64_t random = (uintptr_t)argument * 0x9E3779B97F4A7C15u + 1, calls = 0;
+  while (calls < calls_wanted) {
+    random ^= random << 13; random ^= random >> 7; random ^= random << 17;
+    unsigned place = random % PLACES, which = random >> 8;
+    Compute *one = __atomic_load_n(&places[place], __ATOMIC_SEQ_CST);
+    if ((random >> 40) % 64 == 0) {
+      Compute *next = [fresh(which) initWithCommandBuffer:nil config:1];
+      if (hazard == DOUBLE_END) { [one endEncoding]; }
+      if (__atomic_compare_exchange_n(&places[place], &one, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        if (hazard != DOUBLE_END) [one endEncoding];
+        if (hazard == ALL || hazard == FREED) [one release];
+      } else {
+        if (hazard == ALL) [one endEncoding];
+        [next endEncoding];
+        [next release];
+      }
+      calls += 3;
+    } else {
+      touch(one, which);
+      calls++;
+    }
+  }
+  return NULL;
+}
+
+static int threads_may_do_as_they_like(int count, uint64_t calls) {
+  pthread_t threads[64];
+  calls_wanted = calls / count;
+  fake_slow = hazard >= NULL_98 && hazard <= NULL_5F4;
+  for (int at = 0; at < PLACES; at++) places[at] = encoder();
+  for (int at = 0; at < count; at++) pthread_create(&threads[at], NULL, stress, (void *)(uintptr_t)(at + 1));
+  for (int at = 0; at < count; at++) pthread_join(threads[at], NULL);
+  printf("%lu calls, %lu dispatched to _impl, %lu refused, %lu waits, %lu encoders\n", agx_guard_counter("calls"), fake_dispatched,
+         agx_guard_counter("refused_ended") + agx_guard_counter("refused_double_end"), agx_guard_counter("waits"),
+         agx_guard_counter("encoders_tracked"));
+  CHECK(agx_guard_counter("deadlocks_broken") == 0);
+  return 0;
+}
+
+static void *open_and_close(void *argument) {
+  for (int at = 0; at < 300; at++) {
+    Compute *one = encoder();
+    [one setComputePipelineState:nil];
+    sched_yield();
+    if (argument && at % 16 == 0) end(encoder()); /* a second one while the first is open must not wait for itself */
+    end(one);
+  }
+  return NULL;
+}
+
+static int at_most_so_many_are_open(int limit, int nested) {
+  pthread_t threads[8];
+  for (int at = 0; at < 8; at++) pthread_create(&threads[at], NULL, open_and_close, nested ? &threads : NULL);
+  for (int at = 0; at < 8; at++) pthread_join(threads[at], NULL);
+  printf("at most %d open\n", fake_most_open);
+  if (!nested) CHECK(fake_most_open <= limit);
+  CHECK(agx_guard_counter("throttle_overrides") == 0);
+  CHECK(agx_guard_counter("throttle_waits") > 0);
+  CHECK(fake_open == 0);
+  return 0;
+}
+
+static int observing_changes_nothing(void) {
+  Compute *one = encoder();
+  CHECK([one retainCount] == 1);
+  fake_defers_end = 1;
+  [one endEncoding];
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == 1);
+  CHECK(agx_guard_counter("would_refuse") == 1 && agx_guard_counter("refused_ended") == 0);
+  [one release];
+  CHECK(fake_live_objects == 0 && agx_guard_known_encoders() == 0);
+  Compute *two = encoder();
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold, two);
+  while (agx_guard_counter("calls") < 6) sched_yield();
+  usleep(20000);
+  [two setComputePipelineState:nil];
+  CHECK(agx_guard_counter("overlaps") == 1 && agx_guard_counter("waits") == 0);
+  pthread_join(thread, NULL);
+  return 0;
+}
+
+static int the_report_is_written(void) {
+  end(encoder());
+  raise(SIGUSR1);
+  end(encoder());
+  return 0;
+}
+
+static void say_where(int number, siginfo_t *information, void *context) {
+  char text[64];
+  int length = snprintf(text, sizeof text, "fault at 0x%lx\n", (unsigned long)information->si_addr);
+  if (write(1, text, length)) {}
+  signal(number, SIG_DFL);
+  raise(number);
+}
+
+int main(int count, char **arguments) {
+  struct sigaction action = {.sa_sigaction = say_where, .sa_flags = SA_SIGINFO};
+  sigaction(SIGSEGV, &action, NULL);
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  const char *name = count > 1 ? arguments[1] : "";
+  int number = count > 2 ? atoi(arguments[2]) : 0, other = count > 3 ? atoi(arguments[3]) : 0;
+  if (strcmp(name, "late")) hook_all();
+  if (!strcmp(name, "coverage")) every_method_is_guarded();
+  else if (!strcmp(name, "shapes")) every_shape_goes_through();
+  else if (!strcmp(name, "ended")) an_ended_encoder_is_refused_and_kept();
+  else if (!strcmp(name, "bounded")) the_quarantine_is_bounded(number);
+  else if (!strcmp(name, "ages")) the_quarantine_ages();
+  else if (!strcmp(name, "reuse")) an_address_used_again_is_a_new_encoder();
+  else if (!strcmp(name, "inits")) inits_may_fail_or_substitute();
+  else if (!strcmp(name, "late")) an_encoder_seen_late_is_adopted();
+  else if (!strcmp(name, "coalescing")) coalescing_goes_on();
+  else if (!strcmp(name, "nested")) nested_calls_go_through();
+  else if (!strcmp(name, "circle")) circles_are_broken();
+  else if (!strcmp(name, "longwait")) a_long_wait_is_reported();
+  else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
+  else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
+  else if (!strcmp(name, "observe")) observing_changes_nothing();
+  else if (!strcmp(name, "report")) the_report_is_written();
+  else if (!strcmp(name, "stress")) {
+    hazard = count > 4 ? atoi(arguments[4]) : 0;
+    threads_may_do_as_they_like(number, (uint64_t)other * 1000);
+  } else {
+    printf("no such scenario: %s\n", name);
+    return 2;
+  }
+  return failures ? 1 : 0;
+}
