@@ -2,7 +2,7 @@
  *
  * Its encoders read `_impl` without a lock and without a test, at the offsets of the published crashes; destroyImpl gives
  * `_impl` back to a pool, lets the pool's lock go, and only then clears the instance variable; a second endEncoding is an
- * assertion; a freed object is poisoned, so that a message to it faults in the runtime's lookup. */
+ * assertion; a message to a freed object faults in the runtime's lookup. */
 #include <objc/objc.h>
 #include <objc/runtime.h>
 #include <stdarg.h>
@@ -20,8 +20,8 @@ typedef struct { float r; double g; float b; } Mixed;             /* in memory w
 /* What the fake counts itself, to be held against the guard's counters. */
 extern uint64_t fake_dispatched, fake_live_objects;
 extern int fake_open, fake_most_open;
-/* Wait between reading `_impl` and using it: makes the race as wide as the scheduler is slow. */
-extern int fake_slow;
+/* A deallocated object keeps its memory and loses its class, so that every later message to it faults. */
+extern int fake_poisons;
 
 @interface FakeObject {
   Class isa;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 uint64_t fake_dispatched, fake_live_objects;
-int fake_open, fake_most_open, fake_slow;
+int fake_open, fake_most_open, fake_poisons;
 __thread int fake_defers_end;
 
 /* All code of the fake lies in one section of its own, so that the tests can name it as the driver's. */
@@ -30,7 +30,6 @@ static char *pool_take(void) {
 /* The race's other half: reads without a lock and without a test. */
 static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
   char *mine = *impl;
-  if (fake_slow) sched_yield();
   *sum += *(volatile uint32_t *)(mine + offset) + 1;
   __atomic_fetch_add(&fake_dispatched, 1, __ATOMIC_RELAXED);
 }
@@ -52,7 +51,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)dealloc {
   __atomic_fetch_sub(&fake_live_objects, 1, __ATOMIC_RELAXED);
   isa = (Class)0xdeaddeaddeadd000;
-  free(self);
+  if (!fake_poisons) free(self);
 }
 @end
 
@@ -85,7 +84,6 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)prepareForEnqueue { use(&_impl, &_sum, 0x98); }
 - (void)allocateUSCSpillBuffer {
   char *mine = *(char *volatile *)&_impl;
-  if (fake_slow) sched_yield();
   *(volatile uint32_t *)(mine + 0x184) = 0;
   __atomic_fetch_add(&fake_dispatched, 1, __ATOMIC_RELAXED);
 }

@@ -311,9 +311,11 @@ static uint64_t calls_wanted;
 static int hazard;
 enum { ALL, NULL_98, NULL_184, NULL_5C8, NULL_5F4, FREED, DOUBLE_END };
 
+static int ending[PLACES];
+
 static void touch(Compute *one, unsigned which) {
   Size size = {1, 2, 3};
-  switch (hazard == ALL ? which % 6 : (unsigned)hazard - 1) {
+  switch (hazard == ALL ? which % 6 : hazard >= FREED ? 5 : (unsigned)hazard - 1) {
   case 0: [one prepareForEnqueue]; break;
   case 1: [one allocateUSCSpillBuffer]; break;
   case 2: [one setComputePipelineState:nil]; break;
@@ -323,31 +325,40 @@ static void touch(Compute *one, unsigned which) {
   }
 }
 
-static Compute *fresh(unsigned which) {
-  return [objc_getClass(classes[which % 2]) alloc];
+static Compute *replace(unsigned place, unsigned which) {
+  Compute *next = [[objc_getClass(classes[which % 2]) alloc] initWithCommandBuffer:nil config:1];
+  return __atomic_exchange_n(&places[place], next, __ATOMIC_SEQ_CST);
+}
+
+/* Ends the encoder of a place, while others use it: before it is replaced, after, or although somebody else has. */
+static void end_in_use(unsigned place, unsigned which) {
+  int doubly = hazard == DOUBLE_END || (hazard == ALL && which % 8 == 0);
+  if (doubly) [__atomic_load_n(&places[place], __ATOMIC_SEQ_CST) endEncoding];
+  if (__atomic_exchange_n(&ending[place], 1, __ATOMIC_SEQ_CST)) return;
+  if (hazard == FREED || (hazard == ALL && which % 3 == 0)) {
+    Compute *one = replace(place, which);
+    [one endEncoding];
+    [one release];
+  } else {
+    if (!doubly) [__atomic_load_n(&places[place], __ATOMIC_SEQ_CST) endEncoding];
+    sched_yield();
+    Compute *one = replace(place, which);
+    if (hazard == ALL) [one release];
+  }
+  __atomic_store_n(&ending[place], 0, __ATOMIC_SEQ_CST);
 }
 
 static void *stress(void *argument) {
-  uint64_t random = (uintptr_t)argument * 0x9E3779B97F4A7C15u + 1, calls = 0;
-  while (calls < calls_wanted) {
+  uint64_t random = (uintptr_t)argument * 0x9E3779B97F4A7C15u + 1;
+  for (uint64_t calls = 0; calls < calls_wanted; calls++) {
     random ^= random << 13; random ^= random >> 7; random ^= random << 17;
-    unsigned place = random % PLACES, which = random >> 8;
-    Compute *one = __atomic_load_n(&places[place], __ATOMIC_SEQ_CST);
+    unsigned place = random % PLACES, which = (random >> 8) & 0xffff;
     if ((random >> 40) % 64 == 0) {
-      Compute *next = [fresh(which) initWithCommandBuffer:nil config:1];
-      if (hazard == DOUBLE_END) { [one endEncoding]; }
-      if (__atomic_compare_exchange_n(&places[place], &one, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        if (hazard != DOUBLE_END) [one endEncoding];
-        if (hazard == ALL || hazard == FREED) [one release];
-      } else {
-        if (hazard == ALL) [one endEncoding];
-        [next endEncoding];
-        [next release];
-      }
-      calls += 3;
+      end_in_use(place, which);
     } else {
+      Compute *one = __atomic_load_n(&places[place], __ATOMIC_SEQ_CST);
+      if (hazard == FREED && which % 16 == 0) sched_yield();
       touch(one, which);
-      calls++;
     }
   }
   return NULL;
@@ -356,7 +367,7 @@ static void *stress(void *argument) {
 static int threads_may_do_as_they_like(int count, uint64_t calls) {
   pthread_t threads[64];
   calls_wanted = calls / count;
-  fake_slow = hazard >= NULL_98 && hazard <= NULL_5F4;
+  fake_poisons = 1;
   for (int at = 0; at < PLACES; at++) places[at] = encoder();
   for (int at = 0; at < count; at++) pthread_create(&threads[at], NULL, stress, (void *)(uintptr_t)(at + 1));
   for (int at = 0; at < count; at++) pthread_join(threads[at], NULL);
