@@ -18,7 +18,7 @@ use crate::counters::Counter;
 use crate::ledger::{Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken};
 use crate::quarantine::{Entry, Quarantine};
 use crate::settings::{Mode, Settings};
-use crate::sync::Ordering;
+use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::{Role, Thread};
 use crate::throttle::{Admitted, Throttle};
 
@@ -222,7 +222,10 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 }
                 Taken::GivenUp => return None,
                 Taken::AtOnce if record.address() == call.object => return Some((record, Role::Outer)),
-                Taken::AfterWait if record.generation() == generation && record.address() == call.object => {
+                Taken::AfterWait
+                    if has_fault(Fault::NoSecondLook)
+                        || (record.generation() == generation && record.address() == call.object) =>
+                {
                     return Some((record, Role::Outer));
                 }
                 Taken::AtOnce => self.ledger.unlock(record),
@@ -374,7 +377,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if taken == Taken::GivenUp {
             return;
         }
-        let current = record.generation() == entry.generation && record.turn.load(Ordering::Relaxed) == entry.turn;
+        let same_turn = has_fault(Fault::OldEntry) || record.turn.load(Ordering::Relaxed) == entry.turn;
+        let current = record.generation() == entry.generation && same_turn;
         let object = record.address();
         let ours = current && object != 0 && record.clear(HELD) != 0;
         if taken != Taken::Nested {

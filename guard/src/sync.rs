@@ -24,6 +24,43 @@ pub fn announce() {
     fence(Ordering::SeqCst);
 }
 
+/// Faults that the tests put into the ledger, to see that the model checker finds them. Never there outside the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A record's lock is given to everybody.
+    LockForAll,
+    /// Who unlocks looks for waiters before it lets go.
+    EarlyLook,
+    /// A thread that waited does not look whether its encoder is still the same.
+    NoSecondLook,
+    /// A quarantine entry is believed although the encoder was handed out again.
+    OldEntry,
+}
+
+/// Whether a fault is put in.
+#[cfg(not(loom))]
+#[inline(always)]
+pub const fn has_fault(_: Fault) -> bool {
+    false
+}
+
+#[cfg(loom)]
+std::thread_local! {
+    static FAULT: core::cell::Cell<Option<Fault>> = const { core::cell::Cell::new(None) };
+}
+
+/// Whether a fault is put in.
+#[cfg(loom)]
+pub fn has_fault(fault: Fault) -> bool {
+    FAULT.get() == Some(fault)
+}
+
+/// Puts a fault in, for the models this test runs.
+#[cfg(loom)]
+pub fn put_in(fault: Option<Fault>) {
+    FAULT.set(fault);
+}
+
 /// A lock for sections of a few instructions, held across no call out of this crate.
 pub struct Spin(AtomicBool);
 

@@ -18,6 +18,7 @@ extern int agx_guard_hooked_methods(void);
 extern uint64_t agx_guard_known_encoders(void);
 extern void agx_guard_trust(uintptr_t start, uintptr_t end);
 extern void agx_guard_sweep(void);
+extern int agx_guard_authenticates_pointers(void);
 extern char agx_guard_thunks[];
 
 static int failures;
@@ -422,11 +423,16 @@ static int observing_changes_nothing(void) {
   return 0;
 }
 
-static int the_report_is_written(void) {
+static void write_a_report_at_exit(void) {
+  end(encoder());
+  end(encoder());
+}
+
+static void write_a_report_and_die(void) {
   end(encoder());
   raise(SIGUSR1);
   end(encoder());
-  return 0;
+  raise(SIGSEGV);
 }
 
 static void say_where(int number, siginfo_t *information, void *context) {
@@ -443,7 +449,7 @@ int main(int count, char **arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   const char *name = count > 1 ? arguments[1] : "";
   int number = count > 2 ? atoi(arguments[2]) : 0, other = count > 3 ? atoi(arguments[3]) : 0;
-  if (strcmp(name, "late")) hook_all();
+  if (strcmp(name, "late") && strcmp(name, "unhooked")) hook_all();
   if (!strcmp(name, "coverage")) every_method_is_guarded();
   else if (!strcmp(name, "shapes")) every_shape_goes_through();
   else if (!strcmp(name, "ended")) an_ended_encoder_is_refused_and_kept();
@@ -459,7 +465,10 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
   else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
   else if (!strcmp(name, "observe")) observing_changes_nothing();
-  else if (!strcmp(name, "report")) the_report_is_written();
+  else if (!strcmp(name, "report")) write_a_report_at_exit();
+  else if (!strcmp(name, "signal")) write_a_report_and_die();
+  else if (!strcmp(name, "keys")) return agx_guard_authenticates_pointers();
+  else if (!strcmp(name, "unhooked")) return 0;
   else if (!strcmp(name, "stress")) {
     hazard = count > 4 ? atoi(arguments[4]) : 0;
     threads_may_do_as_they_like(number, (uint64_t)other * 1000);

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""The guard on arm64 with a real Objective-C runtime, under qemu. Needs guard/target/emulated/program, see scripts/test-guard.
+
+Each test runs one scenario of tests/objc/program.m; the bare driver (AGX_GUARD=off) is the control that the crash is there to be
+prevented.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.environ.get("AGX_GUARD_PROGRAM", os.path.join(HERE, "..", "target", "emulated", "program"))
+QEMU = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"]
+SIGSEGV, SIGABRT = -signal.SIGSEGV, -signal.SIGABRT
+
+# Millions of calls for the long runs: 8, 16 and 64 threads, more than ten millions together.
+LONG_RUNS = {8: 4000, 16: 4000, 64: 4000}
+
+
+def run(*arguments, cpu=None, **environment):
+    """Runs a scenario; answers its exit status, standard output and standard error."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AGX_GUARD")}
+    command = QEMU + (["-cpu", cpu] if cpu else []) + [PROGRAM, *map(str, arguments)]
+    done = subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Scenarios(unittest.TestCase):
+    def holds(self, *arguments, **environment):
+        status, out, err = run(*arguments, **environment)
+        self.assertEqual(status, 0, f"{arguments}: {out}{err}")
+        return out, err
+
+    def test_every_method_but_the_excepted_is_guarded(self):
+        out, _ = self.holds("coverage")
+        self.assertRegex(out, r"1\d\d methods guarded")
+
+    def test_every_method_shape_goes_through_from_eight_threads_and_is_zero_when_refused(self):
+        self.holds("shapes")
+
+    def test_an_ended_encoder_is_refused_and_stays_an_object(self):
+        self.holds("ended")
+
+    def test_the_quarantine_holds_no_more_than_it_may(self):
+        self.holds("bounded", 5, AGX_GUARD_QUARANTINE="5")
+        self.holds("bounded", 0, AGX_GUARD_QUARANTINE="0")
+        self.holds("bounded", 256, AGX_GUARD_QUARANTINE="256")
+
+    def test_the_quarantine_lets_go_by_age(self):
+        self.holds("ages", AGX_GUARD_QUARANTINE_MS="50")
+
+    def test_an_address_used_again_is_never_believed_ended(self):
+        self.holds("reuse", AGX_GUARD_QUARANTINE="0")
+
+    def test_an_init_may_fail_or_return_another_object(self):
+        self.holds("inits", AGX_GUARD_QUARANTINE="0")
+
+    def test_an_encoder_made_before_the_hooks_is_adopted(self):
+        self.holds("late")
+
+    def test_the_driver_may_coalesce_encoders(self):
+        self.holds("coalescing")
+
+    def test_nested_and_super_calls_and_calls_to_other_encoders_go_through(self):
+        self.holds("nested")
+
+    def test_threads_that_wait_for_each_other_are_let_go(self):
+        self.holds("circle", AGX_GUARD_QUIET="1")
+
+    def test_a_long_wait_is_said_once(self):
+        _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100")
+        self.assertEqual(len(re.findall(r"^agx-guard: waited \d+ ms for encoder 0x", err, re.M)), 1, err)
+
+    def test_a_long_wait_is_not_said_when_asked_to_be_quiet(self):
+        _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100", AGX_GUARD_QUIET="1")
+        self.assertEqual(err, "")
+
+    def test_a_jump_out_of_a_method_leaves_no_lock_behind(self):
+        self.holds("jump")
+
+    def test_throttle_and_serialize_bound_the_open_encoders(self):
+        self.holds("throttle", 2, 0, AGX_GUARD="throttle=2")
+        self.holds("throttle", 1, 0, AGX_GUARD="serialize")
+
+    def test_a_thread_with_an_open_encoder_may_open_another(self):
+        self.holds("throttle", 2, 1, AGX_GUARD="throttle=2")
+        self.holds("throttle", 1, 1, AGX_GUARD="serialize")
+
+    def test_observing_counts_and_changes_nothing(self):
+        self.holds("observe", AGX_GUARD="observe")
+
+    def test_a_mode_that_is_not_understood_is_said_and_guards(self):
+        _, err = self.holds("ended", AGX_GUARD="gaurd")
+        self.assertEqual(err, "agx-guard: the value of AGX_GUARD is not understood, its default is used\n")
+
+    def test_authenticated_pointers_are_noticed(self):
+        self.assertEqual(run("keys", cpu="max,pauth=on")[0], 1)
+        self.assertEqual(run("keys", cpu="max,pauth=off")[0], 0)
+
+
+class Report(unittest.TestCase):
+    def test_the_report_is_json_and_adds_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            status, out, err = run("report", AGX_GUARD="throttle=3", AGX_GUARD_REPORT=path)
+            self.assertEqual(status, 0, out + err)
+            with open(path, encoding="utf-8") as file:
+                report = json.load(file)
+        self.assertEqual(report["schema"], "agxpatch.guard/1")
+        self.assertEqual((report["mode"], report["limit"]), ("throttle", 3))
+        self.assertEqual(report["hooked_classes"], 5)
+        self.assertEqual(report["methods_without_room"], 0)
+        self.assertEqual(report["counters"]["encoders_tracked"], 2)
+        self.assertEqual(report["counters"]["encoders_ended"], 2)
+        self.assertEqual(report["encoders"]["open"], 0)
+        self.assertEqual(report["encoders"]["quarantined"], 2)
+
+    def test_the_report_is_written_on_sigusr1(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            status, out, err = run("signal", AGX_GUARD_REPORT=path)
+            self.assertEqual(status, SIGSEGV, out + err)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["counters"]["encoders_tracked"], 1)
+
+    def test_a_process_without_a_driver_does_not_overwrite_a_report(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            run("report", AGX_GUARD_REPORT=path)
+            run("unhooked", AGX_GUARD_REPORT=path)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["hooked_classes"], 5)
+
+
+class Crashes(unittest.TestCase):
+    """The published crashes: there without the guard, gone with it."""
+
+    HAZARDS = {
+        1: ("prepareForEnqueue on a NULL _impl", SIGSEGV, "fault at 0x98"),
+        2: ("allocateUSCSpillBuffer on a NULL _impl", SIGSEGV, "fault at 0x184"),
+        3: ("setComputePipelineState: on a NULL _impl", SIGSEGV, "fault at 0x5c8"),
+        4: ("dispatchThreads: on a NULL _impl", SIGSEGV, "fault at 0x5f4"),
+        5: ("a message to a freed encoder", SIGSEGV, "fault at "),
+        6: ("a second endEncoding", SIGABRT, "failed assertion"),
+    }
+
+    def test_each_crash_happens_without_the_guard(self):
+        for hazard, (what, status, text) in self.HAZARDS.items():
+            with self.subTest(what):
+                died, out, err = run("stress", 8, 20000, hazard, AGX_GUARD="off")
+                self.assertEqual(died, status, out + err)
+                self.assertIn(text, out + err)
+
+    def test_no_crash_happens_with_the_guard(self):
+        for hazard, (what, _, _) in self.HAZARDS.items():
+            with self.subTest(what):
+                status, out, err = run("stress", 8, 500, hazard)
+                self.assertEqual(status, 0, out + err)
+                self.assertGreater(int(re.search(r"(\d+) refused", out)[1]), 0, out)
+
+    def test_the_quarantine_is_what_keeps_a_late_message_from_freed_memory(self):
+        status, out, err = run("stress", 8, 20000, 5, AGX_GUARD_QUARANTINE="0")
+        self.assertEqual(status, SIGSEGV, out + err)
+
+    def test_more_than_ten_million_calls_from_many_threads_pass(self):
+        calls = 0
+        for threads, thousands in LONG_RUNS.items():
+            status, out, err = run("stress", threads, thousands, 0)
+            self.assertEqual(status, 0, f"{threads} threads: {out}{err}")
+            calls += int(re.match(r"(\d+) calls", out)[1])
+            print(f"{threads:3} threads: {out.strip()}", file=sys.stderr)
+        self.assertGreater(calls, 10_000_000)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,263 @@
+//! The ledger, the rules and the quarantine under every interleaving loom can make of a few threads.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --test model --release`. Each property is held against a ledger with a fault put in, which
+//! the model must find: a model that finds nothing may be one that looks at nothing.
+#![cfg(loom)]
+
+use std::sync::Arc as Shared;
+
+use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::counters::Counter;
+use agx_guard::ledger::Record;
+use agx_guard::settings::Settings;
+use agx_guard::sync::{Fault, put_in};
+use agx_guard::thread::{Role, Thread};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// One simulated encoder at an address: its references, whether it is freed, whether it has its `_impl`.
+struct Encoder {
+    references: AtomicUsize,
+    freed: AtomicBool,
+    implementation: AtomicUsize,
+    inside: AtomicUsize,
+}
+
+const ADDRESS: usize = 0x1000;
+const OFFSET: u32 = 8;
+
+struct Simulated(Arc<Encoder>);
+
+impl Objects for Simulated {
+    fn retain(&self, _: usize) {
+        assert!(!self.0.freed.load(Ordering::SeqCst), "retained after it was freed");
+        self.0.references.fetch_add(1, Ordering::SeqCst);
+    }
+    fn release(&self, _: usize) {
+        assert_ne!(self.0.references.fetch_sub(1, Ordering::SeqCst), 0, "released once too often");
+    }
+    fn implementation(&self, _: usize, _: u32) -> usize {
+        self.0.implementation.load(Ordering::SeqCst)
+    }
+    fn is_driver(&self, _: usize) -> bool {
+        false
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+    fn long_wait(&self, _: &Record, _: u64) {}
+}
+
+struct World {
+    guard: Guard<Simulated, 1>,
+    encoder: Arc<Encoder>,
+}
+
+fn call(kind: Kind) -> Call {
+    Call { object: ADDRESS, kind, impl_offset: OFFSET, caller: 0 }
+}
+
+impl World {
+    /// A world with one live encoder, which the application owns.
+    fn new(quarantine: usize, thread: &Thread) -> Shared<World> {
+        let encoder = Arc::new(Encoder {
+            references: AtomicUsize::new(1),
+            freed: AtomicBool::new(false),
+            implementation: AtomicUsize::new(1),
+            inside: AtomicUsize::new(0),
+        });
+        let settings = Settings { quarantine, ..Settings::DEFAULT };
+        let world = Shared::new(World { guard: Guard::new(settings, Simulated(encoder.clone())), encoder });
+        world.run(thread, Kind::Init, || {});
+        world
+    }
+
+    /// A call: true when it was dispatched.
+    fn run(&self, thread: &Thread, kind: Kind, body: impl FnOnce()) -> bool {
+        let call = call(kind);
+        match self.guard.enter(thread, &call) {
+            Verdict::Refuse(_) => false,
+            Verdict::Dispatch(record, role) => {
+                body();
+                let result = if matches!(kind, Kind::Init | Kind::Factory) { ADDRESS } else { 0 };
+                self.guard.leave(thread, &call, record, role, result);
+                true
+            }
+        }
+    }
+
+    /// What an encoding method does: it must be alone, on an object that is there and has its `_impl`.
+    fn encode(&self) {
+        assert_eq!(self.encoder.inside.fetch_add(1, Ordering::SeqCst), 0, "two threads inside");
+        assert!(!self.encoder.freed.load(Ordering::SeqCst), "use after free");
+        assert_ne!(self.encoder.implementation.load(Ordering::SeqCst), 0, "NULL _impl");
+        self.encoder.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn end(&self, thread: &Thread) -> bool {
+        self.run(thread, Kind::End, || {
+            self.run(thread, Kind::Destroy, || self.encoder.implementation.store(0, Ordering::SeqCst));
+        })
+    }
+
+    fn dealloc(&self, thread: &Thread) {
+        self.run(thread, Kind::Dealloc, || self.encoder.freed.store(true, Ordering::SeqCst));
+    }
+}
+
+fn model(fault: Option<Fault>, body: impl Fn() + Sync + Send + 'static) {
+    put_in(fault);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(body);
+    put_in(None);
+}
+
+fn spawn(world: &Shared<World>, body: impl FnOnce(&World, &Thread) + 'static) -> loom::thread::JoinHandle<()> {
+    let world = world.clone();
+    loom::thread::spawn(move || body(&world, &Thread::new()))
+}
+
+/// One thread encodes while another ends: the call is dispatched before the end, or refused after it.
+fn calls_against_an_end() {
+    let main = Thread::new();
+    let world = World::new(8, &main);
+    let other = spawn(&world, |world, thread| {
+        world.run(thread, Kind::Method, || world.encode());
+    });
+    world.end(&main);
+    other.join().unwrap();
+    assert!(!world.run(&main, Kind::Method, || world.encode()), "an ended encoder was used");
+    assert_eq!(world.encoder.references.load(Ordering::SeqCst), 2, "the quarantine holds one reference");
+}
+
+#[test]
+fn a_call_runs_before_the_end_or_not_at_all() {
+    model(None, calls_against_an_end);
+}
+
+#[test]
+#[should_panic]
+fn a_lock_for_everybody_is_found() {
+    model(Some(Fault::LockForAll), calls_against_an_end);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_lost_wake_up_is_found() {
+    model(Some(Fault::EarlyLook), calls_against_an_end);
+}
+
+/// A thread is inside a call, another is about to call, when a third deallocates.
+fn a_dealloc_against_calls() {
+    let main = Thread::new();
+    let world = World::new(0, &main);
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call(Kind::Method)) else { panic!("refused") };
+    assert!(role == Role::Outer);
+    let other = spawn(&world, |world, thread| world.dealloc(thread));
+    world.encode();
+    world.guard.leave(&main, &call(Kind::Method), record, role, 0);
+    other.join().unwrap();
+}
+
+#[test]
+fn dealloc_waits_for_who_is_inside() {
+    model(None, a_dealloc_against_calls);
+}
+
+#[test]
+#[should_panic]
+fn a_dealloc_that_does_not_wait_is_found() {
+    model(Some(Fault::LockForAll), a_dealloc_against_calls);
+}
+
+/// The encoder is deallocated while another thread waits to call it.
+fn waiting_for_what_goes_away() {
+    let main = Thread::new();
+    let world = World::new(0, &main);
+    let call_of_dealloc = call(Kind::Dealloc);
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call_of_dealloc) else { panic!("refused") };
+    let late = spawn(&world, |world, thread| {
+        let waited = world.run(thread, Kind::Method, || {
+            // Adopted after the record was free again: the call found no encoder to wait for. Only a quarantine helps then.
+            if thread.tally.get(Counter::Adopted) == 0 {
+                world.encode();
+            }
+        });
+        let _ = waited;
+    });
+    world.encoder.freed.store(true, Ordering::SeqCst);
+    world.guard.leave(&main, &call_of_dealloc, record, role, 0);
+    late.join().unwrap();
+}
+
+#[test]
+fn who_waited_for_a_deallocated_encoder_is_refused() {
+    model(None, waiting_for_what_goes_away);
+}
+
+#[test]
+#[should_panic(expected = "use after free")]
+fn not_looking_again_after_a_wait_is_found() {
+    model(Some(Fault::NoSecondLook), waiting_for_what_goes_away);
+}
+
+#[test]
+fn an_encoder_is_ended_once() {
+    model(None, || {
+        let main = Thread::new();
+        let world = World::new(8, &main);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let also = ended.clone();
+        let other = spawn(&world, move |world, thread| {
+            also.fetch_add(usize::from(world.end(thread)), Ordering::SeqCst);
+        });
+        ended.fetch_add(usize::from(world.end(&main)), Ordering::SeqCst);
+        other.join().unwrap();
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn an_address_used_again_is_never_refused() {
+    model(None, || {
+        let main = Thread::new();
+        let world = World::new(0, &main);
+        let stale = spawn(&world, |world, thread| {
+            world.run(thread, Kind::Method, || {});
+        });
+        world.end(&main);
+        world.dealloc(&main);
+        world.encoder.freed.store(false, Ordering::SeqCst);
+        world.encoder.implementation.store(1, Ordering::SeqCst);
+        world.encoder.references.store(1, Ordering::SeqCst);
+        assert!(world.run(&main, Kind::Init, || {}));
+        assert!(world.run(&main, Kind::Method, || ()), "a live encoder was refused");
+        stale.join().unwrap();
+    });
+}
+
+/// An encoder is ended, and so put into a quarantine that keeps nothing, while a command buffer hands it out again.
+fn reopening_against_the_quarantine() {
+    let main = Thread::new();
+    let world = World::new(0, &main);
+    let other = spawn(&world, |world, thread| {
+        world.run(thread, Kind::Factory, || {});
+    });
+    world.run(&main, Kind::End, || {});
+    other.join().unwrap();
+    let live = world.run(&main, Kind::Method, || world.encode());
+    let references = world.encoder.references.load(Ordering::SeqCst);
+    assert_eq!(references, if live { 2 } else { 1 }, "a live encoder is held, an ended one was let go");
+}
+
+#[test]
+fn a_reopened_encoder_keeps_its_reference() {
+    model(None, reopening_against_the_quarantine);
+}
+
+#[test]
+#[should_panic(expected = "a live encoder is held")]
+fn an_entry_out_of_date_is_found() {
+    model(Some(Fault::OldEntry), reopening_against_the_quarantine);
+}
