@@ -29,7 +29,10 @@ const OFFSET: u32 = 8;
 struct Simulated(Arc<Encoder>);
 
 impl Objects for Simulated {
-    fn retain(&self, _: usize) {
+    fn retain(&self, object: usize) {
+        if object != ADDRESS {
+            return;
+        }
         assert!(!self.0.freed.load(Ordering::SeqCst), "retained after it was freed");
         self.0.references.fetch_add(1, Ordering::SeqCst);
     }
@@ -125,7 +128,7 @@ fn calls_against_an_end() {
     let other = spawn(&world, |world, thread| {
         world.run(thread, Kind::Method, || world.encode());
     });
-    world.end(&main);
+    world.run(&main, Kind::End, || world.encoder.implementation.store(0, Ordering::SeqCst));
     other.join().unwrap();
     assert!(!world.run(&main, Kind::Method, || world.encode()), "an ended encoder was used");
     assert_eq!(world.encoder.references.load(Ordering::SeqCst), 2, "the quarantine holds one reference");
@@ -171,23 +174,25 @@ fn a_dealloc_that_does_not_wait_is_found() {
     model(Some(Fault::LockForAll), a_dealloc_against_calls);
 }
 
-/// The encoder is deallocated while another thread waits to call it.
+/// The encoder is deallocated while another thread waits to call it, and its record goes to an encoder at another address.
 fn waiting_for_what_goes_away() {
     let main = Thread::new();
     let world = World::new(0, &main);
     let call_of_dealloc = call(Kind::Dealloc);
     let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call_of_dealloc) else { panic!("refused") };
     let late = spawn(&world, |world, thread| {
-        let waited = world.run(thread, Kind::Method, || {
+        world.run(thread, Kind::Method, || {
             // Adopted after the record was free again: the call found no encoder to wait for. Only a quarantine helps then.
             if thread.tally.get(Counter::Adopted) == 0 {
                 world.encode();
             }
         });
-        let _ = waited;
     });
     world.encoder.freed.store(true, Ordering::SeqCst);
     world.guard.leave(&main, &call_of_dealloc, record, role, 0);
+    let next = Call { object: 2 * ADDRESS, ..call(Kind::Init) };
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &next) else { panic!("refused") };
+    world.guard.leave(&main, &next, record, role, next.object);
     late.join().unwrap();
 }
 
