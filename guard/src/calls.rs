@@ -83,6 +83,16 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+/// How far the short way led.
+pub enum Short<'a> {
+    /// The call goes through; it holds this record's lock.
+    Taken(&'a Record),
+    /// The call is to be judged; it holds this record's lock, which is to be let go first.
+    Locked(&'a Record),
+    /// The call is to be judged. Nothing has changed.
+    No,
+}
+
 /// What the rules do to objects and ask about the process.
 pub trait Objects {
     /// Adds a reference.
@@ -100,6 +110,7 @@ pub trait Objects {
 }
 
 /// The ledger, the quarantine and the throttle under one set of rules.
+#[repr(C)]
 pub struct Guard<O: Objects, const BUCKETS: usize> {
     /// Exposed for reports.
     pub ledger: Ledger<BUCKETS>,
@@ -138,33 +149,42 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// Decides on a call before it is dispatched.
-    #[inline(always)]
     pub fn enter(&self, thread: &Thread, call: &Call) -> Verdict {
-        thread.tally.add(Counter::Calls);
-        if matches!(call.kind, Kind::Method)
-            && let Some(record) = self.ledger.find(call.object)
-            && record.try_lock(thread)
-        {
-            if record.address() == call.object && self.is_sound(record, call) {
-                return Verdict::Dispatch(record, Role::Outer);
+        if call.kind == Kind::Method {
+            match self.enter_shortly(thread, call.object, call.impl_offset) {
+                Short::Taken(record) => return Verdict::Dispatch(record, Role::Outer),
+                Short::Locked(record) => self.ledger.unlock(record),
+                Short::No => {}
             }
-            self.ledger.unlock(record);
         }
-        self.enter_slowly(thread, call)
+        self.enter_at_length(thread, call)
+    }
+
+    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder nobody is inside of.
+    #[inline(always)]
+    pub fn enter_shortly(&self, thread: &Thread, object: usize, impl_offset: u32) -> Short<'_> {
+        let Some(record) = self.ledger.find(object) else { return Short::No };
+        if !record.try_lock(thread) {
+            return Short::No;
+        }
+        if record.address() != object || !self.is_sound(record, object, impl_offset) {
+            return Short::Locked(record);
+        }
+        thread.tally.add(Counter::Calls);
+        Short::Taken(record)
     }
 
     /// Closes a call that [`Guard::enter`] let through. `result` is what the method returned.
-    #[inline(always)]
     pub fn leave(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
         // SAFETY: records are never given back while the guard lives; `enter` handed this one out.
         if let Some(known) = unsafe { record.as_ref() }
-            && matches!(call.kind, Kind::Method)
+            && call.kind == Kind::Method
             && role == Role::Outer
             && Record::is_live(known.status())
         {
             return self.ledger.unlock(known);
         }
-        self.leave_slowly(thread, call, record, role, result);
+        self.leave_at_length(thread, call, record, role, result);
     }
 
     /// Lets go of quarantined encoders that are over age.
@@ -176,17 +196,17 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
 
     /// Live, and its `_impl`, once seen, still there.
     #[inline(always)]
-    fn is_sound(&self, record: &Record, call: &Call) -> bool {
+    fn is_sound(&self, record: &Record, object: usize, impl_offset: u32) -> bool {
         let status = record.status();
         Record::is_live(status)
             && (status & IMPL_SEEN == 0
-                || call.impl_offset == 0
-                || self.objects.implementation(call.object, call.impl_offset) != 0)
+                || impl_offset == 0
+                || self.objects.implementation(object, impl_offset) != 0)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn enter_slowly(&self, thread: &Thread, call: &Call) -> Verdict {
+    /// [`Guard::enter`] for whatever is not the common case.
+    pub fn enter_at_length(&self, thread: &Thread, call: &Call) -> Verdict {
+        thread.tally.add(Counter::Calls);
         match call.kind {
             Kind::Factory => Verdict::Dispatch(core::ptr::null(), Role::Bare),
             Kind::Init => self.enter_init(thread, call),
@@ -240,7 +260,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Decides on an outermost call whose record is locked.
     fn judge(&self, thread: &Thread, call: &Call, record: &Record) -> Verdict {
         let mut lost = false;
-        if record.state() == State::Live && !self.is_sound(record, call) {
+        if record.state() == State::Live && !self.is_sound(record, call.object, call.impl_offset) {
             record.set_state(State::Destroyed);
             lost = true;
         }
@@ -312,9 +332,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         Verdict::Dispatch(record, Role::Outer)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn leave_slowly(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+    /// [`Guard::leave`] for whatever is not the common case.
+    pub fn leave_at_length(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
         // SAFETY: as in `leave`.
         let Some(record) = (unsafe { record.as_ref() }) else {
             if call.kind == Kind::Factory && result != 0 {

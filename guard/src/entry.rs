@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use crate::calls::{Call, Guard, Kind, Objects, Verdict};
+use crate::calls::{Call, Guard, Kind, Objects, Short, Verdict};
 use crate::counters::{COUNTERS, Counter};
 use crate::ledger::Record;
 use crate::report::Line;
@@ -12,7 +12,7 @@ use crate::runtime;
 use crate::settings::{Mode, Settings};
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sys;
-use crate::thread::{Frame, Registry, Thread};
+use crate::thread::{Frame, Registry, Role, Thread};
 use crate::thunk;
 
 /// Chains of the ledger: far more than encoders are ever alive at once.
@@ -102,7 +102,24 @@ pub struct Slot {
     pub nature: AtomicU32,
 }
 
+/// Added to the kind of a slot whose calls may be decided the short way: an encoding method, in a mode that locks.
+const SHORT: u32 = 0x80;
+
 impl Slot {
+    /// Fills a slot, before its thunk is installed.
+    pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
+        let short = kind == Kind::Method && !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct();
+        let nature = kind as u32 | if short { SHORT } else { 0 } | (returned_bytes as u32) << 8;
+        self.original.store(original, Ordering::Relaxed);
+        self.impl_offset.store(impl_offset, Ordering::Relaxed);
+        self.nature.store(nature, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn goes_shortly(&self) -> bool {
+        self.nature.load(Ordering::Relaxed) & SHORT != 0
+    }
+
     #[inline(always)]
     fn call(&self, object: usize, caller: usize) -> Call {
         Call { object, kind: self.kind(), impl_offset: self.impl_offset.load(Ordering::Relaxed), caller }
@@ -110,7 +127,7 @@ impl Slot {
 
     #[inline(always)]
     fn kind(&self) -> Kind {
-        match self.nature.load(Ordering::Relaxed) & 0xff {
+        match self.nature.load(Ordering::Relaxed) & 0x7f {
             0 => Kind::Method,
             1 => Kind::Init,
             2 => Kind::End,
@@ -196,10 +213,20 @@ mod own_thread {
         KEY.store(key, Ordering::Relaxed);
     }
 
+    /// Whether [`known`] answers at all.
+    pub fn is_direct() -> bool {
+        true
+    }
+
+    /// The calling thread's block, if it has one.
     #[inline(always)]
-    pub fn block() -> &'static Thread {
+    pub fn known() -> Option<&'static Thread> {
         // SAFETY: NULL or a block of the registry, which is never given back.
-        unsafe { BLOCK.get().as_ref() }.unwrap_or_else(first_use)
+        unsafe { BLOCK.get().as_ref() }
+    }
+
+    pub fn block() -> &'static Thread {
+        known().unwrap_or_else(first_use)
     }
 
     #[cold]
@@ -213,12 +240,17 @@ mod own_thread {
     }
 }
 
+/// On a Mac a thread's specific values lie in an array TPIDRRO_EL0 points to, and `pthread_getspecific` is one load from it. A call
+/// to it would cost the short way its registers, so the load is done in place; `start` sees first that it is what the call
+/// answers, and where it is not, no call takes the short way.
 #[cfg(target_os = "macos")]
 mod own_thread {
     use super::*;
     use crate::sync::AtomicU64;
 
     static KEY: AtomicU64 = AtomicU64::new(0);
+    /// The key once more where the load in place is good; 0, which is never a key of ours, where it is not.
+    static DIRECT: AtomicU64 = AtomicU64::new(0);
 
     unsafe extern "C" fn gone(block: *mut c_void) {
         // SAFETY: the key's value is a block of the registry.
@@ -227,12 +259,43 @@ mod own_thread {
 
     pub fn start() {
         let mut key = 0;
-        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature.
-        unsafe { sys::pthread_key_create(&mut key, Some(gone)) };
-        KEY.store(key, Ordering::Relaxed);
+        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature; the value set is a block.
+        unsafe {
+            sys::pthread_key_create(&mut key, Some(gone));
+            KEY.store(key, Ordering::Relaxed);
+            let block = core::ptr::from_ref(first_use());
+            if key < 512 && specific(key) == block {
+                DIRECT.store(key, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether [`known`] answers at all.
+    pub fn is_direct() -> bool {
+        DIRECT.load(Ordering::Relaxed) != 0
     }
 
     #[inline(always)]
+    fn specific(key: u64) -> *const Thread {
+        let base: usize;
+        // SAFETY: reads a register every thread has; macOS keeps the array of at least 512 values there.
+        unsafe {
+            core::arch::asm!("mrs {}, tpidrro_el0", out(reg) base, options(nomem, nostack, preserves_flags, pure));
+            *((base & !7) as *const *const Thread).add(key as usize)
+        }
+    }
+
+    /// The calling thread's block, if it has one and the load in place is good.
+    #[inline(always)]
+    pub fn known() -> Option<&'static Thread> {
+        let key = DIRECT.load(Ordering::Relaxed);
+        if key == 0 {
+            return None;
+        }
+        // SAFETY: NULL or a block of the registry, which is never given back.
+        unsafe { specific(key).as_ref() }
+    }
+
     pub fn block() -> &'static Thread {
         // SAFETY: NULL or a block of the registry, which is never given back.
         unsafe { sys::pthread_getspecific(KEY.load(Ordering::Relaxed)).cast::<Thread>().as_ref() }.unwrap_or_else(first_use)
@@ -249,12 +312,13 @@ mod own_thread {
 }
 
 /// The calling thread's block.
-#[inline(always)]
 pub fn current() -> &'static Thread {
     own_thread::block()
 }
 
 /// Called by the thunks before a hooked method: answers the code to run, or 0 to return zero.
+///
+/// The common case is decided here, without a call and without touching the stack; everything else in [`enter_at_length`].
 ///
 /// # Safety
 /// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk, `saved` points to the
@@ -263,6 +327,45 @@ pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: us
     let index = (thunk - thunk::table()) / thunk::THUNK;
     // SAFETY: the thunk is one of the table's, which has as many as there are slots.
     let slot = unsafe { SLOTS.get_unchecked(index) };
+    let stack = saved as usize + thunk::SAVED;
+    let mut locked = core::ptr::null();
+    if slot.goes_shortly()
+        && let Some(thread) = own_thread::known()
+        && thread.has_short_way(stack)
+    {
+        // SAFETY: a thunk is installed.
+        match unsafe { started() }.enter_shortly(thread, object, slot.impl_offset.load(Ordering::Relaxed)) {
+            Short::Taken(record) => {
+                thread.push_short(Frame { caller, stack, record, slot: index as u32, role: Role::Outer, short: true });
+                return slot.original.load(Ordering::Relaxed);
+            }
+            Short::Locked(record) => locked = record,
+            Short::No => {}
+        }
+    }
+    // SAFETY: the arguments are this function's own.
+    unsafe { enter_at_length(object, index, caller, saved, leave, locked) }
+}
+
+/// # Safety
+/// As for [`agx_guard_enter`], with the thunk's index; `locked` is NULL or a record whose lock the short way took.
+#[cold]
+#[inline(never)]
+unsafe fn enter_at_length(
+    object: usize,
+    index: usize,
+    caller: usize,
+    saved: *const u8,
+    leave: usize,
+    locked: *const Record,
+) -> usize {
+    // SAFETY: the index is a thunk's.
+    let slot = unsafe { SLOTS.get_unchecked(index) };
+    // SAFETY: records are never given back; a thunk is installed.
+    if let Some(record) = unsafe { locked.as_ref() } {
+        // SAFETY: as above.
+        unsafe { started() }.ledger.unlock(record);
+    }
     let thread = current();
     let stack = saved as usize + thunk::SAVED;
     while thread.is_top_stale(stack, caller, leave) {
@@ -274,7 +377,7 @@ pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: us
     let verdict = if OBSERVES.load(Ordering::Relaxed) { guard.observe_entry(thread, &call) } else { guard.enter(thread, &call) };
     match verdict {
         Verdict::Dispatch(record, role) => {
-            thread.push(Frame { caller, stack, record, slot: index as u32, role });
+            thread.push(Frame { caller, stack, record, slot: index as u32, role, short: false });
             slot.original.load(Ordering::Relaxed)
         }
         Verdict::Refuse(_) => {
@@ -290,6 +393,32 @@ pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: us
 /// # Safety
 /// Called by the common path in [`thunk`] alone, on the thread whose last open call has just returned.
 pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
+    if let Some(thread) = own_thread::known()
+        && let Some(frame) = thread.short_top()
+    {
+        // SAFETY: a call that entered the short way has a record, and records are never given back.
+        let record = unsafe { &*frame.record };
+        if Record::is_live(record.status()) {
+            let caller = frame.caller;
+            thread.pop_short();
+            // SAFETY: a thunk is installed.
+            return if unsafe { started() }.ledger.unlock_shortly(record) { wake_and_answer(record, caller) } else { caller };
+        }
+    }
+    leave_at_length(result)
+}
+
+#[cold]
+#[inline(never)]
+fn wake_and_answer(record: &Record, caller: usize) -> usize {
+    // SAFETY: a thunk is installed.
+    unsafe { started() }.ledger.wake(record);
+    caller
+}
+
+#[cold]
+#[inline(never)]
+fn leave_at_length(result: usize) -> usize {
     let thread = current();
     let Some(frame) = thread.pop() else {
         say(format_args!("agx-guard: a guarded method returned that was never called\n"));
@@ -300,7 +429,6 @@ pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
     frame.caller
 }
 
-#[inline(always)]
 fn close(thread: &Thread, frame: &Frame, result: usize) {
     // SAFETY: the frame's slot was in range when it was pushed; records are never given back; a thunk is installed.
     unsafe {

@@ -107,9 +107,7 @@ fn prepare(method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
     };
     USED.store(index + 1, Ordering::Relaxed);
     let bytes = encoding::returned_through_memory(method.encoding()).unwrap_or(0);
-    slot.original.store(original, Ordering::Relaxed);
-    slot.impl_offset.store(impl_offset, Ordering::Relaxed);
-    slot.nature.store(kind as u32 | (bytes as u32) << 8, Ordering::Release);
+    slot.fill(original, kind, impl_offset, bytes);
     Some(thunk::address(index))
 }
 

@@ -36,19 +36,23 @@ pub struct Frame {
     pub slot: u32,
     /// See [`Role`].
     pub role: Role,
+    /// Entered the short way: an outermost encoding call.
+    pub short: bool,
 }
 
-/// Calls of one thread that may be nested before the block allocates.
+/// Calls of one thread that may be nested before the block allocates, and one for the frame below all.
 const INLINE: usize = 16;
 
+#[repr(C)]
 struct Frames {
+    /// How many calls are noted; the last one's place in `inline`, while it is there.
     depth: usize,
     inline: [Frame; INLINE],
     more: Vec<Frame>,
 }
 
 /// A thread's block.
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Thread {
     frames: UnsafeCell<Frames>,
     /// This thread's share of the counters.
@@ -68,13 +72,14 @@ unsafe impl Sync for Thread {}
 // SAFETY: as above; a block moves between threads only through `taken`, when it is idle.
 unsafe impl Send for Thread {}
 
-const NO_FRAME: Frame = Frame { caller: 0, stack: 0, record: ptr::null(), slot: 0, role: Role::Bare };
+/// Lies below all calls: no call's stack is above its, and it is never taken back.
+const BELOW_ALL: Frame = Frame { caller: 0, stack: usize::MAX, record: ptr::null(), slot: 0, role: Role::Bare, short: false };
 
 impl Thread {
     /// A block nobody else knows of.
     pub fn new() -> Self {
         Thread {
-            frames: UnsafeCell::new(Frames { depth: 0, inline: [NO_FRAME; INLINE], more: Vec::new() }),
+            frames: UnsafeCell::new(Frames { depth: 0, inline: [BELOW_ALL; INLINE], more: Vec::new() }),
             tally: Tally::new(),
             waits_for: AtomicPtr::new(ptr::null_mut()),
             waits_since: AtomicU64::new(0),
@@ -100,11 +105,10 @@ impl Thread {
     }
 
     /// Notes a call that goes through. Owner only.
-    #[inline(always)]
     pub fn push(&self, frame: Frame) {
         // SAFETY: only the owning thread gets here, and no reference into the frames outlives this call.
         let frames = unsafe { &mut *self.frames.get() };
-        match frames.inline.get_mut(frames.depth) {
+        match frames.inline.get_mut(frames.depth + 1) {
             Some(place) => *place = frame,
             None => frames.more.push(frame),
         }
@@ -112,32 +116,65 @@ impl Thread {
     }
 
     /// Takes back the last call noted. Owner only.
-    #[inline(always)]
     pub fn pop(&self) -> Option<Frame> {
         // SAFETY: as in `push`.
         let frames = unsafe { &mut *self.frames.get() };
-        frames.depth = frames.depth.checked_sub(1)?;
-        match frames.inline.get(frames.depth) {
+        let last = frames.depth;
+        frames.depth = last.checked_sub(1)?;
+        match frames.inline.get(last) {
             Some(frame) => Some(*frame),
             None => frames.more.pop(),
         }
     }
 
+    /// Whether a call that enters with `stack` may be noted with [`Thread::push_short`]: there is room, and the call before it was
+    /// plainly not left behind, for its stack lies above.
+    #[inline(always)]
+    pub fn has_short_way(&self, stack: usize) -> bool {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        frames.depth < INLINE - 1 && frames.inline.get(frames.depth).is_some_and(|top| top.stack > stack)
+    }
+
+    /// Notes a call where [`Thread::has_short_way`] just held. Owner only.
+    #[inline(always)]
+    pub fn push_short(&self, frame: Frame) {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &mut *self.frames.get() };
+        if let Some(place) = frames.inline.get_mut(frames.depth + 1) {
+            *place = frame;
+            frames.depth += 1;
+        }
+    }
+
+    /// The last call noted, if it was entered the short way. Owner only, who takes it back before the next call.
+    #[inline(always)]
+    pub fn short_top(&self) -> Option<&Frame> {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        frames.inline.get(frames.depth).filter(|top| top.short)
+    }
+
+    /// Takes back the frame [`Thread::short_top`] answered.
+    #[inline(always)]
+    pub fn pop_short(&self) {
+        // SAFETY: as in `push`.
+        unsafe { (*self.frames.get()).depth -= 1 };
+    }
+
     /// Whether the last call noted was left behind by `longjmp` or an exception, seen from a call that enters with `stack`.
     /// A tail call enters with its caller's stack, and returns to `leave`, the address all guarded calls return to.
-    #[inline(always)]
     pub fn is_top_stale(&self, stack: usize, caller: usize, leave: usize) -> bool {
         // SAFETY: as in `push`.
         let frames = unsafe { &*self.frames.get() };
-        let Some(last) = frames.depth.checked_sub(1) else { return false };
-        let top = frames.inline.get(last).or(frames.more.last()).map_or(0, |frame| frame.stack);
+        let top = frames.inline.get(frames.depth).or(frames.more.last()).map_or(usize::MAX, |frame| frame.stack);
         top <= stack && (top < stack || caller != leave)
     }
 
     /// Whether this thread is inside any guarded call.
     pub fn is_inside(&self) -> bool {
         // SAFETY: as in `push`.
-        unsafe { (*self.frames.get()).depth != 0 }
+        unsafe { (*self.frames.get()).depth > 0 }
     }
 }
 
