@@ -1,0 +1,172 @@
+//! The parts of the core that decide by value alone, on the host.
+#![cfg(not(loom))]
+
+use agx_guard::calls::Kind;
+use agx_guard::ledger::Record;
+use agx_guard::selectors::{self, EXCEPTED, Role as ClassRole};
+use agx_guard::settings::{Mode, Settings, parse_mode};
+use agx_guard::thread::{Frame, Registry, Role, Thread};
+use agx_guard::throttle::{Admitted, Throttle};
+
+fn settings(variables: &[(&str, &'static str)]) -> (Settings, Option<String>) {
+    let (settings, wrong) = Settings::read(|name| {
+        let name = name.to_str().unwrap();
+        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+    });
+    (settings, wrong.map(|name| name.to_str().unwrap().to_owned()))
+}
+
+#[test]
+fn nothing_set_means_guard() {
+    assert_eq!(settings(&[]), (Settings::DEFAULT, None));
+    assert_eq!(Settings::DEFAULT.mode, Mode::Guard);
+}
+
+#[test]
+fn each_mode_is_read_as_it_is_documented() {
+    for (text, mode) in [
+        ("", Some(Mode::Guard)),
+        ("guard", Some(Mode::Guard)),
+        ("throttle=2", Some(Mode::Throttle(2))),
+        ("serialize", Some(Mode::Throttle(1))),
+        ("observe", Some(Mode::Observe)),
+        ("off", Some(Mode::Off)),
+        ("throttle=0", None),
+        ("throttle=", None),
+        ("throttle=-1", None),
+        ("throttle=4294967296", None),
+        ("throttle", None),
+        ("Guard", None),
+        ("on", None),
+    ] {
+        assert_eq!(parse_mode(text.as_bytes()), mode, "{text:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_and_its_default_stands() {
+    let (read, wrong) = settings(&[("AGX_GUARD_QUARANTINE", "many"), ("AGX_GUARD_WAIT_WARN_MS", "5")]);
+    assert_eq!(wrong.as_deref(), Some("AGX_GUARD_QUARANTINE"));
+    assert_eq!(read, Settings { wait_warn_ms: 5, ..Settings::DEFAULT });
+    let (read, wrong) = settings(&[("AGX_GUARD", "of")]);
+    assert_eq!((read.mode, wrong.as_deref()), (Mode::Guard, Some("AGX_GUARD")));
+}
+
+#[test]
+fn the_encoder_classes_of_every_family_are_recognised() {
+    for name in [
+        "AGXG16XFamilyComputeContext",
+        "AGXG15XFamilyBlitContext",
+        "AGXG13XFamilyRenderContext",
+        "AGXG16XFamilyResourceStateContext",
+        "AGXG16XFamilySampledComputeContext",
+        "AGXG16XFamilySampledRenderContext",
+        "AGXG17PFamilyAccelerationStructureContext",
+    ] {
+        assert_eq!(selectors::role_of_class(name), Some(ClassRole::Encoder), "{name}");
+    }
+    assert_eq!(selectors::role_of_class("AGXG16XFamilyCommandBuffer"), Some(ClassRole::CommandBuffer));
+    for name in ["AGXG16XDevice", "AGXG16XFamilyBuffer", "IOGPUMetalCommandEncoder", "MTLToolsComputeCommandEncoder", "AGXFamilyContext"] {
+        assert_eq!(selectors::role_of_class(name), None, "{name}");
+    }
+}
+
+#[test]
+fn every_selector_of_an_encoder_is_guarded_unless_listed() {
+    for (selector, kind) in [
+        ("endEncoding", Kind::End),
+        ("deferredEndEncoding", Kind::DeferredEnd),
+        ("destroyImpl", Kind::Destroy),
+        ("dealloc", Kind::Dealloc),
+        ("initWithCommandBuffer:config:", Kind::Init),
+        ("init", Kind::Init),
+        ("_initWithQueue:", Kind::Init),
+        ("initialize", Kind::Method),
+        ("setBuffer:offset:atIndex:", Kind::Method),
+        ("retainedReferences", Kind::Method),
+    ] {
+        assert_eq!(selectors::encoder_method(selector), Some(kind), "{selector}");
+    }
+    for (selector, reason) in EXCEPTED {
+        assert_eq!(selectors::encoder_method(selector), None, "{selector}");
+        assert!(!reason.is_empty(), "{selector}");
+    }
+}
+
+#[test]
+fn of_a_command_buffer_only_what_hands_out_encoders_is_watched() {
+    let kind = |selector, encoding: &str| selectors::command_buffer_method(selector, encoding.as_bytes());
+    assert_eq!(kind("computeCommandEncoderWithConfig:", "@24@0:8^v16"), Some(Kind::Factory));
+    assert_eq!(kind("blitCommandEncoderCommon:", "@24@0:8^v16"), Some(Kind::Factory));
+    assert_eq!(kind("setCommandEncoder:", "v24@0:8@16"), None);
+    assert_eq!(kind("commit", "v16@0:8"), None);
+}
+
+#[test]
+fn a_live_encoder_costs_at_most_256_bytes() {
+    const BUCKET: usize = 16;
+    const QUARANTINE_ENTRY: usize = size_of::<agx_guard::quarantine::Entry>();
+    assert!(size_of::<Record>() + BUCKET + QUARANTINE_ENTRY <= 256);
+}
+
+fn frame(stack: usize) -> Frame {
+    Frame { caller: stack + 1, stack, record: std::ptr::null(), slot: 0, role: Role::Bare, short: false }
+}
+
+#[test]
+fn calls_nested_deeper_than_the_block_come_back_in_order() {
+    let thread = Thread::new();
+    for depth in (1000..3000).rev() {
+        thread.push(frame(depth));
+    }
+    for depth in 1000..3000 {
+        assert_eq!(thread.pop().map(|frame| frame.caller), Some(depth + 1));
+    }
+    assert!(thread.pop().is_none() && !thread.is_inside());
+}
+
+#[test]
+fn a_call_left_behind_is_told_from_a_nested_one_and_from_a_tail_call() {
+    const LEAVE: usize = 0x77;
+    let thread = Thread::new();
+    assert!(!thread.is_top_stale(0x1000, 0, LEAVE));
+    for depth in [1usize, 10, 20] {
+        while thread.pop().is_some() {}
+        for level in 0..depth {
+            thread.push(frame(0x9000 - 0x100 * level));
+        }
+        let top = 0x9000 - 0x100 * (depth - 1);
+        assert!(!thread.is_top_stale(top - 0x10, 0, LEAVE), "a nested call");
+        assert!(!thread.is_top_stale(top, LEAVE, LEAVE), "a tail call");
+        assert!(thread.is_top_stale(top, 0, LEAVE), "a later call of the same caller");
+        assert!(thread.is_top_stale(top + 0x10, LEAVE, LEAVE), "a call from further out");
+    }
+}
+
+#[test]
+fn a_thread_that_ended_hands_its_block_on_and_one_inside_a_call_keeps_it() {
+    let registry = Registry::new();
+    let first = registry.take();
+    first.open.store(3, std::sync::atomic::Ordering::Relaxed);
+    registry.give_back(first);
+    let second = registry.take();
+    assert_eq!(second.token(), first.token());
+    assert_eq!(second.open.load(std::sync::atomic::Ordering::Relaxed), 0);
+    second.push(frame(1));
+    registry.give_back(second);
+    assert_ne!(registry.take().token(), second.token());
+    assert_eq!(registry.iter().count(), 2);
+}
+
+#[test]
+fn the_throttle_admits_above_its_limit_rather_than_wait_for_ever() {
+    let throttle = Throttle::new(1, 1);
+    assert_eq!(throttle.admit(false), Admitted::AtOnce);
+    assert_eq!(throttle.admit(false), Admitted::Above);
+    assert_eq!(throttle.admit(true), Admitted::AtOnce);
+    assert_eq!(throttle.open(), 3);
+    throttle.leave();
+    throttle.leave();
+    throttle.leave();
+    assert_eq!(throttle.admit(false), Admitted::AtOnce);
+}

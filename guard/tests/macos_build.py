@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""The macOS library as LLVM's tools see it. Builds it twice, in two places, with scripts/build-guard-macos."""
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "..", "..")
+
+
+def tool(name):
+    for candidate in (name + "-14", name + "-19", name, f"/usr/lib/llvm-14/bin/{name}"):
+        if shutil.which(candidate):
+            return candidate
+    raise unittest.SkipTest(f"{name} is not installed")
+
+
+def text(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def build(root, out):
+    """Builds from the sources under `root`. The objects of the core library are shared: they are the compiler's, not ours."""
+    environment = dict(os.environ, AGX_GUARD_TARGET_DIR=os.path.join(HERE, "..", "target", "shipped" if root == ROOT else "again"))
+    subprocess.run([os.path.join(root, "scripts", "build-guard-macos"), out], check=True, env=environment)
+
+
+class Library(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.out = os.path.join(cls.folder.name, "out")
+        build(ROOT, cls.out)
+        cls.path = os.path.join(cls.out, "libagx_guard.dylib")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def slice(self, architecture):
+        path = os.path.join(self.folder.name, architecture)
+        subprocess.run([tool("llvm-lipo"), self.path, "-thin", architecture, "-output", path], check=True)
+        return path
+
+    def headers(self, architecture):
+        return text(tool("llvm-objdump"), "--macho", "--private-headers", self.slice(architecture))
+
+    def sections(self, architecture):
+        return set(re.findall(r"sectname (\S+)\n\s*segname (\S+)", self.headers(architecture)))
+
+    def test_it_has_the_three_slices_a_mac_may_ask_for(self):
+        self.assertEqual(text(tool("llvm-lipo"), "-archs", self.path).split(), ["x86_64", "arm64", "arm64e"])
+
+    def test_the_arm64e_slice_has_the_subtype_dyld_wants(self):
+        with open(self.slice("arm64e"), "rb") as file:
+            self.assertEqual(struct.unpack("<I", file.read(12)[8:])[0], 0x80000002)
+
+    def test_the_arm64e_slice_is_the_arm64_code(self):
+        with open(self.slice("arm64"), "rb") as one, open(self.slice("arm64e"), "rb") as two:
+            plain, other = one.read(), two.read()
+        different = [at for at in range(len(plain)) if plain[at] != other[at]]
+        self.assertEqual(len(plain), len(other))
+        self.assertEqual(different[:2], [8, 11], "the subtype")
+        self.assertLessEqual(len(different[2:]), 32, "one page hash")
+        self.assertLess(max(different) - min(different[2:]), 32)
+
+    def test_its_install_name_does_not_name_the_place_it_was_built(self):
+        for architecture in ("x86_64", "arm64", "arm64e"):
+            names = re.findall(r"LC_ID_DYLIB.*?name (\S+)", self.headers(architecture), re.S)
+            self.assertEqual(names, ["@rpath/libagx_guard.dylib"], architecture)
+
+    def test_it_loads_the_system_library_the_runtime_and_iokit_and_nothing_else(self):
+        for architecture in ("arm64", "arm64e"):
+            loaded = re.findall(r"cmd LC_LOAD_DYLIB.*?name (\S+)", self.headers(architecture), re.S)
+            self.assertEqual(
+                loaded,
+                [
+                    "/usr/lib/libSystem.B.dylib",
+                    "/usr/lib/libobjc.A.dylib",
+                    "/System/Library/Frameworks/IOKit.framework/Versions/A/IOKit",
+                ],
+            )
+        self.assertEqual(re.findall(r"cmd LC_LOAD_DYLIB.*?name (\S+)", self.headers("x86_64"), re.S), ["/usr/lib/libSystem.B.dylib"])
+
+    def test_it_interposes_one_function_and_the_tuple_is_bound(self):
+        for architecture in ("arm64", "arm64e"):
+            self.assertIn(("__interpose", "__DATA"), self.sections(architecture))
+            bound = text(tool("llvm-objdump"), "--macho", "--bind", self.slice(architecture))
+            interposed = re.findall(r"^__DATA\s+__interpose\s+\S+\s+pointer\s+0\s+IOKit\s+(\S+)$", bound, re.M)
+            self.assertEqual(interposed, ["_IORegistryEntryCreateCFProperty"])
+            rebased = text(tool("llvm-objdump"), "--macho", "--rebase", self.slice(architecture))
+            self.assertEqual(len(re.findall(r"^__DATA\s+__interpose\s", rebased, re.M)), 1)
+        self.assertNotIn(("__interpose", "__DATA"), self.sections("x86_64"))
+
+    def test_it_runs_one_initialiser(self):
+        for architecture in ("x86_64", "arm64", "arm64e"):
+            size = re.findall(r"sectname __mod_init_func.*?size (\S+)", self.headers(architecture), re.S)
+            self.assertEqual([int(value, 16) for value in size], [8], architecture)
+
+    def test_it_runs_from_macos_13_on(self):
+        for architecture in ("x86_64", "arm64", "arm64e"):
+            self.assertRegex(self.headers(architecture), r"(?s)LC_BUILD_VERSION.*?platform macos.*?minos 13\.0", architecture)
+
+    def test_it_exports_its_functions_and_nothing_else(self):
+        with open(os.path.join(HERE, "..", "macos", "exports.txt"), encoding="utf-8") as file:
+            expected = file.read().split()
+        for architecture in ("arm64", "arm64e"):
+            table = text(tool("llvm-objdump"), "--macho", "--exports-trie", self.slice(architecture))
+            self.assertEqual(sorted(re.findall(r"(_agx_\w+)", table)), sorted(expected))
+            self.assertEqual(len(re.findall(r"^0x", table, re.M)), len(expected))
+
+    def test_every_page_of_every_slice_has_its_hash_and_the_signature_is_ad_hoc(self):
+        for architecture in ("x86_64", "arm64", "arm64e"):
+            with open(self.slice(architecture), "rb") as file:
+                image = file.read()
+            flags, wrong, pages = check_signature(image)
+            self.assertEqual(flags & 0x2, 0x2, architecture)
+            self.assertEqual(wrong, [], architecture)
+            self.assertGreater(pages, 0)
+
+    def test_a_changed_byte_does_not_have_its_hash(self):
+        with open(self.slice("arm64e"), "rb") as file:
+            image = bytearray(file.read())
+        image[0x5000] ^= 1
+        self.assertEqual(check_signature(image)[1], [5])
+
+    def test_nothing_of_the_machine_it_was_built_on_is_in_it(self):
+        with open(self.path, "rb") as file:
+            whole = file.read()
+        for place in (os.path.realpath(ROOT), os.path.expanduser("~/.cargo"), tempfile.gettempdir() + "/"):
+            self.assertNotIn(place.encode(), whole)
+
+    def test_the_same_source_gives_the_same_bytes_elsewhere(self):
+        root = os.path.join(self.folder.name, "elsewhere")
+        skip = shutil.ignore_patterns("target*")
+        shutil.copytree(os.path.join(ROOT, "guard"), os.path.join(root, "guard"), ignore=skip)
+        os.makedirs(os.path.join(root, "scripts"))
+        shutil.copy(os.path.join(ROOT, "scripts", "build-guard-macos"), os.path.join(root, "scripts"))
+        out = os.path.join(self.folder.name, "again")
+        build(root, out)
+        with open(self.path, "rb") as one, open(os.path.join(out, "libagx_guard.dylib"), "rb") as two:
+            self.assertEqual(hashlib.sha256(one.read()).hexdigest(), hashlib.sha256(two.read()).hexdigest())
+
+
+def check_signature(image):
+    """Flags, numbers of the pages whose hash is wrong, and how many pages there are, of the code directory of a thin image."""
+    commands = struct.unpack_from("<I", image, 16)[0]
+    at = 32
+    for _ in range(commands):
+        command, size, offset = struct.unpack_from("<3I", image, at)
+        if command == 0x1D:
+            break
+        at += size
+    directory = offset + struct.unpack_from(">I", image, offset + 16)[0]
+    magic, _, _, flags, hashes, _, _, slots, limit = struct.unpack_from(">9I", image, directory)
+    assert magic == 0xFADE0C02
+    page = 1 << image[directory + 39]
+    wrong = []
+    for slot in range(slots):
+        content = bytes(image[slot * page : min((slot + 1) * page, limit)])
+        stored = bytes(image[directory + hashes + 32 * slot : directory + hashes + 32 * (slot + 1)])
+        if hashlib.sha256(content).digest() != stored:
+            wrong.append(slot)
+    return flags, wrong, slots
+
+
+if __name__ == "__main__":
+    unittest.main()
