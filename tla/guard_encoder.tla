@@ -9,7 +9,8 @@
 (* each of the properties needs the part that is named with it.            *)
 (*                                                                         *)
 (* What is assumed and cannot be proved here: the quarantine keeps an      *)
-(* encoder for longer than a message is under way (action Expire).         *)
+(* encoder that nobody else holds for longer than a message is under way   *)
+(* (action Expire).                                                        *)
 (***************************************************************************)
 EXTENDS Naturals
 
@@ -135,9 +136,10 @@ LetGo ==
     /\ appRef' = FALSE
     /\ UNCHANGED <<life, freed, impl, ended, guardRef, ledger, owner, pc, kind, target, faults>>
 
-(* The quarantine lets go, later than any message to the encoder is under way. *)
+(* The quarantine lets go, later than any message to the encoder is under way.  Its clock runs from when the guard alone holds *)
+(* the encoder: were it to run from the end, the application could drop the last reference while a message is under way. *)
 Expire ==
-    /\ guardRef /\ ended
+    /\ guardRef /\ ended /\ ~appRef
     /\ \A t \in T : pc[t] # "sent"
     /\ guardRef' = FALSE
     /\ UNCHANGED <<life, freed, impl, ended, appRef, ledger, owner, pc, kind, target, faults>>

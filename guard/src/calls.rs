@@ -16,7 +16,7 @@
 
 use crate::counters::Counter;
 use crate::ledger::{Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken};
-use crate::quarantine::{Entry, Quarantine};
+use crate::quarantine::{Entry, Over, Quarantine};
 use crate::settings::{Mode, Settings};
 use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::{Role, Thread};
@@ -99,6 +99,8 @@ pub trait Objects {
     fn retain(&self, object: usize);
     /// Drops a reference; may deallocate the object, and so enter the guard again.
     fn release(&self, object: usize);
+    /// Whether there is one reference to the object and no more.
+    fn is_held_once(&self, object: usize) -> bool;
     /// Reads the pointer at `object + offset`.
     fn implementation(&self, object: usize, offset: u32) -> usize;
     /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
@@ -189,8 +191,9 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
 
     /// Lets go of quarantined encoders that are over age.
     pub fn sweep(&self, thread: &Thread) {
-        while let Some(entry) = self.quarantine.pop(None, self.objects.now()) {
-            self.let_go(thread, entry);
+        let now = self.objects.now();
+        while let Some((entry, over)) = self.quarantine.pop(None, now) {
+            self.let_go(thread, entry, over, now);
         }
     }
 
@@ -378,18 +381,20 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.give_place_back(record);
         let turn = record.turn.load(Ordering::Relaxed).wrapping_add(1);
         record.turn.store(turn, Ordering::Relaxed);
-        let entry = Entry { record, generation: record.generation(), turn, since: self.objects.now() };
+        let entry = Entry { record, generation: record.generation(), turn, since: self.objects.now(), alone: false };
         debug_assert_eq!(object, record.address());
         self.ledger.unlock(record);
         self.quarantine.push(entry);
         thread.tally.add(Counter::Quarantined);
-        while let Some(entry) = self.quarantine.pop(Some(entry.record), entry.since) {
-            self.let_go(thread, entry);
+        let now = entry.since;
+        while let Some((entry, over)) = self.quarantine.pop(Some(entry.record), now) {
+            self.let_go(thread, entry, over, now);
         }
     }
 
-    /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again. Holds no lock while it does.
-    fn let_go(&self, thread: &Thread, entry: Entry) {
+    /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
+    /// while it does.
+    fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) {
         // SAFETY: records are never given back while the guard lives.
         let Some(record) = (unsafe { entry.record.as_ref() }) else { return };
         let taken = self.lock(thread, record);
@@ -399,11 +404,18 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         let same_turn = has_fault(Fault::OldEntry) || record.turn.load(Ordering::Relaxed) == entry.turn;
         let current = record.generation() == entry.generation && same_turn;
         let object = record.address();
-        let ours = current && object != 0 && record.clear(HELD) != 0;
+        let ours = current && object != 0 && record.status() & HELD != 0;
+        let alone = ours && over == Over::Age && self.objects.is_held_once(object);
+        let stays = ours && over == Over::Age && !(alone && entry.alone);
+        if ours && !stays {
+            record.clear(HELD);
+        }
         if taken != Taken::Nested {
             self.ledger.unlock(record);
         }
-        if ours {
+        if stays {
+            self.quarantine.push(Entry { since: now, alone, ..entry });
+        } else if ours {
             thread.tally.add(Counter::Released);
             self.objects.release(object);
         }

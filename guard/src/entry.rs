@@ -30,6 +30,10 @@ impl Objects for Process {
         runtime::release(object);
     }
 
+    fn is_held_once(&self, object: usize) -> bool {
+        runtime::references(object) == 1
+    }
+
     #[inline(always)]
     fn implementation(&self, object: usize, offset: u32) -> usize {
         // SAFETY: a method of the object is being called, so it is an object of a class whose `_impl` lies there.

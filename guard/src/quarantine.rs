@@ -4,6 +4,10 @@
 //! encoder is still an object when it arrives, the guard can refuse the call; if its memory is gone, nothing can. So each ended
 //! encoder keeps the guard's reference until more than `limit` newer ones have ended, or `age` milliseconds have passed.
 //!
+//! The clock runs from when the guard alone holds the encoder. Whoever else holds one may still send it messages, and drop it
+//! while another thread's message is under way. So an entry that comes of age is looked at: it goes only if it was found held by
+//! nobody else one age before as well. When there are too many, the oldest goes at once.
+//!
 //! An entry carries the generation and the turn its record had. An encoder the driver handed out again since, or one that is
 //! gone, has another: the entry is then out of date and lets go of nothing.
 
@@ -24,6 +28,17 @@ pub struct Entry {
     pub turn: u32,
     /// When, in milliseconds.
     pub since: u64,
+    /// Nobody else held it then.
+    pub alone: bool,
+}
+
+/// Why an encoder was taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// There are too many.
+    Count,
+    /// It has been here for so long.
+    Age,
 }
 
 /// Threads that end encoders at the same time mostly meet in different shards.
@@ -73,7 +88,7 @@ impl Quarantine {
     }
 
     /// Takes out one encoder that is over the bounds at `now`, looking in the shard of `record`, or in all for `None`.
-    pub fn pop(&self, record: Option<*const Record>, now: u64) -> Option<Entry> {
+    pub fn pop(&self, record: Option<*const Record>, now: u64) -> Option<(Entry, Over)> {
         match record {
             Some(record) => self.pop_from((record as usize / size_of::<Record>()) % self.used, now),
             None => (0..self.used).find_map(|index| self.pop_from(index, now)),
@@ -85,14 +100,20 @@ impl Quarantine {
         self.kept.load(Ordering::Relaxed)
     }
 
-    fn pop_from(&self, index: usize, now: u64) -> Option<Entry> {
+    fn pop_from(&self, index: usize, now: u64) -> Option<(Entry, Over)> {
         let shard = self.shard(index);
         let popped = shard.lock.with(|| {
             // SAFETY: inside the shard's lock.
             let entries = unsafe { &mut *shard.entries.get() };
             let oldest = entries.front()?;
-            let over = entries.len() > self.per_shard || now.saturating_sub(oldest.since) > self.age;
-            if over { entries.pop_front() } else { None }
+            let over = if entries.len() > self.per_shard {
+                Over::Count
+            } else if now.saturating_sub(oldest.since) > self.age {
+                Over::Age
+            } else {
+                return None;
+            };
+            entries.pop_front().map(|entry| (entry, over))
         });
         if popped.is_some() {
             self.kept.fetch_sub(1, Ordering::Relaxed);

@@ -137,6 +137,18 @@ mod counting {
     unsafe extern "C" {
         fn objc_retain(object: *mut c_void) -> *mut c_void;
         fn objc_release(object: *mut c_void);
+        fn sel_registerName(name: *const super::c_char) -> *const c_void;
+        fn objc_msgSend();
+    }
+
+    /// How many references there are, as `-retainCount` says.
+    pub fn references(object: usize) -> usize {
+        type RetainCount = unsafe extern "C" fn(*mut c_void, *const c_void) -> usize;
+        // SAFETY: the guard holds a reference, so the object is alive; objc_msgSend is called as a function of the method's type.
+        unsafe {
+            let send: RetainCount = core::mem::transmute(objc_msgSend as unsafe extern "C" fn());
+            send(object as *mut c_void, sel_registerName(c"retainCount".as_ptr()))
+        }
     }
 
     /// Adds a reference.
@@ -163,15 +175,18 @@ mod counting {
         fn sel_registerName(name: *const c_char) -> *const c_void;
     }
 
-    fn send(object: usize, name: &core::ffi::CStr) {
+    fn send(object: usize, name: &core::ffi::CStr) -> usize {
         let object = object as *mut c_void;
-        // SAFETY: the object is alive, see the callers; both methods take no argument.
+        // SAFETY: the object is alive, see the callers; the methods take no argument.
         unsafe {
             let selector = sel_registerName(name.as_ptr());
-            if let Some(code) = objc_msg_lookup(object, selector) {
-                code(object, selector);
-            }
+            objc_msg_lookup(object, selector).map_or(0, |code| code(object, selector) as usize)
         }
+    }
+
+    /// How many references there are; the fake's count has 32 bits.
+    pub fn references(object: usize) -> usize {
+        send(object, c"retainCount") as u32 as usize
     }
 
     /// Adds a reference.
@@ -185,4 +200,4 @@ mod counting {
     }
 }
 
-pub use counting::{release, retain};
+pub use counting::{references, release, retain};

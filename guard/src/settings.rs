@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `AGX_GUARD` | `guard`, `throttle=N`, `serialize`, `observe`, `off` | `guard` |
 //! | `AGX_GUARD_QUARANTINE` | most ended encoders kept | 4096 |
-//! | `AGX_GUARD_QUARANTINE_MS` | longest time one is kept | 1000 |
+//! | `AGX_GUARD_QUARANTINE_MS` | an ended encoder goes when nobody else held it for this long | 500 |
 //! | `AGX_GUARD_WAIT_WARN_MS` | a wait longer than this is reported | 1000 |
 //! | `AGX_GUARD_WAIT_LIMIT_MS` | a wait longer than this is given up; 0 never | 0 |
 //! | `AGX_GUARD_THROTTLE_MS` | an encoder waits at most this long for a place | 10000 |
@@ -34,7 +34,7 @@ pub struct Settings {
     pub mode: Mode,
     /// Most ended encoders kept.
     pub quarantine: usize,
-    /// Longest time one is kept, in milliseconds.
+    /// How long nobody else must have held one before it goes, in milliseconds.
     pub quarantine_ms: u64,
     /// A wait longer than this many milliseconds is reported.
     pub wait_warn_ms: u64,
@@ -51,7 +51,7 @@ impl Settings {
     pub const DEFAULT: Settings = Settings {
         mode: Mode::Guard,
         quarantine: 4096,
-        quarantine_ms: 1000,
+        quarantine_ms: 500,
         wait_warn_ms: 1000,
         wait_limit_ms: 0,
         throttle_ms: 10_000,

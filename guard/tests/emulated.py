@@ -55,6 +55,9 @@ class Scenarios(unittest.TestCase):
     def test_the_quarantine_lets_go_by_age(self):
         self.holds("ages", AGX_GUARD_QUARANTINE_MS="50")
 
+    def test_the_quarantine_waits_for_the_last_holder(self):
+        self.holds("lastholder", AGX_GUARD_QUARANTINE_MS="20")
+
     def test_an_address_used_again_is_never_believed_ended(self):
         self.holds("reuse", AGX_GUARD_QUARANTINE="0")
 

@@ -26,8 +26,8 @@ def text(*command):
 
 
 def build(root, out):
-    """Builds from the sources under `root`. The objects of the core library are shared: they are the compiler's, not ours."""
-    environment = dict(os.environ, AGX_GUARD_TARGET_DIR=os.path.join(HERE, "..", "target", "shipped" if root == ROOT else "again"))
+    """Builds from the sources under `root`. The objects of Rust's core are shared; the guard's own are compiled again for each root."""
+    environment = dict(os.environ, AGX_GUARD_TARGET_DIR=os.path.join(HERE, "..", "target", "shipped"))
     subprocess.run([os.path.join(root, "scripts", "build-guard-macos"), out], check=True, env=environment)
 
 

@@ -39,6 +39,9 @@ impl Objects for Simulated {
     fn release(&self, _: usize) {
         assert_ne!(self.0.references.fetch_sub(1, Ordering::SeqCst), 0, "released once too often");
     }
+    fn is_held_once(&self, _: usize) -> bool {
+        self.0.references.load(Ordering::SeqCst) == 1
+    }
     fn implementation(&self, _: usize, _: u32) -> usize {
         self.0.implementation.load(Ordering::SeqCst)
     }

@@ -168,6 +168,21 @@ static int the_quarantine_ages(void) {
   return 0;
 }
 
+/* The application keeps an ended encoder for longer than the quarantine does, and drops it while a message is under way. */
+static int the_quarantine_waits_for_the_last_holder(void) {
+  Compute *one = encoder();
+  [one endEncoding];
+  usleep(200000);
+  CHECK(agx_guard_counter("quarantine_released") == 0);
+  fake_poisons = 1;
+  [one release];
+  [one setComputePipelineState:nil];
+  CHECK(fake_live_objects == 1 && agx_guard_counter("refused_ended") == 1);
+  while (fake_live_objects) usleep(1000);
+  CHECK(agx_guard_counter("quarantine_released") == 1);
+  return 0;
+}
+
 static int an_address_used_again_is_a_new_encoder(void) {
   uintptr_t last = 0;
   unsigned again = 0;
@@ -455,6 +470,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "ended")) an_ended_encoder_is_refused_and_kept();
   else if (!strcmp(name, "bounded")) the_quarantine_is_bounded(number);
   else if (!strcmp(name, "ages")) the_quarantine_ages();
+  else if (!strcmp(name, "lastholder")) the_quarantine_waits_for_the_last_holder();
   else if (!strcmp(name, "reuse")) an_address_used_again_is_a_new_encoder();
   else if (!strcmp(name, "inits")) inits_may_fail_or_substitute();
   else if (!strcmp(name, "late")) an_encoder_seen_late_is_adopted();
