@@ -15,8 +15,10 @@
 //! against a real Objective-C runtime, against simulated objects on the host, and under loom.
 
 use crate::counters::Counter;
-use crate::ledger::{Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken};
-use crate::quarantine::{Entry, Over, Quarantine};
+use crate::ledger::{
+    Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken,
+};
+use crate::quarantine::Quarantine;
 use crate::settings::{Mode, Settings};
 use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::{Role, Thread};
@@ -120,14 +122,9 @@ pub struct Guard<O: Objects, const BUCKETS: usize> {
     pub quarantine: Quarantine,
     /// Exposed for reports.
     pub throttle: Throttle,
-    settings: Settings,
-    objects: O,
+    pub(crate) settings: Settings,
+    pub(crate) objects: O,
 }
-
-/// How long a waiter sleeps before it looks for a circle, in milliseconds.
-const SLICE: u64 = 50;
-/// Longest chain of waiting threads that is followed.
-const CHAIN: usize = 64;
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// A guard with nothing in it.
@@ -177,7 +174,18 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// Closes a call that [`Guard::enter`] let through. `result` is what the method returned.
-    pub fn leave(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "a record `enter` handed out lives as long as the guard"
+    )]
+    pub fn leave(
+        &self,
+        thread: &Thread,
+        call: &Call,
+        record: *const Record,
+        role: Role,
+        result: usize,
+    ) {
         // SAFETY: records are never given back while the guard lives; `enter` handed this one out.
         if let Some(known) = unsafe { record.as_ref() }
             && call.kind == Kind::Method
@@ -187,14 +195,6 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             return self.ledger.unlock(known);
         }
         self.leave_at_length(thread, call, record, role, result);
-    }
-
-    /// Lets go of quarantined encoders that are over age.
-    pub fn sweep(&self, thread: &Thread) {
-        let now = self.objects.now();
-        while let Some((entry, over)) = self.quarantine.pop(None, now) {
-            self.let_go(thread, entry, over, now);
-        }
     }
 
     /// Live, and its `_impl`, once seen, still there.
@@ -240,14 +240,19 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             let generation = record.generation();
             match self.lock(thread, record) {
                 Taken::Nested => return Some((record, Role::Nested)),
-                Taken::GivenUp if Record::is_live(record.status()) || call.kind == Kind::Dealloc => {
+                Taken::GivenUp
+                    if Record::is_live(record.status()) || call.kind == Kind::Dealloc =>
+                {
                     return Some((record, Role::Nested));
                 }
                 Taken::GivenUp => return None,
-                Taken::AtOnce if record.address() == call.object => return Some((record, Role::Outer)),
+                Taken::AtOnce if record.address() == call.object => {
+                    return Some((record, Role::Outer));
+                }
                 Taken::AfterWait
                     if has_fault(Fault::NoSecondLook)
-                        || (record.generation() == generation && record.address() == call.object) =>
+                        || (record.generation() == generation
+                            && record.address() == call.object) =>
                 {
                     return Some((record, Role::Outer));
                 }
@@ -336,7 +341,18 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// [`Guard::leave`] for whatever is not the common case.
-    pub fn leave_at_length(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "a record `enter` handed out lives as long as the guard"
+    )]
+    pub fn leave_at_length(
+        &self,
+        thread: &Thread,
+        call: &Call,
+        record: *const Record,
+        role: Role,
+        result: usize,
+    ) {
         // SAFETY: as in `leave`.
         let Some(record) = (unsafe { record.as_ref() }) else {
             if call.kind == Kind::Factory && result != 0 {
@@ -361,93 +377,6 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.settle(thread, call.object, record);
     }
 
-    /// Ends the outermost call: completes what the calls inside began, and lets the record go.
-    fn settle(&self, thread: &Thread, object: usize, record: &Record) {
-        match record.state() {
-            State::Leaving => {
-                self.give_place_back(record);
-                record.forget();
-                self.ledger.unlock(record);
-                thread.tally.add(Counter::Gone);
-                return;
-            }
-            State::Ending => record.set_state(State::Ended),
-            _ => {}
-        }
-        if record.clear(TO_QUARANTINE) == 0 {
-            return self.ledger.unlock(record);
-        }
-        thread.tally.add(Counter::Ended);
-        self.give_place_back(record);
-        let turn = record.turn.load(Ordering::Relaxed).wrapping_add(1);
-        record.turn.store(turn, Ordering::Relaxed);
-        let entry = Entry { record, generation: record.generation(), turn, since: self.objects.now(), alone: false };
-        debug_assert_eq!(object, record.address());
-        self.ledger.unlock(record);
-        self.quarantine.push(entry);
-        thread.tally.add(Counter::Quarantined);
-        let now = entry.since;
-        while let Some((entry, over)) = self.quarantine.pop(Some(entry.record), now) {
-            self.let_go(thread, entry, over, now);
-        }
-    }
-
-    /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
-    /// while it does.
-    fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) {
-        // SAFETY: records are never given back while the guard lives.
-        let Some(record) = (unsafe { entry.record.as_ref() }) else { return };
-        let taken = self.lock(thread, record);
-        if taken == Taken::GivenUp {
-            return;
-        }
-        let same_turn = has_fault(Fault::OldEntry) || record.turn.load(Ordering::Relaxed) == entry.turn;
-        let current = record.generation() == entry.generation && same_turn;
-        let object = record.address();
-        let ours = current && object != 0 && record.status() & HELD != 0;
-        let alone = ours && over == Over::Age && self.objects.is_held_once(object);
-        let stays = ours && over == Over::Age && !(alone && entry.alone);
-        if ours && !stays {
-            record.clear(HELD);
-        }
-        if taken != Taken::Nested {
-            self.ledger.unlock(record);
-        }
-        if stays {
-            self.quarantine.push(Entry { since: now, alone, ..entry });
-        } else if ours {
-            thread.tally.add(Counter::Released);
-            self.objects.release(object);
-        }
-    }
-
-    /// A command buffer handed out this encoder: if it had been ended, it is live again.
-    fn reopen(&self, thread: &Thread, object: usize) {
-        let Some(record) = self.ledger.find(object) else { return };
-        let taken = self.lock(thread, record);
-        if taken == Taken::GivenUp {
-            return;
-        }
-        if record.address() == object && record.state() == State::Ended {
-            record.set_state(State::Live);
-            record.turn.store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-            if record.status() & HELD == 0 {
-                record.set(HELD);
-                self.objects.retain(object);
-            }
-            if self.throttle.is_on() && record.status() & PERMIT == 0 {
-                self.throttle.admit(true);
-                thread.open.fetch_add(1, Ordering::Relaxed);
-                record.set(PERMIT);
-                record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
-            }
-            thread.tally.add(Counter::Reopened);
-        }
-        if taken != Taken::Nested {
-            self.ledger.unlock(record);
-        }
-    }
-
     /// Takes the guard's reference to a new encoder and notes whether it has an `_impl`.
     fn hold(&self, record: &Record, call: &Call) {
         if record.status() & HELD == 0 {
@@ -458,7 +387,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     fn note_implementation(&self, record: &Record, call: &Call) {
-        if call.impl_offset != 0 && self.objects.implementation(call.object, call.impl_offset) != 0 {
+        if call.impl_offset != 0 && self.objects.implementation(call.object, call.impl_offset) != 0
+        {
             record.set(IMPL_SEEN);
         }
     }
@@ -473,52 +403,6 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         thread.open.fetch_add(1, Ordering::Relaxed);
         true
     }
-
-    fn give_place_back(&self, record: &Record) {
-        if record.clear(PERMIT) == 0 {
-            return;
-        }
-        // SAFETY: a thread's block is never given back, only reused.
-        if let Some(opener) = unsafe { record.opener.load(Ordering::Relaxed).as_ref() } {
-            let fewer = |open: u32| Some(open.saturating_sub(1));
-            let _ = opener.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
-        }
-        self.throttle.leave();
-    }
-
-    /// Takes a record's lock; gives up on a circle of waiting threads, or at the limit the user set.
-    fn lock(&self, thread: &Thread, record: &Record) -> Taken {
-        if record.try_lock(thread) {
-            return Taken::AtOnce;
-        }
-        let since = self.objects.now();
-        let mut warned = false;
-        thread.waits_since.store(since, Ordering::Relaxed);
-        thread.waits_for.store(core::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
-        let taken = self.ledger.lock(record, thread, SLICE, |record| {
-            let waited = self.objects.now().saturating_sub(since);
-            if waited >= self.settings.wait_warn_ms && !warned {
-                warned = true;
-                thread.tally.add(Counter::LongWaits);
-                self.objects.long_wait(record, waited);
-            }
-            if in_circle(thread, record) {
-                thread.tally.add(Counter::Circles);
-                return false;
-            }
-            let limit = self.settings.wait_limit_ms;
-            let over = limit != 0 && waited >= limit;
-            if over {
-                thread.tally.add(Counter::Limits);
-            }
-            !over
-        });
-        thread.waits_for.store(core::ptr::null_mut(), Ordering::SeqCst);
-        if taken == Taken::AfterWait {
-            thread.tally.add(Counter::Waits);
-        }
-        taken
-    }
 }
 
 fn refuse(thread: &Thread, refusal: Refusal) -> Verdict {
@@ -529,24 +413,4 @@ fn refuse(thread: &Thread, refusal: Refusal) -> Verdict {
         Refusal::NullImpl => Counter::RefusedNullImpl,
     });
     Verdict::Refuse(refusal)
-}
-
-/// Whether the thread inside `record` waits, directly or through others, for `thread`. Looked at twice: a chain read while it
-/// changes may close by chance, a real circle stays.
-fn in_circle(thread: &Thread, record: &Record) -> bool {
-    let closes = || {
-        let mut next = record;
-        for _ in 0..CHAIN {
-            // SAFETY: an owner is 0 or a token; blocks are never given back.
-            let Some(owner) = (unsafe { Thread::of_token(next.owner()) }) else { return false };
-            if core::ptr::eq(owner, thread) {
-                return true;
-            }
-            // SAFETY: a thread waits for records only, and records are never given back.
-            let Some(wanted) = (unsafe { owner.waits_for.load(Ordering::SeqCst).as_ref() }) else { return false };
-            next = wanted;
-        }
-        false
-    };
-    closes() && closes()
 }

@@ -180,7 +180,8 @@ pub fn describe(json: &mut Json) {
         let code = |at: usize, size: usize| {
             let inside = at.checked_add(size).is_some_and(|end| end <= length);
             // SAFETY: inside the image's mapped __TEXT.
-            inside.then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
+            inside
+                .then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
         };
         let patched = variable(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
         let original = variable(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);

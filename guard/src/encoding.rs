@@ -34,7 +34,8 @@ fn shape(text: &[u8], depth: usize) -> Option<(Shape, &[u8])> {
     }
     let (first, rest) = text.split_first()?;
     let scalar = |size: usize| Some((Shape { size, align: size.max(1), floats: None }, rest));
-    let float = |kind: u8, size: usize| Some((Shape { size, align: size, floats: Some((kind, 1)) }, rest));
+    let float =
+        |kind: u8, size: usize| Some((Shape { size, align: size, floats: Some((kind, 1)) }, rest));
     match first {
         b'v' => scalar(0),
         b'c' | b'C' | b'B' => scalar(1),
@@ -59,7 +60,8 @@ fn after_object(text: &[u8]) -> &[u8] {
     match text.first() {
         Some(b'?') => text.get(1..).unwrap_or_default(),
         Some(b'"') => {
-            let end = text.iter().skip(1).position(|byte| *byte == b'"').map_or(text.len(), |at| at + 2);
+            let end =
+                text.iter().skip(1).position(|byte| *byte == b'"').map_or(text.len(), |at| at + 2);
             text.get(end..).unwrap_or_default()
         }
         _ => text,
@@ -98,7 +100,11 @@ fn aggregate(text: &[u8], close: u8, depth: usize) -> Option<(Shape, &[u8])> {
     while *rest.first()? != close {
         rest = after_name(rest);
         let (member, after) = shape(qualified(rest), depth + 1)?;
-        whole = if close == b'}' { followed_by(whole, member, first) } else { or(whole, member, first) };
+        whole = if close == b'}' {
+            followed_by(whole, member, first)
+        } else {
+            or(whole, member, first)
+        };
         first = false;
         rest = after;
     }
@@ -124,7 +130,9 @@ fn followed_by(whole: Shape, member: Shape, first: bool) -> Shape {
 fn or(whole: Shape, member: Shape, first: bool) -> Shape {
     let floats = match (whole.floats, member.floats) {
         (_, member) if first => member,
-        (Some((kind, count)), Some((other, more))) if kind == other => Some((kind, count.max(more))),
+        (Some((kind, count)), Some((other, more))) if kind == other => {
+            Some((kind, count.max(more)))
+        }
         _ => None,
     };
     Shape { size: whole.size.max(member.size), align: whole.align.max(member.align), floats }
@@ -145,7 +153,16 @@ mod tests {
 
     #[test]
     fn values_in_registers_need_no_memory() {
-        for encoding in ["v40@0:8Q16", "@16@0:8", "Vv16@0:8", "q16@0:8", "d16@0:8", "B24@0:8@16", "@?16@0:8", "^{__IOSurface=}16@0:8"] {
+        for encoding in [
+            "v40@0:8Q16",
+            "@16@0:8",
+            "Vv16@0:8",
+            "q16@0:8",
+            "d16@0:8",
+            "B24@0:8@16",
+            "@?16@0:8",
+            "^{__IOSurface=}16@0:8",
+        ] {
             assert_eq!(bytes(encoding.as_bytes()), Some(0), "{encoding}");
         }
     }
@@ -171,7 +188,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_said_to_be_unknown() {
-        for encoding in ["", "{opaque}16@0:8", "{cut=QQ", "b3", "{deep={a={b={c={d={e={f={g={h={i={j={k={l={m={n={o={p={q=Q}}}}}}}}}}}}}}}}}}"] {
+        for encoding in [
+            "",
+            "{opaque}16@0:8",
+            "{cut=QQ",
+            "b3",
+            "{deep={a={b={c={d={e={f={g={h={i={j={k={l={m={n={o={p={q=Q}}}}}}}}}}}}}}}}}}",
+        ] {
             assert_eq!(bytes(encoding.as_bytes()), None, "{encoding}");
         }
     }

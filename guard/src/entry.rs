@@ -1,12 +1,12 @@
 //! Where hooked methods meet the rules: the two functions the thunks call, the process's one guard, and its threads.
 
 use core::cell::UnsafeCell;
-use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use crate::calls::{Call, Guard, Kind, Objects, Short, Verdict};
 use crate::counters::{COUNTERS, Counter};
 use crate::ledger::Record;
+use crate::own_thread;
 use crate::report::Line;
 use crate::runtime;
 use crate::settings::{Mode, Settings};
@@ -51,7 +51,9 @@ impl Objects for Process {
     fn long_wait(&self, record: &Record, milliseconds: u64) {
         let encoder = record.address();
         let owner = record.owner();
-        say(format_args!("agx-guard: waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}\n"));
+        say(format_args!(
+            "agx-guard: waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}\n"
+        ));
     }
 }
 
@@ -112,7 +114,8 @@ const SHORT: u32 = 0x80;
 impl Slot {
     /// Fills a slot, before its thunk is installed.
     pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
-        let short = kind == Kind::Method && !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct();
+        let short =
+            kind == Kind::Method && !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct();
         let nature = kind as u32 | if short { SHORT } else { 0 } | (returned_bytes as u32) << 8;
         self.original.store(original, Ordering::Relaxed);
         self.impl_offset.store(impl_offset, Ordering::Relaxed);
@@ -126,7 +129,12 @@ impl Slot {
 
     #[inline(always)]
     fn call(&self, object: usize, caller: usize) -> Call {
-        Call { object, kind: self.kind(), impl_offset: self.impl_offset.load(Ordering::Relaxed), caller }
+        Call {
+            object,
+            kind: self.kind(),
+            impl_offset: self.impl_offset.load(Ordering::Relaxed),
+            caller,
+        }
     }
 
     #[inline(always)]
@@ -148,8 +156,13 @@ impl Slot {
 }
 
 /// All hooked methods.
-pub static SLOTS: [Slot; thunk::SLOTS] =
-    [const { Slot { original: AtomicUsize::new(0), impl_offset: AtomicU32::new(0), nature: AtomicU32::new(0) } }; thunk::SLOTS];
+pub static SLOTS: [Slot; thunk::SLOTS] = [const {
+    Slot {
+        original: AtomicUsize::new(0),
+        impl_offset: AtomicU32::new(0),
+        nature: AtomicU32::new(0),
+    }
+}; thunk::SLOTS];
 
 /// The process's guard.
 struct Only(UnsafeCell<MaybeUninit<Guard<Process, BUCKETS>>>);
@@ -195,126 +208,6 @@ pub fn total_named(name: &str) -> Option<u64> {
     COUNTERS.iter().find(|(_, known, _)| *known == name).map(|(counter, _, _)| total(*counter))
 }
 
-#[cfg(target_os = "linux")]
-mod own_thread {
-    use super::*;
-    use core::cell::Cell;
-
-    #[thread_local]
-    static BLOCK: Cell<*const Thread> = Cell::new(core::ptr::null());
-    static KEY: AtomicU32 = AtomicU32::new(0);
-
-    unsafe extern "C" fn gone(block: *mut c_void) {
-        BLOCK.set(core::ptr::null());
-        // SAFETY: the key's value is a block of the registry.
-        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
-    }
-
-    pub fn start() {
-        let mut key = 0;
-        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature.
-        unsafe { sys::pthread_key_create(&mut key, Some(gone)) };
-        KEY.store(key, Ordering::Relaxed);
-    }
-
-    /// Whether [`known`] answers at all.
-    pub fn is_direct() -> bool {
-        true
-    }
-
-    /// The calling thread's block, if it has one.
-    #[inline(always)]
-    pub fn known() -> Option<&'static Thread> {
-        // SAFETY: NULL or a block of the registry, which is never given back.
-        unsafe { BLOCK.get().as_ref() }
-    }
-
-    pub fn block() -> &'static Thread {
-        known().unwrap_or_else(first_use)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn first_use() -> &'static Thread {
-        let thread = THREADS.take();
-        BLOCK.set(thread);
-        // SAFETY: the key exists since `start`.
-        unsafe { sys::pthread_setspecific(KEY.load(Ordering::Relaxed), core::ptr::from_ref(thread).cast()) };
-        thread
-    }
-}
-
-/// On a Mac a thread's specific values lie in an array TPIDRRO_EL0 points to, and `pthread_getspecific` is one load from it. A call
-/// to it would cost the short way its registers, so the load is done in place; `start` sees first that it is what the call
-/// answers, and where it is not, no call takes the short way.
-#[cfg(target_os = "macos")]
-mod own_thread {
-    use super::*;
-    use crate::sync::AtomicU64;
-
-    static KEY: AtomicU64 = AtomicU64::new(0);
-    /// The key once more where the load in place is good; 0, which is never a key of ours, where it is not.
-    static DIRECT: AtomicU64 = AtomicU64::new(0);
-
-    unsafe extern "C" fn gone(block: *mut c_void) {
-        // SAFETY: the key's value is a block of the registry.
-        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
-    }
-
-    pub fn start() {
-        let mut key = 0;
-        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature; the value set is a block.
-        unsafe {
-            sys::pthread_key_create(&mut key, Some(gone));
-            KEY.store(key, Ordering::Relaxed);
-            let block = core::ptr::from_ref(first_use());
-            if key < 512 && specific(key) == block {
-                DIRECT.store(key, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Whether [`known`] answers at all.
-    pub fn is_direct() -> bool {
-        DIRECT.load(Ordering::Relaxed) != 0
-    }
-
-    #[inline(always)]
-    fn specific(key: u64) -> *const Thread {
-        let base: usize;
-        // SAFETY: reads a register every thread has; macOS keeps the array of at least 512 values there.
-        unsafe {
-            core::arch::asm!("mrs {}, tpidrro_el0", out(reg) base, options(nomem, nostack, preserves_flags, pure));
-            *((base & !7) as *const *const Thread).add(key as usize)
-        }
-    }
-
-    /// The calling thread's block, if it has one and the load in place is good.
-    #[inline(always)]
-    pub fn known() -> Option<&'static Thread> {
-        let key = DIRECT.load(Ordering::Relaxed);
-        if key == 0 {
-            return None;
-        }
-        // SAFETY: NULL or a block of the registry, which is never given back.
-        unsafe { specific(key).as_ref() }
-    }
-
-    pub fn block() -> &'static Thread {
-        // SAFETY: NULL or a block of the registry, which is never given back.
-        unsafe { sys::pthread_getspecific(KEY.load(Ordering::Relaxed)).cast::<Thread>().as_ref() }.unwrap_or_else(first_use)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn first_use() -> &'static Thread {
-        let thread = THREADS.take();
-        // SAFETY: the key exists since `start`.
-        unsafe { sys::pthread_setspecific(KEY.load(Ordering::Relaxed), core::ptr::from_ref(thread).cast()) };
-        thread
-    }
-}
-
 /// The calling thread's block.
 pub fn current() -> &'static Thread {
     own_thread::block()
@@ -327,7 +220,13 @@ pub fn current() -> &'static Thread {
 /// # Safety
 /// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk, `saved` points to the
 /// registers saved there.
-pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: usize, saved: *const u8, leave: usize) -> usize {
+pub unsafe extern "C" fn agx_guard_enter(
+    object: usize,
+    thunk: usize,
+    caller: usize,
+    saved: *const u8,
+    leave: usize,
+) -> usize {
     let index = (thunk - thunk::table()) / thunk::THUNK;
     // SAFETY: the thunk is one of the table's, which has as many as there are slots.
     let slot = unsafe { SLOTS.get_unchecked(index) };
@@ -338,9 +237,20 @@ pub unsafe extern "C" fn agx_guard_enter(object: usize, thunk: usize, caller: us
         && thread.has_short_way(stack)
     {
         // SAFETY: a thunk is installed.
-        match unsafe { started() }.enter_shortly(thread, object, slot.impl_offset.load(Ordering::Relaxed)) {
+        match unsafe { started() }.enter_shortly(
+            thread,
+            object,
+            slot.impl_offset.load(Ordering::Relaxed),
+        ) {
             Short::Taken(record) => {
-                thread.push_short(Frame { caller, stack, record, slot: index as u32, role: Role::Outer, short: true });
+                thread.push_short(Frame {
+                    caller,
+                    stack,
+                    record,
+                    slot: index as u32,
+                    role: Role::Outer,
+                    short: true,
+                });
                 return slot.original.load(Ordering::Relaxed);
             }
             Short::Locked(record) => locked = record,
@@ -378,7 +288,11 @@ unsafe fn enter_at_length(
     let call = slot.call(object, caller);
     // SAFETY: a thunk is installed.
     let guard = unsafe { started() };
-    let verdict = if OBSERVES.load(Ordering::Relaxed) { guard.observe_entry(thread, &call) } else { guard.enter(thread, &call) };
+    let verdict = if OBSERVES.load(Ordering::Relaxed) {
+        guard.observe_entry(thread, &call)
+    } else {
+        guard.enter(thread, &call)
+    };
     match verdict {
         Verdict::Dispatch(record, role) => {
             thread.push(Frame { caller, stack, record, slot: index as u32, role, short: false });
@@ -406,7 +320,11 @@ pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
             let caller = frame.caller;
             thread.pop_short();
             // SAFETY: a thunk is installed.
-            return if unsafe { started() }.ledger.unlock_shortly(record) { wake_and_answer(record, caller) } else { caller };
+            return if unsafe { started() }.ledger.unlock_shortly(record) {
+                wake_and_answer(record, caller)
+            } else {
+                caller
+            };
         }
     }
     leave_at_length(result)
@@ -466,4 +384,3 @@ unsafe fn clear_result(slot: &Slot, result: *mut u8) {
         unsafe { core::ptr::write_bytes(result, 0, bytes) };
     }
 }
-

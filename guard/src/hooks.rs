@@ -55,7 +55,10 @@ pub fn hook(class: Class, role: Role) -> usize {
         HOOKED_CLASSES.fetch_add(1, Ordering::Relaxed);
     }
     if methods_without_room() > 0 {
-        say(format_args!("agx-guard: {} methods stay unguarded, there is no room for more\n", methods_without_room()));
+        say(format_args!(
+            "agx-guard: {} methods stay unguarded, there is no room for more\n",
+            methods_without_room()
+        ));
     }
     count
 }
@@ -63,7 +66,9 @@ pub fn hook(class: Class, role: Role) -> usize {
 fn hook_encoder(class: Class) {
     let impl_offset = class.offset_of(c"_impl").unwrap_or(0);
     class.each_method(|method| {
-        if let Some(thunk) = selectors::encoder_method(method.selector()).and_then(|kind| prepare(method, kind, impl_offset)) {
+        if let Some(thunk) = selectors::encoder_method(method.selector())
+            .and_then(|kind| prepare(method, kind, impl_offset))
+        {
             method.replace(thunk);
         }
     });

@@ -93,7 +93,8 @@ pub fn way(path: &str, plugin: Option<&str>, library_path: Option<&str>) -> Way 
                 length += part.len();
             }
         }
-        let whole = core::str::from_utf8(joined.get(..length).unwrap_or_default()).unwrap_or_default();
+        let whole =
+            core::str::from_utf8(joined.get(..length).unwrap_or_default()).unwrap_or_default();
         if let Some(bundle) = normalize(whole, &mut two)
             && path.strip_prefix(bundle).is_some_and(|rest| rest.starts_with('/'))
         {
@@ -125,7 +126,8 @@ impl<'a> Expected<'a> {
         let (address, words) = text.split_once(':')?;
         let address = usize::from_str_radix(address.trim_start_matches("0x"), 16).ok()?;
         let expected = Expected { address, words };
-        (expected.words().count() > 0 && expected.words().all(|word| word.is_some())).then_some(expected)
+        (expected.words().count() > 0 && expected.words().all(|word| word.is_some()))
+            .then_some(expected)
     }
 
     fn words(&self) -> impl Iterator<Item = Option<u32>> + use<'a> {
@@ -149,8 +151,14 @@ impl<'a> Expected<'a> {
 
 /// Compares code with the words of the patch and with the words it replaces. `code` answers the bytes at an address, if they
 /// lie inside the image.
-pub fn compare<'a>(patched: Option<Expected>, original: Option<Expected>, code: impl Fn(usize, usize) -> Option<&'a [u8]>) -> Code {
-    let is = |expected: Option<Expected>| expected.and_then(|e| code(e.address, e.size()).map(|bytes| e.is(bytes)));
+pub fn compare<'a>(
+    patched: Option<Expected>,
+    original: Option<Expected>,
+    code: impl Fn(usize, usize) -> Option<&'a [u8]>,
+) -> Code {
+    let is = |expected: Option<Expected>| {
+        expected.and_then(|e| code(e.address, e.size()).map(|bytes| e.is(bytes)))
+    };
     match (is(patched), is(original)) {
         (Some(true), _) => Code::Patched,
         (_, Some(true)) => Code::Original,
@@ -168,20 +176,30 @@ mod tests {
         let plugin = Some("../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X");
         let system = "/System/Library/Extensions/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
         let raw = "/System/Library/Extensions/../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
-        let resolved = "/Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
+        let resolved =
+            "/Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
         let shadow = "/Users/me/Library/agxpatch/24G419/shadow";
         assert_eq!(way(system, plugin, None), Way::System);
         assert_eq!(way(raw, plugin, None), Way::ByName);
         assert_eq!(way(resolved, plugin, None), Way::ByName);
         assert_eq!(way(resolved, None, None), Way::Elsewhere);
-        assert_eq!(way(&format!("{shadow}/AGXMetalG16X"), plugin, Some(&format!("/opt/x:{shadow}/"))), Way::ByPath);
+        assert_eq!(
+            way(&format!("{shadow}/AGXMetalG16X"), plugin, Some(&format!("/opt/x:{shadow}/"))),
+            Way::ByPath
+        );
         assert_eq!(way(system, None, Some("/opt/x")), Way::System);
-        assert_eq!(way("/System/Library/Extensions/AGXMetalG16X.bundleX/y", Some("AGXMetalG16X"), None), Way::System);
+        assert_eq!(
+            way("/System/Library/Extensions/AGXMetalG16X.bundleX/y", Some("AGXMetalG16X"), None),
+            Way::System
+        );
     }
 
     #[test]
     fn code_is_compared_word_by_word_and_never_beyond_the_image() {
-        let image: Vec<u8> = [1u32, 0xaa1f_03f4, 0xf838_6a7f, 4].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let image: Vec<u8> = [1u32, 0xaa1f_03f4, 0xf838_6a7f, 4]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
         let code = |at: usize, size: usize| image.get(at..at + size);
         let patched = Expected::parse("0x4:aa1f03f4,f8386a7f");
         let original = Expected::parse("0x4:8b150320,94105a5c");

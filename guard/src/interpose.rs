@@ -9,7 +9,12 @@
 ///
 /// Only the driver that the copy was made from is replaced: on another GPU, or after the user moved to another Mac, the system's
 /// answer stands.
-pub fn answer<'a>(key: &str, original: Option<&str>, plugin: Option<&'a str>, instead_of: Option<&str>) -> Option<&'a str> {
+pub fn answer<'a>(
+    key: &str,
+    original: Option<&str>,
+    plugin: Option<&'a str>,
+    instead_of: Option<&str>,
+) -> Option<&'a str> {
     let plugin = plugin.filter(|name| !name.is_empty())?;
     let wanted = key == "MetalPluginName" && original.is_some() && original == instead_of;
     wanted.then_some(plugin)
@@ -33,7 +38,12 @@ mod mac {
     static ANSWERED: AtomicBool = AtomicBool::new(false);
 
     unsafe extern "C" {
-        fn IORegistryEntryCreateCFProperty(entry: u32, key: *const c_void, allocator: *const c_void, options: u32) -> *const c_void;
+        fn IORegistryEntryCreateCFProperty(
+            entry: u32,
+            key: *const c_void,
+            allocator: *const c_void,
+            options: u32,
+        ) -> *const c_void;
         fn dlsym(handle: *const c_void, name: *const c_char) -> *const c_void;
     }
 
@@ -44,7 +54,8 @@ mod mac {
     const LONGEST: usize = 512;
 
     type GetCString = unsafe extern "C" fn(*const c_void, *mut u8, isize, u32) -> u8;
-    type CreateWithBytes = unsafe extern "C" fn(*const c_void, *const u8, isize, u32, u8) -> *const c_void;
+    type CreateWithBytes =
+        unsafe extern "C" fn(*const c_void, *const u8, isize, u32, u8) -> *const c_void;
     type Type = unsafe extern "C" fn(*const c_void) -> usize;
     type StringType = unsafe extern "C" fn() -> usize;
     type Release = unsafe extern "C" fn(*const c_void);
@@ -71,7 +82,10 @@ mod mac {
             let type_of: Type = function(c"CFGetTypeID")?;
             let string: StringType = function(c"CFStringGetTypeID")?;
             let get: GetCString = function(c"CFStringGetCString")?;
-            if object.is_null() || type_of(object) != string() || get(object, buffer.as_mut_ptr(), LONGEST as isize, UTF8) == 0 {
+            if object.is_null()
+                || type_of(object) != string()
+                || get(object, buffer.as_mut_ptr(), LONGEST as isize, UTF8) == 0
+            {
                 return None;
             }
         }
@@ -98,7 +112,12 @@ mod mac {
         }
     }
 
-    unsafe extern "C" fn create_property(entry: u32, key: *const c_void, allocator: *const c_void, options: u32) -> *const c_void {
+    unsafe extern "C" fn create_property(
+        entry: u32,
+        key: *const c_void,
+        allocator: *const c_void,
+        options: u32,
+    ) -> *const c_void {
         // SAFETY: the arguments are passed on as they came; dyld does not interpose the interposing image's own calls.
         let original = unsafe { IORegistryEntryCreateCFProperty(entry, key, allocator, options) };
         match replacement(key, original) {

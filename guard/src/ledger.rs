@@ -138,7 +138,10 @@ impl Record {
     #[inline(always)]
     pub fn try_lock(&self, thread: &Thread) -> bool {
         has_fault(Fault::LockForAll)
-            || self.owner.compare_exchange(0, thread.token(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+            || self
+                .owner
+                .compare_exchange(0, thread.token(), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Whether `thread` is the one inside.
@@ -205,7 +208,9 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Ledger {
-            buckets: [const { Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() } }; BUCKETS],
+            buckets: [const {
+                Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() }
+            }; BUCKETS],
             places: [const { Place::new() }; PLACES],
         }
     }
@@ -214,7 +219,10 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     #[cfg(loom)]
     pub fn new() -> Self {
         Ledger {
-            buckets: core::array::from_fn(|_| Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() }),
+            buckets: core::array::from_fn(|_| Bucket {
+                head: AtomicPtr::new(ptr::null_mut()),
+                handing_out: Spin::new(),
+            }),
             places: core::array::from_fn(|_| Place::default()),
         }
     }
@@ -248,7 +256,9 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
             if let Some(record) = self.find(address) {
                 return Claimed::Known(record);
             }
-            let record = self.free_record(bucket, thread).unwrap_or_else(|| Self::add_record(bucket, thread));
+            let record = self
+                .free_record(bucket, thread)
+                .unwrap_or_else(|| Self::add_record(bucket, thread));
             record.begin(address);
             Claimed::New(record)
         })
@@ -283,7 +293,13 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     }
 
     /// Takes the record's lock, waiting in slices of `slice` milliseconds; between two slices `go_on` says whether to wait on.
-    pub fn lock(&self, record: &Record, thread: &Thread, slice: u64, mut go_on: impl FnMut(&Record) -> bool) -> Taken {
+    pub fn lock(
+        &self,
+        record: &Record,
+        thread: &Thread,
+        slice: u64,
+        mut go_on: impl FnMut(&Record) -> bool,
+    ) -> Taken {
         if record.try_lock(thread) {
             return Taken::AtOnce;
         }
@@ -294,7 +310,12 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         announce();
         let place = self.place(record);
         let taken = loop {
-            if place.wait(slice, || record.owner.compare_exchange(0, thread.token(), Ordering::SeqCst, Ordering::Relaxed).is_ok()) {
+            if place.wait(slice, || {
+                record
+                    .owner
+                    .compare_exchange(0, thread.token(), Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
+            }) {
                 break Taken::AfterWait;
             }
             if !go_on(record) {

@@ -17,10 +17,11 @@ extern crate alloc;
 pub mod calls;
 pub mod counters;
 pub mod encoding;
+mod endings;
 pub mod image;
 pub mod interpose;
 pub mod ledger;
-pub mod observe;
+mod observe;
 pub mod park;
 pub mod quarantine;
 pub mod report;
@@ -30,6 +31,7 @@ pub mod sync;
 pub mod sys;
 pub mod thread;
 pub mod throttle;
+mod waits;
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 pub mod driver;
@@ -37,6 +39,8 @@ pub mod driver;
 pub mod entry;
 #[cfg(feature = "shipped")]
 pub mod hooks;
+#[cfg(feature = "shipped")]
+mod own_thread;
 #[cfg(feature = "shipped")]
 pub mod runtime;
 #[cfg(feature = "shipped")]

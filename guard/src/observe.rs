@@ -31,7 +31,18 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// Notes what the call did to the encoder's state.
-    pub fn observe_exit(&self, thread: &Thread, call: &Call, record: *const Record, role: Role, result: usize) {
+    #[allow(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "a record `enter` handed out lives as long as the guard"
+    )]
+    pub fn observe_exit(
+        &self,
+        thread: &Thread,
+        call: &Call,
+        record: *const Record,
+        role: Role,
+        result: usize,
+    ) {
         if call.kind == Kind::Init && result != 0 {
             if let Claimed::New(record) = self.ledger.claim(thread, result) {
                 self.ledger.unlock(record);

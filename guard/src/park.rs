@@ -29,7 +29,10 @@ unsafe impl Send for Place {}
 impl Place {
     /// An empty place.
     pub const fn new() -> Self {
-        Place { mutex: UnsafeCell::new(sys::Mutex::new()), condition: UnsafeCell::new(sys::Condition::new()) }
+        Place {
+            mutex: UnsafeCell::new(sys::Mutex::new()),
+            condition: UnsafeCell::new(sys::Condition::new()),
+        }
     }
 
     /// Waits until `ready` holds or `limit` milliseconds have passed; true when it held.
@@ -39,11 +42,13 @@ impl Place {
         unsafe {
             sys::clock_gettime(sys::CLOCK_REALTIME, &mut until);
             until.nanoseconds += ((limit % 1000) * 1_000_000) as core::ffi::c_long;
-            until.seconds += (limit / 1000) as i64 + (until.nanoseconds / 1_000_000_000) as i64;
+            until.seconds += (limit / 1000) as i64 + until.nanoseconds / 1_000_000_000;
             until.nanoseconds %= 1_000_000_000;
             sys::pthread_mutex_lock(self.mutex.get());
             let mut held = ready();
-            while !held && sys::pthread_cond_timedwait(self.condition.get(), self.mutex.get(), &until) == 0 {
+            while !held
+                && sys::pthread_cond_timedwait(self.condition.get(), self.mutex.get(), &until) == 0
+            {
                 held = ready();
             }
             let held = held || ready();

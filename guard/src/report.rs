@@ -145,7 +145,10 @@ mod tests {
         json.flag("answered", false);
         let length = json.finish().unwrap();
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
-        assert_eq!(text, "{\"path\":\"a\\\"b\\\\c\\u000a\u{e9}\",\"counters\":{\"calls\":7},\"answered\":false}\n");
+        assert_eq!(
+            text,
+            "{\"path\":\"a\\\"b\\\\c\\u000a\u{e9}\",\"counters\":{\"calls\":7},\"answered\":false}\n"
+        );
     }
 
     #[test]

@@ -14,7 +14,12 @@ unsafe extern "C" {
     fn class_getSuperclass(class: *mut c_void) -> *mut c_void;
     fn class_getName(class: *mut c_void) -> *const c_char;
     fn class_copyMethodList(class: *mut c_void, count: *mut c_uint) -> *mut *mut c_void;
-    fn class_addMethod(class: *mut c_void, selector: *const c_void, code: usize, types: *const c_char) -> u8;
+    fn class_addMethod(
+        class: *mut c_void,
+        selector: *const c_void,
+        code: usize,
+        types: *const c_char,
+    ) -> u8;
     fn class_getInstanceVariable(class: *mut c_void, name: *const c_char) -> *mut c_void;
     fn ivar_getOffset(variable: *mut c_void) -> isize;
     fn method_getName(method: *mut c_void) -> *const c_void;
@@ -67,7 +72,8 @@ impl Class {
     pub fn offset_of(self, variable: &CStr) -> Option<u32> {
         // SAFETY: `self` is a class and the name is NUL-terminated; a non-NULL answer is an ivar.
         unsafe {
-            let variable = NonNull::new(class_getInstanceVariable(self.0.as_ptr(), variable.as_ptr()))?;
+            let variable =
+                NonNull::new(class_getInstanceVariable(self.0.as_ptr(), variable.as_ptr()))?;
             u32::try_from(ivar_getOffset(variable.as_ptr())).ok()
         }
     }
@@ -99,7 +105,12 @@ impl Class {
         // SAFETY: class, selector and encoding are the runtime's; `code` has the method's calling convention.
         unsafe {
             let selector = method_getName(inherited.0.as_ptr());
-            class_addMethod(self.0.as_ptr(), selector, code, method_getTypeEncoding(inherited.0.as_ptr())) != 0
+            class_addMethod(
+                self.0.as_ptr(),
+                selector,
+                code,
+                method_getTypeEncoding(inherited.0.as_ptr()),
+            ) != 0
         }
     }
 }

@@ -60,7 +60,9 @@ impl Settings {
 
     /// Reads the settings through `variable`. Also names the first variable whose value is not understood; its default
     /// stands then, for a guard that is asked for in a wrong spelling still guards.
-    pub fn read<'a>(variable: impl Fn(&'static core::ffi::CStr) -> Option<&'a [u8]>) -> (Settings, Option<&'static core::ffi::CStr>) {
+    pub fn read<'a>(
+        variable: impl Fn(&'static core::ffi::CStr) -> Option<&'a [u8]>,
+    ) -> (Settings, Option<&'static core::ffi::CStr>) {
         let mut wrong = None;
         let mut number = |name: &'static core::ffi::CStr, default: u64| match variable(name) {
             None => default,
@@ -72,7 +74,8 @@ impl Settings {
         let default = Settings::DEFAULT;
         let mut settings = Settings {
             mode: default.mode,
-            quarantine: usize::try_from(number(c"AGX_GUARD_QUARANTINE", default.quarantine as u64)).unwrap_or(usize::MAX),
+            quarantine: usize::try_from(number(c"AGX_GUARD_QUARANTINE", default.quarantine as u64))
+                .unwrap_or(usize::MAX),
             quarantine_ms: number(c"AGX_GUARD_QUARANTINE_MS", default.quarantine_ms),
             wait_warn_ms: number(c"AGX_GUARD_WAIT_WARN_MS", default.wait_warn_ms),
             wait_limit_ms: number(c"AGX_GUARD_WAIT_LIMIT_MS", default.wait_limit_ms),

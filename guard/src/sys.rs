@@ -95,9 +95,16 @@ pub const SIGUSR1: c_int = 10;
 unsafe extern "C" {
     pub fn pthread_mutex_lock(mutex: *mut Mutex) -> c_int;
     pub fn pthread_mutex_unlock(mutex: *mut Mutex) -> c_int;
-    pub fn pthread_cond_timedwait(condition: *mut Condition, mutex: *mut Mutex, until: *const Timespec) -> c_int;
+    pub fn pthread_cond_timedwait(
+        condition: *mut Condition,
+        mutex: *mut Mutex,
+        until: *const Timespec,
+    ) -> c_int;
     pub fn pthread_cond_broadcast(condition: *mut Condition) -> c_int;
-    pub fn pthread_key_create(key: *mut Key, gone: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int;
+    pub fn pthread_key_create(
+        key: *mut Key,
+        gone: Option<unsafe extern "C" fn(*mut c_void)>,
+    ) -> c_int;
     pub fn pthread_getspecific(key: Key) -> *mut c_void;
     pub fn pthread_setspecific(key: Key, value: *const c_void) -> c_int;
     pub fn pthread_create(

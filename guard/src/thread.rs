@@ -73,13 +73,24 @@ unsafe impl Sync for Thread {}
 unsafe impl Send for Thread {}
 
 /// Lies below all calls: no call's stack is above its, and it is never taken back.
-const BELOW_ALL: Frame = Frame { caller: 0, stack: usize::MAX, record: ptr::null(), slot: 0, role: Role::Bare, short: false };
+const BELOW_ALL: Frame = Frame {
+    caller: 0,
+    stack: usize::MAX,
+    record: ptr::null(),
+    slot: 0,
+    role: Role::Bare,
+    short: false,
+};
 
 impl Thread {
     /// A block nobody else knows of.
     pub fn new() -> Self {
         Thread {
-            frames: UnsafeCell::new(Frames { depth: 0, inline: [BELOW_ALL; INLINE], more: Vec::new() }),
+            frames: UnsafeCell::new(Frames {
+                depth: 0,
+                inline: [BELOW_ALL; INLINE],
+                more: Vec::new(),
+            }),
             tally: Tally::new(),
             waits_for: AtomicPtr::new(ptr::null_mut()),
             waits_since: AtomicU64::new(0),
@@ -133,7 +144,8 @@ impl Thread {
     pub fn has_short_way(&self, stack: usize) -> bool {
         // SAFETY: as in `push`.
         let frames = unsafe { &*self.frames.get() };
-        frames.depth < INLINE - 1 && frames.inline.get(frames.depth).is_some_and(|top| top.stack > stack)
+        frames.depth < INLINE - 1
+            && frames.inline.get(frames.depth).is_some_and(|top| top.stack > stack)
     }
 
     /// Notes a call where [`Thread::has_short_way`] just held. Owner only.
@@ -167,7 +179,11 @@ impl Thread {
     pub fn is_top_stale(&self, stack: usize, caller: usize, leave: usize) -> bool {
         // SAFETY: as in `push`.
         let frames = unsafe { &*self.frames.get() };
-        let top = frames.inline.get(frames.depth).or(frames.more.last()).map_or(usize::MAX, |frame| frame.stack);
+        let top = frames
+            .inline
+            .get(frames.depth)
+            .or(frames.more.last())
+            .map_or(usize::MAX, |frame| frame.stack);
         top <= stack && (top < stack || caller != leave)
     }
 
@@ -200,11 +216,16 @@ impl Registry {
     /// A block for the calling thread: one whose thread has ended, or a new one.
     pub fn take(&self) -> &'static Thread {
         for thread in self.iter() {
-            if thread.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            if thread
+                .taken
+                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
                 return thread;
             }
         }
-        let thread: &'static Thread = alloc::boxed::Box::leak(alloc::boxed::Box::new(Thread::new()));
+        let thread: &'static Thread =
+            alloc::boxed::Box::leak(alloc::boxed::Box::new(Thread::new()));
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             thread.next.store(head, Ordering::Relaxed);

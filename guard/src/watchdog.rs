@@ -23,13 +23,17 @@ extern "C" fn load() {
     let (settings, wrong) = Settings::read(sys::environment);
     if let Some(name) = wrong {
         let name = name.to_str().unwrap_or_default();
-        say(format_args!("agx-guard: the value of {name} is not understood, its default is used\n"));
+        say(format_args!(
+            "agx-guard: the value of {name} is not understood, its default is used\n"
+        ));
     }
     if settings.mode == Mode::Off {
         return;
     }
     if cfg!(target_os = "macos") && agx_guard_authenticates_pointers() != 0 {
-        say(format_args!("agx-guard: this process authenticates pointers (arm64e); the guard is loaded and does nothing\n"));
+        say(format_args!(
+            "agx-guard: this process authenticates pointers (arm64e); the guard is loaded and does nothing\n"
+        ));
         return;
     }
     entry::start(settings);
@@ -75,7 +79,8 @@ pub fn start() {
 }
 
 unsafe extern "C" fn watch(_: *mut c_void) -> *mut c_void {
-    let period = sys::Timespec { seconds: 0, nanoseconds: (PERIOD * 1_000_000) as core::ffi::c_long };
+    let period =
+        sys::Timespec { seconds: 0, nanoseconds: (PERIOD * 1_000_000) as core::ffi::c_long };
     loop {
         // SAFETY: a valid time to read; no rest is asked for.
         unsafe { sys::nanosleep(&period, core::ptr::null_mut()) };

@@ -45,7 +45,8 @@ fn each_mode_is_read_as_it_is_documented() {
 
 #[test]
 fn a_wrong_value_is_named_and_its_default_stands() {
-    let (read, wrong) = settings(&[("AGX_GUARD_QUARANTINE", "many"), ("AGX_GUARD_WAIT_WARN_MS", "5")]);
+    let (read, wrong) =
+        settings(&[("AGX_GUARD_QUARANTINE", "many"), ("AGX_GUARD_WAIT_WARN_MS", "5")]);
     assert_eq!(wrong.as_deref(), Some("AGX_GUARD_QUARANTINE"));
     assert_eq!(read, Settings { wait_warn_ms: 5, ..Settings::DEFAULT });
     let (read, wrong) = settings(&[("AGX_GUARD", "of")]);
@@ -65,8 +66,17 @@ fn the_encoder_classes_of_every_family_are_recognised() {
     ] {
         assert_eq!(selectors::role_of_class(name), Some(ClassRole::Encoder), "{name}");
     }
-    assert_eq!(selectors::role_of_class("AGXG16XFamilyCommandBuffer"), Some(ClassRole::CommandBuffer));
-    for name in ["AGXG16XDevice", "AGXG16XFamilyBuffer", "IOGPUMetalCommandEncoder", "MTLToolsComputeCommandEncoder", "AGXFamilyContext"] {
+    assert_eq!(
+        selectors::role_of_class("AGXG16XFamilyCommandBuffer"),
+        Some(ClassRole::CommandBuffer)
+    );
+    for name in [
+        "AGXG16XDevice",
+        "AGXG16XFamilyBuffer",
+        "IOGPUMetalCommandEncoder",
+        "MTLToolsComputeCommandEncoder",
+        "AGXFamilyContext",
+    ] {
         assert_eq!(selectors::role_of_class(name), None, "{name}");
     }
 }
@@ -95,7 +105,8 @@ fn every_selector_of_an_encoder_is_guarded_unless_listed() {
 
 #[test]
 fn of_a_command_buffer_only_what_hands_out_encoders_is_watched() {
-    let kind = |selector, encoding: &str| selectors::command_buffer_method(selector, encoding.as_bytes());
+    let kind =
+        |selector, encoding: &str| selectors::command_buffer_method(selector, encoding.as_bytes());
     assert_eq!(kind("computeCommandEncoderWithConfig:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("blitCommandEncoderCommon:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("setCommandEncoder:", "v24@0:8@16"), None);
@@ -110,7 +121,14 @@ fn a_live_encoder_costs_at_most_256_bytes() {
 }
 
 fn frame(stack: usize) -> Frame {
-    Frame { caller: stack + 1, stack, record: std::ptr::null(), slot: 0, role: Role::Bare, short: false }
+    Frame {
+        caller: stack + 1,
+        stack,
+        record: std::ptr::null(),
+        slot: 0,
+        role: Role::Bare,
+        short: false,
+    }
 }
 
 #[test]

@@ -73,7 +73,8 @@ impl World {
             inside: AtomicUsize::new(0),
         });
         let settings = Settings { quarantine, ..Settings::DEFAULT };
-        let world = Shared::new(World { guard: Guard::new(settings, Simulated(encoder.clone())), encoder });
+        let world =
+            Shared::new(World { guard: Guard::new(settings, Simulated(encoder.clone())), encoder });
         world.run(thread, Kind::Init, || {});
         world
     }
@@ -102,7 +103,9 @@ impl World {
 
     fn end(&self, thread: &Thread) -> bool {
         self.run(thread, Kind::End, || {
-            self.run(thread, Kind::Destroy, || self.encoder.implementation.store(0, Ordering::SeqCst));
+            self.run(thread, Kind::Destroy, || {
+                self.encoder.implementation.store(0, Ordering::SeqCst)
+            });
         })
     }
 
@@ -119,7 +122,10 @@ fn model(fault: Option<Fault>, body: impl Fn() + Sync + Send + 'static) {
     put_in(None);
 }
 
-fn spawn(world: &Shared<World>, body: impl FnOnce(&World, &Thread) + 'static) -> loom::thread::JoinHandle<()> {
+fn spawn(
+    world: &Shared<World>,
+    body: impl FnOnce(&World, &Thread) + 'static,
+) -> loom::thread::JoinHandle<()> {
     let world = world.clone();
     loom::thread::spawn(move || body(&world, &Thread::new()))
 }
@@ -134,7 +140,11 @@ fn calls_against_an_end() {
     world.run(&main, Kind::End, || world.encoder.implementation.store(0, Ordering::SeqCst));
     other.join().unwrap();
     assert!(!world.run(&main, Kind::Method, || world.encode()), "an ended encoder was used");
-    assert_eq!(world.encoder.references.load(Ordering::SeqCst), 2, "the quarantine holds one reference");
+    assert_eq!(
+        world.encoder.references.load(Ordering::SeqCst),
+        2,
+        "the quarantine holds one reference"
+    );
 }
 
 #[test]
@@ -158,7 +168,9 @@ fn a_lost_wake_up_is_found() {
 fn a_dealloc_against_calls() {
     let main = Thread::new();
     let world = World::new(0, &main);
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call(Kind::Method)) else { panic!("refused") };
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call(Kind::Method)) else {
+        panic!("refused")
+    };
     assert!(role == Role::Outer);
     let other = spawn(&world, |world, thread| world.dealloc(thread));
     world.encode();
@@ -182,7 +194,9 @@ fn waiting_for_what_goes_away() {
     let main = Thread::new();
     let world = World::new(0, &main);
     let call_of_dealloc = call(Kind::Dealloc);
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call_of_dealloc) else { panic!("refused") };
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call_of_dealloc) else {
+        panic!("refused")
+    };
     let late = spawn(&world, |world, thread| {
         world.run(thread, Kind::Method, || {
             // Adopted after the record was free again: the call found no encoder to wait for. Only a quarantine helps then.
@@ -194,7 +208,9 @@ fn waiting_for_what_goes_away() {
     world.encoder.freed.store(true, Ordering::SeqCst);
     world.guard.leave(&main, &call_of_dealloc, record, role, 0);
     let next = Call { object: 2 * ADDRESS, ..call(Kind::Init) };
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &next) else { panic!("refused") };
+    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &next) else {
+        panic!("refused")
+    };
     world.guard.leave(&main, &next, record, role, next.object);
     late.join().unwrap();
 }
@@ -256,7 +272,11 @@ fn reopening_against_the_quarantine() {
     other.join().unwrap();
     let live = world.run(&main, Kind::Method, || world.encode());
     let references = world.encoder.references.load(Ordering::SeqCst);
-    assert_eq!(references, if live { 2 } else { 1 }, "a live encoder is held, an ended one was let go");
+    assert_eq!(
+        references,
+        if live { 2 } else { 1 },
+        "a live encoder is held, an ended one was let go"
+    );
 }
 
 #[test]

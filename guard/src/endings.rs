@@ -1,0 +1,129 @@
+//! What follows when an encoder has been ended: its state is settled, it goes into the quarantine, and in time it is let go, unless
+//! the driver hands it out again.
+//!
+//! All of this happens at the end of an outermost call, or on the watchdog's thread; none of it on the way of an encoding call.
+
+use crate::calls::{Guard, Objects};
+use crate::counters::Counter;
+use crate::ledger::{HELD, PERMIT, Record, State, TO_QUARANTINE, Taken};
+use crate::quarantine::{Entry, Over};
+use crate::sync::{Fault, Ordering, has_fault};
+use crate::thread::Thread;
+
+impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
+    /// Lets go of quarantined encoders that are over age.
+    pub fn sweep(&self, thread: &Thread) {
+        let now = self.objects.now();
+        while let Some((entry, over)) = self.quarantine.pop(None, now) {
+            self.let_go(thread, entry, over, now);
+        }
+    }
+
+    /// Ends the outermost call: completes what the calls inside began, and lets the record go.
+    pub(crate) fn settle(&self, thread: &Thread, object: usize, record: &Record) {
+        match record.state() {
+            State::Leaving => {
+                self.give_place_back(record);
+                record.forget();
+                self.ledger.unlock(record);
+                thread.tally.add(Counter::Gone);
+                return;
+            }
+            State::Ending => record.set_state(State::Ended),
+            _ => {}
+        }
+        if record.clear(TO_QUARANTINE) == 0 {
+            return self.ledger.unlock(record);
+        }
+        thread.tally.add(Counter::Ended);
+        self.give_place_back(record);
+        let turn = record.turn.load(Ordering::Relaxed).wrapping_add(1);
+        record.turn.store(turn, Ordering::Relaxed);
+        let entry = Entry {
+            record,
+            generation: record.generation(),
+            turn,
+            since: self.objects.now(),
+            alone: false,
+        };
+        debug_assert_eq!(object, record.address());
+        self.ledger.unlock(record);
+        self.quarantine.push(entry);
+        thread.tally.add(Counter::Quarantined);
+        let now = entry.since;
+        while let Some((entry, over)) = self.quarantine.pop(Some(entry.record), now) {
+            self.let_go(thread, entry, over, now);
+        }
+    }
+
+    /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
+    /// while it does.
+    fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) {
+        // SAFETY: records are never given back while the guard lives.
+        let Some(record) = (unsafe { entry.record.as_ref() }) else { return };
+        let taken = self.lock(thread, record);
+        if taken == Taken::GivenUp {
+            return;
+        }
+        let same_turn =
+            has_fault(Fault::OldEntry) || record.turn.load(Ordering::Relaxed) == entry.turn;
+        let current = record.generation() == entry.generation && same_turn;
+        let object = record.address();
+        let ours = current && object != 0 && record.status() & HELD != 0;
+        let alone = ours && over == Over::Age && self.objects.is_held_once(object);
+        let stays = ours && over == Over::Age && !(alone && entry.alone);
+        if ours && !stays {
+            record.clear(HELD);
+        }
+        if taken != Taken::Nested {
+            self.ledger.unlock(record);
+        }
+        if stays {
+            self.quarantine.push(Entry { since: now, alone, ..entry });
+        } else if ours {
+            thread.tally.add(Counter::Released);
+            self.objects.release(object);
+        }
+    }
+
+    /// A command buffer handed out this encoder: if it had been ended, it is live again.
+    pub(crate) fn reopen(&self, thread: &Thread, object: usize) {
+        let Some(record) = self.ledger.find(object) else { return };
+        let taken = self.lock(thread, record);
+        if taken == Taken::GivenUp {
+            return;
+        }
+        if record.address() == object && record.state() == State::Ended {
+            record.set_state(State::Live);
+            record
+                .turn
+                .store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            if record.status() & HELD == 0 {
+                record.set(HELD);
+                self.objects.retain(object);
+            }
+            if self.throttle.is_on() && record.status() & PERMIT == 0 {
+                self.throttle.admit(true);
+                thread.open.fetch_add(1, Ordering::Relaxed);
+                record.set(PERMIT);
+                record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
+            }
+            thread.tally.add(Counter::Reopened);
+        }
+        if taken != Taken::Nested {
+            self.ledger.unlock(record);
+        }
+    }
+
+    fn give_place_back(&self, record: &Record) {
+        if record.clear(PERMIT) == 0 {
+            return;
+        }
+        // SAFETY: a thread's block is never given back, only reused.
+        if let Some(opener) = unsafe { record.opener.load(Ordering::Relaxed).as_ref() } {
+            let fewer = |open: u32| Some(open.saturating_sub(1));
+            let _ = opener.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        }
+        self.throttle.leave();
+    }
+}
