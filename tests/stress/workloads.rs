@@ -67,7 +67,7 @@ fn help_needs_no_torch_and_a_missing_torch_is_told() {
             "import sys; sys.path.insert(0, {SCRIPTS:?}); sys.argv = ['x', '--check']; \
              import runpy; runpy.run_path({script:?}, run_name='__main__')"
         );
-        let output = python("python3", &["-I", "-S", "-c", &isolated]);
+        let output = python("python3", &["-I", "-S", "-B", "-c", &isolated]);
         assert_eq!(output.status.code(), Some(77), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("torch cannot be imported"));
     }
