@@ -108,6 +108,13 @@ const EPILOGUE: [&str; 10] = [
     "brk #1",
 ];
 
+fn adr(line: &str, at: VmAddr) -> Word {
+    let (register, target) = line["adr x".len()..].split_once(", #0x").unwrap();
+    let offset = u64::from_str_radix(target, 16).unwrap().wrapping_sub(at.0) as u32;
+    let number: u32 = register.parse().unwrap();
+    Word(0x1000_0000 | (offset & 3) << 29 | (offset >> 2 & 0x7ffff) << 5 | number)
+}
+
 /// The function and an image around it.
 #[derive(Clone)]
 pub struct Fixture {
@@ -158,7 +165,8 @@ pub fn roles() -> Roles {
     }
 }
 
-/// Words at an address. Keystone is older than pointer authentication.
+/// Words at an address. Keystone is older than pointer authentication, and does
+/// not take the address of an `adr`.
 pub fn assemble(lines: &[&str], at: VmAddr) -> Vec<Word> {
     let assembler = Assembler::new().unwrap();
     let word = |(index, line): (usize, &&str)| match *line {
@@ -166,6 +174,7 @@ pub fn assemble(lines: &[&str], at: VmAddr) -> Vec<Word> {
         "autibsp" => Word(0xd50323ff),
         "retab" => Word(0xd65f0fff),
         "braa x8, x9" => Word(0xd71f0909),
+        line if line.starts_with("adr ") => adr(line, at.instruction(index)),
         line => assembler.assemble_line(line, at.instruction(index)).unwrap(),
     };
     lines.iter().enumerate().map(word).collect()

@@ -22,6 +22,7 @@ const RETURN: u64 = 0x1_0030_0000;
 const IVAR: u64 = 0x88;
 const LOCK_OFFSET: u64 = 0x1a40;
 const COUNT: u64 = POOL + 0x1a60;
+const STATES: usize = 10_000;
 const OBJECT_SIZE: usize = 0x100;
 const POOL_SIZE: usize = 0x1b00;
 
@@ -58,7 +59,7 @@ struct Outcome {
 #[test]
 fn the_default_rewrite_agrees_with_the_original_on_ten_thousand_states_a_path() {
     let fixture = Fixture::new();
-    agree(&fixture, &[fixture.rewritten(&DEFAULT)], 10_000);
+    agree(&fixture, &[fixture.rewritten(&DEFAULT)], STATES);
 }
 
 #[test]

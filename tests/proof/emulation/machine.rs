@@ -108,9 +108,10 @@ pub fn authenticate_pointers(machine: &mut Machine) {
         let key = 0x0123_4567_89ab_cdef_u64.rotate_left(8 * crm + 16 * op2);
         system(machine, (0, 2, crm, op2), false, key);
     }
-    // HCR_EL2 and SCR_EL3: API, APK, so that nothing traps to a level above.
-    system(machine, (4, 1, 1, 0), true, 1 << 41 | 1 << 40);
-    system(machine, (6, 1, 1, 0), true, 1 << 17 | 1 << 16);
+    // HCR_EL2 and SCR_EL3: API, APK, so that nothing traps to a level above;
+    // and NS and RW, as HCR_EL2 counts below a non-secure 64-bit level only.
+    system(machine, (4, 1, 1, 0), true, 1 << 41 | 1 << 40 | 1 << 31);
+    system(machine, (6, 1, 1, 0), true, 1 << 17 | 1 << 16 | 1 << 10 | 1);
     // SCTLR_EL1: EnIA, EnIB, EnDA, EnDB
     system(machine, (0, 1, 0, 0), true, 1 << 31 | 1 << 30 | 1 << 27 | 1 << 13);
 }
