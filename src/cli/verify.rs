@@ -9,6 +9,7 @@ use crate::check::{self, Check};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::patch::{self, Site};
+use crate::proof;
 use crate::report::style::{BAD, GOOD, RESET};
 use crate::report::{self, Report};
 use crate::storage;
@@ -35,7 +36,8 @@ struct Verification {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let input = storage::read(&args.file)?;
     let engine = files::engine(session)?;
-    let (checks, site) = patch::verify(&engine, &input.bytes)?;
+    let (mut checks, site) = patch::verify(&engine, &input.bytes)?;
+    checks.push(proof::check_standing(&engine, &input.bytes));
     let file = args.file.display().to_string();
     session.show(&Verification { file, holds: check::none_failed(&checks), checks, site })
 }

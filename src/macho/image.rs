@@ -1,75 +1,22 @@
 //! One slice: what its load commands say, and addresses turned into offsets.
 
-use std::fmt;
 use std::ops::Range;
 
-use goblin::mach::load_command::{
-    CommandVariant, DysymtabCommand, LinkeditDataCommand, SymtabCommand,
-};
-use serde::{Serialize, Serializer};
+use goblin::mach::load_command::CommandVariant;
 
 use crate::address::{SliceOffset, VmAddr, Word};
 use crate::error::{Code, Error, Result};
 
-use super::bytes::{hex, malformed, range, slice};
-use super::landing_pads;
+use super::bytes::{malformed, slice};
+use super::facts::Facts;
 use super::load_commands::{self, Command};
 use super::segment::{self, MOST, Section, Segment};
 use super::stubs::{self, Stub};
-use super::symbols::{SymbolTable, Symbols};
+use super::symbols::Symbols;
 use super::{
-    Architecture, BuildVersion, ChainedFixups, Ivar, Method, PackedVersion, Platform,
-    SourceVersion, Uuid, function_starts, objc, second_reader,
+    Architecture, BuildVersion, ChainedFixups, FileType, Ivar, Method, SourceVersion, Uuid,
+    function_starts, landing_pads, objc, second_reader,
 };
-
-/// The kind of image: `MH_…`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileType(pub u32);
-
-impl FileType {
-    /// An object file, not yet linked.
-    pub const OBJECT: FileType = FileType(1);
-    /// A main program.
-    pub const EXECUTABLE: FileType = FileType(2);
-    /// A dynamic library.
-    pub const DYLIB: FileType = FileType(6);
-    /// A library's symbols without its code, for linking against.
-    pub const STUB: FileType = FileType(9);
-    /// A loadable bundle, which is what the driver is.
-    pub const BUNDLE: FileType = FileType(8);
-    /// The companion file of debugging information, whose sections have no bytes.
-    pub const DSYM: FileType = FileType(10);
-}
-
-impl fmt::Display for FileType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            1 => "object file",
-            2 => "executable",
-            5 => "preloaded executable",
-            6 => "dynamic library",
-            7 => "dynamic linker",
-            8 => "bundle",
-            9 => "stub library",
-            10 => "debug symbols",
-            11 => "kernel extension",
-            12 => "file set",
-            number => return write!(f, "file type {number}"),
-        })
-    }
-}
-
-impl fmt::Debug for FileType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileType({self})")
-    }
-}
-
-impl Serialize for FileType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// A 64-bit little-endian image, borrowed from its bytes.
 #[derive(Clone, Debug)]
@@ -80,23 +27,6 @@ pub struct Image<'a> {
     pub(super) segments: Vec<Segment<'a>>,
     pub(super) sections: Vec<Section<'a>>,
     pub(super) facts: Facts,
-}
-
-/// What the load commands other than segments say. Each may occur once, but
-/// for build versions, of which the first counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub uuid: Option<Uuid>,
-    pub source_version: Option<SourceVersion>,
-    pub build_version: Option<BuildVersion>,
-    pub code_signature: Option<Range<SliceOffset>>,
-    pub function_starts: Option<Range<SliceOffset>>,
-    pub chained_fixups: Option<Range<SliceOffset>>,
-    pub symbols: Option<SymbolTable>,
-    /// The table of symbol numbers that stubs and pointers refer to.
-    pub indirect_symbols: Option<Range<SliceOffset>>,
-    /// `cryptid` of the encryption command; 0 means not encrypted.
-    pub encryption: Option<u32>,
 }
 
 impl<'a> Image<'a> {
@@ -131,22 +61,10 @@ impl<'a> Image<'a> {
     }
 
     fn take(&mut self, command: Command<'a>) -> Result<()> {
-        use goblin::mach::load_command as lc;
+        use goblin::mach::load_command::{LC_SEGMENT, LC_SEGMENT_64};
         match command.number {
-            lc::LC_SEGMENT_64 | lc::LC_SEGMENT => self.take_segment(command),
-            lc::LC_UUID
-            | lc::LC_SOURCE_VERSION
-            | lc::LC_BUILD_VERSION
-            | lc::LC_VERSION_MIN_MACOSX
-            | lc::LC_VERSION_MIN_IPHONEOS
-            | lc::LC_SYMTAB
-            | lc::LC_DYSYMTAB
-            | lc::LC_CODE_SIGNATURE
-            | lc::LC_FUNCTION_STARTS
-            | lc::LC_DYLD_CHAINED_FIXUPS
-            | lc::LC_ENCRYPTION_INFO
-            | lc::LC_ENCRYPTION_INFO_64 => self.take_fact(command),
-            _ => Ok(()),
+            LC_SEGMENT_64 | LC_SEGMENT => self.take_segment(command),
+            _ => self.facts.take(command, self.bytes.len()),
         }
     }
 
@@ -161,49 +79,6 @@ impl<'a> Image<'a> {
         let segment = segment::read(self.bytes, command, &decoded, &mut self.sections, linked)?;
         self.segments.push(segment);
         Ok(())
-    }
-
-    fn take_fact(&mut self, command: Command<'a>) -> Result<()> {
-        use CommandVariant as Is;
-        let length = self.bytes.len();
-        let facts = &mut self.facts;
-        match command.decode()? {
-            Is::Uuid(c) => once(&command, &mut facts.uuid, Uuid(c.uuid)),
-            Is::SourceVersion(c) => {
-                once(&command, &mut facts.source_version, SourceVersion(c.version))
-            }
-            Is::BuildVersion(c) => {
-                facts.build_version.get_or_insert(build_version(c.platform, c.minos, c.sdk));
-                Ok(())
-            }
-            Is::VersionMinMacosx(c) => {
-                facts.build_version.get_or_insert(build_version(1, c.version, c.sdk));
-                Ok(())
-            }
-            Is::VersionMinIphoneos(c) => {
-                facts.build_version.get_or_insert(build_version(2, c.version, c.sdk));
-                Ok(())
-            }
-            Is::Symtab(c) => {
-                once(&command, &mut facts.symbols, symbol_table(&command, &c, length)?)
-            }
-            Is::Dysymtab(c) => {
-                let table = indirect_table(&command, &c, length)?;
-                once(&command, &mut facts.indirect_symbols, table)
-            }
-            Is::CodeSignature(c) => {
-                once(&command, &mut facts.code_signature, data_range(&command, &c, length)?)
-            }
-            Is::FunctionStarts(c) => {
-                once(&command, &mut facts.function_starts, data_range(&command, &c, length)?)
-            }
-            Is::DyldChainedFixups(c) => {
-                once(&command, &mut facts.chained_fixups, data_range(&command, &c, length)?)
-            }
-            Is::EncryptionInfo64(c) => once(&command, &mut facts.encryption, c.cryptid),
-            Is::EncryptionInfo32(c) => once(&command, &mut facts.encryption, c.cryptid),
-            _ => Ok(()),
-        }
     }
 
     /// Whether addresses are final and sections have their bytes: everything
@@ -378,67 +253,6 @@ impl<'a> Image<'a> {
     pub fn chained_fixups(&self) -> Result<Option<ChainedFixups<'a>>> {
         ChainedFixups::of(self)
     }
-}
-
-fn once<T>(command: &Command, place: &mut Option<T>, value: T) -> Result<()> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(command
-            .malformed("a load command that may occur once occurs twice")
-            .with("kind", hex(command.number))),
-    }
-}
-
-fn build_version(platform: u32, minimum: u32, sdk: u32) -> BuildVersion {
-    BuildVersion {
-        platform: Platform(platform),
-        minimum: PackedVersion(minimum),
-        sdk: PackedVersion(sdk),
-    }
-}
-
-fn data_range(
-    command: &Command,
-    decoded: &LinkeditDataCommand,
-    length: usize,
-) -> Result<Range<SliceOffset>> {
-    let (at, size) = (decoded.dataoff.into(), decoded.datasize.into());
-    let range = range(at, size, length).ok_or_else(|| {
-        command
-            .malformed("the data of a load command reaches past the end of the file")
-            .with("kind", goblin::mach::load_command::cmd_to_str(command.number))
-            .with("offset", hex(at))
-            .with("size", hex(size))
-    })?;
-    Ok(SliceOffset(range.start)..SliceOffset(range.end))
-}
-
-fn symbol_table(command: &Command, decoded: &SymtabCommand, length: usize) -> Result<SymbolTable> {
-    let entries = range(decoded.symoff.into(), u64::from(decoded.nsyms) * 16, length);
-    let strings = range(decoded.stroff.into(), decoded.strsize.into(), length);
-    match (entries, strings) {
-        (Some(entries), Some(strings)) => Ok(SymbolTable {
-            entries: SliceOffset(entries.start)..SliceOffset(entries.end),
-            strings: SliceOffset(strings.start)..SliceOffset(strings.end),
-        }),
-        _ => Err(command
-            .malformed("the symbol table reaches past the end of the file")
-            .with("symbols", decoded.nsyms)),
-    }
-}
-
-fn indirect_table(
-    command: &Command,
-    decoded: &DysymtabCommand,
-    length: usize,
-) -> Result<Range<SliceOffset>> {
-    let size = u64::from(decoded.nindirectsyms) * 4;
-    let range = range(decoded.indirectsymoff.into(), size, length).ok_or_else(|| {
-        command
-            .malformed("the indirect symbol table reaches past the end of the file")
-            .with("symbols", decoded.nindirectsyms)
-    })?;
-    Ok(SliceOffset(range.start)..SliceOffset(range.end))
 }
 
 /// The bytes of a range that was checked when the load commands were read.

@@ -27,6 +27,8 @@
 mod architecture;
 mod bytes;
 mod chained_fixups;
+mod facts;
+mod file_type;
 mod function_starts;
 mod image;
 mod landing_pads;
@@ -44,7 +46,8 @@ mod version;
 
 pub use architecture::Architecture;
 pub use chained_fixups::{ChainedFixups, Fixup};
-pub use image::{FileType, Image};
+pub use file_type::FileType;
+pub use image::Image;
 pub use objc::{Ivar, Method, MethodKind};
 pub use pointer::Pointer;
 pub use segment::{Section, Segment};

@@ -14,17 +14,21 @@ use crate::error::Result;
 
 use super::ChainedFixups;
 use super::bytes::{hex, malformed, room_for, text_before_nul, u32_at, u64_at};
-use super::image::{FileType, Image};
+use super::file_type::FileType;
+use super::image::Image;
 use super::method_list::MethodList;
 use super::pointer::{Pointer, PointerFormat};
 
 /// The longest name looked at. Names may overlap, so without a bound a small
 /// file could make a reader walk it over and over.
-const LONGEST: usize = 1 << 14;
+const LONGEST: usize = 1 << 12;
 
 /// Smallest size of a method in a list; no honest file has more methods than
 /// this allows.
 const SMALLEST_METHOD: usize = 12;
+
+/// Smallest size of a class or a category.
+const SMALLEST_CLASS: usize = 40;
 
 /// Whether a method is sent to instances or to the class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -207,23 +211,24 @@ impl<'i, 'a> Metadata<'i, 'a> {
         })
     }
 
-    /// The addresses in the pointer lists of that section name, whichever
-    /// segment holds it.
-    fn listed(&self, section: &'static str) -> impl Iterator<Item = Result<VmAddr>> + '_ {
-        let sections = self.image.sections().iter().filter(move |found| found.name == section);
-        sections.flat_map(move |found| {
-            let count = found.bytes.len() as u64 / 8;
-            (0..count).map(move |index| {
-                self.required(found.address.plus(8 * index), "a list of classes has a gap")
-            })
-        })
+    /// Visits the addresses in the pointer lists of that section name,
+    /// whichever segment holds it. Sections may lie over each other, so the
+    /// lists together must not claim more than the file could hold.
+    fn listed(&self, section: &str, visit: &mut dyn FnMut(VmAddr) -> Result<()>) -> Result<()> {
+        let lists = || self.image.sections().iter().filter(|found| found.name == section);
+        let count = lists().map(|found| found.bytes.len() / 8).sum();
+        room_for("classes", count, SMALLEST_CLASS, self.image.bytes().len())?;
+        for found in lists() {
+            for index in 0..found.bytes.len() as u64 / 8 {
+                let at = found.address.plus(8 * index);
+                visit(self.required(at, "a list of classes has a gap")?)?;
+            }
+        }
+        Ok(())
     }
 
     fn each_class(&self, mut visit: impl FnMut(Class<'a>) -> Result<()>) -> Result<()> {
-        for class in self.listed("__objc_classlist") {
-            visit(self.class(class?)?)?;
-        }
-        Ok(())
+        self.listed("__objc_classlist", &mut |at| visit(self.class(at)?))
     }
 
     fn class(&self, at: VmAddr) -> Result<Class<'a>> {
@@ -246,10 +251,8 @@ impl<'i, 'a> Metadata<'i, 'a> {
             let owner = Owner { kind: MethodKind::Class, ..owner };
             self.list(metaclass.read_only.plus(32), owner, &mut visit)
         })?;
-        for category in ["__objc_catlist", "__objc_catlist2"].map(|name| self.listed(name)) {
-            for at in category {
-                self.category(at?, &mut visit)?;
-            }
+        for lists in ["__objc_catlist", "__objc_catlist2"] {
+            self.listed(lists, &mut |at| self.category(at, &mut visit))?;
         }
         Ok(())
     }

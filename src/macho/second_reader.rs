@@ -12,7 +12,8 @@ use crate::address::{SliceOffset, VmAddr};
 use crate::error::{Code, Error, Result};
 
 use super::chained_fixups::Fixup;
-use super::image::{Facts, Image};
+use super::facts::Facts;
+use super::image::Image;
 use super::pointer::Pointer;
 use super::symbols::{Entry, SymbolTable, Symbols};
 use super::universal::{Container, Universal};

@@ -25,7 +25,7 @@ pub mod tla;
 
 pub use case::{Shown, Version, examine, rewrite};
 pub use obligation::{Name, Obligation};
-pub use of_plan::{Judgement, allow, check_default, judge, with_site};
+pub use of_plan::{Judgement, allow, check_default, check_standing, judge, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};
 pub use site::{Defect, LandingPads, Roles, Site, Surroundings};
 

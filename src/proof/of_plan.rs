@@ -15,7 +15,7 @@ use crate::macho::{Image, Universal};
 use crate::patch::{Engine, ORIGINAL, Plan, Site as FoundSite, State};
 use crate::signature::Captures;
 
-use super::case::verdict_on;
+use super::case::{rewrite, verdict_on};
 use super::interleaving;
 use super::steps::Steps;
 use super::{Defect, LandingPads, Obligation, Roles, Site, Surroundings, Verdict, prove};
@@ -65,10 +65,26 @@ pub fn check_default(engine: &Engine, file: &Universal<'_>, site: &FoundSite) ->
         let judgement = judge(engine, file, &plan)?;
         allow(&judgement, &plan, false).map(|()| judgement.sentence())
     });
+    as_check(NAME, judged)
+}
+
+/// Whether the rewrite that stands in a file is proven against the original it
+/// replaced, which is rendered from the catalogue, as one check.
+pub fn check_standing(engine: &Engine, bytes: &[u8]) -> Check {
+    const NAME: &str = "proof";
+    let judged = Universal::parse(bytes).and_then(|file| {
+        let plan = rewrite(engine, &file, None)?;
+        let judgement = judge(engine, &file, &plan)?;
+        allow(&judgement, &plan, false).map(|()| judgement.sentence())
+    });
+    as_check(NAME, judged)
+}
+
+fn as_check(name: &'static str, judged: Result<String>) -> Check {
     match judged {
-        Ok(sentence) => Check::pass(NAME, sentence),
-        Err(error) if error.code() == Code::NoProofFor => Check::skipped(NAME, error.to_string()),
-        Err(error) => Check::fail(NAME, error.to_string()),
+        Ok(sentence) => Check::pass(name, sentence),
+        Err(error) if error.code() == Code::NoProofFor => Check::skipped(name, error.to_string()),
+        Err(error) => Check::fail(name, error.to_string()),
     }
 }
 

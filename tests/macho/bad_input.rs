@@ -171,6 +171,18 @@ fn a_load_command_that_may_occur_once_occurring_twice() {
 }
 
 #[test]
+fn a_debugging_companion_has_section_headers_without_bytes() {
+    let mut mini = mini();
+    mini.file_type = 10;
+    mini.commands[0][8 + 16 + 24..][..8].fill(0);
+    let bytes = mini.bytes();
+    let file = Universal::parse(&bytes).unwrap();
+    let image = file.slices[0].image().unwrap();
+    assert_eq!((image.sections()[0].size, image.sections()[0].bytes.len()), (0x400, 0));
+    assert_eq!(image.text().unwrap_err().code(), Code::Malformed);
+}
+
+#[test]
 fn a_32_bit_segment_in_a_64_bit_image() {
     let bytes = mini().command(1, &[0; 48]).bytes();
     malformed(&bytes, "a 64-bit image holds a 32-bit segment");

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod damage;
+mod driver;
 mod examine;
 mod fixups;
 mod image;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use agxpatch::macho::Universal;
 
-use crate::mini::{ARM64, Mini, le32};
+use crate::mini::{ARM64, Mini, le32, segment};
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
@@ -95,4 +95,18 @@ fn a_million_symbols_are_read_without_a_copy() {
         assert_eq!(image.symbols().unwrap().iter().count(), entries);
     });
     assert!(largest < 4096, "{largest}");
+}
+
+#[test]
+fn sections_that_lie_over_each_other_do_not_multiply_what_is_read() {
+    let size = 0x10_0000u64;
+    let lists = vec![("__objc_classlist", 0x8000, size - 0x8000); 200];
+    let mut mini = Mini::with_text(ARM64, size as usize);
+    mini.commands = vec![segment("__DATA", 0, 0, size, &lists)];
+    let bytes = mini.bytes();
+    let file = Universal::parse(&bytes).unwrap();
+    let image = file.slices[0].image().unwrap();
+    let message = "the file claims more classes than it has room for";
+    assert_eq!(image.methods().unwrap_err().message(), message);
+    assert_eq!(image.ivars().unwrap_err().message(), message);
 }
