@@ -5,6 +5,7 @@
 
 mod check_sip;
 mod crashes;
+mod demo;
 mod doctor;
 mod files;
 mod inspect;
@@ -16,11 +17,12 @@ mod stress;
 mod synth;
 mod verify;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::host::{Host, system::System};
 use crate::report::{self, Format, Report};
@@ -107,6 +109,8 @@ commands! {
     Signatures(signatures)
     /// Write a synthetic driver to try things on.
     Synth(synth)
+    /// Show the whole story on a synthetic driver and a simulated Mac.
+    Demo(demo)
     /// Say which protections of this Mac are on.
     CheckSip(check_sip)
     /// Say everything that stands in the way of the fix, and which ways are open.
@@ -118,6 +122,16 @@ commands! {
     Crashes(crashes)
     /// Run a workload under several configurations and compare how often it dies.
     Stress(stress)
+}
+
+/// Runs a command line within another command, in the same form of output.
+fn run_words(mut words: Vec<OsString>, session: &Session) -> Result<Exit> {
+    if session.json {
+        words.push("--json".into());
+    }
+    let program = Program::try_parse_from(words)
+        .map_err(|error| Error::new(Code::Bug, "a step is no command").with("reason", error))?;
+    program.command.run(&program.session)
 }
 
 /// Parses the command line, runs the command, prints what went wrong.

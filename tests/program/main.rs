@@ -3,4 +3,5 @@
 mod bad_input;
 mod harness;
 mod main_job;
+mod transcripts;
 mod variants;

@@ -1,0 +1,80 @@
+//! `agxpatch demo`: the whole story, told by the commands themselves.
+//!
+//! Every step is a command line that is printed and then run as if it had been
+//! typed, on a synthetic driver and a simulated Mac in a temporary directory.
+
+use std::path::Path;
+
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::report::style::{FAINT, RESET, STRONG};
+
+use super::Session;
+
+/// Show the whole story on a synthetic driver and a simulated Mac.
+#[derive(clap::Args, Debug)]
+pub struct Args {}
+
+/// A step: what it shows, the command line, and the exit code it ends with.
+type Step = (&'static str, &'static [&'static str], Exit);
+
+const STEPS: &[Step] = &[
+    (
+        "A driver with the published code at the published addresses; the rest is made up.",
+        &["synth", "driver"],
+        Exit::Success,
+    ),
+    ("What is it, and where is the race?", &["inspect", "driver"], Exit::Success),
+    (
+        "Is the rewrite right, for all inputs and all interleavings?",
+        &["prove", "driver"],
+        Exit::Success,
+    ),
+    ("Write the patched, resealed copy.", &["patch", "driver", "-o", "patched"], Exit::Success),
+    ("Check it from the file alone.", &["verify", "--file", "patched"], Exit::Success),
+    ("Patching it again changes nothing.", &["patch", "patched", "-o", "again"], Exit::Success),
+    (
+        "A Mac as shipped, simulated: what stands in the way?",
+        &["--simulate", "mac", "simulate", "new"],
+        Exit::Success,
+    ),
+    ("", &["--simulate", "mac", "check-sip"], Exit::Success),
+    ("", &["--simulate", "mac", "doctor"], Exit::Blocked),
+];
+
+/// Runs the command.
+pub fn run(_: Args, session: &Session) -> Result<Exit> {
+    let failed = |reason: std::io::Error| {
+        Error::new(Code::WriteFailed, "the demo has no directory to work in").with("reason", reason)
+    };
+    let directory = tempfile::tempdir().map_err(failed)?;
+    for (about, arguments, expected) in STEPS {
+        if !session.json {
+            if !about.is_empty() {
+                anstream::println!("\n{STRONG}{about}{RESET}");
+            }
+            anstream::println!("{FAINT}${RESET} agxpatch {}", arguments.join(" "));
+        }
+        let exit = super::run_words(words(directory.path(), arguments), session)?;
+        if exit != *expected {
+            return Err(Error::new(Code::Bug, "a step of the demo did not end as it should")
+                .with("step", arguments.join(" "))
+                .with("exit", exit.code()));
+        }
+    }
+    if session.json {
+        return Ok(Exit::Success);
+    }
+    anstream::println!("\n{FAINT}Nothing outside of a temporary directory was touched.{RESET}");
+    Ok(Exit::Success)
+}
+
+/// The words of a step, with the names of files put into the directory.
+fn words(directory: &Path, arguments: &[&str]) -> Vec<std::ffi::OsString> {
+    const FILES: [&str; 4] = ["driver", "patched", "again", "mac"];
+    let place = |word: &&str| match FILES.contains(word) {
+        true => directory.join(word).into_os_string(),
+        false => (*word).into(),
+    };
+    std::iter::once("agxpatch".into()).chain(arguments.iter().map(place)).collect()
+}

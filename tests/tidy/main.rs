@@ -1,0 +1,194 @@
+//! Rules of the house that a compiler does not check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use agxpatch::error::Code;
+
+/// Who may use whom: a module may use those in a lower layer, and its own.
+/// Modules of one layer may use each other only as listed after them.
+const LAYERS: &[&[&str]] = &[
+    &["address", "exit"],
+    &["check", "error"],
+    &["edit", "storage"],
+    &["arm64", "codesign", "macho", "signature"],
+    &["patch"],
+    &["proof", "crash", "host"],
+    &["doctor", "diagnostics", "simulate", "stress", "launch", "deploy", "selftest"],
+    &["report"],
+    &["cli"],
+];
+
+/// Arrows inside a layer, each with its reason.
+const ALLOWED: &[(&str, &str)] = &[
+    // An error ends the program with an exit code of its own.
+    ("error", "exit"),
+    // Pattern text becomes words through the assembler.
+    ("signature", "arm64"),
+    // The doctor of a simulated Mac is the doctor of any other.
+    ("deploy", "doctor"),
+    ("stress", "diagnostics"),
+    ("launch", "diagnostics"),
+    ("selftest", "doctor"),
+    ("selftest", "launch"),
+    ("selftest", "deploy"),
+    ("deploy", "stress"),
+];
+
+/// Modules that do no I/O: they take bytes and return values.
+const PURE: &[&str] = &[
+    "address",
+    "check",
+    "edit",
+    "macho",
+    "codesign",
+    "arm64",
+    "signature",
+    "patch",
+    "proof",
+    "crash",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The top module a source file belongs to.
+fn module(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    let first = inside.iter().next().unwrap().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The file without its tests and comments.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let code = |line: &&str| !line.trim_start().starts_with("//");
+    text.lines().filter(code).collect::<Vec<_>>().join("\n")
+}
+
+fn uses(code: &str) -> BTreeSet<String> {
+    code.match_indices("crate::")
+        .map(|(at, found)| {
+            let rest = &code[at + found.len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            rest[..end.unwrap_or(rest.len())].to_owned()
+        })
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+#[test]
+fn arrows_between_modules_run_one_way() {
+    let mut wrong = BTreeMap::new();
+    for path in files(&root().join("src"), "rs") {
+        let from = module(&path);
+        if ["lib", "main"].contains(&from.as_str()) {
+            continue;
+        }
+        let own = layer(&from).unwrap_or_else(|| panic!("{from} stands in no layer"));
+        for to in uses(&code(&path)) {
+            let down = layer(&to).is_none_or(|other| other < own);
+            if to != from && !down && !ALLOWED.contains(&(&from, &to)) {
+                wrong.insert(format!("{from} -> {to}"), path.clone());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_core_does_no_input_and_output() {
+    for path in files(&root().join("src"), "rs") {
+        if !PURE.contains(&module(&path).as_str()) {
+            continue;
+        }
+        for effect in ["std::fs", "std::process", "std::net", "std::env", "println!", "print!"] {
+            assert!(!code(&path).contains(effect), "{}: {effect}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    for path in files(&root().join("src"), "rs") {
+        if ["cli", "report"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        let code = code(&path);
+        for print in ["println!", "print!(", "eprint"] {
+            assert!(!code.contains(print), "{}: {print}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_opens_with_what_it_is_responsible_for() {
+    for path in files(&root().join("src"), "rs") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    for path in files(&root().join("src"), "rs") {
+        let code = code(&path);
+        for mark in ["todo!(", "unimplemented!(", "dbg!("] {
+            assert!(!code.contains(mark), "{}: {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn text_files_end_in_one_newline_and_have_no_carriage_returns() {
+    for directory in ["src", "tests", "scripts", "signatures", "patches", "tla", "docs"] {
+        for extension in ["rs", "toml", "py", "tla", "cfg", "md"] {
+            for path in files(&root().join(directory), extension) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{}", path.display());
+                assert!(!text.contains('\r'), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn error_codes_are_numbered_once_and_in_order() {
+    let numbers: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let mut sorted = numbers.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(numbers, sorted);
+}
+
+#[test]
+fn no_path_is_unwrapped_that_a_user_can_reach() {
+    let mut found = Vec::new();
+    for path in files(&root().join("src"), "rs") {
+        let code = code(&path);
+        if code.contains(".unwrap()") || code.contains(".expect(\"") {
+            found.push(path);
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
