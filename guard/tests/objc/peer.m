@@ -2,7 +2,7 @@
  * map lookup in every call.
  *
  * `peer count PEER CALLS`        makes so many calls and ends, for counting instructions
- * `peer scale PEER THREADS MS`   calls per second on distinct encoders
+ * `peer scale PEER THREADS MS`   calls per second on distinct encoders, and how often a thread slept meanwhile
  * `peer memory PEER ENCODERS`    bytes of the heap in use for each live encoder
  *
  * PEER is 1 for the published design, 0 for whatever AGX_GUARD says. */
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 extern int agx_guard_hook_class(const char *name, int role);
@@ -76,8 +77,10 @@ static void *work(void *argument) {
 static void scale(int peer, int threads, int milliseconds) {
   static struct worker workers[64];
   struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L}, from, to;
+  struct rusage before, after;
   uint64_t calls = 0;
   for (int at = 0; at < threads; at++) workers[at].encoder = encoder(peer);
+  getrusage(RUSAGE_SELF, &before);
   clock_gettime(CLOCK_MONOTONIC, &from);
   for (int at = 0; at < threads; at++) pthread_create(&workers[at].thread, NULL, work, &workers[at]);
   nanosleep(&time, NULL);
@@ -85,7 +88,9 @@ static void scale(int peer, int threads, int milliseconds) {
   for (int at = 0; at < threads; at++) pthread_join(workers[at].thread, NULL);
   clock_gettime(CLOCK_MONOTONIC, &to);
   for (int at = 0; at < threads; at++) calls += workers[at].calls;
-  printf("%.0f\n", calls / ((to.tv_sec - from.tv_sec) + (to.tv_nsec - from.tv_nsec) / 1e9));
+  getrusage(RUSAGE_SELF, &after);
+  printf("%.0f %ld\n", calls / ((to.tv_sec - from.tv_sec) + (to.tv_nsec - from.tv_nsec) / 1e9),
+         after.ru_nvcsw - before.ru_nvcsw);
 }
 
 int main(int count, char **arguments) {
