@@ -70,10 +70,18 @@ unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
     }
     IMAGE.store(header.cast_mut().cast(), Ordering::Release);
     PATH.store(path.as_ptr().cast_mut(), Ordering::Release);
+    if entry::guard().is_none() {
+        return;
+    }
     if hook_image(path) == 0 {
         PENDING.store(1, Ordering::Release);
     }
     watchdog::start();
+}
+
+/// Whether a driver was loaded.
+pub fn is_loaded() -> bool {
+    !IMAGE.load(Ordering::Acquire).is_null()
 }
 
 /// Tries again to hook an image whose classes were not known when it was loaded.

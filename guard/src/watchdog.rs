@@ -1,6 +1,6 @@
 //! The library's beginning and end, and the thread that looks after it in between.
 //!
-//! At load: read the settings, watch for the driver. While hooks are in place a thread lets go of quarantined encoders that
+//! At load: read the settings, watch for the driver; in mode `off` only when a report is asked for, and nothing is hooked then. While hooks are in place a thread lets go of quarantined encoders that
 //! are over age, for nobody else may end an encoder for a long time. At exit, and on SIGUSR1: the report.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -27,7 +27,8 @@ extern "C" fn load() {
             "agx-guard: the value of {name} is not understood, its default is used\n"
         ));
     }
-    if settings.mode == Mode::Off {
+    let idle = settings.mode == Mode::Off && sys::environment(c"AGX_GUARD_REPORT").is_none();
+    if idle {
         return;
     }
     if cfg!(target_os = "macos") && agx_guard_authenticates_pointers() != 0 {
@@ -36,7 +37,9 @@ extern "C" fn load() {
         ));
         return;
     }
-    entry::start(settings);
+    if settings.mode != Mode::Off {
+        entry::start(settings);
+    }
     if sys::environment(c"AGX_GUARD_REPORT").is_some() {
         offer_report();
     }
@@ -111,14 +114,14 @@ extern "C" fn on_signal(_: c_int) {
     write_report();
 }
 
-/// Writes the report to the file AGX_GUARD_REPORT names. A process without hooked classes, such as a helper that inherited the
+/// Writes the report to the file AGX_GUARD_REPORT names. A process without a driver, such as a helper that inherited the
 /// environment, writes only where there is no report yet.
 fn write_report() {
     const ONLY_IF_NEW: c_int = if cfg!(target_os = "macos") { 0x800 } else { 0x80 };
     let Some(path) = sys::environment(c"AGX_GUARD_REPORT") else { return };
     let mut buffer = [0; 4096];
     let Some(length) = compose(&mut buffer) else { return };
-    let flags = if hooks::classes() > 0 { sys::WRITE_NEW } else { sys::WRITE_NEW | ONLY_IF_NEW };
+    let flags = if has_seen_driver() { sys::WRITE_NEW } else { sys::WRITE_NEW | ONLY_IF_NEW };
     // SAFETY: the environment's strings are NUL-terminated.
     let file = unsafe { sys::open(path.as_ptr().cast(), flags, 0o644 as c_int) };
     if file >= 0 {
@@ -128,13 +131,21 @@ fn write_report() {
     }
 }
 
+fn has_seen_driver() -> bool {
+    #[cfg(target_os = "macos")]
+    if crate::driver::is_loaded() {
+        return true;
+    }
+    hooks::classes() > 0
+}
+
 fn compose(buffer: &mut [u8]) -> Option<usize> {
-    let guard = entry::guard()?;
+    let guard = entry::guard();
     let mut json = Json::new(buffer);
     json.text("schema", "agxpatch.guard/1");
     // SAFETY: takes nothing.
     json.number("pid", unsafe { sys::getpid() } as u64);
-    let (mode, limit) = match guard.settings().mode {
+    let (mode, limit) = match guard.map_or(Mode::Off, |guard| guard.settings().mode) {
         Mode::Guard => ("guard", 0),
         Mode::Throttle(1) => ("serialize", 1),
         Mode::Throttle(limit) => ("throttle", limit),
@@ -148,14 +159,16 @@ fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("methods_without_room", hooks::methods_without_room() as u64);
     #[cfg(target_os = "macos")]
     crate::driver::describe(&mut json);
-    json.open("encoders");
-    let names = ["live", "ending", "ended", "destroyed", "leaving"];
-    for (name, count) in names.iter().zip(guard.ledger.census()) {
-        json.number(name, count);
+    if let Some(guard) = guard {
+        json.open("encoders");
+        let names = ["live", "ending", "ended", "destroyed", "leaving"];
+        for (name, count) in names.iter().zip(guard.ledger.census()) {
+            json.number(name, count);
+        }
+        json.number("quarantined", guard.quarantine.kept());
+        json.number("open", u64::from(guard.throttle.open()));
+        json.close();
     }
-    json.number("quarantined", guard.quarantine.kept());
-    json.number("open", u64::from(guard.throttle.open()));
-    json.close();
     json.open("counters");
     for (counter, name, _) in COUNTERS {
         json.number(name, entry::total(*counter));

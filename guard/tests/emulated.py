@@ -132,6 +132,14 @@ class Report(unittest.TestCase):
             with open(path, encoding="utf-8") as file:
                 self.assertEqual(json.load(file)["counters"]["encoders_tracked"], 1)
 
+    def test_a_report_is_written_with_the_guard_off_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            run("report", AGX_GUARD="off", AGX_GUARD_REPORT=path)
+            with open(path, encoding="utf-8") as file:
+                report = json.load(file)
+        self.assertEqual((report["mode"], report["hooked_methods"], report["counters"]["calls"]), ("off", 0, 0))
+
     def test_a_process_without_a_driver_does_not_overwrite_a_report(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "report.json")
