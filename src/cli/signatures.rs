@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
+use crate::address::Word;
 use crate::check::{self, Check};
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::macho::Universal;
-use crate::patch::{Engine, Patch, Signature, lint};
+use crate::macho::{Architecture, Universal};
+use crate::patch::{Engine, Patch, Signature, anchor_hits, lint};
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{self, Report};
-use crate::signature::{Code, Many, Pattern, Template};
+use crate::signature::{Code, Many, Pattern, Template, find};
+use crate::simulate::driver::{self, Variant};
 use crate::storage;
 
 use super::{Session, files};
@@ -50,7 +52,11 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     match args.verb {
         Verb::List => session.show(&list(&engine)),
         Verb::Explain { name } => session.show(&explain(&engine, &name)?),
-        Verb::Lint => session.show(&Lint { checks: lint(&engine)? }),
+        Verb::Lint => {
+            let mut checks = lint(&engine)?;
+            checks.extend(against_the_synthetic_driver(&engine)?);
+            session.show(&Lint { checks })
+        }
         Verb::Test { file } => session.show(&occurrences(&engine, &file)?),
     }
 }
@@ -156,6 +162,39 @@ impl Report for Explanation {
 struct Lint {
     checks: Vec<Check>,
 }
+
+/// How a signature does in 6.7 MB of plausible code with near misses in it: it
+/// must not occur more than once, and its anchor must be rare.
+fn against_the_synthetic_driver(engine: &Engine) -> Result<Vec<Check>> {
+    let bytes = driver::build(&Variant::PUBLISHED)?;
+    let file = Universal::parse(&bytes)?;
+    let image = file.slice(Architecture::ARM64E)?.image()?;
+    let text = image.text()?;
+    let code = Code { address: text.address, bytes: text.bytes };
+    let mut checks = Vec::new();
+    for signature in &engine.catalogue().signatures {
+        let pattern = Pattern::compile(&engine.assembler, &signature.pattern)?;
+        let hits = find(&pattern, code).len();
+        let name = &signature.name;
+        checks.push(Check::from(
+            "unique-in-synthetic-driver",
+            hits <= 1,
+            format!("{name}: {hits} hits"),
+        ));
+        let words = text.bytes.len() / 4;
+        let anchors = anchor_hits(&pattern, Word::all(text.bytes));
+        checks.push(Check::from(
+            "anchor-rare-in-synthetic-driver",
+            anchors.saturating_mul(RARE) <= words,
+            format!("{name}: {anchors} of {words} words"),
+        ));
+    }
+    Ok(checks)
+}
+
+/// An anchor may stand for one word in this many; the scan looks no further at
+/// the others.
+const RARE: usize = 1000;
 
 impl Report for Lint {
     const SCHEMA: &'static str = "agxpatch.signatures-lint/1";

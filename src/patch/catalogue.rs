@@ -4,7 +4,7 @@
 //! one with a name that exists already replaces it. Reading directories is the
 //! caller's affair.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,7 @@ pub struct Signature {
     /// Its name.
     pub name: String,
     /// One line on what the sequence does.
+    #[serde(default)]
     pub summary: String,
     /// The architectures of slices it is looked for in, as `lipo` names them.
     pub architectures: Vec<String>,
@@ -117,6 +118,13 @@ pub struct KnownBuild {
     pub state: KnownState,
 }
 
+/// A file of signatures holds one, or many as `[[signature]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignaturesFile {
+    signature: Vec<Signature>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BuildsFile {
@@ -165,12 +173,18 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// Adds a signature from the text of its file; `origin` is named in errors.
+    /// Adds the signature in the text of a file, or all of them where it holds
+    /// many as `[[signature]]`; `origin` is named in errors.
     pub fn add_signature(&mut self, text: &str, origin: &str) -> Result<()> {
-        let signature: Signature = read(text, origin)?;
+        let many = text.lines().any(|line| line.trim() == "[[signature]]");
+        let added = match many {
+            true => read::<SignaturesFile>(text, origin)?.signature,
+            false => vec![read(text, origin)?],
+        };
         self.digest.update(text);
-        self.signatures.retain(|known| known.name != signature.name);
-        self.signatures.push(signature);
+        let names: BTreeSet<&str> = added.iter().map(|s| s.name.as_str()).collect();
+        self.signatures.retain(|known| !names.contains(known.name.as_str()));
+        self.signatures.extend(added);
         Ok(())
     }
 

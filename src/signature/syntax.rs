@@ -9,6 +9,8 @@
 //!   it, so the branch has one encoding; a label may stand alone on the last
 //!   line, for the place after the match;
 //! - `?` is any one instruction;
+//! - `word VALUE/MASK`, both of eight hexadecimal digits, is an instruction by
+//!   its bits, for patterns that come from other tools;
 //! - `;` begins a comment.
 //!
 //! A name that recurs means the same value everywhere.
@@ -41,6 +43,8 @@ pub struct Line {
     pub text: String,
     /// Its parts; `None` for any one instruction.
     pub statement: Option<Vec<Piece>>,
+    /// Value and mask, where it is given by its bits.
+    pub bits: Option<(u32, u32)>,
 }
 
 /// A part of a line.
@@ -123,13 +127,15 @@ impl Source {
                 return Ok(true);
             }
         }
-        let statement = if text == "?" { None } else { Some(statement(text)?) };
+        let bits = bits(text)?;
+        let open = text == "?" || bits.is_some();
+        let statement = if open { None } else { Some(statement(text)?) };
         for piece in statement.iter().flatten() {
             if let Piece::Capture { name, form } = piece {
                 self.declare(name, form.kind(), text)?;
             }
         }
-        self.lines.push(Line { label, text: text.to_owned(), statement });
+        self.lines.push(Line { label, text: text.to_owned(), statement, bits });
         Ok(false)
     }
 
@@ -208,6 +214,19 @@ pub fn render_value(text: &mut String, form: Form, value: Value) {
 fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String does not fail.
     let _ = text.write_fmt(arguments);
+}
+
+/// Reads an instruction that is given by its bits.
+fn bits(text: &str) -> Result<Option<(u32, u32)>> {
+    let Some(rest) = text.strip_prefix("word ") else { return Ok(None) };
+    let number = |digits: &str| match digits.len() {
+        8 => u32::from_str_radix(digits, 16).ok(),
+        _ => None,
+    };
+    match rest.trim().split_once('/').map(|(value, mask)| (number(value), number(mask))) {
+        Some((Some(value), Some(mask))) if value & !mask == 0 => Ok(Some((value, mask))),
+        _ => Err(syntax("a word is not VALUE/MASK, with no bit set outside of the mask", text)),
+    }
 }
 
 /// Splits an instruction into pieces.

@@ -241,7 +241,12 @@ impl LinePlan {
     }
 
     fn finish(self, assembler: &Assembler, source: &Source, words: &[Word]) -> Result<Template> {
-        let Some(base) = self.base else { return Ok(Template::ANY) };
+        let Some(base) = self.base else {
+            return Ok(match source.lines[self.index].bits {
+                Some((value, mask)) => Template { mask, value, fields: Vec::new() },
+                None => Template::ANY,
+            });
+        };
         let mut fields = Vec::new();
         for (hole, (name, form)) in self.holes.iter().enumerate() {
             let found = match form.kind() {

@@ -126,6 +126,23 @@ fn malformed_patterns_are_refused_with_the_line() {
 }
 
 #[test]
+fn words_given_by_their_bits_match_like_assembled_ones() {
+    let assembled = compile(RELEASE);
+    let by_bits: String = assembled
+        .templates
+        .iter()
+        .map(|template| format!("word {:08x}/{:08x}\n", template.value, template.mask))
+        .collect();
+    let bytes = bytes(&PUBLISHED);
+    let code = Code { address: VmAddr(0x2be05c), bytes: &bytes };
+    let places = |pattern: &Pattern| find(pattern, code).iter().map(|m| m.at).collect::<Vec<_>>();
+    assert_eq!(places(&compile(&by_bits)), places(&assembled));
+    for wrong in ["word 1/ffffffff", "word 00000001/00000000", "word 00000001"] {
+        assert!(Pattern::compile(&Assembler::new().unwrap(), wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn many_patterns_in_one_pass_find_what_each_alone_finds() {
     let patterns = [
         compile(RELEASE),

@@ -1,0 +1,76 @@
+//! How fast the scan is, beside summing the same words once; `scripts/bench`
+//! prints the ratios.
+//!
+//! Takes the sizes of code in megabytes. The code is random words with a share
+//! of those the signature is anchored on, so that the second look is taken too.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use agxpatch::address::VmAddr;
+use agxpatch::arm64::Assembler;
+use agxpatch::patch::Catalogue;
+use agxpatch::signature::{Code, Many, Pattern, find};
+
+fn main() {
+    let assembler = Assembler::new().expect("keystone opens");
+    let catalogue = Catalogue::built_in().expect("the built-in catalogue is sound");
+    let one = Pattern::compile(&assembler, &catalogue.signatures[0].pattern).expect("it compiles");
+    let thousand: Vec<Pattern> = (0..1000).map(|n| variant(&assembler, &one, n)).collect();
+    let many = Many::new(&thousand);
+    for megabytes in std::env::args().skip(1).filter_map(|text| text.parse::<usize>().ok()) {
+        let bytes = code(megabytes << 20);
+        let code = Code { address: VmAddr(0x4000), bytes: &bytes };
+        let sum = best(|| black_box(sum(&bytes)));
+        let single = best(|| black_box(find(&one, code).len()));
+        let thousand = best(|| black_box(many.find(code).len()));
+        println!(
+            "{megabytes} {:.6} {:.6} {:.6}",
+            sum.as_secs_f64(),
+            single.as_secs_f64(),
+            thousand.as_secs_f64()
+        );
+    }
+}
+
+/// The signature with another distance in its first branch, by its bits.
+fn variant(assembler: &Assembler, pattern: &Pattern, number: u32) -> Pattern {
+    let lines: String = pattern
+        .templates
+        .iter()
+        .enumerate()
+        .map(|(line, template)| {
+            let shift = if line == 0 { (number + 16) << 5 } else { 0 };
+            format!("word {:08x}/{:08x}\n", template.value ^ shift, template.mask)
+        })
+        .collect();
+    Pattern::compile(assembler, &lines).expect("words compile")
+}
+
+/// Reproducible words; one in 4096 is the signature's first.
+fn code(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let word = if state >> 52 == 0 { 0x5400_0108 } else { (state >> 32) as u32 };
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    let word = |c: &[u8]| u32::from_le_bytes([c[0], c[1], c[2], c[3]]);
+    bytes.chunks_exact(4).fold(0u32, |sum, c| sum.wrapping_add(word(c)))
+}
+
+fn best<T>(mut work: impl FnMut() -> T) -> Duration {
+    (0..7)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed()
+        })
+        .min()
+        .unwrap_or_default()
+}
