@@ -13,6 +13,8 @@ pub mod arm64;
 pub mod check;
 pub mod cli;
 pub mod codesign;
+pub mod deploy;
+pub mod doctor;
 pub mod crash;
 pub mod diagnostics;
 pub mod doctor;

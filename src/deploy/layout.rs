@@ -1,0 +1,96 @@
+//! Where everything is kept.
+//!
+//! What the program keeps lies on the data volume, which survives updates, in
+//! one directory that belongs to root. The records anybody may read, so that
+//! `agxpatch status` needs no privilege; originals and patched copies only root.
+//! The kit for recoveryOS lies where a person finds it there.
+
+use std::path::{Path, PathBuf};
+
+/// The directory of records and copies.
+pub const STATE: &str = "/private/var/db/agxpatch";
+/// The kit for recoveryOS.
+pub const RECOVERY: &str = "/Users/Shared/agxpatch/recovery";
+/// The manifest on a system volume, by its path there.
+pub const VOLUME_MANIFEST: &str = "/System/Library/CoreServices/agxpatch.json";
+
+/// The lock.
+pub fn lock() -> PathBuf {
+    in_state("lock")
+}
+
+/// What is going on.
+pub fn journal() -> PathBuf {
+    in_state("journal")
+}
+
+/// What is deployed.
+pub fn manifest() -> PathBuf {
+    in_state("manifest.json")
+}
+
+/// Which restart is due.
+pub fn pending() -> PathBuf {
+    in_state("pending.json")
+}
+
+/// The record of commands of the last run.
+pub fn log() -> PathBuf {
+    in_state("last.log")
+}
+
+/// The original with this SHA-256.
+pub fn backup(sha256: &str) -> PathBuf {
+    backups().join(sha256)
+}
+
+/// The directory of originals.
+pub fn backups() -> PathBuf {
+    in_state("backup")
+}
+
+/// The patched copy with this SHA-256.
+pub fn staged(sha256: &str) -> PathBuf {
+    staging().join(sha256)
+}
+
+/// The directory of patched copies.
+pub fn staging() -> PathBuf {
+    in_state("staged")
+}
+
+/// Where the live volume is mounted.
+pub fn mount_point() -> PathBuf {
+    in_state("mount")
+}
+
+/// The script for recoveryOS.
+pub fn recovery_script() -> PathBuf {
+    Path::new(RECOVERY).join("restore.sh")
+}
+
+/// The original beside it.
+pub fn recovery_original() -> PathBuf {
+    Path::new(RECOVERY).join("AGXMetalG16X.original")
+}
+
+/// The file a replacement is written to before it takes the driver's name.
+pub fn beside(driver: &Path) -> PathBuf {
+    let name = driver.file_name().and_then(|name| name.to_str()).unwrap_or("driver");
+    driver.with_file_name(format!(".{name}.agxpatch"))
+}
+
+/// The file `path` is written to before it takes its name.
+pub fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+    path.with_file_name(format!("{name}.new"))
+}
+
+/// A path of the system volume below the place where that is mounted.
+pub fn on_volume(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn in_state(name: &str) -> PathBuf {
+    Path::new(STATE).join(name)
+}

@@ -1,0 +1,139 @@
+//! What a deployment must know of drivers, and of nothing else.
+//!
+//! The transaction moves bytes about; which bytes, and whether they are right,
+//! is asked here. [`EngineWorkshop`] answers with the patch engine and the proof.
+//! Tests of the transaction put something small in its place.
+
+use serde::Serialize;
+
+use crate::check::{self, Check};
+use crate::doctor::{EngineJudge, Judge, Verdict};
+use crate::edit::{self, Edit};
+use crate::error::{Code, Error, Result};
+use crate::macho::Universal;
+use crate::patch::{self, Engine, Outcome, Plan, Sighting, State};
+
+/// What a driver file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+pub enum Content {
+    /// The sequence as the compiler made it.
+    Original,
+    /// A rewrite.
+    Patched {
+        /// Which.
+        patch: String,
+    },
+    /// Neither, and why.
+    Unknown {
+        /// In one sentence.
+        reason: String,
+    },
+}
+
+/// A patched, re-signed and proven driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patched {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// The name of the patch.
+    pub patch: String,
+    /// The places that differ from the original.
+    pub edits: Vec<Edit>,
+    /// What was proven.
+    pub proof: Vec<Check>,
+}
+
+/// Knows drivers.
+pub trait Workshop {
+    /// What a file holds.
+    fn look(&self, bytes: &[u8]) -> Content;
+
+    /// What the doctor is to think of a driver.
+    fn judge(&self, bytes: &[u8]) -> Verdict;
+
+    /// The patched form of an original.
+    ///
+    /// # Errors
+    /// If the sequence is not there exactly once, or the proof refuses.
+    fn patch(&self, original: &[u8]) -> Result<Patched>;
+
+    /// Everything that must hold of a patched file, from the file alone.
+    fn check(&self, bytes: &[u8]) -> Vec<Check>;
+}
+
+/// Proves the rewrite a plan proposes for a file: every obligation.
+pub type Prove<'a> = dyn Fn(&Universal<'_>, &Plan) -> Result<Vec<Check>> + 'a;
+
+/// The patch engine with the proof.
+pub struct EngineWorkshop<'a> {
+    /// Finds and rewrites.
+    pub engine: &'a Engine,
+    /// Proves. Without it nothing is patched.
+    pub prove: Option<&'a Prove<'a>>,
+}
+
+impl Workshop for EngineWorkshop<'_> {
+    fn look(&self, bytes: &[u8]) -> Content {
+        let found = Universal::parse(bytes)
+            .and_then(|file| self.engine.look_for_any(&file))
+            .and_then(Sighting::site);
+        match found.map(|site| site.state) {
+            Ok(State::Original) => Content::Original,
+            Ok(State::Patched { patch }) => Content::Patched { patch },
+            Err(error) => Content::Unknown { reason: error.to_string() },
+        }
+    }
+
+    fn judge(&self, bytes: &[u8]) -> Verdict {
+        let verdict = EngineJudge { engine: self.engine, prove: None }.judge(bytes);
+        let Verdict::Unjudged { .. } = verdict else { return verdict };
+        match self.patch(bytes) {
+            Ok(patched) => Verdict::Provable {
+                found: format!("the sequence occurs once; {} places change", patched.edits.len()),
+            },
+            Err(error) => Verdict::Refused { reason: format!("not listed; {error}") },
+        }
+    }
+
+    fn patch(&self, original: &[u8]) -> Result<Patched> {
+        let file = Universal::parse(original)?;
+        let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
+            return Err(Error::new(Code::WrongState, "the driver is patched already"));
+        };
+        let proof = self.proof(&file, &plan)?;
+        let mut bytes = original.to_vec();
+        edit::apply(&mut bytes, &plan.edits)?;
+        let failed = self.check(&bytes).into_iter().find(|c| c.status == check::Status::Fail);
+        if let Some(failed) = failed {
+            return Err(Error::new(Code::VerifyFailed, "the patched copy does not verify")
+                .with("check", failed.name)
+                .with("seen", failed.detail));
+        }
+        Ok(Patched { bytes, patch: plan.patch, edits: plan.edits, proof })
+    }
+
+    fn check(&self, bytes: &[u8]) -> Vec<Check> {
+        match patch::verify(self.engine, bytes) {
+            Ok((checks, _)) => checks,
+            Err(error) => vec![Check::fail("readers-agree", error.to_string())],
+        }
+    }
+}
+
+impl EngineWorkshop<'_> {
+    fn proof(&self, file: &Universal<'_>, plan: &Plan) -> Result<Vec<Check>> {
+        let unproven = |why: &str| Error::new(Code::Unproven, why).with("patch", &plan.patch);
+        let prove = self.prove.ok_or_else(|| unproven("no proof of the rewrite can be made"))?;
+        let obligations = prove(file, plan)?;
+        if obligations.is_empty() {
+            return Err(unproven("the proof has no obligations, so nothing is proven"));
+        }
+        match obligations.iter().find(|o| o.status == check::Status::Fail) {
+            None => Ok(obligations),
+            Some(failed) => Err(unproven("an obligation of the proof does not hold")
+                .with("obligation", failed.name)
+                .with("detail", &failed.detail)),
+        }
+    }
+}

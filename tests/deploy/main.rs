@@ -1,0 +1,4 @@
+//! Deploying, verifying, reverting and recovering on simulated Macs.
+
+mod bench;
+mod life;
