@@ -6,13 +6,18 @@
 mod check_sip;
 mod crashes;
 mod demo;
+mod deploy;
 mod doctor;
 mod files;
 mod inspect;
+mod machine;
 mod patch;
 mod prove;
+mod recover;
+mod revert;
 mod signatures;
 mod simulate;
+mod status;
 mod stress;
 mod synth;
 mod verify;
@@ -115,6 +120,14 @@ commands! {
     CheckSip(check_sip)
     /// Say everything that stands in the way of the fix, and which ways are open.
     Doctor(doctor)
+    /// Put the patched driver in force on this Mac's system volume.
+    Deploy(deploy)
+    /// Take the patched driver back.
+    Revert(revert)
+    /// Finish or undo what an interrupted run left.
+    Recover(recover)
+    /// Say in one line whether the patch is in force, and what is pending.
+    Status(status)
     /// Make and handle a simulated Mac.
     #[command(hide = true)]
     Simulate(simulate)

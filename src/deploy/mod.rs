@@ -39,4 +39,4 @@ pub use state::{Driver, Facts, Journaled, State, gather};
 pub use step::{Operation, Progress, Step};
 pub use verify::{Verification, verify};
 pub use volume::Owner;
-pub use workshop::{Content, EngineWorkshop, Patched, Prove, Workshop};
+pub use workshop::{Content, EngineWorkshop, Patched, Workshop};

@@ -12,6 +12,7 @@ use crate::edit::{self, Edit};
 use crate::error::{Code, Error, Result};
 use crate::macho::Universal;
 use crate::patch::{self, Engine, Outcome, Plan, Sighting, State};
+use crate::proof;
 
 /// What a driver file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,15 +63,10 @@ pub trait Workshop {
     fn check(&self, bytes: &[u8]) -> Vec<Check>;
 }
 
-/// Proves the rewrite a plan proposes for a file: every obligation.
-pub type Prove<'a> = dyn Fn(&Universal<'_>, &Plan) -> Result<Vec<Check>> + 'a;
-
 /// The patch engine with the proof.
 pub struct EngineWorkshop<'a> {
     /// Finds and rewrites.
     pub engine: &'a Engine,
-    /// Proves. Without it nothing is patched.
-    pub prove: Option<&'a Prove<'a>>,
 }
 
 impl Workshop for EngineWorkshop<'_> {
@@ -122,18 +118,15 @@ impl Workshop for EngineWorkshop<'_> {
 }
 
 impl EngineWorkshop<'_> {
+    /// The obligations of the proof, all of which hold. Nobody named a patch, so
+    /// one with defects is not let through.
     fn proof(&self, file: &Universal<'_>, plan: &Plan) -> Result<Vec<Check>> {
-        let unproven = |why: &str| Error::new(Code::Unproven, why).with("patch", &plan.patch);
-        let prove = self.prove.ok_or_else(|| unproven("no proof of the rewrite can be made"))?;
-        let obligations = prove(file, plan)?;
-        if obligations.is_empty() {
-            return Err(unproven("the proof has no obligations, so nothing is proven"));
+        let judgement = proof::judge(self.engine, file, plan)?;
+        proof::allow(&judgement, plan, false)?;
+        if judgement.proof.obligations.is_empty() {
+            return Err(Error::new(Code::Unproven, "a proof without obligations proves nothing")
+                .with("patch", &plan.patch));
         }
-        match obligations.iter().find(|o| o.status == check::Status::Fail) {
-            None => Ok(obligations),
-            Some(failed) => Err(unproven("an obligation of the proof does not hold")
-                .with("obligation", failed.name)
-                .with("detail", &failed.detail)),
-        }
+        Ok(judgement.proof.obligations.iter().map(proof::Obligation::check).collect())
     }
 }

@@ -73,6 +73,19 @@ pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
     }
 }
 
+/// Writes text on standard output before a result, such as what a question is
+/// about. A reader that went away is no error.
+pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
+    match text(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Code::WriteFailed, "standard output cannot be written")
+                .with("reason", error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints an error: for people on standard error, as JSON on standard output,
 /// where a script that asked for JSON looks.
 pub fn show_error(error: &Error, format: Format) -> Exit {

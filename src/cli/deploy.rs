@@ -1,0 +1,135 @@
+//! `sudo agxpatch deploy`: put the patched driver in force.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Session;
+use super::machine::{self, Worked};
+use crate::deploy::{self, Deployed, Options, Plan, kit};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::report::style::{FAINT, GOOD, RESET, STRONG, WARN};
+use crate::report::{self, Report};
+
+/// Put the patched driver in force on this Mac's system volume.
+///
+/// Shows a plan and asks before anything is changed. Scripts look at the plan
+/// with --dry-run and agree to it with --yes --plan DIGEST.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Show what would be done and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Go ahead without asking, if the plan has the digest given with --plan.
+    #[arg(long, requires = "plan")]
+    yes: bool,
+
+    /// The digest of the plan that is agreed to.
+    #[arg(long, value_name = "DIGEST")]
+    plan: Option<String>,
+
+    /// Accept a driver whose hash is not listed, if it is Apple's and the proof
+    /// accepts the rewrite.
+    #[arg(long)]
+    unlisted_build: bool,
+}
+
+#[derive(Serialize)]
+struct Deployment {
+    #[serde(flatten)]
+    deployed: Deployed,
+    /// In a rehearsal, what would have been done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<Vec<String>>,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let options = Options { unlisted_build: args.unlisted_build };
+    let Worked { result, rehearsal } =
+        machine::work(session, args.dry_run, |host, shop, progress| {
+            let mut consent = |plan: &Plan| agree(&args, session, plan);
+            deploy::deploy(host, shop, options, &mut consent, progress)
+        })?;
+    session.show(&Deployment { deployed: result, rehearsal })
+}
+
+/// Whether somebody wants this plan carried out.
+fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
+    if let Some(digest) = &args.plan {
+        if *digest != plan.digest {
+            return Err(Error::new(
+                Code::PlanChanged,
+                "the plan is not the one that was agreed to",
+            )
+            .with("agreed", digest)
+            .with("plan", &plan.digest)
+            .next("look at it: sudo agxpatch deploy --dry-run"));
+        }
+        if args.yes {
+            return Ok(());
+        }
+    }
+    if args.dry_run {
+        return Ok(());
+    }
+    if !session.json {
+        report::print(|out| show_plan(out, plan))?;
+    }
+    let unlisted = if args.unlisted_build { " --unlisted-build" } else { "" };
+    let script = format!("sudo agxpatch deploy{unlisted} --yes --plan {}", plan.digest);
+    machine::ask("This changes the system volume.", &script)
+}
+
+fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let manifest = &plan.manifest;
+    writeln!(out, "{STRONG}Plan{RESET} {}", plan.digest)?;
+    writeln!(out, "  macOS     {} ({})", manifest.version, manifest.build)?;
+    writeln!(out, "  driver    {}", manifest.driver)?;
+    writeln!(out, "  from      {}", manifest.original_sha256)?;
+    writeln!(out, "  to        {}", manifest.patched_sha256)?;
+    writeln!(
+        out,
+        "  patch     {}: {} bytes in {} places; {} obligations proven",
+        manifest.patch,
+        plan.bytes,
+        plan.places,
+        plan.proof.len()
+    )?;
+    writeln!(out, "  volume    {}", plan.device)?;
+    writeln!(out, "  way back  {}", plan.sealed)?;
+    writeln!(out, "{STRONG}Steps{RESET}")?;
+    for (number, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "  {:>2}  {}", number + 1, step.about)?;
+    }
+    writeln!(out, "{FAINT}A step that fails has everything before it undone.{RESET}")
+}
+
+impl Report for Deployment {
+    const SCHEMA: &'static str = "agxpatch.deploy/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        match (&self.deployed, &self.rehearsal) {
+            (Deployed::Already { state, manifest }, _) => {
+                let patch = manifest.as_ref().map_or("", |manifest| manifest.patch.as_str());
+                writeln!(out, "{GOOD}already deployed{RESET}: {patch}, {}", state.about())
+            }
+            (Deployed::Done { plan, .. }, Some(rehearsal)) => {
+                show_plan(out, plan)?;
+                writeln!(out, "{STRONG}What would be done{RESET}; nothing was changed")?;
+                rehearsal.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+                writeln!(out, "agree with: --yes --plan {}", plan.digest)
+            }
+            (Deployed::Done { plan, snapshot, notes }, None) => {
+                writeln!(out, "{GOOD}deployed{RESET}: {} in {snapshot}", plan.manifest.patch)?;
+                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
+                writeln!(out, "It comes into force when you {STRONG}restart{RESET}.")?;
+                writeln!(out, "Afterwards: agxpatch verify. The way back: sudo agxpatch revert.")?;
+                writeln!(out, "Should the screen stay black:")?;
+                kit::how_to_run().iter().try_for_each(|line| writeln!(out, "  {line}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What the commands that change a machine share: the record of commands, the
+//! rehearsal, progress, the question whether to go ahead.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Session, files};
+use crate::deploy::{EngineWorkshop, Operation, Owner, Progress, Step, Workshop, layout};
+use crate::doctor;
+use crate::error::{Code, Error, Result};
+use crate::host::Host;
+use crate::host::dry_run::DryRun;
+use crate::host::log::{Entry, Logged};
+
+/// What came of work on a machine.
+pub struct Worked<T> {
+    /// The result.
+    pub result: T,
+    /// In a rehearsal, what would have been done.
+    pub rehearsal: Option<Vec<String>>,
+}
+
+/// Works on the session's machine, or rehearses on it. What was run is recorded
+/// beside the journal if the work got as far as changing something.
+pub fn work<T>(
+    session: &Session,
+    dry_run: bool,
+    work: impl FnOnce(&dyn Host, &dyn Workshop, &dyn Progress) -> Result<T>,
+) -> Result<Worked<T>> {
+    let machine = session.host()?;
+    let engine = files::engine(session)?;
+    let shop = EngineWorkshop { engine: &engine };
+    if dry_run {
+        let rehearsal = DryRun::new(machine.as_ref());
+        let result = work(&rehearsal, &shop, &())?;
+        return Ok(Worked { result, rehearsal: Some(rehearsal.plan()) });
+    }
+    let entries: RefCell<Vec<Entry>> = RefCell::default();
+    let logged = Logged::new(machine.as_ref(), &entries);
+    let result = work(&logged, &shop, &Steps::new(session.json));
+    let kept = keep_log(machine.as_ref(), &entries.borrow());
+    match result {
+        Ok(result) => Ok(Worked { result, rehearsal: None }),
+        Err(error) if kept => Err(error.with("log", layout::log().display())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps the record of a run that took the lock. Whether that succeeds decides
+/// nothing.
+fn keep_log(host: &dyn Host, entries: &[Entry]) -> bool {
+    let path = layout::log();
+    let changed = entries.iter().any(|entry| entry.what.starts_with("lock "));
+    if !changed || host.effective_user() != 0 {
+        return false;
+    }
+    let text: String = entries.iter().map(Entry::to_string).collect();
+    let removed = match host.metadata(&path) {
+        Ok(Some(_)) => host.remove_file(&path),
+        other => other.map(drop),
+    };
+    removed.and_then(|()| host.write_new(&path, text.as_bytes(), 0o600)).is_ok()
+}
+
+/// Shows the step that is under way, where somebody watches and it takes long.
+struct Steps {
+    bar: ProgressBar,
+}
+
+impl Steps {
+    fn new(json: bool) -> Steps {
+        let bar = match json || !io::stderr().is_terminal() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new_spinner(),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Steps { bar }
+    }
+}
+
+impl Progress for Steps {
+    fn begins(&self, _: Operation, step: Step) {
+        self.bar.set_message(step.about());
+    }
+
+    fn ends(&self, _: Operation, step: Step) {
+        if step == Step::Close {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Has a person type the bundle's name. `otherwise` is what a script would type.
+pub fn ask(question: &str, otherwise: &str) -> Result<()> {
+    let refused = |why: &str| Error::new(Code::NoConsent, why).next(otherwise.to_owned());
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(refused("nobody is at a terminal to agree to it"));
+    }
+    let prompt = format!("{question} Type {} to go ahead", doctor::PLUGIN);
+    let typed = dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true);
+    match typed.interact_text() {
+        Ok(typed) if typed.trim() == doctor::PLUGIN => Ok(()),
+        Ok(_) => Err(refused("the name that was typed is another one; nothing was changed")),
+        Err(_) => Err(refused("the answer could not be read; nothing was changed")),
+    }
+}
+
+/// Whose password `bless` gets.
+#[derive(clap::Args, Debug)]
+pub struct OwnerArgs {
+    /// Authenticate as this local owner; the password is read from standard
+    /// input. Without it, bless asks at the terminal.
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    user: Option<String>,
+
+    /// Read the owner's password from standard input.
+    #[arg(long, requires = "user")]
+    password_stdin: bool,
+}
+
+impl OwnerArgs {
+    /// Reads the password if one is to be read.
+    pub fn owner(&self) -> Result<Owner> {
+        let Some(user) = self.user.clone() else { return Ok(Owner::AtTerminal) };
+        let mut password = Vec::new();
+        io::stdin().lock().read_to_end(&mut password).map_err(|reason| {
+            Error::new(Code::ReadFailed, "the password cannot be read").with("reason", reason)
+        })?;
+        Ok(Owner::Named { user, password })
+    }
+}

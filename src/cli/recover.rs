@@ -1,0 +1,50 @@
+//! `sudo agxpatch recover`: finish or undo what an interrupted run left.
+
+use std::io::{self, Write};
+
+use super::Session;
+use super::machine::{self, OwnerArgs};
+use crate::deploy::{self, Recovered};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::report::style::{GOOD, RESET, STRONG, WARN};
+
+/// Finish or undo what an interrupted run left.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    owner: OwnerArgs,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let owner = args.owner.owner()?;
+    let worked = machine::work(session, false, |host, shop, progress| {
+        deploy::recover(host, shop, owner, progress)
+    })?;
+    session.show(&worked.result)
+}
+
+impl Report for Recovered {
+    const SCHEMA: &'static str = "agxpatch.recover/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let state = match self {
+            Recovered::Nothing { state } => {
+                writeln!(out, "{GOOD}nothing to recover{RESET}")?;
+                state
+            }
+            Recovered::Reconciled { state } => {
+                writeln!(out, "{GOOD}set right{RESET}: records and live volume agree again")?;
+                state
+            }
+            Recovered::Done { begun, ended, state, notes } => {
+                writeln!(out, "{GOOD}recovered{RESET}: {begun} was interrupted, ended by {ended}")?;
+                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
+                state
+            }
+        };
+        writeln!(out, "{STRONG}{}{RESET}: {}", state.name(), state.about())
+    }
+}

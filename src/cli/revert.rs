@@ -1,0 +1,85 @@
+//! `sudo agxpatch revert`: take the patched driver back.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Session;
+use super::machine::{self, OwnerArgs, Worked};
+use crate::deploy::{self, Manifest, Reverted};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::report::style::{GOOD, RESET, STRONG, WARN};
+
+/// Take the patched driver back: Apple's file on the live volume, and Apple's
+/// sealed snapshot for the next boot.
+///
+/// bless asks for the password of an owner of this Mac.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Show what would be done and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Go ahead without asking.
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    owner: OwnerArgs,
+}
+
+#[derive(Serialize)]
+struct Reversion {
+    #[serde(flatten)]
+    reverted: Reverted,
+    /// In a rehearsal, what would have been done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<Vec<String>>,
+}
+
+/// Runs the command.
+pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    let owner = args.owner.owner()?;
+    let mut consent = |_: &Manifest| match args.yes || args.dry_run {
+        true => Ok(()),
+        false => machine::ask("Apple's driver will be put back.", "sudo agxpatch revert --yes"),
+    };
+    let Worked { result, rehearsal } =
+        machine::work(session, args.dry_run, |host, shop, progress| {
+            deploy::revert(host, shop, owner, &mut consent, progress)
+        })?;
+    session.show(&Reversion { reverted: result, rehearsal })
+}
+
+impl Report for Reversion {
+    const SCHEMA: &'static str = "agxpatch.revert/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(rehearsal) = &self.rehearsal {
+            writeln!(out, "{STRONG}What would be done{RESET}; nothing was changed")?;
+            return rehearsal.iter().try_for_each(|line| writeln!(out, "  {line}"));
+        }
+        match &self.reverted {
+            Reverted::Already { state } => {
+                writeln!(out, "{GOOD}nothing to take back{RESET}: {}", state.about())
+            }
+            Reverted::Forgotten => {
+                writeln!(out, "an update had replaced the patched driver; its records are removed")
+            }
+            Reverted::Done { restart, manifest, notes } => {
+                writeln!(
+                    out,
+                    "{GOOD}reverted{RESET}: Apple's driver of {} is back",
+                    manifest.build
+                )?;
+                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
+                match restart {
+                    true => writeln!(out, "The patched one runs until you {STRONG}restart{RESET}."),
+                    false => writeln!(out, "The patched one never ran, so no restart is due."),
+                }
+            }
+        }
+    }
+}
