@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Session, files};
-use crate::deploy::{EngineWorkshop, Workshop};
-use crate::doctor::{self, Consent, Depth, Diagnosis, Finding, Where};
+use crate::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -24,8 +23,6 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let host = session.host()?;
     let engine = files::engine(session)?;
     let judge = EngineJudge { engine: &engine };
-    let shop = EngineWorkshop { engine: &engine };
-    let judge = |bytes: &[u8]| shop.judge(bytes);
     let consent = Consent { unlisted_build: args.unlisted_build };
     session.show(&doctor::examine(host.as_ref(), &judge, consent)?)
 }

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::patch::{self, Site};
 use crate::proof;
-use crate::report::style::{BAD, GOOD, RESET};
 use crate::report::style::{BAD, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
 use crate::storage;
@@ -39,16 +38,13 @@ struct FileVerification {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
-    let (mut checks, site) = patch::verify(&engine, &input.bytes)?;
-    checks.push(proof::check_standing(&engine, &input.bytes));
-    let file = args.file.display().to_string();
-    session.show(&Verification { file, holds: check::none_failed(&checks), checks, site })
     let Some(path) = args.file else {
         let shop = EngineWorkshop { engine: &engine };
         return session.show(&deploy::verify(session.host()?.as_ref(), &shop)?);
     };
     let input = storage::read(&path)?;
-    let (checks, site) = patch::verify(&engine, &input.bytes)?;
+    let (mut checks, site) = patch::verify(&engine, &input.bytes)?;
+    checks.push(proof::check_standing(&engine, &input.bytes));
     let file = path.display().to_string();
     session.show(&FileVerification { file, holds: check::none_failed(&checks), checks, site })
 }

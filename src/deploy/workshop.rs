@@ -82,14 +82,7 @@ impl Workshop for EngineWorkshop<'_> {
     }
 
     fn judge(&self, bytes: &[u8]) -> Verdict {
-        let verdict = EngineJudge { engine: self.engine, prove: None }.judge(bytes);
-        let Verdict::Unjudged { .. } = verdict else { return verdict };
-        match self.patch(bytes) {
-            Ok(patched) => Verdict::Provable {
-                found: format!("the sequence occurs once; {} places change", patched.edits.len()),
-            },
-            Err(error) => Verdict::Refused { reason: format!("not listed; {error}") },
-        }
+        EngineJudge { engine: self.engine }.judge(bytes)
     }
 
     fn patch(&self, original: &[u8]) -> Result<Patched> {
@@ -111,7 +104,10 @@ impl Workshop for EngineWorkshop<'_> {
 
     fn check(&self, bytes: &[u8]) -> Vec<Check> {
         match patch::verify(self.engine, bytes) {
-            Ok((checks, _)) => checks,
+            Ok((mut checks, _)) => {
+                checks.push(proof::check_standing(self.engine, bytes));
+                checks
+            }
             Err(error) => vec![Check::fail("readers-agree", error.to_string())],
         }
     }
@@ -123,10 +119,6 @@ impl EngineWorkshop<'_> {
     fn proof(&self, file: &Universal<'_>, plan: &Plan) -> Result<Vec<Check>> {
         let judgement = proof::judge(self.engine, file, plan)?;
         proof::allow(&judgement, plan, false)?;
-        if judgement.proof.obligations.is_empty() {
-            return Err(Error::new(Code::Unproven, "a proof without obligations proves nothing")
-                .with("patch", &plan.patch));
-        }
-        Ok(judgement.proof.obligations.iter().map(proof::Obligation::check).collect())
+        Ok(judgement.checks)
     }
 }
