@@ -9,6 +9,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod files;
+mod generate;
 mod inspect;
 mod machine;
 mod patch;
@@ -21,10 +22,12 @@ mod status;
 mod stress;
 mod synth;
 mod verify;
+mod version;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::error::{Code, Error, Result};
@@ -85,10 +88,10 @@ struct Program {
 }
 
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident($file:ident))*) => {
+    ($($(#[$about:meta])* $name:ident($file:ident))*) => {
         #[derive(Subcommand, Debug)]
         enum Command {
-            $($(#[$doc])* $name($file::Args),)*
+            $($(#[$about])* $name($file::Args),)*
         }
 
         impl Command {
@@ -135,6 +138,9 @@ commands! {
     Crashes(crashes)
     /// Run a workload under several configurations and compare how often it dies.
     Stress(stress)
+    /// Write shell completions and man pages.
+    #[command(hide = true)]
+    Generate(generate)
 }
 
 /// Runs a command line within another command, in the same form of output.
@@ -151,6 +157,7 @@ fn run_words(mut words: Vec<OsString>, session: &Session) -> Result<Exit> {
 pub fn main() -> Exit {
     let program = match Program::try_parse() {
         Ok(program) => program,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => return version::print(),
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
             // A reader that went away while help was printed is no error.

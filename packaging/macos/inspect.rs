@@ -1,0 +1,187 @@
+//! What must hold of a file that is released for macOS, as far as the file
+//! itself can show it.
+//!
+//! The signature is judged twice, by the reader of this project and by
+//! `apple-codesign`, which share no code.
+
+use agxpatch::check::Check;
+use agxpatch::codesign::{self, EmbeddedSignature};
+use agxpatch::macho::{Image, Slice, Universal};
+use anyhow::{Context, Result};
+use apple_codesign::{MachFile, cryptography::DigestType};
+use goblin::mach::load_command::CommandVariant;
+use goblin::mach::MachO;
+
+/// What is promised of a file.
+pub struct Expected {
+    /// Its slices, in their order.
+    architectures: &'static [&'static str],
+    /// The libraries it may use. Everything else is linked into it.
+    libraries: &'static [&'static str],
+    /// Whether the hardened runtime is asked for. It is a matter of the
+    /// program; a library runs under the rules of its process.
+    hardened: bool,
+    /// Megabytes it must stay below, so that a jump in size is noticed.
+    megabytes: usize,
+}
+
+impl Expected {
+    /// The universal `agxpatch`.
+    pub const PROGRAM: Expected = Expected {
+        architectures: &["x86_64", "arm64"],
+        libraries: &["/usr/lib/libSystem.B.dylib"],
+        hardened: true,
+        megabytes: 40,
+    };
+
+    /// `libagx_guard.dylib`.
+    pub const LIBRARY: Expected = Expected {
+        architectures: &["x86_64", "arm64", "arm64e"],
+        libraries: &[
+            "/usr/lib/libSystem.B.dylib",
+            "/usr/lib/libobjc.A.dylib",
+            "/System/Library/Frameworks/IOKit.framework/Versions/A/IOKit",
+        ],
+        hardened: false,
+        megabytes: 2,
+    };
+}
+
+/// The oldest macOS it is for: 13.0 as `X.Y.Z` in nibbles.
+const MINIMUM: u32 = 0x000d_0000;
+
+/// Every check of the file, slice by slice.
+///
+/// # Errors
+/// If it is no Mach-O at all.
+pub fn all(bytes: &[u8], expected: &Expected) -> Result<Vec<Check>> {
+    let file = Universal::parse(bytes)?;
+    let mut checks = vec![architectures(&file, expected), size(bytes, expected), no_paths(bytes)];
+    for slice in &file.slices {
+        let image = slice.image()?;
+        let macho = MachO::parse(slice.bytes, 0).context("goblin")?;
+        checks.push(minimum(slice, &macho));
+        checks.push(libraries(slice, &macho, expected));
+        checks.push(sealed(slice, &image, expected));
+    }
+    checks.push(second_opinion(bytes)?);
+    Ok(checks)
+}
+
+fn architectures(file: &Universal<'_>, expected: &Expected) -> Check {
+    let mut found: Vec<String> = file.slices.iter().map(|s| s.architecture.to_string()).collect();
+    let shown = found.join(", ");
+    let mut wanted: Vec<String> = expected.architectures.iter().map(ToString::to_string).collect();
+    found.sort();
+    wanted.sort();
+    Check::from("architectures", found == wanted, shown)
+}
+
+fn size(bytes: &[u8], expected: &Expected) -> Check {
+    let within = bytes.len() < expected.megabytes << 20;
+    let detail = format!("{} bytes; the limit is {} MB", bytes.len(), expected.megabytes);
+    Check::from("size", within, detail)
+}
+
+/// Paths that only the machine that built it has.
+const PRIVATE: [&str; 6] = ["/root/", "/home/", "/Users/", "/work/", "/.cargo/", "/tmp/"];
+
+fn no_paths(bytes: &[u8]) -> Check {
+    let found: Vec<String> = strings(bytes)
+        .filter(|text| PRIVATE.iter().any(|path| holds_path(text, path)))
+        .map(|text| text.chars().take(120).collect())
+        .collect();
+    match found.first() {
+        None => Check::pass("no-build-paths", format!("none of {}", PRIVATE.join(" "))),
+        Some(first) => {
+            Check::fail("no-build-paths", format!("{} such strings: {first:?}", found.len()))
+        }
+    }
+}
+
+/// Whether `text` names something below the directory `path`. The program
+/// itself speaks of `/Users/Shared` and of `/tmp` on the user's Mac.
+fn holds_path(text: &str, path: &str) -> bool {
+    text.match_indices(path).any(|(at, _)| {
+        let rest = &text[at + path.len()..];
+        let below = rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.');
+        below && !(path == "/Users/" && rest.starts_with("Shared"))
+    })
+}
+
+/// Runs of printable characters, eight or more.
+fn strings(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    bytes
+        .split(|byte| !matches!(byte, b' '..=b'~'))
+        .filter(|run| run.len() >= 8)
+        .filter_map(|run| std::str::from_utf8(run).ok())
+}
+
+fn minimum(slice: &Slice<'_>, macho: &MachO<'_>) -> Check {
+    const MACOS: u32 = 1;
+    let named = macho.load_commands.iter().find_map(|command| match &command.command {
+        CommandVariant::BuildVersion(version) => Some((version.platform, version.minos)),
+        CommandVariant::VersionMinMacosx(version) => Some((MACOS, version.version)),
+        _ => None,
+    });
+    let detail = match named {
+        Some((_, os)) => format!("{}: macOS {}.{}", slice.architecture, os >> 16, os >> 8 & 0xff),
+        None => format!("{}: not said", slice.architecture),
+    };
+    Check::from("minimum-os", named == Some((MACOS, MINIMUM)), detail)
+}
+
+fn libraries(slice: &Slice<'_>, macho: &MachO<'_>, expected: &Expected) -> Check {
+    // The first entry stands for the file itself.
+    let used: Vec<&str> = macho.libs.iter().copied().filter(|name| *name != "self").collect();
+    let allowed = used.iter().all(|name| expected.libraries.contains(name));
+    let detail = format!("{}: {}", slice.architecture, used.join(", "));
+    Check::from("libraries", allowed && !used.is_empty(), detail)
+}
+
+fn sealed(slice: &Slice<'_>, image: &Image<'_>, expected: &Expected) -> Check {
+    const NAME: &str = "signature";
+    let Some(range) = image.code_signature() else {
+        return Check::fail(NAME, format!("{}: unsigned", slice.architecture));
+    };
+    let findings = codesign::check(slice.bytes, range.clone());
+    if let Some(first) = findings.first() {
+        return Check::fail(NAME, format!("{}: {first}", slice.architecture));
+    }
+    let blob = &slice.bytes[range.start.0 as usize..range.end.0 as usize];
+    let parsed = match EmbeddedSignature::parse(blob) {
+        Ok(parsed) => parsed,
+        Err(error) => return Check::fail(NAME, error.to_string()),
+    };
+    let hardened = parsed.directories.iter().all(|directory| directory.has(codesign::RUNTIME));
+    let identifier = parsed.directories.first().map(|d| d.identifier.to_string());
+    let detail = format!(
+        "{}: {}, {}, {}",
+        slice.architecture,
+        identifier.unwrap_or_default(),
+        parsed.kind(),
+        if hardened { "hardened runtime" } else { "no hardened runtime" }
+    );
+    Check::from(NAME, hardened || !expected.hardened, detail)
+}
+
+/// `apple-codesign` reads each signature and digests every page itself.
+fn second_opinion(bytes: &[u8]) -> Result<Check> {
+    const NAME: &str = "second-reader";
+    let mut pages = 0;
+    for macho in MachFile::parse(bytes)?.iter_macho() {
+        let Some(signature) = macho.code_signature()? else {
+            return Ok(Check::fail(NAME, "apple-codesign finds no signature"));
+        };
+        let Some(directory) = signature.code_directory()? else {
+            return Ok(Check::fail(NAME, "apple-codesign finds no code directory"));
+        };
+        let digests = macho.code_digests(DigestType::Sha256, directory.page_size as usize)?;
+        let same = digests.iter().eq(directory.code_digests.iter().map(|digest| &digest.data[..]));
+        if !same {
+            return Ok(Check::fail(NAME, "apple-codesign computes other page digests"));
+        }
+        pages += digests.len();
+    }
+    Ok(Check::pass(NAME, format!("apple-codesign computes the same {pages} page digests")))
+}

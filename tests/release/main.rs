@@ -1,0 +1,6 @@
+//! What is delivered with the program: its version, completions and man pages,
+//! and the check a stranger runs on a Mac.
+
+mod documents;
+mod harness;
+mod version;
