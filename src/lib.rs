@@ -25,6 +25,7 @@ pub mod macho;
 pub mod patch;
 pub mod proof;
 pub mod report;
+pub mod selftest;
 pub mod signature;
 pub mod simulate;
 pub mod storage;

@@ -9,8 +9,8 @@ use agxpatch::codesign::{self, EmbeddedSignature};
 use agxpatch::macho::{Image, Slice, Universal};
 use anyhow::{Context, Result};
 use apple_codesign::{MachFile, cryptography::DigestType};
-use goblin::mach::load_command::CommandVariant;
 use goblin::mach::MachO;
+use goblin::mach::load_command::CommandVariant;
 
 /// What is promised of a file.
 pub struct Expected {

@@ -9,7 +9,7 @@ use crate::sign::ad_hoc;
 const ENTITLEMENTS: &str = include_str!("entitlements.plist");
 
 fn signed() -> Vec<u8> {
-    ad_hoc(&build(&Variant::default()), "org.example.subject", Some(ENTITLEMENTS)).unwrap()
+    ad_hoc(&build(&Variant::PUBLISHED).unwrap(), "org.example.subject", Some(ENTITLEMENTS)).unwrap()
 }
 
 fn status(bytes: &[u8], name: &str) -> Vec<Status> {
@@ -41,7 +41,7 @@ fn a_changed_byte_of_code_is_seen_by_both_readers() {
 
 #[test]
 fn a_signature_without_the_hardened_runtime_is_refused() {
-    let plain = build(&Variant::default());
+    let plain = build(&Variant::PUBLISHED).unwrap();
     assert!(status(&plain, "signature").contains(&Status::Fail));
 }
 

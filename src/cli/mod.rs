@@ -16,6 +16,7 @@ mod patch;
 mod prove;
 mod recover;
 mod revert;
+mod selftest;
 mod signatures;
 mod simulate;
 mod status;
@@ -138,6 +139,8 @@ commands! {
     Crashes(crashes)
     /// Run a workload under several configurations and compare how often it dies.
     Stress(stress)
+    /// Check, without changing anything, what only a Mac can show.
+    Selftest(selftest)
     /// Write shell completions and man pages.
     #[command(hide = true)]
     Generate(generate)

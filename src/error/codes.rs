@@ -82,6 +82,7 @@ codes! {
     "0609" NoTerminal      Blocked     "a tool must ask a person and there is no terminal"
     "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
     "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
+    "0650" NotLoaded       Mismatch    "the loader does not take the library"
 
     "0701" NotRoot         Blocked     "only root may do this"
     "0702" NotReady        Blocked     "conditions of this machine stand in the way"

@@ -86,6 +86,15 @@ pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> 
     }
 }
 
+/// The JSON form of `report`, laid out over several lines for a file.
+pub fn json<R: Report>(report: &R) -> Result<String> {
+    let envelope = Envelope { schema: R::SCHEMA, exit: report.exit(), result: report };
+    let text = serde_json::to_string_pretty(&envelope).map_err(|reason| {
+        Error::new(Code::Bug, "a result has no JSON form").with("reason", reason)
+    })?;
+    Ok(text + "\n")
+}
+
 /// Prints an error: for people on standard error, as JSON on standard output,
 /// where a script that asked for JSON looks.
 pub fn show_error(error: &Error, format: Format) -> Exit {

@@ -90,7 +90,8 @@ fn every_shell_completes_every_command_and_option() {
                 assert!(script.contains(name.as_str()), "{shell} does not complete {name}");
             }
             for option in options_of_help(help) {
-                let known = script.contains(&option) || script.contains(&format!("-l {}", &option[2..]));
+                let known =
+                    script.contains(&option) || script.contains(&format!("-l {}", &option[2..]));
                 assert!(known, "{shell} does not complete {option} of {command:?}");
             }
         }

@@ -3,4 +3,5 @@
 
 mod documents;
 mod harness;
+mod selftest;
 mod version;

@@ -1,0 +1,87 @@
+//! What a report for strangers must not hold.
+//!
+//! Details are made of typed answers, so little can slip in; but a tool's answer
+//! that was not understood is quoted, because it is what a maintainer needs, and
+//! may name a person or a machine.
+
+/// The words to keep out, besides the forms that are known to be private.
+#[derive(Clone, Debug, Default)]
+pub struct Private {
+    names: Vec<String>,
+}
+
+impl Private {
+    /// Keeps out these names, of users or machines. Very short ones are ignored:
+    /// they would eat the text around them.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Private {
+        let mut names: Vec<String> = names.into_iter().filter(|name| name.len() > 2).collect();
+        // A name that contains another goes first.
+        names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        Private { names }
+    }
+
+    /// `text` without what is private.
+    pub fn without(&self, text: &str) -> String {
+        let mut text = without_uuids(text);
+        for root in ["/Users/", "/home/", "/private/var/folders/", "/var/folders/"] {
+            text = without_next_name(&text, root);
+        }
+        for name in self.names.iter().filter(|name| *name != "root") {
+            text = text.replace(name.as_str(), "<name>");
+        }
+        text
+    }
+}
+
+/// Replaces the name that follows each `root`, but for the one everybody has.
+fn without_next_name(text: &str, root: &str) -> String {
+    let mut parts = text.split(root);
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
+        let (name, rest) = part.split_at(end);
+        let name = if matches!(name, "Shared" | "") { name } else { "<name>" };
+        result.push_str(&format!("{root}{name}{rest}"));
+    }
+    result
+}
+
+/// Replaces each word of the form 8-4-4-4-12 hexadecimal digits.
+fn without_uuids(text: &str) -> String {
+    let in_uuid = |c: char| c.is_ascii_hexdigit() || c == '-';
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(in_uuid) {
+        let (before, from) = rest.split_at(start);
+        let end = from.find(|c| !in_uuid(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        result.push_str(before);
+        result.push_str(if is_uuid(word) { "<uuid>" } else { word });
+        rest = after;
+    }
+    result + rest
+}
+
+fn is_uuid(word: &str) -> bool {
+    word.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Private;
+
+    #[test]
+    fn people_and_machines_are_not_named() {
+        let private = Private::new(["jane".to_owned(), "janes-mac".to_owned()]);
+        let text =
+            "/Users/jane/lib, janes-mac, 0CE453FF-9F17-321F-BC18-383573A48221, /Users/Shared";
+        assert_eq!(private.without(text), "/Users/<name>/lib, <name>, <uuid>, /Users/Shared");
+    }
+
+    #[test]
+    fn the_rest_of_a_text_stays_as_it_is() {
+        let private = Private::new(["root".to_owned(), "al".to_owned()]);
+        let text = "enabled (Custom Configuration), 0x6f, disk3s1s1, root, all - and é";
+        assert_eq!(private.without(text), text);
+    }
+}
