@@ -1,12 +1,14 @@
 //! `artifact`: signs and examines what was built for macOS, on any machine.
 //!
 //!     artifact sign FILE --identifier ID [--entitlements PLIST]
-//!     artifact inspect FILE [--program | --library]
+//!     artifact inspect FILE [--library]
+//!     artifact run FILE [--with FILE]... -- ARGUMENTS
 //!
 //! The program itself reseals signatures that are there and never adds one, and
 //! never is a Mac at hand; so a signature is made by `apple-codesign` and judged
 //! by our own reader and by that one. Part of the build, not of the product.
 
+mod emulate;
 mod inspect;
 mod sign;
 #[cfg(test)]
@@ -45,11 +47,21 @@ enum Step {
         #[arg(long)]
         library: bool,
     },
+    /// Run the arm64 slice of the program in an emulator.
+    Run {
+        file: std::path::PathBuf,
+        /// A file the program will find under the same name, and no other.
+        #[arg(long)]
+        with: Vec<String>,
+        /// The program's own arguments.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("artifact: {error:#}");
             ExitCode::FAILURE
@@ -57,7 +69,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.step {
         Step::Sign { file, identifier, entitlements } => {
             let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
@@ -79,6 +91,16 @@ fn run(arguments: Arguments) -> Result<()> {
                 bail!("{} is not what it should be", file.display());
             }
         }
+        Step::Run { file, with, arguments } => {
+            let program = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            let read = |name: String| std::fs::read(&name).map(|bytes| (name, bytes));
+            let files = with.into_iter().map(read).collect::<std::io::Result<_>>()?;
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let ended = emulate::run(&program, &arguments, files)?;
+            print!("{}", ended.stdout);
+            eprint!("{}", ended.stderr);
+            return Ok(ExitCode::from(ended.code as u8));
+        }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
