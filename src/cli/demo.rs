@@ -3,13 +3,14 @@
 //! Every step is a command line that is printed and then run as if it had been
 //! typed, on a synthetic driver and a simulated Mac in a temporary directory.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::report::style::{FAINT, RESET, STRONG};
 
-use super::Session;
+use super::{Session, deploy};
 
 /// Show the whole story on a synthetic driver and a simulated Mac.
 #[derive(clap::Args, Debug)]
@@ -40,6 +41,22 @@ const STEPS: &[Step] = &[
     ),
     ("", &["--simulate", "mac", "check-sip"], Exit::Success),
     ("", &["--simulate", "mac", "doctor"], Exit::Blocked),
+    (
+        "The same after its owner switched off what a deployment needs off.",
+        &["--simulate", "open", "simulate", "new", "--open"],
+        Exit::Success,
+    ),
+    ("", &["--simulate", "open", "doctor", "--unlisted-build"], Exit::Success),
+    (
+        "Deploy. A person is asked; a script agrees to a plan by its digest.",
+        &["--simulate", "open", "deploy", "--unlisted-build", "--yes", "--plan", DIGEST],
+        Exit::Success,
+    ),
+    ("", &["--simulate", "open", "simulate", "reboot"], Exit::Success),
+    ("", &["--simulate", "open", "verify"], Exit::Success),
+    ("And back.", &["--simulate", "open", "revert", "--yes"], Exit::Success),
+    ("", &["--simulate", "open", "simulate", "reboot"], Exit::Success),
+    ("", &["--simulate", "open", "status"], Exit::Success),
 ];
 
 /// Runs the command.
@@ -55,7 +72,7 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
             }
             anstream::println!("{FAINT}${RESET} agxpatch {}", arguments.join(" "));
         }
-        let exit = super::run_words(words(directory.path(), arguments), session)?;
+        let exit = super::run_words(words(directory.path(), arguments, session)?, session)?;
         if exit != *expected {
             return Err(Error::new(Code::Bug, "a step of the demo did not end as it should")
                 .with("step", arguments.join(" "))
@@ -69,12 +86,22 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Stands for the digest of the plan, which is not known before.
+const DIGEST: &str = "DIGEST";
+
 /// The words of a step, with the names of files put into the directory.
-fn words(directory: &Path, arguments: &[&str]) -> Vec<std::ffi::OsString> {
-    const FILES: [&str; 4] = ["driver", "patched", "again", "mac"];
-    let place = |word: &&str| match FILES.contains(word) {
-        true => directory.join(word).into_os_string(),
-        false => (*word).into(),
-    };
-    std::iter::once("agxpatch".into()).chain(arguments.iter().map(place)).collect()
+fn words(directory: &Path, arguments: &[&str], session: &Session) -> Result<Vec<OsString>> {
+    const FILES: [&str; 5] = ["driver", "patched", "again", "mac", "open"];
+    let mut words = vec![OsString::from("agxpatch")];
+    for word in arguments {
+        words.push(match *word {
+            DIGEST => {
+                let simulate = Some(directory.join("open"));
+                deploy::digest(&Session { simulate, ..session.clone() })?.into()
+            }
+            word if FILES.contains(&word) => directory.join(word).into(),
+            word => word.into(),
+        });
+    }
+    Ok(words)
 }

@@ -56,6 +56,20 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     session.show(&Deployment { deployed: result, rehearsal })
 }
 
+/// The digest of what would be done now, as `--dry-run` shows it.
+pub fn digest(session: &Session) -> Result<String> {
+    let options = Options { unlisted_build: true };
+    let mut digest = String::new();
+    machine::work(session, true, |host, shop, progress| {
+        let mut consent = |plan: &Plan| {
+            digest.clone_from(&plan.digest);
+            Ok(())
+        };
+        deploy::deploy(host, shop, options, &mut consent, progress)
+    })?;
+    Ok(digest)
+}
+
 /// Whether somebody wants this plan carried out.
 fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
     if let Some(digest) = &args.plan {

@@ -64,9 +64,9 @@ codes! {
 
     "0501" Unproven        Unproven    "an obligation of the proof does not hold"
     "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
-    "0509" NoProofFor      Unproven    "the proof is not about this signature or image"
     "0503" UnresolvedBranch Unproven   "an indirect branch whose targets cannot be told"
     "0504" LoopInWindow    Unproven    "the window to be rewritten holds a loop"
+    "0509" NoProofFor      Unproven    "the proof is not about this signature or image"
     "0510" StepUnknown     Unproven    "an instruction of the window has an effect on other threads that is not known"
     "0511" WindowLeft      Unproven    "a path leaves the window elsewhere than at its end"
     "0512" SceneTooLarge   Usage       "more threads or steps than the interleaving checker takes"

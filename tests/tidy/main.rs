@@ -10,12 +10,11 @@ use agxpatch::error::Code;
 const LAYERS: &[&[&str]] = &[
     &["address", "exit"],
     &["check", "error"],
-    &["edit", "storage"],
+    &["edit", "storage", "report"],
     &["arm64", "codesign", "macho", "signature"],
     &["patch"],
     &["proof", "crash", "host"],
     &["doctor", "diagnostics", "simulate", "stress", "launch", "deploy", "selftest"],
-    &["report"],
     &["cli"],
 ];
 
@@ -76,6 +75,10 @@ fn module(path: &Path) -> String {
 
 /// The file without its tests and comments.
 fn code(path: &Path) -> String {
+    let in_tests = path.parent().is_some_and(|parent| parent.ends_with("tests"));
+    if in_tests || path.ends_with("tests.rs") {
+        return String::new();
+    }
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let code = |line: &&str| !line.trim_start().starts_with("//");

@@ -172,7 +172,8 @@ fn parameters(cpu: &mut Cpu<'_>, arguments: &[&str]) -> Result<[u64; 4]> {
 }
 
 fn entry(macho: &MachO<'_>) -> Option<u64> {
-    let text = macho.segments.iter().find(|segment| segment.name().is_ok_and(|name| name == "__TEXT"))?;
+    let text =
+        macho.segments.iter().find(|segment| segment.name().is_ok_and(|name| name == "__TEXT"))?;
     macho.load_commands.iter().find_map(|command| match &command.command {
         CommandVariant::Main(main) => Some(text.vmaddr + main.entryoff),
         _ => None,
