@@ -3,11 +3,14 @@
 //! That a tool answers in a known form is what is checked, not whether the
 //! answer is a good one: a Mac with every protection on passes.
 
+use std::path::Path;
+
 use crate::check::Check;
 use crate::doctor;
 use crate::error::{Error, Result};
+use crate::host::machine::{self, FileVault, LibraryValidation, Signer};
 use crate::host::sip::Sip;
-use crate::host::{FileKind, Host, Tool, flag, machine, volume};
+use crate::host::{FileKind, Host, Kind, Tool, flag, volume};
 
 use super::private::Private;
 
@@ -17,16 +20,13 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
     let mut checks = vec![
         tools(host),
         known("macos", machine::release(host).map(|r| format!("{} ({})", r.version, r.build))),
-        known("system-version-file", same_release(host)),
+        same_release(host, private),
     ];
     checks.extend(sip(host, private));
     checks.extend([
-        known("filevault", machine::filevault(host).map(|state| format!("{state:?}"))),
-        known(
-            "library-validation",
-            machine::library_validation(host).map(|state| format!("{state:?}")),
-        ),
-        known("boot-args", machine::boot_args(host).map(|arguments| boot_args(arguments))),
+        known("filevault", machine::filevault(host).map(filevault)),
+        known("library-validation", machine::library_validation(host).map(library_validation)),
+        known("boot-args", machine::boot_args(host).map(boot_args)),
         known("boot-session", machine::boot_session(host).map(|_| "a UUID".to_owned())),
         known("metal-plugin", plugins(host)),
         known("system-volume", system_volume(host)),
@@ -34,10 +34,7 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
         known("booted-seal", volume::booted_seal_intact(host).map(seal)),
         known("staged-update", volume::staged_update(host).map(|update| staged(update.as_ref()))),
         driver_file(host, private),
-        known(
-            "driver-signer",
-            machine::signer(host, &doctor::driver_path()).map(|signer| format!("{signer:?}")),
-        ),
+        known("driver-signer", machine::signer(host, &doctor::driver_path()).map(signer)),
         Check::skipped("bless", "only a deployment runs it; no question of its own is needed"),
     ]);
     checks
@@ -75,6 +72,9 @@ fn keys(plist: &str) -> String {
 }
 
 fn tools(host: &dyn Host) -> Check {
+    if host.kind() == Kind::Simulated {
+        return Check::skipped("tools", "a simulated Mac has its tools in itself");
+    }
     let there = |tool: &&Tool| matches!(host.metadata(tool.path()), Ok(Some(_)));
     let missing: Vec<&str> =
         Tool::ALL.iter().filter(|tool| !there(tool)).map(|tool| tool.name()).collect();
@@ -84,12 +84,42 @@ fn tools(host: &dyn Host) -> Check {
     }
 }
 
-/// `sw_vers` and the file a deployment will look at must say the same.
-fn same_release(host: &dyn Host) -> Result<String> {
-    let on_disk = machine::release_on(host, std::path::Path::new("/"))?;
-    let running = machine::release(host)?;
-    let same = if on_disk == running { "the same as" } else { "not the same as" };
-    Ok(format!("{} ({}), {same} what runs", on_disk.version, on_disk.build))
+/// `sw_vers` and the file that a deployment looks at must say the same.
+fn same_release(host: &dyn Host, private: &Private) -> Check {
+    const NAME: &str = "system-version-file";
+    let on_disk = machine::release_on(host, Path::new("/"));
+    match on_disk.and_then(|on_disk| Ok((on_disk, machine::release(host)?))) {
+        Ok((on_disk, running)) => Check::from(
+            NAME,
+            on_disk == running,
+            format!("{} ({})", on_disk.version, on_disk.build),
+        ),
+        Err(error) => Check::fail(NAME, told(&error, private)),
+    }
+}
+
+fn filevault(state: FileVault) -> String {
+    match state {
+        FileVault::Off => "off".to_owned(),
+        FileVault::NotOff(said) => said,
+    }
+}
+
+fn library_validation(state: LibraryValidation) -> String {
+    match state {
+        LibraryValidation::On => "on",
+        LibraryValidation::Off => "off for the whole machine",
+    }
+    .to_owned()
+}
+
+fn signer(signer: Signer) -> String {
+    match signer {
+        Signer::Apple => "Apple, by codesign".to_owned(),
+        Signer::AdHoc => "ad hoc, by codesign".to_owned(),
+        Signer::Other => "somebody else, by codesign".to_owned(),
+        Signer::Invalid(said) => said.lines().collect::<Vec<_>>().join(" | "),
+    }
 }
 
 fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
