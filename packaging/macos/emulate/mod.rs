@@ -144,8 +144,8 @@ fn hook(cpu: &mut Cpu<'_>, names: Vec<String>) -> Result<()> {
             cpu.get_data_mut().fail(format!("{name}: {error}"));
         }
         if cpu.get_data().ended.is_some() || cpu.get_data().failed.is_some() {
-            // The run is over; stopping twice is no matter.
-            drop(cpu.emu_stop());
+            // The run is over; whether it could be stopped shows in `ended`.
+            let _ = cpu.emu_stop();
         }
     })
     .map_err(engine("hook"))?;
