@@ -77,6 +77,7 @@ pub enum Prepared {
 /// Every reason not to deploy, each with its own code; blockers all at once.
 pub fn prepare(host: &dyn Host, shop: &dyn Workshop, options: Options) -> Result<Prepared> {
     require_root(host, "deploy")?;
+    check_places(host)?;
     refuse_interrupted(host)?;
     let facts = state::gather(host, shop)?;
     let state = facts.state();
@@ -118,7 +119,7 @@ fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
         booted: system.snapshot.clone().ok_or_else(|| unknown("the snapshot that runs"))?,
         time: String::new(),
     };
-    check_surroundings(host, &manifest)?;
+    check_copies(host, &manifest)?;
     let sealed = volume::snapshots(host, &system.device)?
         .into_iter()
         .find(|snapshot| snapshot.name.starts_with(SEALED_PREFIX))
@@ -197,9 +198,9 @@ fn blocked(diagnosis: &Diagnosis) -> Error {
     error.next("agxpatch doctor names what the owner would do about each")
 }
 
-/// Looks at every path that is going to be written: no links, nobody else's files
-/// or directories, and kept originals as they were.
-fn check_surroundings(host: &dyn Host, manifest: &Manifest) -> Result<()> {
+/// Looks at every path that is going to be written: no links, and nothing that is
+/// or could be somebody else's.
+fn check_places(host: &dyn Host) -> Result<()> {
     for directory in [
         Path::new(layout::STATE),
         &layout::backups(),
@@ -220,14 +221,19 @@ fn check_surroundings(host: &dyn Host, manifest: &Manifest) -> Result<()> {
         layout::manifest(),
         layout::pending(),
         layout::log(),
-        layout::backup(&manifest.original_sha256),
-        layout::staged(&manifest.patched_sha256),
         layout::recovery_script(),
         layout::recovery_original(),
     ] {
         files::check_writable(host, &file)?;
     }
+    Ok(())
+}
+
+/// The same for the copies of this driver; a kept original must be what it was.
+fn check_copies(host: &dyn Host, manifest: &Manifest) -> Result<()> {
     let backup = layout::backup(&manifest.original_sha256);
+    files::check_writable(host, &backup)?;
+    files::check_writable(host, &layout::staged(&manifest.patched_sha256))?;
     if host.metadata(&backup)?.is_some() {
         files::read_exactly(host, &backup, &manifest.original_sha256)?;
     }

@@ -276,6 +276,8 @@ impl Work<'_> {
     }
 
     fn unstage(&self) -> Result<()> {
+        let backup = layout::backup(&self.manifest.original_sha256);
+        files::remove_if_present(self.host, &layout::unfinished(&backup))?;
         let path = layout::staged(&self.manifest.patched_sha256);
         files::remove_if_present(self.host, &layout::unfinished(&path))?;
         files::remove_if_present(self.host, &path)?;

@@ -1,4 +1,7 @@
 //! Deploying, verifying, reverting and recovering on simulated Macs.
 
 mod bench;
+mod faults;
+mod kit;
 mod life;
+mod refusals;

@@ -1,0 +1,211 @@
+//! The script for recoveryOS, run by two shells over a directory that looks as
+//! recoveryOS sees a Mac, with tools that only note how they were called.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use agxpatch::deploy::{Manifest, kit, layout};
+use agxpatch::host::Host;
+use agxpatch::simulate::mac::DRIVER;
+
+use crate::bench::*;
+use crate::faults::active_mac;
+
+/// The shells. busybox prefers its own tools to those on the path, so that it
+/// must be told where ours are; the script is read into it under its own name.
+const SHELLS: [&[&str]; 2] = [
+    &["dash"],
+    &[
+        "busybox",
+        "sh",
+        "-c",
+        "mount() { command \"$BIN/mount\" \"$@\"; }; bless() { command \"$BIN/bless\" \"$@\"; }
+         chown() { command \"$BIN/chown\" \"$@\"; }
+         [ ! -e \"$BIN/cp\" ] || cp() { command \"$BIN/cp\" \"$@\"; }
+         . \"$0\"",
+    ],
+];
+
+/// A Mac as recoveryOS sees it.
+struct Recovery {
+    place: tempfile::TempDir,
+}
+
+struct Ran {
+    code: i32,
+    said: String,
+}
+
+impl Recovery {
+    /// The kit that a deployment wrote, beside a volume with this driver.
+    fn new(driver: &[u8], build: &str) -> Recovery {
+        let recovery = Recovery { place: tempfile::tempdir().unwrap() };
+        let mac = active_mac();
+        for path in [layout::recovery_script(), layout::recovery_original(), layout::manifest()] {
+            recovery.write(&recovery.data(&path), &mac.read(&path).unwrap().bytes);
+        }
+        recovery.write(&recovery.system(Path::new(DRIVER)), driver);
+        recovery.write(&recovery.system(Path::new(layout::VOLUME_MANIFEST)), b"{}");
+        let version = format!(
+            "<plist><dict>\n\t<key>ProductBuildVersion</key>\n\t<string>{build}</string>\n\
+             </dict></plist>\n"
+        );
+        let file = Path::new("/System/Library/CoreServices/SystemVersion.plist");
+        recovery.write(&recovery.system(file), version.as_bytes());
+        for tool in ["mount", "bless", "chown"] {
+            recovery.tool(tool, "exit 0");
+        }
+        recovery
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn system(&self, path: &Path) -> PathBuf {
+        layout::on_volume(&self.place.path().join("Macintosh HD"), path)
+    }
+
+    fn data(&self, path: &Path) -> PathBuf {
+        layout::on_volume(&self.place.path().join("Macintosh HD - Data"), path)
+    }
+
+    fn tool(&self, name: &str, body: &str) {
+        let calls = self.place.path().join("calls");
+        let text =
+            format!("#!/bin/sh\nprintf '%s\\n' \"{name} $*\" >> '{}'\n{body}\n", calls.display());
+        let path = self.place.path().join("bin").join(name);
+        self.write(&path, text.as_bytes());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn calls(&self) -> String {
+        let text = fs::read_to_string(self.place.path().join("calls")).unwrap_or_default();
+        text.replace(self.place.path().to_str().unwrap(), "")
+    }
+
+    fn run(&self, shell: &[&str], arguments: &[&str]) -> Ran {
+        let path = format!("{}:/usr/bin:/bin", self.place.path().join("bin").display());
+        let output = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(self.data(&layout::recovery_script()))
+            .arg("--volume")
+            .arg(self.place.path().join("Macintosh HD"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", path)
+            .env("BIN", self.place.path().join("bin"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        Ran { code: output.status.code().unwrap(), said: String::from_utf8(said).unwrap() }
+    }
+
+    fn driver(&self) -> Vec<u8> {
+        fs::read(self.system(Path::new(DRIVER))).unwrap()
+    }
+}
+
+#[test]
+fn the_script_puts_the_original_back_and_chooses_the_sealed_snapshot() {
+    for shell in SHELLS {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        let ran = recovery.run(shell, &[]);
+        assert_eq!(ran.code, 0, "{shell:?}: {}", ran.said);
+        assert_eq!(recovery.driver(), ORIGINAL);
+        assert!(!recovery.system(Path::new(layout::VOLUME_MANIFEST)).exists());
+        assert!(!recovery.data(&layout::manifest()).exists());
+        let calls = recovery.calls();
+        let expected = [
+            "mount -uw /Macintosh HD",
+            "chown 0:0",
+            "bless --mount /Macintosh HD --last-sealed-snapshot",
+        ];
+        let mut at = 0;
+        for call in expected {
+            at += calls[at..].find(call).unwrap_or_else(|| panic!("{call} in {calls}"));
+        }
+        let mode = fs::metadata(recovery.system(Path::new(DRIVER))).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+        // Once more does no harm.
+        assert_eq!(recovery.run(shell, &[]).code, 0);
+    }
+}
+
+#[test]
+fn without_a_password_a_new_snapshot_of_the_restored_volume_is_made() {
+    for shell in SHELLS {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        assert_eq!(recovery.run(shell, &["--new-snapshot"]).code, 0);
+        assert_eq!(recovery.driver(), ORIGINAL);
+        assert!(recovery.calls().contains("bless --mount /Macintosh HD --create-snapshot"));
+    }
+}
+
+#[test]
+fn a_refused_password_is_told_with_what_it_means() {
+    for shell in SHELLS {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        recovery.tool("bless", "echo 'Failed to authenticate owner' >&2; exit 1");
+        let ran = recovery.run(shell, &[]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.said.contains("--new-snapshot"), "{}", ran.said);
+        assert_eq!(recovery.driver(), ORIGINAL);
+    }
+}
+
+#[test]
+fn the_script_touches_nothing_it_should_not() {
+    for shell in SHELLS {
+        let other_build = Recovery::new(PATCHED, "25A1");
+        let ran = other_build.run(shell, &[]);
+        assert_eq!((ran.code, other_build.calls()), (1, String::new()), "{}", ran.said);
+        assert_eq!(other_build.driver(), PATCHED);
+
+        let altered = Recovery::new(PATCHED, "24G419");
+        altered.write(&altered.data(&layout::recovery_original()), b"something else");
+        let ran = altered.run(shell, &[]);
+        assert_eq!((ran.code, altered.calls()), (1, String::new()), "{}", ran.said);
+
+        let read_only = Recovery::new(PATCHED, "24G419");
+        read_only.tool("mount", "exit 66");
+        assert_eq!(read_only.run(shell, &[]).code, 1);
+        assert_eq!(read_only.driver(), PATCHED);
+
+        let full = Recovery::new(PATCHED, "24G419");
+        full.tool("cp", "exit 1");
+        assert_eq!(full.run(shell, &[]).code, 1);
+        assert_eq!(full.driver(), PATCHED);
+    }
+}
+
+#[test]
+fn the_state_after_the_script_is_set_right_by_recover() {
+    // What the script does, done by hand, without its removal of the records.
+    let mac = active_mac();
+    mac.plant_on_live_volume(DRIVER, ORIGINAL).unwrap();
+    mac.change(|machine| machine.tagged = None).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), agxpatch::deploy::State::Unknown);
+    recover(&mac).unwrap();
+    assert_eq!(state(&mac), agxpatch::deploy::State::Clean);
+}
+
+#[test]
+fn the_checksum_in_the_script_is_the_one_cksum_prints() {
+    let place = tempfile::tempdir().unwrap();
+    for bytes in [b"".as_slice(), b"a", ORIGINAL, &[0xff; 70_000]] {
+        let file = place.path().join("file");
+        fs::write(&file, bytes).unwrap();
+        let said = Command::new("cksum").arg(&file).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let expected = format!("{} {} ", kit::checksum(bytes), bytes.len());
+        assert!(said.starts_with(&expected), "{said} {expected}");
+    }
+    let manifest: Manifest =
+        agxpatch::deploy::record::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
+    assert!(!kit::script(&manifest, ORIGINAL).contains('@'));
+}
