@@ -14,8 +14,10 @@ EXTENDS Naturals, Sequences
 
 CONSTANTS
     Deploy,  \* the steps of a deployment
-    Undo,    \* of taking back one that failed
-    Finish,  \* of completing one that was interrupted
+    Undo,    \* of taking back one that has touched the live volume
+    Cancel,  \* of taking back one that has not
+    Complete, \* of one whose snapshot may have been chosen and may not
+    Finish,  \* of tidying up after one whose snapshot was chosen
     Revert   \* of taking back one that is in force
 
 VARIABLES
@@ -63,8 +65,11 @@ Init ==
 DeploySteps == << "lock", "journal", "backup", "stage", "mount", "recheck", "beside",
                   "rename", "readback", "manifest", "snapshot", "tag", "confirm",
                   "unmount", "unstage", "pending", "close" >>
-UndoSteps == << "lock", "undoing", "mount", "restore", "unmark", "seal", "drop",
+UndoSteps == << "lock", "undoing", "mount", "restore", "unmark", "seal",
                 "unmount", "unstage", "pending", "close" >>
+CancelSteps == << "lock", "undoing", "unmount", "unstage", "pending", "close" >>
+CompleteSteps == << "lock", "mount", "readback", "manifest", "snapshot", "tag", "confirm",
+                    "unmount", "unstage", "pending", "close" >>
 FinishSteps == << "lock", "unmount", "unstage", "pending", "close" >>
 RevertSteps == << "lock", "journal", "mount", "restore", "unmark", "seal",
                   "unmount", "pending", "close" >>
@@ -82,6 +87,8 @@ UndoWithoutRecord == Without(UndoSteps, "undoing")
 Sequence ==
     CASE op = "deploy" -> Deploy
       [] op = "undo" -> Undo
+      [] op = "cancel" -> Cancel
+      [] op = "complete" -> Complete
       [] op = "finish" -> Finish
       [] op = "revert" -> Revert
       [] OTHER -> << >>
@@ -99,10 +106,17 @@ Begin(name) ==
 BeginDeploy == journal = "none" /\ tag = "sealed" /\ booted = "sealed" /\ Begin("deploy")
 BeginRevert == journal = "none" /\ tag = "ours" /\ Begin("revert")
 
+\* The live volume is as it was, and so is what boots next.
+Untouched == live = "original" /\ ~beside /\ ~manifest /\ tag = "sealed"
+
 \* What was going on is finished if the snapshot was chosen already, else undone.
+\* Which one is chosen cannot always be seen: where all is in place for it, the
+\* snapshot may as well be made and chosen once more.
 Recover ==
     \/ journal = "deploy" /\ tag = "ours" /\ Begin("finish")
     \/ journal = "deploy" /\ tag = "sealed" /\ Begin("undo")
+    \/ journal = "deploy" /\ live = "patched" /\ manifest /\ Begin("complete")
+    \/ journal \in {"deploy", "undo"} /\ Untouched /\ Begin("cancel")
     \/ journal = "undo" /\ Begin("undo")
     \/ journal = "revert" /\ Begin("revert")
 
@@ -157,14 +171,12 @@ Write ==
        \/ At("unmark") /\ manifest' = FALSE /\ UNCHANGED << beside, live >>
     /\ UNCHANGED << lock, journal, backup, staged, mounted, snapshots, inside, tag, pending >>
 
-\* The snapshots; the one that is running cannot be deleted.
+\* The snapshots; none is ever deleted.
 Choose ==
     /\ \/ At("snapshot") /\ snapshots' = snapshots \cup {"ours"} /\ UNCHANGED tag
           /\ inside' = [driver |-> live, manifest |-> manifest]
        \/ At("tag") /\ tag' = "ours" /\ UNCHANGED << snapshots, inside >>
        \/ At("seal") /\ tag' = "sealed" /\ UNCHANGED << snapshots, inside >>
-       \/ At("drop") /\ UNCHANGED << tag, inside >>
-          /\ snapshots' = IF booted = "ours" THEN snapshots ELSE snapshots \ {"ours"}
     /\ UNCHANGED << lock, journal, backup, staged, mounted, beside, live, manifest, pending >>
 
 Pending ==
@@ -186,11 +198,14 @@ Close ==
 -----------------------------------------------------------------------------
 (* What may come between *)
 
-\* A step of a deployment goes wrong: the same process takes everything back.
+\* A step of a deployment goes wrong: the same process takes everything back, or
+\* tidies up where the next boot is decided.
 Fail ==
     /\ op = "deploy"
     /\ journal = "deploy"
-    /\ op' = "undo"
+    /\ \/ op' = "undo"
+       \/ op' = "cancel" /\ Untouched
+       \/ op' = "finish" /\ tag = "ours"
     /\ step' = 2
     /\ UNCHANGED << lock, journal, backup, staged, mounted, beside, live, manifest,
                     snapshots, inside, tag, booted, pending >>

@@ -4,4 +4,6 @@ mod bench;
 mod faults;
 mod kit;
 mod life;
+mod model;
+mod program;
 mod refusals;
