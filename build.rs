@@ -1,4 +1,8 @@
-//! Tells a release which commit it was built from.
+//! Tells a release which commit it was built from, and a build with a guard
+//! library where that library is.
+//!
+//! AGXPATCH_GUARD_DYLIB names the library that `agxpatch run` is to carry; without
+//! it the program carries none and says so.
 //!
 //! A development build is not told: it would be compiled anew after every
 //! commit. AGXPATCH_COMMIT goes before git, for sources that have no repository
@@ -8,12 +12,36 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
+    guard_library();
     println!("cargo:rerun-if-env-changed=AGXPATCH_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
     let named = std::env::var("AGXPATCH_COMMIT").ok().filter(|commit| !commit.is_empty());
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = named.or_else(|| release.then(from_git).flatten());
     println!("cargo:rustc-env=AGXPATCH_COMMIT={}", commit.unwrap_or_default());
+}
+
+/// Has the library at AGXPATCH_GUARD_DYLIB included. A relative path is one from
+/// here, not from the source file that includes it.
+fn guard_library() {
+    println!("cargo:rustc-check-cfg=cfg(agxpatch_guard)");
+    println!("cargo:rerun-if-env-changed=AGXPATCH_GUARD_DYLIB");
+    let named = std::env::var("AGXPATCH_GUARD_DYLIB").unwrap_or_default();
+    if named.is_empty() {
+        return;
+    }
+    match std::fs::canonicalize(&named) {
+        Ok(path) => {
+            println!("cargo:rerun-if-changed={}", path.display());
+            println!("cargo:rustc-env=AGXPATCH_GUARD_DYLIB={}", path.display());
+            println!("cargo:rustc-cfg=agxpatch_guard");
+        }
+        Err(error) => {
+            println!(
+                "cargo:error=AGXPATCH_GUARD_DYLIB names {named}, which cannot be read: {error}"
+            );
+        }
+    }
 }
 
 /// The commit of the repository this is the root of, if it is one.
