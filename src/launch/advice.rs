@@ -1,0 +1,120 @@
+//! What to run instead of a program that cannot have the library.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::files::Files;
+use super::image::Facts;
+use super::resolve::{Scene, Step, Target, Variables};
+use super::verdict::{Outcome, Surroundings, Verdict, judge};
+
+/// More than any program is long that is looked into.
+const MOST: u64 = 1 << 30;
+/// Folders of programs that are not Apple's, where the PATH does not name them.
+const USUAL: [&str; 3] = ["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"];
+/// Programs of Apple's that only start another.
+const STARTERS: [&str; 14] = [
+    "arch",
+    "bash",
+    "caffeinate",
+    "dash",
+    "ksh",
+    "nice",
+    "nohup",
+    "script",
+    "sh",
+    "sudo",
+    "time",
+    "xargs",
+    "xcrun",
+    "zsh",
+];
+
+/// The verdict on a file and on what it is known to start in its place.
+pub fn judge_file(files: &dyn Files, image: &Path, around: &Surroundings) -> Verdict {
+    let one = |image: &Path| match read(files, image) {
+        Ok(facts) => judge(&facts, around),
+        Err(reason) => Verdict::unknown(reason),
+    };
+    match framework_python(files, image) {
+        Some(python) => one(image).worst(one(&python)),
+        None => one(image),
+    }
+}
+
+fn read(files: &dyn Files, image: &Path) -> Result<Facts, String> {
+    let mode = files.mode(image).ok_or("it is no regular file")?;
+    let bytes = files.head(image, MOST).ok_or("it cannot be read")?;
+    Facts::read(image, mode, &bytes).map_err(|error| error.message().to_owned())
+}
+
+/// The program a framework build's `bin/python3.x` starts in its own place:
+/// that of `Python.app`, which has a signature of its own. Homebrew's and
+/// python.org's are such builds.
+fn framework_python(files: &dyn Files, image: &Path) -> Option<PathBuf> {
+    let version = image.parent().filter(|folder| folder.ends_with("bin"))?.parent()?;
+    let framework = version.parent().filter(|folder| folder.ends_with("Versions"))?.parent()?;
+    framework.extension().filter(|extension| *extension == "framework")?;
+    let python = version.join("Resources/Python.app/Contents/MacOS/Python");
+    files.is_program(&python).then_some(python)
+}
+
+/// What to do about a target that cannot have the library.
+pub fn instead(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> String {
+    let shim = target.steps.iter().find_map(|step| match step {
+        Step::Opaque { manager, .. } => Some(*manager),
+        _ => None,
+    });
+    if let Some(manager) = shim {
+        return format!(
+            "name the program behind the shim of {manager}: see `{manager} which {}`",
+            first_name(target)
+        );
+    }
+    let name = target.program.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    if STARTERS.contains(&name) {
+        return format!(
+            "put agxpatch behind it, in front of the program that uses the GPU: {name} … agxpatch \
+             run -- PROGRAM"
+        );
+    }
+    match other(scene, target, around) {
+        Some(program) => format!("run {} instead", program.display()),
+        None => "run a build that is not Apple's and not hardened, such as Homebrew's or conda's, \
+                 or go without with --guard off"
+            .to_owned(),
+    }
+}
+
+fn first_name(target: &Target) -> String {
+    let path = target.steps.iter().find_map(|step| match step {
+        Step::Opaque { path, .. } => path.file_name(),
+        _ => None,
+    });
+    path.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A program of the same name that can have the library.
+fn other(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> Option<PathBuf> {
+    let name = target.program.file_name()?;
+    let variables = &target.variables;
+    let prefix = |name: &str| {
+        variables.get(OsStr::new(name)).map(|prefix| PathBuf::from(prefix).join("bin"))
+    };
+    let path = variables.get(OsStr::new("PATH")).map(std::env::split_paths);
+    let folders = [prefix("VIRTUAL_ENV"), prefix("CONDA_PREFIX")].into_iter().flatten();
+    let folders = folders.chain(path.into_iter().flatten());
+    let folders = folders.chain(USUAL.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|program| can_have_it(scene, program, around))
+}
+
+fn can_have_it(scene: &Scene<'_>, program: &Path, around: &Surroundings) -> bool {
+    if !scene.files.is_program(program) {
+        return false;
+    }
+    // A shim may lead anywhere; what is named shall be the program itself.
+    let word = [program.as_os_str().to_owned()];
+    let Ok(target) = super::resolve::resolve(scene, &word, Variables::new()) else { return false };
+    target.steps.is_empty()
+        && judge_file(scene.files, &target.image, around).outcome == Outcome::Fine
+}
