@@ -1,0 +1,89 @@
+//! Folders of the user's that this tool keeps files in.
+//!
+//! What is kept here is loaded into the user's programs, so nobody else may be
+//! able to put anything there: each folder we make is the user's own and closed
+//! to everybody's writing, whatever of it exists already must be so too, and
+//! no link is followed (the host sees to that). Files come by a stage beside
+//! them and a rename, so a name never stands for half of anything.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+use crate::host::{FileKind, Host, Metadata};
+
+/// Whether others may write, `st_mode & S_IWGRP|S_IWOTH`.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Refuses whatever is not the acting user's alone.
+///
+/// # Errors
+/// `PlaceNotOurs`.
+pub fn ours(host: &dyn Host, path: &Path, metadata: &Metadata, kind: FileKind) -> Result<()> {
+    let user = host.effective_user();
+    let reason = if metadata.kind != kind {
+        format!("it is {}", if kind == FileKind::Directory { "no folder" } else { "no plain file" })
+    } else if metadata.user != user {
+        format!("it belongs to user {}, not to user {user}", metadata.user)
+    } else if metadata.mode & OTHERS_WRITE != 0 {
+        format!("others may write to it (mode {:o})", metadata.mode)
+    } else if kind == FileKind::File && metadata.links > 1 {
+        "it has more than one name (a hard link)".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Code::PlaceNotOurs, "what this tool keeps is not its user's alone")
+        .with("path", path.display())
+        .with("reason", reason)
+        .next("look who put it there, and remove it"))
+}
+
+/// The folder `names` below `base`, made where it is missing. `base` is left
+/// as it is, and must be the user's.
+///
+/// # Errors
+/// `PlaceNotOurs`, `PathRefused` for a link on the way, and the host's.
+pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result<PathBuf> {
+    let mut at = base.to_owned();
+    match host.metadata(base)? {
+        Some(metadata) => ours(host, base, &metadata, FileKind::Directory)?,
+        None => return Err(crate::host::missing(base)),
+    }
+    for name in names {
+        let parent = at.clone();
+        at.push(name);
+        match host.metadata(&at)? {
+            Some(metadata) => ours(host, &at, &metadata, FileKind::Directory)?,
+            None => match host.create_directory(&at, mode) {
+                Ok(()) => host.sync_directory(&parent)?,
+                // Another run was as fast; what it made is looked at like any.
+                Err(error) if error.code() == Code::PathExists => {
+                    let metadata = host.metadata(&at)?.ok_or(error)?;
+                    ours(host, &at, &metadata, FileKind::Directory)?;
+                }
+                Err(error) => return Err(error),
+            },
+        }
+    }
+    Ok(at)
+}
+
+/// Reads a file of ours; none where there is none.
+pub fn read(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(file) = host.read_if_present(path)? else { return Ok(None) };
+    ours(host, path, &file.metadata, FileKind::File)?;
+    Ok(Some(file.bytes))
+}
+
+/// Removes a folder of ours with all that is in it. A link in it is removed,
+/// not followed.
+pub fn remove(host: &dyn Host, path: &Path) -> Result<()> {
+    let Some(metadata) = host.metadata(path)? else { return Ok(()) };
+    if metadata.kind != FileKind::Directory {
+        return host.remove_file(path);
+    }
+    ours(host, path, &metadata, FileKind::Directory)?;
+    for name in host.list(path)? {
+        remove(host, &path.join(name))?;
+    }
+    host.remove_directory(path)
+}

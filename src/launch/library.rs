@@ -1,0 +1,70 @@
+//! The guard library: in the program, and on disk where dyld can load it.
+//!
+//! A release carries the library in itself, so that the two cannot be of
+//! different builds. It is written once into the user's cache under the digest
+//! of its bytes, and read back and compared before every use.
+
+use std::path::{Path, PathBuf};
+
+use crate::codesign::HashType;
+use crate::error::{Code, Error, Result};
+use crate::host::Host;
+
+use super::environment::LIBRARY;
+use super::keep;
+
+/// The library this build carries, if it was built with one.
+#[cfg(agxpatch_guard)]
+const EMBEDDED: Option<&[u8]> = Some(include_bytes!(env!("AGXPATCH_GUARD_DYLIB")));
+/// The library this build carries, if it was built with one.
+#[cfg(not(agxpatch_guard))]
+const EMBEDDED: Option<&[u8]> = None;
+
+/// The bytes of the library this build carries.
+///
+/// # Errors
+/// `NoGuardLibrary`.
+pub fn embedded() -> Result<&'static [u8]> {
+    EMBEDDED.ok_or_else(|| {
+        Error::new(Code::NoGuardLibrary, "this build of agxpatch carries no guard library").next(
+            "build it with scripts/build-guard-macos OUT, then name OUT/libagx_guard.dylib with \
+             --guard-library, or in AGXPATCH_GUARD_DYLIB when building agxpatch",
+        )
+    })
+}
+
+/// Where it is unpacked, below the user's home.
+const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
+
+/// Puts `bytes` below `home` and returns where. What is there already is
+/// compared first and made anew if it differs.
+///
+/// # Errors
+/// `PlaceNotOurs` where somebody else could have put it there, and the host's.
+pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    let digest = HashType::Sha256.digest([bytes]).to_string();
+    let [library, caches, own @ ..] = FOLDERS;
+    let base = keep::folder(host, home, &[library, caches], 0o700)?;
+    let base = keep::folder(host, &base, &own, 0o700)?;
+    let folder = keep::folder(host, &base, &[&digest], 0o700)?;
+    let path = folder.join(LIBRARY);
+    if keep::read(host, &path)?.as_deref() == Some(bytes) {
+        return Ok(path);
+    }
+    let _lock = host.lock(&base.join("lock"))?;
+    let stage = folder.join("stage");
+    if host.metadata(&stage)?.is_some() {
+        host.remove_file(&stage)?;
+    }
+    host.write_new(&stage, bytes, 0o500)?;
+    host.sync_file(&stage)?;
+    host.rename(&stage, &path)?;
+    host.sync_directory(&folder)?;
+    match keep::read(host, &path)? {
+        Some(kept) if kept == bytes => Ok(path),
+        _ => {
+            Err(Error::new(Code::PlaceNotOurs, "the guard library did not stay as it was written")
+                .with("path", path.display()))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The patched copy of the driver that one process loads.
+//!
+//! The copy is of the whole bundle, because Metal finds libraries and tables
+//! beside the image, and it lies in the user's Library under the digest of the
+//! system's own driver: after an update of macOS it is another one. The image in
+//! it is planned, proven and sealed from the system's file on **every** use, and
+//! the copy must be that to the byte, with the rest of the bundle unchanged; a
+//! copy that differs is thrown away and made again. So nothing on disk has to be
+//! believed.
+//!
+//! Nothing here needs a right the user does not have, and as root nothing is
+//! done at all: root's copy in a user's folder would be the wrong way round.
+
+use std::path::{Path, PathBuf};
+
+use crate::address::Word;
+use crate::codesign::HashType;
+use crate::edit;
+use crate::error::{Code, Error, Result};
+use crate::host::{Host, machine};
+use crate::macho::Universal;
+use crate::patch::{Engine, Outcome, Plan};
+use crate::proof;
+
+use super::environment::{Driver, Way};
+use super::{bundle, keep};
+
+/// Where Metal looks for the bundle a GPU's driver names.
+pub const EXTENSIONS: &str = "/System/Library/Extensions";
+
+/// The names of the drivers the catalogue is about.
+const FAMILY: &str = "AGXMetal";
+
+/// Below the user's home.
+const FOLDERS: [&str; 2] = ["Library", "Application Support"];
+const OWN: [&str; 2] = ["agxpatch", "drivers"];
+
+/// A copy that is as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Copy {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// SHA-256 of the system's driver it was made from.
+    pub source_sha256: String,
+    /// SHA-256 of the patched driver.
+    pub patched_sha256: String,
+    /// The patch in it.
+    pub patch: String,
+    /// What became of an earlier copy, where it had to be replaced.
+    pub replaced: Option<String>,
+    /// What the guard library is told.
+    pub driver: Driver,
+}
+
+/// Makes the copy below `home`, or finds it as it must be.
+///
+/// # Errors
+/// `RunAsRoot`; `NoDriverToCopy` where the system's driver is of another family
+/// or patched already; those of the patch and of the proof, which refuse before
+/// anything is written; `PlaceNotOurs` and the host's.
+pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Result<Copy> {
+    if host.effective_user() == 0 {
+        return Err(Error::new(Code::RunAsRoot, "a copy of the driver is never made as root")
+            .next("run this as the user whose program it is for, without sudo"));
+    }
+    let plugin = plugin(host)?;
+    let source = Path::new(EXTENSIONS).join(format!("{plugin}.bundle"));
+    let program = Path::new("Contents/MacOS").join(&plugin);
+    let mut contents = bundle::read(host, &source)?;
+    let image = contents.get_mut(&program).ok_or_else(|| {
+        refused("the bundle has no program of its name").with("bundle", source.display())
+    })?;
+    let source_sha256 = sha256(image);
+    let (plan, words) = patched(engine, image)?;
+    let patched_sha256 = sha256(image);
+
+    let base = keep::folder(host, home, &FOLDERS, 0o700)?;
+    let drivers = keep::folder(host, &base, &OWN, 0o755)?;
+    let own = keep::folder(host, &drivers, &[&source_sha256], 0o755)?;
+    let name = format!("{plugin}.bundle");
+    let replaced = place(host, &own, &name, &contents, &program)?;
+    let bundle = own.join(&name);
+    let driver = Driver {
+        plugin: relative(&own.join(&plugin))?,
+        instead_of: plugin.clone(),
+        folder: bundle.join("Contents/MacOS"),
+        patched: words.patched,
+        original: words.original,
+        way,
+    };
+    Ok(Copy { bundle, source_sha256, patched_sha256, patch: plan.patch, replaced, driver })
+}
+
+/// The one AGX plug-in of this machine.
+fn plugin(host: &dyn Host) -> Result<String> {
+    let plugins = machine::metal_plugins(host)?;
+    let mut names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+    names.dedup();
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric());
+    match names.as_slice() {
+        [name] if name.starts_with(FAMILY) && plain(name) => Ok((*name).to_owned()),
+        _ => Err(refused("the GPU of this Mac is driven by something else")
+            .with("MetalPluginName", names.join(", "))),
+    }
+}
+
+fn refused(message: &str) -> Error {
+    Error::new(Code::NoDriverToCopy, message).next("use --driver system")
+}
+
+struct Words {
+    patched: String,
+    original: String,
+}
+
+/// Plans, proves, patches and seals the image in place.
+fn patched(engine: &Engine, image: &mut [u8]) -> Result<(Plan, Words)> {
+    let (plan, words) = {
+        let file = Universal::parse(image)?;
+        let plan = match engine.plan(&file, None)? {
+            Outcome::Plan(plan) => *plan,
+            Outcome::Already(site) => {
+                return Err(
+                    refused("the system's driver is patched already").with("state", site.state)
+                );
+            }
+        };
+        proof::allow(&proof::judge(engine, &file, &plan)?, &plan, false)?;
+        let words = words(&file, &plan)?;
+        (plan, words)
+    };
+    edit::apply(image, &plan.edits)?;
+    let (checks, _) = crate::patch::verify(engine, image)?;
+    match checks.into_iter().find(|check| check.status == crate::check::Status::Fail) {
+        None => Ok((plan, words)),
+        Some(check) => {
+            Err(Error::new(Code::VerifyFailed, "the patched driver is not as it must be")
+                .with(check.name, check.detail))
+        }
+    }
+}
+
+/// The window as the guard library looks for it: from the start of the image.
+fn words(file: &Universal<'_>, plan: &Plan) -> Result<Words> {
+    let slice = file.slices.get(plan.site.place.slice).ok_or_else(|| {
+        Error::new(Code::Bug, "a plan is for a slice that the file does not have")
+    })?;
+    let from = plan.site.place.window.start.distance_from(slice.image()?.base());
+    let text = |words: &mut dyn Iterator<Item = Word>| {
+        let words: Vec<String> = words.map(|word| format!("{:08x}", word.0)).collect();
+        format!("{from:x}:{}", words.join(","))
+    };
+    Ok(Words {
+        patched: text(&mut plan.words.iter().map(|word| word.new)),
+        original: text(&mut plan.words.iter().map(|word| word.old)),
+    })
+}
+
+/// Puts the bundle in place unless it is there; says why one had to go.
+fn place(
+    host: &dyn Host,
+    own: &Path,
+    name: &str,
+    contents: &bundle::Contents,
+    program: &Path,
+) -> Result<Option<String>> {
+    let bundle = own.join(name);
+    let exists = host.metadata(&bundle)?.is_some();
+    let difference = if exists { bundle::difference(host, &bundle, contents)? } else { None };
+    if exists && difference.is_none() {
+        return Ok(None);
+    }
+    let _lock = host.lock(&own.join("lock"))?;
+    let (stage, old) = (own.join("stage"), own.join("old"));
+    keep::remove(host, &stage)?;
+    keep::remove(host, &old)?;
+    bundle::write(host, &stage, contents, program)?;
+    if exists {
+        host.rename(&bundle, &old)?;
+    }
+    host.rename(&stage, &bundle)?;
+    host.sync_directory(own)?;
+    keep::remove(host, &old)?;
+    match bundle::difference(host, &bundle, contents)? {
+        None => Ok(difference),
+        Some(left) => Err(Error::new(
+            Code::PlaceNotOurs,
+            "the copy of the driver did not stay as it was written",
+        )
+        .with("difference", left)),
+    }
+}
+
+/// `path` from where Metal looks for bundles.
+fn relative(path: &Path) -> Result<String> {
+    /// Longer answers the guard library does not give.
+    const LONGEST: usize = 500;
+    let up = "../".repeat(crate::host::plain(Path::new(EXTENSIONS))?.len());
+    let name = format!("{up}{}", crate::host::plain(path)?.join("/"));
+    if name.len() > LONGEST || name.contains(':') {
+        return Err(refused("the path to the copy of the driver is not one Metal can be told")
+            .with("path", path.display()));
+    }
+    Ok(name)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    HashType::Sha256.digest([bytes]).to_string()
+}
