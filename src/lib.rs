@@ -21,6 +21,7 @@ pub mod edit;
 pub mod error;
 pub mod exit;
 pub mod host;
+pub mod launch;
 pub mod macho;
 pub mod patch;
 pub mod proof;

@@ -17,6 +17,7 @@ mod prove;
 mod recover;
 mod revert;
 mod selftest;
+mod run;
 mod signatures;
 mod simulate;
 mod status;
@@ -116,6 +117,8 @@ commands! {
     Verify(verify)
     /// List, explain, lint or try the signatures of the catalogue.
     Signatures(signatures)
+    /// Run a command with the guard library, or with a patched copy of the driver.
+    Run(run)
     /// Write a synthetic driver to try things on.
     Synth(synth)
     /// Show the whole story on a synthetic driver and a simulated Mac.

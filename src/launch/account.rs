@@ -1,0 +1,67 @@
+//! What is told of a run: in a file, and in lines where there is reason to.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::aftermath::Crash;
+use super::child::Ended;
+use super::mode::Mode;
+use super::resolve::Step;
+use super::scoped::Copy;
+use super::verdict::Verdict;
+
+/// One start of the command.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempt {
+    /// When it began.
+    pub began: jiff::Timestamp,
+    /// Seconds until it ended.
+    pub seconds: f64,
+    /// Its process.
+    pub pid: u32,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// Everything about one run. Schema `agxpatch.run/1`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Account {
+    /// Name and version of this form.
+    pub schema: &'static str,
+    /// The version of this program.
+    pub agxpatch: &'static str,
+    /// What was asked for.
+    pub command: Vec<String>,
+    /// The program that was started.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The file behind its links.
+    pub image: PathBuf,
+    /// What was passed over to get there.
+    pub steps: Vec<Step>,
+    /// What was foretold of the library; none where none was inserted.
+    pub verdict: Option<Verdict>,
+    /// The guard's mode.
+    pub guard: Mode,
+    /// The copy of the driver, if one was asked for.
+    pub driver: Option<Copy>,
+    /// Variables that differ from those agxpatch was started with, by name; null
+    /// where one was removed.
+    pub environment: Vec<(String, Option<String>)>,
+    /// Each start.
+    pub attempts: Vec<Attempt>,
+    /// The exit code passed on.
+    pub exit: i32,
+    /// Crash reports of the run.
+    pub crashes: Vec<Crash>,
+    /// What the library reported from inside, as it wrote it.
+    pub inside: Option<Value>,
+    /// What was said on standard error.
+    pub said: Vec<String>,
+}
+
+/// The schema of [`Account`].
+pub const SCHEMA: &str = "agxpatch.run/1";

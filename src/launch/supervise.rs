@@ -1,0 +1,192 @@
+//! Starting the command, again where that was asked for, and what is told of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::error::{Code, Error, Result};
+
+use super::account::{Account, Attempt, SCHEMA};
+use super::aftermath::{Crash, Lookout};
+use super::child::Relay;
+use super::environment;
+use super::inside;
+use super::prepare::{Prepared, Request};
+use super::verdict::Outcome;
+
+/// How a prepared command is run.
+pub struct Supervision {
+    /// How often it is started again after dying by one of the driver's signals.
+    pub retries: u32,
+    /// Where crash reports appear.
+    pub folders: Vec<PathBuf>,
+    /// How long they are waited for after such a death.
+    pub settle: Duration,
+    /// Where the guard library's report is read, if it is wanted.
+    pub report: Option<PathBuf>,
+}
+
+/// Runs the command to its end. `say` is called with each line worth saying, at
+/// the moment it is.
+///
+/// # Errors
+/// `CommandNotStarted`.
+pub fn supervise(
+    request: &Request<'_>,
+    prepared: Prepared,
+    supervision: &Supervision,
+    say: &mut dyn FnMut(&str),
+) -> Result<Account> {
+    let mut said = Vec::new();
+    let mut say = |line: String| {
+        say(&line);
+        said.push(line);
+    };
+    foretold(&prepared, &mut say);
+    let relay = Relay::begin().map_err(|error| {
+        Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
+    })?;
+    let lookout = Lookout::begin(supervision.folders.clone());
+    let attempts = attempts(&prepared, supervision, &relay, &mut say)?;
+    let exit = attempts.last().map_or(0, |attempt| attempt.ended.code());
+    let crashes = crashes(&lookout, &attempts, supervision, &relay, &mut say);
+    let inside = match supervision.report.as_deref().map(inside::read).transpose() {
+        Ok(report) => report.flatten(),
+        Err(error) => {
+            say(error.to_string());
+            None
+        }
+    };
+    if let Some(copy) = &prepared.copy {
+        inside::complaint(inside.as_ref(), &copy.driver).into_iter().for_each(&mut say);
+    }
+    Ok(account(request, prepared, attempts, exit, crashes, inside, said))
+}
+
+fn foretold(prepared: &Prepared, say: &mut dyn FnMut(String)) {
+    let program = prepared.target.program.display();
+    if let Some(verdict) = prepared.verdict.as_ref().filter(|v| v.outcome != Outcome::Fine) {
+        let reasons = verdict.reasons.join("; ");
+        say(match verdict.outcome {
+            Outcome::Unknown => {
+                format!("whether the guard gets into {program} is not known: {reasons}")
+            }
+            _ => format!("the guard will do nothing in {program}: {reasons}"),
+        });
+    }
+    let copy = prepared.copy.as_ref();
+    if let Some(why) = copy.and_then(|copy| copy.replaced.as_ref()) {
+        say(format!("the copy of the driver was made anew: {why}"));
+    }
+}
+
+fn attempts(
+    prepared: &Prepared,
+    supervision: &Supervision,
+    relay: &Relay,
+    say: &mut dyn FnMut(String),
+) -> Result<Vec<Attempt>> {
+    let mut attempts = Vec::new();
+    loop {
+        let attempt = attempt(prepared, relay)?;
+        let ended = attempt.ended;
+        attempts.push(attempt);
+        let again = attempts.len() as u64 <= u64::from(supervision.retries);
+        if !ended.as_the_driver_kills() || relay.is_ending() {
+            return Ok(attempts);
+        }
+        if !again {
+            if supervision.retries > 0 {
+                say(format!("it {}, and is not started again", ended.words()));
+            }
+            return Ok(attempts);
+        }
+        let number = attempts.len();
+        say(format!("it {}; started again, {number} of {}", ended.words(), supervision.retries));
+    }
+}
+
+fn attempt(prepared: &Prepared, relay: &Relay) -> Result<Attempt> {
+    let target = &prepared.target;
+    let mut command = Command::new(&target.program);
+    command.args(&target.arguments).env_clear().envs(&prepared.variables);
+    let (began, clock) = (Timestamp::now(), Instant::now());
+    let (pid, ended) = relay.run(&mut command).map_err(|error| {
+        Error::new(Code::CommandNotStarted, "the command cannot be started")
+            .with("program", target.program.display())
+            .with("reason", error)
+    })?;
+    Ok(Attempt { began, seconds: clock.elapsed().as_secs_f64(), pid, ended })
+}
+
+fn crashes(
+    lookout: &Lookout,
+    attempts: &[Attempt],
+    supervision: &Supervision,
+    relay: &Relay,
+    say: &mut dyn FnMut(String),
+) -> Vec<Crash> {
+    let died = attempts.iter().any(|attempt| attempt.ended.as_the_driver_kills());
+    let settle = if died { supervision.settle } else { Duration::ZERO };
+    let pids: Vec<u32> = attempts.iter().map(|attempt| attempt.pid).collect();
+    let crashes = match lookout.wait(&pids, settle, relay.ending()) {
+        Ok(crashes) => crashes,
+        Err(error) => {
+            say(error.to_string());
+            Vec::new()
+        }
+    };
+    crashes.iter().for_each(|crash| say(line(crash)));
+    crashes
+}
+
+fn line(crash: &Crash) -> String {
+    let process = crash.process.as_deref().unwrap_or("a process");
+    let pid = crash.pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+    let whose = if crash.ours { "" } else { ", perhaps of another command" };
+    format!("crash of {process}{pid}{whose}: {}\n  {}", crash.class, crash.path.display())
+}
+
+fn account(
+    request: &Request<'_>,
+    prepared: Prepared,
+    attempts: Vec<Attempt>,
+    exit: i32,
+    crashes: Vec<Crash>,
+    inside: Option<serde_json::Value>,
+    said: Vec<String>,
+) -> Account {
+    let text = |words: &[std::ffi::OsString]| {
+        words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    };
+    let Prepared { target, variables, verdict, copy } = prepared;
+    Account {
+        schema: SCHEMA,
+        agxpatch: env!("CARGO_PKG_VERSION"),
+        command: text(request.command),
+        program: target.program,
+        arguments: text(&target.arguments),
+        image: target.image,
+        steps: target.steps,
+        verdict,
+        guard: request.mode,
+        driver: copy,
+        environment: environment::changes(&request.variables, &variables),
+        attempts,
+        exit,
+        crashes,
+        inside,
+        said,
+    }
+}
+
+/// Where the library's report goes: where the user's own variable says, else
+/// `ours`.
+pub fn report_place(request: &Request<'_>, ours: &Path) -> PathBuf {
+    match request.variables.get(std::ffi::OsStr::new(environment::name::REPORT)) {
+        Some(place) => request.directory.join(place),
+        None => ours.to_owned(),
+    }
+}
