@@ -58,6 +58,19 @@ impl Edit {
 
 /// Applies all edits, or none: every `old` is compared before the first write.
 pub fn apply(bytes: &mut [u8], edits: &[Edit]) -> Result<()> {
+    check(bytes, edits)?;
+    for edit in edits {
+        let place = place(bytes.len(), edit)?;
+        bytes[place].copy_from_slice(&edit.new);
+    }
+    Ok(())
+}
+
+/// Compares every `old` with what stands in `bytes`.
+///
+/// # Errors
+/// `Bug` for an edit that was planned for other bytes.
+pub fn check(bytes: &[u8], edits: &[Edit]) -> Result<()> {
     for edit in edits {
         let place = place(bytes.len(), edit)?;
         if bytes[place] != edit.old {
@@ -68,10 +81,6 @@ pub fn apply(bytes: &mut [u8], edits: &[Edit]) -> Result<()> {
             .with("offset", edit.at)
             .with("edit", &edit.why));
         }
-    }
-    for edit in edits {
-        let place = place(bytes.len(), edit)?;
-        bytes[place].copy_from_slice(&edit.new);
     }
     Ok(())
 }

@@ -5,9 +5,10 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::edit::{self, Edit};
 use crate::error::{Code, Error, Result};
 
 /// A file that was read, and what it takes to write one like it.
@@ -76,9 +77,25 @@ pub fn check_output(input: &Input, output: &Path, replace: bool) -> Result<()> {
 }
 
 /// Writes a complete file beside its final place, syncs it, and renames it, so
-/// that the name never stands for anything but the whole. `like` gives the
-/// permissions.
-pub fn write(output: &Path, bytes: &[u8], like: Option<&Input>, replace: bool) -> Result<()> {
+/// that the name never stands for anything but the whole.
+pub fn write(output: &Path, bytes: &[u8], replace: bool) -> Result<()> {
+    write_like(output, bytes, &[], None, replace)
+}
+
+/// The same for a copy of `input` with `edits` made, with its permissions. The
+/// edits are made in the new file, so that `input` may be looked at meanwhile.
+pub fn write_edited(output: &Path, input: &Input, edits: &[Edit], replace: bool) -> Result<()> {
+    edit::check(&input.bytes, edits)?;
+    write_like(output, &input.bytes, edits, Some(&input.permissions), replace)
+}
+
+fn write_like(
+    output: &Path,
+    bytes: &[u8],
+    edits: &[Edit],
+    permissions: Option<&Permissions>,
+    replace: bool,
+) -> Result<()> {
     let failed = |reason: io::Error| {
         Error::new(Code::WriteFailed, "the output cannot be written")
             .with("output", output.display())
@@ -91,9 +108,10 @@ pub fn write(output: &Path, bytes: &[u8], like: Option<&Input>, replace: bool) -
     };
     let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     temporary.write_all(bytes).map_err(failed)?;
-    let permissions = like.map(|input| input.permissions.clone());
-    let permissions =
-        permissions.unwrap_or_else(|| std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    for edit in edits {
+        temporary.as_file().write_all_at(&edit.new, edit.at.0).map_err(failed)?;
+    }
+    let permissions = permissions.cloned().unwrap_or_else(|| Permissions::from_mode(0o644));
     temporary.as_file().set_permissions(permissions).map_err(failed)?;
     temporary.as_file().sync_all().map_err(failed)?;
     let placed = match replace {

@@ -1,12 +1,12 @@
 //! `agxpatch patch FILE -o OUT`: write the patched, resealed copy.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::edit::{self, Edit, Hex};
+use crate::edit::{Edit, Hex};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::macho::Universal;
@@ -14,7 +14,7 @@ use crate::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
 use crate::proof::{self, Judgement};
 use crate::report::Report;
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
-use crate::storage;
+use crate::storage::{self, Input};
 
 use super::{Session, files};
 
@@ -65,56 +65,52 @@ struct Patching {
     does_not_fix: Vec<String>,
 }
 
-/// Runs the command.
+/// Runs the command. Another thread digests the input meanwhile, which takes
+/// longest.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    let mut input = storage::read(&args.file)?;
-    let output = args.output.clone().filter(|_| !args.dry_run);
-    if let Some(output) = &output {
+    let input = storage::read(&args.file)?;
+    let output = args.output.as_deref().filter(|_| !args.dry_run);
+    if let Some(output) = output {
         storage::check_output(&input, output, args.force)?;
     }
     let engine = files::engine(session)?;
-    let (proposal, sha256) = propose_and_digest(&engine, &input.bytes, &args);
-    let file = args.file.display().to_string();
-    let report = match proposal? {
-        Proposal::Already(site) => already(file, *site),
-        Proposal::Proven(plan, proof) => {
-            let mut report = patching(&engine, file, *plan, sha256);
-            match proof {
-                Ok(judgement) => report.proof = Some(judgement),
-                Err(error) => report.unproven = Some(error),
-            }
-            if let Some(output) = output {
-                edit::apply(&mut input.bytes, &report.edits)?;
-                storage::write(&output, &input.bytes, Some(&input), args.force)?;
-                report.outcome = "written";
-                report.output = Some(output.display().to_string());
-            }
-            report
-        }
-    };
+    let report = std::thread::scope(|scope| {
+        let digest = scope.spawn(|| Hex(&Sha256::digest(&input.bytes)).to_string());
+        let mut report = carry_out(&engine, &input, output, &args)?;
+        report.source_sha256 = digest.join().ok();
+        Ok(report)
+    })?;
     session.show(&report)
+}
+
+fn carry_out(
+    engine: &Engine,
+    input: &Input,
+    output: Option<&Path>,
+    args: &Args,
+) -> Result<Patching> {
+    let file = args.file.display().to_string();
+    let (plan, proof) = match propose(engine, &input.bytes, args)? {
+        Proposal::Already(site) => return Ok(already(file, *site)),
+        Proposal::Proven(plan, proof) => (plan, proof),
+    };
+    let mut report = patching(engine, file, *plan);
+    match proof {
+        Ok(judgement) => report.proof = Some(judgement),
+        Err(error) => report.unproven = Some(error),
+    }
+    if let Some(output) = output {
+        storage::write_edited(output, input, &report.edits, args.force)?;
+        report.outcome = "written";
+        report.output = Some(output.display().to_string());
+    }
+    Ok(report)
 }
 
 /// What to do, with the proof that allows it.
 enum Proposal {
     Already(Box<Site>),
     Proven(Box<Plan>, std::result::Result<Judgement, Error>),
-}
-
-/// Plans and proves while another thread digests the input, which takes
-/// longest.
-fn propose_and_digest(engine: &Engine, bytes: &[u8], args: &Args) -> (Result<Proposal>, String) {
-    std::thread::scope(|scope| {
-        let digest = scope.spawn(|| Hex(&Sha256::digest(bytes)).to_string());
-        let proposal = propose(engine, bytes, args);
-        match digest.join() {
-            Ok(digest) => (proposal, digest),
-            Err(_) => {
-                let lost = Error::new(Code::Bug, "the digest of the input was lost");
-                (proposal.and(Err(lost)), String::new())
-            }
-        }
-    })
 }
 
 fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
@@ -136,7 +132,7 @@ fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     Ok(Proposal::Proven(plan, judged))
 }
 
-fn patching(engine: &Engine, file: String, plan: Plan, sha256: String) -> Patching {
+fn patching(engine: &Engine, file: String, plan: Plan) -> Patching {
     let notes = engine.catalogue().patch(&plan.patch).ok();
     Patching {
         file,
@@ -148,7 +144,7 @@ fn patching(engine: &Engine, file: String, plan: Plan, sha256: String) -> Patchi
         does_not_fix: notes.map(|patch| patch.does_not_fix.clone()).unwrap_or_default(),
         patch: plan.patch,
         site: plan.site,
-        source_sha256: Some(sha256),
+        source_sha256: None,
         words: plan.words,
         edits: plan.edits,
     }

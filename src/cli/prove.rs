@@ -80,7 +80,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     if let Some(page) = &args.html {
         let html = picture::render(&page_of(&args.file, &plan, &shown))?;
-        storage::write(page, html.as_bytes(), None, args.force)?;
+        storage::write(page, html.as_bytes(), args.force)?;
         written.push(page.display().to_string());
     }
     session.show(&Proving {
@@ -120,7 +120,7 @@ fn emit_tla(directory: &Path, patch: &str, shown: &Shown, force: bool) -> Result
             .with("output", path.display())
             .next("remove it, name another directory, or replace it with --force"));
         }
-        storage::write(&path, file.text.as_bytes(), None, force)?;
+        storage::write(&path, file.text.as_bytes(), force)?;
         written.push(path.display().to_string());
     }
     Ok(written)

@@ -178,7 +178,7 @@ fn keep(path: &Path, account: &Account) -> Result<()> {
     let text = serde_json::to_string_pretty(account).map_err(|error| {
         Error::new(Code::Bug, "the report cannot be written as JSON").with("reason", error)
     })?;
-    storage::write(path, format!("{text}\n").as_bytes(), None, false)
+    storage::write(path, format!("{text}\n").as_bytes(), false)
 }
 
 /// A line for whoever looks at standard error.

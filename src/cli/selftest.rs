@@ -55,7 +55,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let report = Selftested { program: Version::of_this_program()?, result };
     if let Some(path) = &args.report {
         let text = report::json(&report)?;
-        storage::write(path, text.as_bytes(), None, false)?;
+        storage::write(path, text.as_bytes(), false)?;
     }
     session.show(&report)
 }

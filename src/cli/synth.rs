@@ -65,7 +65,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .next("remove it, name another, or replace it with --force"));
     }
     let bytes = driver::build(variant)?;
-    storage::write(&file, &bytes, None, args.force)?;
+    storage::write(&file, &bytes, args.force)?;
     session.show(&Synthesis {
         file: Some(file.display().to_string()),
         size: Some(bytes.len() as u64),

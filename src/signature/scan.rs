@@ -102,20 +102,22 @@ pub struct Many<'p> {
 struct Group<'p> {
     mask: u32,
     filter: Filter,
-    /// Anchor word to the patterns that have it, with their number.
-    anchors: BTreeMap<u32, Vec<(usize, &'p Pattern)>>,
+    anchors: ByAnchor<'p>,
 }
+
+/// Anchor word to the patterns that have it, with their number.
+type ByAnchor<'p> = BTreeMap<u32, Vec<(usize, &'p Pattern)>>;
 
 impl<'p> Many<'p> {
     /// Prepares the patterns; results name them by their position.
     pub fn new(patterns: &'p [Pattern]) -> Many<'p> {
-        let mut by_mask: BTreeMap<u32, BTreeMap<u32, Vec<(usize, &Pattern)>>> = BTreeMap::new();
+        let mut by_mask: BTreeMap<u32, ByAnchor<'p>> = BTreeMap::new();
         for (number, pattern) in patterns.iter().enumerate() {
             let template = &pattern.templates[pattern.anchor()];
             let anchors = by_mask.entry(template.mask).or_default();
             anchors.entry(template.value).or_default().push((number, pattern));
         }
-        let group = |(mask, anchors): (u32, BTreeMap<u32, Vec<_>>)| Group {
+        let group = |(mask, anchors): (u32, ByAnchor<'p>)| Group {
             mask,
             filter: Filter::new(anchors.keys().copied()),
             anchors,
