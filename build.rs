@@ -19,6 +19,10 @@ fn main() {
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = named.or_else(|| release.then(from_git).flatten());
     println!("cargo:rustc-env=AGXPATCH_COMMIT={}", commit.unwrap_or_default());
+    // The standard library names libraries that nothing here uses.
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "macos") {
+        println!("cargo:rustc-link-arg-bins=-Wl,-dead_strip_dylibs");
+    }
 }
 
 /// Has the library at AGXPATCH_GUARD_DYLIB included. A relative path is one from
