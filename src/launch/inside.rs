@@ -5,30 +5,62 @@
 //! has the library too and writes to the same place: what is read is the
 //! report of the one that ended last.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 
 use super::environment::{Driver, Way};
+use super::files::{Disk, Files};
 
 /// The schema of the library's report.
 const SCHEMA: &str = "agxpatch.guard/1";
 /// More than the library ever writes.
 const MOST: u64 = 1 << 20;
 
-/// Reads the report; none where there is none.
-///
-/// # Errors
-/// `ReadFailed` where there is one and it is not understood.
-pub fn read(path: &Path) -> Result<Option<Value>> {
+/// Where a report is expected, and what was there before: the user's own place
+/// for it may hold that of an earlier run.
+pub struct Expected {
+    path: PathBuf,
+    before: Option<Identity>,
+}
+
+/// Tells whether a file was written anew: time of change, length and inode.
+type Identity = (SystemTime, u64, u64);
+
+impl Expected {
+    /// A report at `path`, from now on.
+    pub fn at(path: PathBuf) -> Expected {
+        let before = identity(&path);
+        Expected { path, before }
+    }
+
+    /// Reads the report; none where none was written.
+    ///
+    /// # Errors
+    /// `ReadFailed` where there is one and it is not understood.
+    pub fn read(&self) -> Result<Option<Value>> {
+        if self.before.is_some() && identity(&self.path) == self.before {
+            return Ok(None);
+        }
+        read(&self.path)
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+fn read(path: &Path) -> Result<Option<Value>> {
     let broken = |reason: String| {
         Error::new(Code::ReadFailed, "the guard library's report cannot be read")
             .with("path", path.display())
             .with("reason", reason)
     };
-    use super::files::{Disk, Files};
     let bytes = match Disk.head(path, MOST) {
         Some(bytes) if !bytes.is_empty() => bytes,
         _ => return Ok(None),

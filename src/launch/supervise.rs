@@ -49,10 +49,11 @@ pub fn supervise(
         Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
     })?;
     let lookout = Lookout::begin(supervision.folders.clone());
+    let report = supervision.report.clone().map(inside::Expected::at);
     let attempts = attempts(&prepared, supervision, &relay, &mut say)?;
     let exit = attempts.last().map_or(0, |attempt| attempt.ended.code());
     let crashes = crashes(&lookout, &attempts, supervision, &relay, &mut say);
-    let inside = match supervision.report.as_deref().map(inside::read).transpose() {
+    let inside = match report.as_ref().map(inside::Expected::read).transpose() {
         Ok(report) => report.flatten(),
         Err(error) => {
             say(error.to_string());

@@ -1,0 +1,193 @@
+//! The whole of `agxpatch run` on a simulated Mac: the command runs here, with
+//! the library and the copy of the driver put into the simulated Mac's files.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use agxpatch::host::Host;
+use agxpatch::macho::Architecture;
+use agxpatch::simulate::driver;
+use agxpatch::simulate::mac::SimulatedMac;
+use serde_json::Value;
+
+use crate::mac::{HOME, settle};
+use crate::programs::library;
+
+struct Bench {
+    place: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let place = tempfile::tempdir().unwrap();
+        let driver = driver::build_scaled(7 << 20).unwrap();
+        settle(SimulatedMac::create(&place.path().join("mac"), &driver).unwrap());
+        let guard = library(&[Architecture::X86_64, Architecture::ARM64]);
+        std::fs::write(place.path().join("guard.dylib"), guard).unwrap();
+        Bench { place }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn mac(&self) -> SimulatedMac {
+        SimulatedMac::open(&self.path("mac")).unwrap()
+    }
+
+    fn run(&self, options: &[&str], words: &[&str]) -> Output {
+        self.command(options, words).output().unwrap()
+    }
+
+    fn command(&self, options: &[&str], words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", HOME);
+        command.arg("--simulate").arg(self.path("mac")).arg("run");
+        command.arg("--guard-library").arg(self.path("guard.dylib")).args(options);
+        command.arg("--").args(words);
+        command
+    }
+
+    /// The report of a run of a script.
+    fn account(&self, options: &[&str], script: &str) -> (Value, String) {
+        let file = self.path("account.json");
+        let options = [options, &["--report", file.to_str().unwrap()]].concat();
+        let output = self.run(&options, &["sh", "-c", script]);
+        let account = std::fs::read(&file);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        std::fs::remove_file(&file).unwrap_or_else(|_| panic!("{stderr}"));
+        (serde_json::from_slice(&account.unwrap()).unwrap(), stderr)
+    }
+}
+
+fn variable<'a>(account: &'a Value, name: &str) -> &'a Value {
+    let all = account["environment"].as_array().unwrap();
+    all.iter().find(|pair| pair[0] == name).map_or(&Value::Null, |pair| &pair[1])
+}
+
+/// A script that writes what the guard library would report.
+fn reporting(driver: &str) -> String {
+    format!(
+        "printf '%s' '{{\"schema\":\"agxpatch.guard/1\",\"driver\":{driver}}}' > $AGX_GUARD_REPORT"
+    )
+}
+
+#[test]
+fn the_command_gets_the_library_the_mode_and_the_graph_path() {
+    let bench = Bench::new();
+    let script = "echo $AGX_GUARD $MPS_FORCE_GRAPH_PATH $DYLD_INSERT_LIBRARIES";
+    let output = bench.run(&["--guard", "throttle=2"], &["sh", "-c", script]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let path = said.trim_end().strip_prefix("throttle=2 1 ").unwrap();
+    let kept = bench.mac().read(path.as_ref()).unwrap();
+    assert_eq!(kept.bytes, std::fs::read(bench.path("guard.dylib")).unwrap());
+}
+
+#[test]
+fn a_target_that_could_not_be_read_is_said_and_run() {
+    let bench = Bench::new();
+    let output = bench.run(&[], &["true"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("agxpatch: whether the guard gets into "), "{said}");
+}
+
+#[test]
+fn a_program_that_would_drop_the_library_is_not_run() {
+    let bench = Bench::new();
+    let trace = bench.path("trace");
+    let program = bench.path("python3");
+    let spec = agxpatch::codesign::build::Spec {
+        flags: agxpatch::codesign::RUNTIME,
+        ..agxpatch::codesign::build::Spec::new("org.python")
+    };
+    std::fs::write(&program, crate::programs::signed(&spec)).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let output = bench.run(&[], &[program.to_str().unwrap(), trace.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("[AGX-0802]") && said.contains("next:"), "{said}");
+    assert!(!trace.exists());
+}
+
+#[test]
+fn a_patched_driver_seen_from_inside_is_no_cause_for_words() {
+    let bench = Bench::new();
+    let script = reporting(
+        r#"{"loaded":true,"way":"plugin-name","code":"patched","path":"/x","plugin_name_answered":true}"#,
+    );
+    let (account, said) = bench.account(&["--driver", "patched", "--guard", "off"], &script);
+    assert_eq!(said.lines().count(), 1, "only the unknown target: {said}");
+    assert_eq!(account["inside"]["driver"]["code"], "patched");
+    assert_eq!(variable(&account, "AGX_GUARD"), "off");
+    assert_eq!(variable(&account, "AGX_GUARD_PLUGIN_FOR"), "AGXMetalG16X");
+    assert_eq!(*variable(&account, "DYLD_LIBRARY_PATH"), Value::Null);
+    let bundle = account["driver"]["bundle"].as_str().unwrap();
+    assert!(bundle.starts_with(HOME), "{bundle}");
+    assert!(bench.mac().metadata(bundle.as_ref()).unwrap().is_some());
+}
+
+#[test]
+fn the_systems_driver_in_place_of_the_copy_is_said_loudly() {
+    let bench = Bench::new();
+    let of = |way: &str, script: &str| {
+        let options = ["--driver", "patched", "--driver-way", way];
+        bench.account(&options, script).1.lines().last().unwrap().to_owned()
+    };
+    let system = reporting(
+        r#"{"loaded":true,"way":"system","code":"original","path":"/System/Library/x","plugin_name_answered":false}"#,
+    );
+    assert_eq!(
+        of("name", &system),
+        "agxpatch: the SYSTEM'S driver was loaded, not the patched copy: /System/Library/x, and \
+         MetalPluginName was never asked for; try --driver-way path"
+    );
+    assert!(of("path", &system).ends_with("/System/Library/x; try --driver-way name"));
+    let other = reporting(r#"{"loaded":true,"way":"plugin-name","code":"other","path":"/x"}"#);
+    assert!(of("name", &other).contains("is not patched (other): /x"));
+    let unused = reporting(r#"{"loaded":false}"#);
+    assert!(of("name", &unused).contains("no AGX driver was loaded"));
+    assert!(of("name", "exit 0").contains("left no report"));
+}
+
+#[test]
+fn a_report_that_is_no_report_is_said_and_not_believed() {
+    let bench = Bench::new();
+    for text in ["not json", r#"{"schema":"another/1"}"#] {
+        let script = format!("printf '%s' '{text}' > $AGX_GUARD_REPORT");
+        let (account, said) = bench.account(&["--driver", "patched"], &script);
+        assert_eq!(account["inside"], Value::Null);
+        assert!(said.contains("[AGX-1001]"), "{said}");
+    }
+}
+
+#[test]
+fn by_path_the_copys_folder_goes_before_the_systems() {
+    let bench = Bench::new();
+    let (account, _) = bench.account(&["--driver", "patched", "--driver-way", "path"], "true");
+    let folder = account["driver"]["driver"]["folder"].as_str().unwrap();
+    assert_eq!(variable(&account, "DYLD_LIBRARY_PATH"), folder);
+    assert_eq!(*variable(&account, "AGX_GUARD_PLUGIN"), Value::Null);
+}
+
+#[test]
+fn root_is_told_to_go_without() {
+    let bench = Bench::new();
+    bench.mac().change(|machine| machine.user = 0).unwrap();
+    let output = bench.run(&["--driver", "patched"], &["true"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("[AGX-0809]"));
+}
+
+#[test]
+fn a_report_of_an_earlier_run_in_the_users_own_place_is_not_taken_for_this_ones() {
+    let bench = Bench::new();
+    let place = bench.path("mine.json");
+    std::fs::write(&place, r#"{"schema":"agxpatch.guard/1","driver":{"loaded":true}}"#).unwrap();
+    let mut command = bench.command(&["--driver", "patched"], &["true"]);
+    let output = command.env("AGX_GUARD_REPORT", &place).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("left no report"), "{said}");
+    assert!(place.exists());
+}
