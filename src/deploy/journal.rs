@@ -64,9 +64,14 @@ impl Journal {
         files::check_file(&path, &file.metadata)?;
         let text = String::from_utf8_lossy(&file.bytes);
         let mut lines = text.lines();
-        let head = lines.next().and_then(|line| serde_json::from_str(line).ok());
-        let head = head.ok_or_else(|| {
-            Error::new(Code::Altered, "the journal cannot be read").with("file", path.display())
+        let head: Option<Head> = lines.next().and_then(|line| serde_json::from_str(line).ok());
+        // A form of its own may have steps of its own, and half of what is going on
+        // is no ground to act on.
+        let head = head.filter(|head| head.schema == Head::SCHEMA).ok_or_else(|| {
+            Error::new(Code::Altered, "the journal is not one this version can read")
+                .with("file", path.display())
+                .with("expected", Head::SCHEMA)
+                .next("use the version of agxpatch that wrote it")
         })?;
         let lines = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
         Ok(Some(Journal { head, lines }))
@@ -103,9 +108,17 @@ impl Journal {
         })
     }
 
-    /// Removes the journal: nothing is going on any more.
+    /// Removes the journal: nothing is going on any more. Once more where it fails
+    /// at first, because the name may be gone and only that not be on the disk.
     pub fn close(host: &dyn Host) -> Result<()> {
-        files::remove_if_present(host, &layout::journal())
+        let path = layout::journal();
+        match files::remove_if_present(host, &path) {
+            Err(error) if error.code() != Code::MachineGone => {
+                files::remove_if_present(host, &path)?;
+                files::sync_parent(host, &path)
+            }
+            removed => removed,
+        }
     }
 
     /// A line begins with the newline, so that one cut off spoils no other.

@@ -72,6 +72,7 @@ pub fn write_beside(host: &dyn Host, driver: &Path, bytes: &[u8], mode: u32) -> 
     host.write_new(&beside, bytes, mode)?;
     host.set_owner(&beside, 0, 0)?;
     host.sync_file(&beside)?;
+    files::sync_parent(host, &beside)?;
     Ok(beside)
 }
 
@@ -89,7 +90,7 @@ pub fn create_snapshot(host: &dyn Host, mount: &Path) -> Result<String> {
         .argument("--create-snapshot")
         .argument("--verbose");
     let output = host.ask(&command)?;
-    let text = output.text();
+    let text = output.text() + &output.complaint();
     let name = text.lines().find_map(|line| line.split_once("will boot from snapshot "));
     let name = name.map(|(_, name)| name.trim()).filter(|name| is_blessed(name));
     name.map(str::to_owned).ok_or_else(|| {

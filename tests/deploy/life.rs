@@ -1,10 +1,13 @@
 //! A deployment from its beginning to its end.
 
-use agxpatch::deploy::{Deployed, Recovered, Reverted, State};
+use agxpatch::check::Status;
+use agxpatch::deploy::{self, Deployed, Manifest, Recovered, Reverted, State, layout, record};
 use agxpatch::host::Host;
-use agxpatch::simulate::mac::DRIVER;
+use agxpatch::host::dry_run::DryRun;
+use agxpatch::simulate::mac::{DRIVER, Fault, Reach};
 
-use crate::bench::*;
+use crate::bench::{deploy, *};
+use crate::faults::active_mac;
 
 #[test]
 fn deploy_restart_verify_revert_restart() {
@@ -49,4 +52,61 @@ fn reverting_before_the_restart_leaves_no_restart_due() {
     assert_eq!(state(&mac), State::Clean);
     reboot(&mac);
     assert_eq!(state(&mac), State::Clean);
+}
+
+#[test]
+fn what_another_version_deployed_is_taken_back() {
+    let mac = active_mac();
+    let manifest: Manifest = record::read(&mac, &layout::manifest()).unwrap().unwrap();
+    // Only what no version can do without, and something this one never heard of.
+    let text = format!(
+        "{{\"schema\": \"agxpatch.manifest/9\", \"driver\": \"{}\", \"build\": \"{}\", \
+         \"original_sha256\": \"{}\", \"original_mode\": 493, \"patched_sha256\": \"{}\", \
+         \"moon\": \"waning\"}}",
+        manifest.driver, manifest.build, manifest.original_sha256, manifest.patched_sha256
+    );
+    mac.plant(layout::manifest().to_str().unwrap(), text.as_bytes()).unwrap();
+    assert_eq!(state(&mac), State::Active);
+    revert(&mac).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Clean);
+}
+
+#[test]
+fn without_any_record_the_one_kept_original_is_put_back() {
+    let mac = active_mac();
+    mac.remove_file(&layout::manifest()).unwrap();
+    mac.plant_on_live_volume(layout::VOLUME_MANIFEST, b"gone").unwrap();
+    assert_eq!(state(&mac), State::ActiveOther);
+    revert(&mac).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Clean);
+    assert_eq!(mac.read(DRIVER.as_ref()).unwrap().bytes, ORIGINAL);
+}
+
+#[test]
+fn a_rehearsal_changes_nothing_and_tells_the_commands() {
+    let mac = open_mac();
+    let before = mac.machine().unwrap();
+    let rehearsal = DryRun::new(&mac);
+    let consent = &mut |_: &deploy::Plan| Ok(());
+    deploy::deploy(&rehearsal, &Bench, deploy::Options::default(), consent, &()).unwrap();
+    let plan = rehearsal.plan().join("\n");
+    for command in ["/sbin/mount", "--create-snapshot --verbose", "/sbin/umount"] {
+        assert!(plan.contains(command), "{plan}");
+    }
+    assert!(mac.machine().unwrap() == before);
+}
+
+#[test]
+fn an_interrupted_run_is_said_by_verify_and_status() {
+    let mac = open_mac();
+    mac.inject(40, Fault::Kill { reach: Reach::After }).unwrap();
+    deploy(&mac).unwrap_err();
+    let mac = mac.process();
+    let seen = deploy::verify(&mac, &Bench).unwrap();
+    let first = &seen.checks[0];
+    assert_eq!((first.name, first.status), ("nothing-interrupted", Status::Fail));
+    assert!(first.detail.starts_with("deploy stopped at "), "{}", first.detail);
+    assert!(seen.facts.journal.is_some());
 }
