@@ -74,13 +74,13 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         storage::check_output(&input, output, args.force)?;
     }
     let engine = files::engine(session)?;
-    let report = std::thread::scope(|scope| {
+    let report: Result<Patching> = std::thread::scope(|scope| {
         let digest = scope.spawn(|| Hex(&Sha256::digest(&input.bytes)).to_string());
         let mut report = carry_out(&engine, &input, output, &args)?;
         report.source_sha256 = digest.join().ok();
         Ok(report)
-    })?;
-    session.show(&report)
+    });
+    session.show(&report?)
 }
 
 fn carry_out(
