@@ -27,7 +27,7 @@ pub enum Deployed {
         /// `ACTIVE` or `PENDING_REBOOT`.
         state: State,
         /// What is deployed.
-        manifest: Option<Manifest>,
+        manifest: Option<Box<Manifest>>,
     },
     /// It is, from the next restart on.
     Done {
@@ -55,7 +55,7 @@ pub fn deploy(
     let plan = match prepare(host, shop, options)? {
         Prepared::Plan(plan) => plan,
         Prepared::Already(facts) => {
-            return Ok(Deployed::Already { state: facts.state(), manifest: facts.manifest });
+            return Ok(Deployed::Already { state: facts.state(), manifest: facts.manifest.map(Box::new) });
         }
     };
     consent(&plan)?;

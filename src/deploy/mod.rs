@@ -14,6 +14,7 @@
 //! Nothing here talks to a person, and everything that touches the machine goes
 //! through [`crate::host`]. No protection is ever switched off here.
 
+#[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
 mod deploy;
 mod files;
 pub mod journal;

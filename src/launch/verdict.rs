@@ -75,7 +75,7 @@ pub fn judge(facts: &Facts, around: &Surroundings) -> Verdict {
         (_, _, Some(reason)) => (Outcome::Idle, vec![reason]),
         _ => (Outcome::Fine, Vec::new()),
     };
-    Verdict { outcome, reasons: reasons.into_iter().map(Into::into).collect() }
+    Verdict { outcome, reasons }
 }
 
 fn dropped(facts: &Facts, around: &Surroundings) -> Vec<String> {

@@ -336,7 +336,7 @@ fn place_base(
         Address::Indexed(base, Some(index), extend, _) => {
             (base != index).then_some(())?;
             let value = random.next() % 128;
-            let negative = extend.signed && random.next() % 2 == 0;
+            let negative = extend.signed && random.next().is_multiple_of(2);
             let value = if negative { value.wrapping_neg() } else { value };
             let above = if extend.bits < 64 { random.next() << extend.bits } else { 0 };
             let kept = u64::MAX >> (64 - extend.bits);
