@@ -131,6 +131,8 @@ fn memory_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option
             at
         }
         "_free" | "_munmap" | "_mprotect" | "_madvise" => 0,
+        // MAP_FIXED is asked for on memory that is there, as a guard page.
+        "_mmap" if a[3] & 0x10 != 0 => a[0],
         "_mmap" => memory::allocate(cpu, a[1], 0x4000)?,
         "_memcpy" | "_memmove" | "___memcpy_chk" | "___memmove_chk" => {
             let content = memory::get(cpu, a[1], a[2])?;
@@ -212,6 +214,11 @@ fn text_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option<u
             let text = [string(a[1])?, vec![0]].concat();
             memory::put(cpu, end, &text)?;
             a[0]
+        }
+        "_strerror_r" => {
+            let text = format!("error {}\0", a[0]);
+            memory::put(cpu, a[1], text.as_bytes())?;
+            0
         }
         "_strdup" => {
             let text = [string(a[0])?, vec![0]].concat();
@@ -312,6 +319,10 @@ fn file_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option<u
             }
         }
         "_close" | "_fcntl" => 0,
+        "_getcwd" => {
+            memory::put(cpu, a[0], b"/\0")?;
+            a[0]
+        }
         "_lseek" => {
             let open = cpu.get_data().open.get(a[0].wrapping_sub(FIRST_FILE) as usize);
             open.map_or(0, |(_, at)| *at as u64)
