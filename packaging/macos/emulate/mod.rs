@@ -31,6 +31,8 @@ type Cpu<'a> = Unicorn<'a, System>;
 const IMPORTS: u64 = 0x7_0000_0000;
 /// Where imported variables stand.
 const VARIABLES: u64 = 0x7_1000_0000;
+/// Where the locale stands that the inlined `isalpha` and its like look into.
+const RUNES: u64 = VARIABLES + 0x8_0000;
 const STACK: u64 = 0x7_2000_0000;
 const STACK_SIZE: u64 = 16 << 20;
 /// Returning to it ends the run.
@@ -110,13 +112,18 @@ fn map_segments(cpu: &mut Cpu<'_>, macho: &MachO<'_>, bytes: &[u8]) -> Result<Ve
 fn bind(cpu: &mut Cpu<'_>, macho: &MachO<'_>) -> Result<Vec<String>> {
     const VARIABLE_NAMES: [&str; 4] =
         ["___stack_chk_guard", "___stderrp", "___stdoutp", "_environ"];
+    // The classes of characters stand 60 bytes into the locale.
+    let runes: Vec<u8> = (0..=127).flat_map(|byte| system::rune_type(byte).to_le_bytes()).collect();
+    cpu.mem_write(RUNES + 60, &runes).map_err(engine("write"))?;
     let mut names: Vec<String> = Vec::new();
     for import in macho.imports()? {
         let index = names.iter().position(|name| name == import.name).unwrap_or_else(|| {
             names.push(import.name.to_owned());
             names.len() - 1
         });
-        let target = if VARIABLE_NAMES.contains(&import.name) {
+        let target = if import.name == "__DefaultRuneLocale" {
+            RUNES
+        } else if VARIABLE_NAMES.contains(&import.name) {
             let at = VARIABLES + 16 * index as u64;
             cpu.mem_write(at, &0x5afe_5afe_u64.to_le_bytes()).map_err(engine("write"))?;
             at

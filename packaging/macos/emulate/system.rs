@@ -215,6 +215,7 @@ fn text_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option<u
             memory::put(cpu, end, &text)?;
             a[0]
         }
+        "___maskrune" => u64::from(rune_type(a[0] as u8)) & a[1],
         "_strerror_r" => {
             let text = format!("error {}\0", a[0]);
             memory::put(cpu, a[1], text.as_bytes())?;
@@ -237,6 +238,24 @@ fn text_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option<u
         "___vsnprintf_chk" => printed(cpu, a[0], Some(a[1]), a[4], Some(a[5]))?,
         _ => return Ok(None),
     }))
+}
+
+/// The class of an ASCII character, as `_CTYPE_*` bits of `runetype.h`.
+pub fn rune_type(byte: u8) -> u32 {
+    let bits = [
+        (byte.is_ascii_alphabetic(), 0x100),
+        (byte.is_ascii_control(), 0x200),
+        (byte.is_ascii_digit(), 0x400),
+        (byte.is_ascii_graphic(), 0x800),
+        (byte.is_ascii_lowercase(), 0x1000),
+        (byte.is_ascii_punctuation(), 0x2000),
+        (byte.is_ascii_whitespace() || byte == 11, 0x4000),
+        (byte.is_ascii_uppercase(), 0x8000),
+        (byte.is_ascii_hexdigit(), 0x1_0000),
+        (matches!(byte, b' ' | b'\t'), 0x2_0000),
+        (matches!(byte, b' '..=b'~'), 0x4_0000),
+    ];
+    bits.iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum()
 }
 
 fn number_in(cpu: &mut Cpu<'_>, a: &[u64; 6]) -> Result<u64> {
@@ -417,7 +436,10 @@ fn process_function(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Optio
         "___error" => errno_at(cpu)?,
         "_getpid" => 1,
         "_pthread_self" => 0x5e1f,
-        "_pthread_main_np" => 1,
+        // Made for a thread that then cannot be had; nobody ever waits on it.
+        "_dispatch_semaphore_create" => 1,
+        "_dispatch_release" => 0,
+        "_pthread_main_np" | "_pthread_mach_thread_np" => 1,
         "_pthread_get_stackaddr_np" => super::STACK + super::STACK_SIZE,
         "_pthread_get_stacksize_np" => super::STACK_SIZE,
         // One thread, as on a machine that has no more to give.
