@@ -47,9 +47,8 @@ fn the_whole_bundle_is_copied_and_its_image_patched_proven_and_sealed() {
     assert!(agxpatch::check::none_failed(&checks), "{checks:#?}");
     assert_eq!(patched.bytes.len(), published().len());
     assert_eq!((patched.metadata.user, patched.metadata.mode), (USER, 0o755));
-    for (inside, bytes) in [("Contents/Resources/a.metallib", b"shaders".as_slice())] {
-        assert_eq!(mac.read(&copy.bundle.join(inside)).unwrap().bytes, bytes);
-    }
+    let resource = copy.bundle.join("Contents/Resources/a.metallib");
+    assert_eq!(mac.read(&resource).unwrap().bytes, b"shaders");
     let info = |bundle: &Path| mac.read(&bundle.join("Contents/Info.plist")).unwrap().bytes;
     assert_eq!(
         info(&copy.bundle),
