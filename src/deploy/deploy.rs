@@ -55,7 +55,10 @@ pub fn deploy(
     let plan = match prepare(host, shop, options)? {
         Prepared::Plan(plan) => plan,
         Prepared::Already(facts) => {
-            return Ok(Deployed::Already { state: facts.state(), manifest: facts.manifest.map(Box::new) });
+            return Ok(Deployed::Already {
+                state: facts.state(),
+                manifest: facts.manifest.map(Box::new),
+            });
         }
     };
     consent(&plan)?;

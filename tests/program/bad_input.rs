@@ -152,7 +152,7 @@ fn a_file_that_does_not_exist_is_refused() {
 fn an_unreadable_file_is_refused() {
     let place = Place::new();
     let d = place.file("d", driver());
-    std::fs::set_permissions(&d, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&d, std::fs::Permissions::from_mode(0o0)).unwrap();
     std::fs::set_permissions(place.path("."), std::fs::Permissions::from_mode(0o777)).unwrap();
     let copy = place.path("agxpatch");
     std::fs::copy(env!("CARGO_BIN_EXE_agxpatch"), &copy).unwrap();
