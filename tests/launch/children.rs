@@ -163,8 +163,11 @@ fn a_signal_the_command_does_not_handle_ends_it_and_so_agxpatch() {
     let bench = Bench::new();
     let script = "echo ready; exec cat";
     let mut running = Running::start(bench.command(&[], &["sh", "-c", script]));
+    // `wait` would close it, and the command end of that.
+    let input = running.child.stdin.take();
     running.signal(Signal::TERM);
     assert_eq!(running.child.wait().unwrap().code(), Some(143));
+    drop(input);
 }
 
 #[test]
