@@ -171,6 +171,16 @@ Write ==
        \/ At("unmark") /\ manifest' = FALSE /\ UNCHANGED << beside, live >>
     /\ UNCHANGED << lock, journal, backup, staged, mounted, snapshots, inside, tag, pending >>
 
+\* Putting the original back begins with a second file beside the driver, too.
+RestoreBeside ==
+    /\ step \in 1..Len(Sequence)
+    /\ Sequence[step] = "restore"
+    /\ backup
+    /\ live = "patched"
+    /\ beside' = TRUE
+    /\ UNCHANGED << op, step, lock, journal, backup, staged, mounted, live, manifest,
+                    snapshots, inside, tag, booted, pending >>
+
 \* The snapshots; none is ever deleted.
 Choose ==
     /\ \/ At("snapshot") /\ snapshots' = snapshots \cup {"ours"} /\ UNCHANGED tag
@@ -240,7 +250,7 @@ Other ==
 
 Next ==
     \/ BeginDeploy \/ BeginRevert \/ Recover
-    \/ Lock \/ Journal \/ Prepare \/ Mount \/ Look \/ Write \/ Choose \/ Pending \/ Close
+    \/ Lock \/ Journal \/ Prepare \/ Mount \/ Look \/ Write \/ RestoreBeside \/ Choose \/ Pending \/ Close
     \/ Fail \/ Kill \/ Restart \/ Other
 
 Spec == Init /\ [][Next]_vars

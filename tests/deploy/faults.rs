@@ -9,7 +9,7 @@ use agxpatch::deploy::journal::Journal;
 use agxpatch::deploy::{Recovered, State, layout};
 use agxpatch::error::{Code, Error};
 use agxpatch::host::{FileKind, Host};
-use agxpatch::simulate::mac::{Boot, Fault, Reach, SimulatedMac};
+use agxpatch::simulate::mac::{Boot, Fault, Loss, Reach, SimulatedMac};
 
 use crate::bench::*;
 
@@ -39,11 +39,24 @@ pub fn effects(start: &SimulatedMac, verb: Verb) -> u64 {
     mac.effects().unwrap() - before
 }
 
-/// Strikes with every fault at every effect. Returns how often.
+/// Every fault in every form for the verbs themselves. For recovery, of which
+/// there are dozens of starting states, power takes all that was not forced to
+/// the disk with it, the worst of the three ways.
+fn faults(verb: Verb) -> Vec<Fault> {
+    let mut all = Fault::all();
+    if verb == Verb::Recover {
+        all.retain(|fault| {
+            !matches!(fault, Fault::Power { loss: Loss::Contents | Loss::Nothing, .. })
+        });
+    }
+    all
+}
+
+/// Strikes with the faults at every effect. Returns how often.
 fn strike_everywhere(name: &str, start: &SimulatedMac, verb: Verb) -> usize {
     let mut points = 0;
     for nth in 1..=effects(start, verb) {
-        for fault in Fault::all() {
+        for fault in faults(verb) {
             let mac = start.fork().unwrap();
             mac.inject(nth, fault).unwrap();
             let outcome = verb.run(&mac);
