@@ -40,7 +40,8 @@ const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
 /// compared first and made anew if it differs.
 ///
 /// # Errors
-/// `PlaceNotOurs` where somebody else could have put it there, and the host's.
+/// `PlaceNotOurs` where somebody else could have put it there, `PathRefused` for a
+/// path that would be two in dyld's list, and the host's.
 pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let digest = HashType::Sha256.digest([bytes]).to_string();
     let [library, caches, own @ ..] = FOLDERS;
@@ -48,6 +49,10 @@ pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let base = keep::folder(host, &base, &own, 0o700)?;
     let folder = keep::folder(host, &base, &[&digest], 0o700)?;
     let path = folder.join(LIBRARY);
+    if path.as_os_str().as_encoded_bytes().contains(&b':') {
+        return Err(Error::new(Code::PathRefused, "dyld cannot be given a path with a colon")
+            .with("path", path.display()));
+    }
     if keep::read(host, &path)?.as_deref() == Some(bytes) {
         return Ok(path);
     }

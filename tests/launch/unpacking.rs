@@ -123,6 +123,16 @@ fn after_any_fault_at_any_moment_the_next_run_finds_or_makes_the_whole() {
 }
 
 #[test]
+fn a_home_that_would_be_two_in_dylds_list_is_refused() {
+    let mac = empty();
+    for folder in ["", "/Library", "/Library/Caches"] {
+        mac.plant_directory(&format!("/Users/a:b{folder}"), USER, 0o700).unwrap();
+    }
+    let error = unpack(&mac, "/Users/a:b".as_ref(), BYTES).unwrap_err();
+    assert_eq!(error.code(), Code::PathRefused);
+}
+
+#[test]
 fn on_a_real_disk_it_lies_where_dyld_can_read_it() {
     let place = tempfile::tempdir().unwrap();
     let home = std::fs::canonicalize(place.path()).unwrap();
