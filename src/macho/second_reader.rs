@@ -340,8 +340,8 @@ mod tests {
         misread(&|image| image.segments[0].size -= 1, "segment __TEXT");
         misread(&|image| image.sections[0].offset = SliceOffset(0x204), "section __TEXT,__text");
         misread(&|image| image.sections[0].flags = 1, "section __TEXT,__text");
-        misread(&|image| image.segments.truncate(1), "the number of segments");
-        misread(&|image| image.sections.truncate(0), "the number of sections");
+        misread(&|image| image.segments.clear(), "the number of segments");
+        misread(&|image| image.sections.clear(), "the number of sections");
     }
 
     #[test]
