@@ -10,8 +10,8 @@ use agxpatch::error::Code;
 const LAYERS: &[&[&str]] = &[
     &["address", "exit"],
     &["check", "error"],
-    &["edit", "storage", "report"],
-    &["arm64", "codesign", "macho", "signature"],
+    &["edit", "report"],
+    &["arm64", "codesign", "macho", "signature", "storage"],
     &["patch"],
     &["proof", "crash", "host"],
     &["doctor", "diagnostics", "simulate", "stress", "launch", "deploy", "selftest"],
