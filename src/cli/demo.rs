@@ -39,7 +39,7 @@ const STEPS: &[Step] = &[
         &["--simulate", "mac", "simulate", "new"],
         Exit::Success,
     ),
-    ("", &["--simulate", "mac", "check-sip"], Exit::Success),
+    ("", &["--simulate", "mac", "check-sip"], Exit::Blocked),
     ("", &["--simulate", "mac", "doctor"], Exit::Blocked),
     (
         "The same after its owner switched off what a deployment needs off.",
