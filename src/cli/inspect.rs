@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::address::{FileOffset, VmAddr};
 use crate::arm64::Instruction;
-use crate::codesign::{EmbeddedSignature, Kind};
+use crate::codesign::Kind;
 use crate::edit::Hex;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::macho::{Architecture, Container, Slice, Universal};
-use crate::patch::{Engine, KnownBuild, Sighting, State};
+use crate::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
 use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::storage;
@@ -112,11 +112,6 @@ fn state_of(engine: &Engine, sighting: Option<&Sighting>) -> &'static str {
 
 fn facts(slice: &Slice<'_>) -> Result<SliceFacts> {
     let image = slice.image()?;
-    let signature = image.code_signature().and_then(|range| {
-        let (start, end) =
-            (usize::try_from(range.start.0).ok()?, usize::try_from(range.end.0).ok()?);
-        slice.bytes.get(start..end)
-    });
     Ok(SliceFacts {
         architecture: slice.architecture,
         offset: slice.offset,
@@ -124,10 +119,7 @@ fn facts(slice: &Slice<'_>) -> Result<SliceFacts> {
         uuid: image.uuid().map(|uuid| uuid.to_string()),
         source_version: image.source_version().map(|version| version.to_string()),
         build: image.build_version().map(|b| format!("{} {}", b.platform, b.minimum)),
-        signature: match signature {
-            None => Kind::Unsigned,
-            Some(bytes) => EmbeddedSignature::parse(bytes).map_or(Kind::Incomplete, |s| s.kind()),
-        },
+        signature: signature_kind(slice),
         text: image.text().ok().map(|text| text.address),
     })
 }

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Slice, Universal};
 use crate::signature::{self, Captures, Pattern, Value};
 
-use super::catalogue::{Catalogue, Patch, Signature};
+use super::catalogue::{Catalogue, Signature};
 use super::sighting::{self, Place, Searched, Sighting, Site, State};
 
 /// The catalogue with the tools to apply it.
@@ -89,15 +89,6 @@ impl Engine {
 
     fn pattern(&self, text: &str, name: &str) -> Result<Pattern> {
         Pattern::compile(&self.assembler, text).map_err(|error| error.with("in", name))
-    }
-
-    /// The form a patch puts in place.
-    pub fn form_of(&self, patch: &Patch) -> Result<&Form> {
-        let forms = self.forms(self.catalogue.signature(&patch.signature)?)?;
-        let wanted = State::Patched { patch: patch.name.clone() };
-        forms.iter().find(|form| form.state == wanted).ok_or_else(|| {
-            Error::new(Code::Bug, "a patch was not compiled").with("patch", &patch.name)
-        })
     }
 
     /// Looks for one signature in every slice it is for.

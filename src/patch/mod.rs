@@ -22,4 +22,4 @@ pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
 pub use plan::{ORIGINAL, Outcome, Plan, PlannedWord, reseal_all};
 pub use sighting::{Place, Sighting, Site, State};
-pub use verify::verify;
+pub use verify::{kind as signature_kind, verify};

@@ -112,7 +112,7 @@ fn one_signer(file: &Universal<'_>) -> Check {
 }
 
 /// Whose signature a slice carries.
-fn kind(slice: &Slice<'_>) -> Kind {
+pub fn kind(slice: &Slice<'_>) -> Kind {
     let Ok(Some(range)) = slice.image().map(|image| image.code_signature()) else {
         return Kind::Unsigned;
     };
