@@ -1,5 +1,6 @@
 //! `agxpatch selftest`: ask this Mac everything the program believes about it.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
+use crate::launch::library;
 use crate::report::style::{BAD, GOOD, RESET, STRONG};
 use crate::report::{self, Report};
 use crate::selftest::{self, Loaded, Means, Private, Selftest};
@@ -30,6 +32,10 @@ pub struct Args {
     /// Load this library and do nothing else.
     #[arg(long, hide = true, value_name = "FILE", exclusive = true)]
     load: Option<PathBuf>,
+
+    /// Make a Metal device and do nothing else.
+    #[arg(long, hide = true, exclusive = true)]
+    device: bool,
 }
 
 #[derive(Serialize)]
@@ -37,22 +43,34 @@ struct Selftested {
     program: Version,
     #[serde(flatten)]
     result: Selftest,
+    /// The name of the file this is also in; of no interest to who reads that.
+    #[serde(skip)]
+    written: Option<String>,
 }
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     if let Some(library) = &args.load {
-        return load(library);
+        return in_a_child(selftest::load_here(library), library);
+    }
+    if args.device {
+        return in_a_child(selftest::device_here(), Path::new("Metal"));
+    }
+    if let Some(path) = args.report.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        return Err(Error::new(Code::OutputExists, "the report exists already")
+            .with("path", path.display())
+            .next("remove it, or name another file with --report"));
     }
     let host = session.host()?;
     let engine = files::engine(session)?;
     let means = Means {
         engine: &engine,
-        guard: args.guard.or_else(installed_guard),
+        guard: guard(args.guard.as_deref())?,
         private: Private::new(names()),
     };
-    let result = selftest::run(host.as_ref(), &means)?;
-    let report = Selftested { program: Version::of_this_program()?, result };
+    let result = selftest::run(host.as_ref(), &means);
+    let written = args.report.as_ref().map(|path| path.display().to_string());
+    let report = Selftested { program: Version::of_this_program()?, result, written };
     if let Some(path) = &args.report {
         let text = report::json(&report)?;
         storage::write(path, text.as_bytes(), false)?;
@@ -60,14 +78,25 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     session.show(&report)
 }
 
-/// What the child process does.
-fn load(library: &Path) -> Result<Exit> {
-    match selftest::load_here(library) {
+/// How a child that tries something ends.
+fn in_a_child(loaded: Loaded, library: &Path) -> Result<Exit> {
+    match loaded {
         Loaded::Yes => Ok(Exit::Success),
         Loaded::No(reason) => {
             Err(Error::new(Code::NotLoaded, reason).with("library", library.display()))
         }
     }
+}
+
+/// The guard that was named, the one this program carries, or one beside it.
+fn guard(named: Option<&Path>) -> Result<Option<Cow<'static, [u8]>>> {
+    if let Some(path) = named {
+        return Ok(Some(storage::read(path)?.bytes.into()));
+    }
+    if let Ok(embedded) = library::embedded() {
+        return Ok(Some(embedded.into()));
+    }
+    installed_guard().map(|path| Ok(storage::read(&path)?.bytes.into())).transpose()
 }
 
 /// The guard beside the program, or in the `lib` next to its `bin`.
@@ -80,9 +109,13 @@ fn installed_guard() -> Option<PathBuf> {
 
 /// The names of the person at this machine and of the machine.
 fn names() -> Vec<String> {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // As often as not it is the name and a domain.
+    let short = machine.split('.').next().unwrap_or_default().to_owned();
     ["USER", "LOGNAME", "SUDO_USER", "HOSTNAME", "HOST"]
         .iter()
         .filter_map(|variable| std::env::var(variable).ok())
+        .chain([machine, short])
         .collect()
 }
 
@@ -101,11 +134,14 @@ impl Report for Selftested {
         }
         write!(out, "{}", self.program)?;
         match self.result.passed {
-            true => writeln!(out, "{GOOD}nothing failed{RESET}"),
-            false => writeln!(
-                out,
-                "{BAD}something failed{RESET}; a file from --report tells the maintainers what"
-            ),
+            true => writeln!(out, "{GOOD}nothing failed{RESET}")?,
+            false => writeln!(out, "{BAD}something failed{RESET}")?,
+        }
+        match &self.written {
+            Some(path) => {
+                writeln!(out, "{path} says all of this, for an issue; look it over first")
+            }
+            None => writeln!(out, "--report FILE writes all of this to a file, for an issue"),
         }
     }
 }

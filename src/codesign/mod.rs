@@ -23,6 +23,7 @@ mod directory;
 mod finding;
 mod pages;
 mod reseal;
+mod soften;
 mod superblob;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use digest::{Digest, HashType};
 pub use directory::{ADHOC, CodeDirectory, ExecSegment, LINKER_SIGNED, PageSize, RUNTIME};
 pub use finding::{Concern, Finding, Flaw};
 pub use reseal::reseal;
+pub use soften::without_hardened_runtime;
 pub use superblob::{Blob, Slot};
 
 /// A signature as far as it could be read.

@@ -3,59 +3,57 @@
 //! What is told of it are places, counts, digests and names; the words of its
 //! code stay out.
 
-use crate::check::Check;
+use crate::check::{Check, Status};
 use crate::codesign::{self, Concern, EmbeddedSignature, HashType};
+use crate::doctor;
 use crate::edit;
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::host::Host;
 use crate::macho::{Slice, Universal};
-use crate::patch::{self, Engine, Outcome, Plan, Sighting, Site};
-use crate::proof;
+use crate::patch::{self, Engine, Outcome, Plan, Sighting, Site, State};
+use crate::proof::{self, Verdict};
 
-/// The checks, and the patched driver if there can be one.
-pub(super) fn checks(engine: &Engine, bytes: Result<Vec<u8>>) -> (Vec<Check>, Option<Vec<u8>>) {
-    let bytes = match bytes {
-        Ok(bytes) => bytes,
-        Err(error) => return (vec![Check::fail("readable", plain(&error))], None),
+use super::{bundle, function};
+
+/// The driver, to be tried elsewhere.
+#[derive(Default)]
+pub(super) struct Driver {
+    /// As it is installed, if it can be read.
+    pub(super) installed: Option<Vec<u8>>,
+    /// Patched, if it can be.
+    pub(super) patched: Option<Vec<u8>>,
+}
+
+/// The checks, and the driver.
+pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
+    let path = doctor::driver_path();
+    let bytes = match host.read(&path) {
+        Ok(file) => file.bytes,
+        Err(error) => return (vec![Check::fail("readable", plain(&error))], Driver::default()),
     };
-    let mut checks = vec![known(engine, &bytes)];
-    let file = match Universal::parse(&bytes) {
-        Ok(file) => file,
+    let mut checks = vec![known(engine, &bytes), bundle::check(host, &path)];
+    let patched = match Universal::parse(&bytes) {
         Err(error) => {
             checks.push(Check::fail("readers-agree", plain(&error)));
-            return (checks, None);
+            None
         }
-    };
-    for slice in &file.slices {
-        checks.push(slice_read(slice));
-        checks.push(slice_sealed(slice));
-    }
-    let site = match engine.look_for_any(&file).and_then(Sighting::site) {
-        Ok(site) => site,
-        Err(error) => {
-            checks.push(Check::fail("sequence-once", plain(&error)));
-            return (checks, None);
-        }
-    };
-    checks.push(Check::pass("sequence-once", whereabouts(&site)));
-    checks.push(proven(engine, &file, &site));
-    let patched = match engine.plan(&file, None) {
-        Ok(Outcome::Already(_)) => bytes,
-        Ok(Outcome::Plan(plan)) => {
-            checks.push(planned(&plan));
-            let mut patched = bytes.clone();
-            if let Err(error) = edit::apply(&mut patched, &plan.edits) {
-                checks.push(Check::fail("patched-in-memory", plain(&error)));
-                return (checks, None);
+        Ok(file) => {
+            for slice in &file.slices {
+                checks.push(slice_read(slice));
+                checks.push(slice_sealed(slice));
             }
-            patched
-        }
-        Err(error) => {
-            checks.push(Check::fail("planned", plain(&error)));
-            return (checks, None);
+            let (sequence, site) = sequence(engine, &file);
+            checks.extend(sequence);
+            checks.extend(function::checks(engine, &file, site.as_ref()));
+            site.and_then(|site| {
+                checks.push(proven(engine, &file, &site));
+                let (about, patched) = patched(engine, &file, &bytes);
+                checks.extend(about);
+                patched
+            })
         }
     };
-    checks.push(verified(engine, &patched));
-    (checks, Some(patched))
+    (checks, Driver { installed: Some(bytes), patched })
 }
 
 /// An error without its context, which may quote code.
@@ -115,6 +113,33 @@ fn slice_sealed(slice: &Slice<'_>) -> Check {
     }
 }
 
+/// Where the sequence is, or what comes nearest: how much of it, and by the name
+/// of its instruction what stands where it ends.
+fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Option<Site>) {
+    const NAME: &str = "sequence-once";
+    let failed = |error: &Error| vec![Check::fail(NAME, plain(error))];
+    let sighting = match engine.look_for_any(file) {
+        Ok(sighting) => sighting,
+        Err(error) => return (failed(&error), None),
+    };
+    if let Sighting::Absent { nearest, telling } = &sighting {
+        let near = nearest.iter().map(|miss| {
+            let read = engine.disassembler.one(miss.found, miss.at.instruction(miss.line));
+            let name = read.text.split_whitespace().next().unwrap_or_default().to_owned();
+            format!(
+                "{}: {} of {telling} lines fit; where `{}` is wanted stands {name}",
+                miss.at, miss.fitting, miss.wanted
+            )
+        });
+        let near = near.collect::<Vec<_>>().join("; ");
+        return (vec![Check::fail(NAME, format!("it does not occur; nearest: {near}"))], None);
+    }
+    match sighting.site() {
+        Ok(site) => (vec![Check::pass(NAME, whereabouts(&site))], Some(site)),
+        Err(error) => (failed(&error), None),
+    }
+}
+
 fn whereabouts(site: &Site) -> String {
     format!(
         "{} in {}, {}, {}",
@@ -125,26 +150,61 @@ fn whereabouts(site: &Site) -> String {
     )
 }
 
+/// The proof of the default rewrite, with every obligation that fails or could
+/// not be looked at.
+fn proven(engine: &Engine, file: &Universal<'_>, site: &Site) -> Check {
+    const NAME: &str = "proven";
+    let judged = engine.default_for(site).and_then(|patch| {
+        let wanted = State::Patched { patch: patch.name.clone() };
+        proof::judge(engine, file, &engine.proposal(site.clone(), &wanted)?)
+    });
+    match judged {
+        Err(error) => Check::fail(NAME, plain(&error)),
+        Ok(judgement) => {
+            let open = judgement.checks.iter().filter(|check| check.status != Status::Pass);
+            let open =
+                open.map(|check| format!("; {} {}: {}", check.status, check.name, check.detail));
+            let detail = judgement.sentence() + &open.collect::<String>();
+            Check::from(NAME, judgement.verdict == Verdict::Holds, detail)
+        }
+    }
+}
+
+/// The driver with the default patch, made in memory.
+fn patched(engine: &Engine, file: &Universal<'_>, bytes: &[u8]) -> (Vec<Check>, Option<Vec<u8>>) {
+    let mut checks = Vec::new();
+    let mut patched = bytes.to_vec();
+    match engine.plan(file, None) {
+        Ok(Outcome::Already(_)) => {}
+        Ok(Outcome::Plan(plan)) => {
+            checks.push(planned(&plan));
+            if let Err(error) = edit::apply(&mut patched, &plan.edits) {
+                checks.push(Check::fail("patched-in-memory", plain(&error)));
+                return (checks, None);
+            }
+        }
+        Err(error) => {
+            checks.push(Check::fail("planned", plain(&error)));
+            return (checks, None);
+        }
+    }
+    checks.push(verified(engine, &patched));
+    (checks, Some(patched))
+}
+
 fn planned(plan: &Plan) -> Check {
     let bytes: usize = plan.edits.iter().map(|edit| edit.new.len()).sum();
     let detail = format!("{}: {bytes} bytes in {} places", plan.patch, plan.edits.len());
     Check::pass("planned", detail)
 }
 
-fn proven(engine: &Engine, file: &Universal<'_>, site: &Site) -> Check {
-    Check { name: "proven", ..proof::check_default(engine, file, site) }
-}
-
 fn verified(engine: &Engine, patched: &[u8]) -> Check {
     const NAME: &str = "patched-in-memory";
     match patch::verify(engine, patched) {
         Err(error) => Check::fail(NAME, plain(&error)),
-        Ok((checks, _)) => {
-            let failed = checks.iter().find(|check| check.status == crate::check::Status::Fail);
-            match failed {
-                None => Check::pass(NAME, format!("{} checks of the result hold", checks.len())),
-                Some(failed) => Check::fail(NAME, format!("{}: {}", failed.name, failed.detail)),
-            }
-        }
+        Ok((checks, _)) => match checks.iter().find(|check| check.status == Status::Fail) {
+            None => Check::pass(NAME, format!("{} checks of the result hold", checks.len())),
+            Some(failed) => Check::fail(NAME, format!("{}: {}", failed.name, failed.detail)),
+        },
     }
 }

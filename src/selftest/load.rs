@@ -2,122 +2,57 @@
 //!
 //! A library that the system turns away can take its process down with it, so
 //! the loading is done by another run of this program, which does that and
-//! nothing else. The copy of the driver is a loose file in a temporary
-//! directory that is removed again; nothing asks for a GPU.
+//! nothing else. Three files are tried: the installed driver and an unchanged
+//! copy of it, to tell what is wrong with a file from what is wrong with its
+//! place, and the patched copy.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::check::Check;
 use crate::doctor;
-use crate::host::{Host, Kind};
+use crate::launch::environment::LIBRARY;
 
-use super::Means;
+use super::arena::Arena;
+use super::child;
+use super::driver::Driver;
 use super::private::Private;
+use super::{Means, NO_GUARD};
 
-/// What the child was started with, so that [`crate::cli`] and this agree.
+/// What the child is started with, so that [`crate::cli`] and this agree.
 const LOAD: [&str; 2] = ["selftest", "--load"];
 
-/// What came of loading.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Loaded {
-    /// It is in the process, with its initialisers run.
-    Yes,
-    /// The loader said this.
-    No(String),
-}
+/// The checks, in the order of what they say.
+pub(super) const CHECKS: [&str; 4] =
+    ["installed-driver-loads", "unchanged-copy-loads", "patched-copy-loads", "guard-loads"];
 
-/// The checks: the driver as installed for comparison, the patched copy, and
-/// the guard.
-pub(super) fn checks(host: &dyn Host, patched: Option<Vec<u8>>, means: &Means<'_>) -> Vec<Check> {
-    const COPY: &str = "patched-copy-loads";
-    const GUARD: &str = "guard-loads";
-    if host.kind() == Kind::Simulated {
-        let reason = "a simulated Mac has no loader";
-        return vec![
-            Check::skipped("installed-driver-loads", reason),
-            Check::skipped(COPY, reason),
-            Check::skipped(GUARD, reason),
-        ];
-    }
+/// Tries each file.
+pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<Check> {
     let private = &means.private;
-    let installed = child("installed-driver-loads", &doctor::driver_path(), private);
-    let copy = match patched {
-        None => Check::skipped(COPY, "there is no patched copy to load"),
-        Some(bytes) => match Copy::new(&bytes) {
-            Ok(copy) => child(COPY, &copy.path, private),
-            Err(reason) => Check::skipped(COPY, format!("the copy cannot be written: {reason}")),
-        },
-    };
-    let guard = match &means.guard {
-        Some(guard) => child(GUARD, guard, private),
-        None => Check::skipped(GUARD, "no libagx_guard.dylib was found; name it with --guard"),
-    };
-    vec![installed, copy, guard]
-}
-
-/// A file in a directory of its own, gone when this is.
-struct Copy {
-    _directory: tempfile::TempDir,
-    path: std::path::PathBuf,
-}
-
-impl Copy {
-    fn new(bytes: &[u8]) -> std::io::Result<Copy> {
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join(doctor::PLUGIN);
-        std::fs::write(&path, bytes)?;
-        Ok(Copy { _directory: directory, path })
-    }
-}
-
-fn child(name: &'static str, library: &Path, private: &Private) -> Check {
-    let started = std::env::current_exe().and_then(|program| {
-        Command::new(program).args(LOAD).arg(library).stdin(Stdio::null()).output()
-    });
-    let output = match started {
-        Ok(output) => output,
-        Err(reason) => return Check::skipped(name, format!("no child process: {reason}")),
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Check::pass(name, "loaded, and its initialisers ran"),
-        false => {
-            let said = said.trim().lines().next().unwrap_or("it said nothing");
-            Check::fail(name, private.without(&format!("{}: {said}", output.status)))
+    let [installed, unchanged, patched, library] = CHECKS;
+    let copy = |name: &'static str, folder: &str, file: &str, bytes: Option<&[u8]>, none: &str| {
+        match bytes.map(|bytes| arena.put(&[folder, file], bytes)) {
+            None => Check::skipped(name, none),
+            Some(Ok(path)) => try_to_load(name, &path, private),
+            Some(Err(reason)) => Check::skipped(name, format!("no copy can be written: {reason}")),
         }
-    }
+    };
+    let (original, rewritten) = (driver.installed.as_deref(), driver.patched.as_deref());
+    let nothing = "there is nothing to copy";
+    vec![
+        try_to_load(installed, &doctor::driver_path(), private),
+        copy(unchanged, "unchanged", doctor::PLUGIN, original, nothing),
+        copy(patched, "patched", doctor::PLUGIN, rewritten, "there is no patched copy to load"),
+        copy(library, "guard", LIBRARY, means.guard.as_deref(), NO_GUARD),
+    ]
 }
 
-/// Loads a library into this process and leaves it there: what the child does.
-pub fn load_here(library: &Path) -> Loaded {
-    use std::ffi::{CStr, CString, c_char, c_int, c_void};
-    use std::os::unix::ffi::OsStrExt;
-
-    // dlopen(3): every symbol is bound at once. The same number on every Unix.
-    const RTLD_NOW: c_int = 2;
-    #[allow(unsafe_code)]
-    // SAFETY: the signatures are those of POSIX `dlopen` and `dlerror`.
-    unsafe extern "C" {
-        fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void;
-        fn dlerror() -> *const c_char;
+fn try_to_load(name: &'static str, library: &Path, private: &Private) -> Check {
+    let done = std::env::current_exe()
+        .and_then(|program| child::run(Command::new(program).args(LOAD).arg(library)));
+    match done {
+        Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
+        Ok(done) if done.well() => Check::pass(name, "loaded, and its initialisers ran"),
+        Ok(done) => Check::fail(name, private.without(&done.sentence())),
     }
-    let Ok(path) = CString::new(library.as_os_str().as_bytes()) else {
-        return Loaded::No("the path holds a NUL".to_owned());
-    };
-    // SAFETY: the path is a C string that outlives the call. What the library's
-    // initialisers do is why this runs in a process of its own.
-    #[allow(unsafe_code)]
-    let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
-    if !handle.is_null() {
-        return Loaded::Yes;
-    }
-    // SAFETY: no other thread loads anything; dlerror returns null or a C string
-    // that stays until the next call.
-    #[allow(unsafe_code)]
-    let said = unsafe {
-        let said = dlerror();
-        (!said.is_null()).then(|| CStr::from_ptr(said).to_string_lossy().into_owned())
-    };
-    Loaded::No(said.unwrap_or_else(|| "the loader gives no reason".to_owned()))
 }

@@ -10,7 +10,7 @@ use crate::doctor;
 use crate::error::{Error, Result};
 use crate::host::machine::{self, FileVault, LibraryValidation, Signer};
 use crate::host::sip::Sip;
-use crate::host::{FileKind, Host, Kind, Tool, flag, volume};
+use crate::host::{Command, FileKind, Host, Kind, Tool, flag, unknown_answer, volume};
 
 use super::private::Private;
 
@@ -19,6 +19,8 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
     let known = |name, answer: Result<String>| form(name, answer, private);
     let mut checks = vec![
         tools(host),
+        known("hardware", hardware(host)),
+        process(host),
         known("macos", machine::release(host).map(|r| format!("{} ({})", r.version, r.build))),
         same_release(host, private),
     ];
@@ -35,14 +37,9 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
         known("staged-update", volume::staged_update(host).map(|update| staged(update.as_ref()))),
         driver_file(host, private),
         known("driver-signer", machine::signer(host, &doctor::driver_path()).map(signer)),
-        Check::skipped("bless", "only a deployment runs it; no question of its own is needed"),
+        known("bless", bless(host)),
     ]);
     checks
-}
-
-/// The bytes of the driver that is installed.
-pub(super) fn installed_driver(host: &dyn Host) -> Result<Vec<u8>> {
-    host.read(&doctor::driver_path()).map(|file| file.bytes)
 }
 
 /// PASS with the answer, or FAIL with what came instead.
@@ -82,6 +79,32 @@ fn tools(host: &dyn Host) -> Check {
         true => Check::pass("tools", format!("all {} are where they should be", Tool::ALL.len())),
         false => Check::fail("tools", format!("not there: {}", missing.join(", "))),
     }
+}
+
+/// The model and the chip: neither is a single machine's.
+fn hardware(host: &dyn Host) -> Result<String> {
+    let words = ["-n", "hw.model", "machdep.cpu.brand_string"];
+    let output = host.ask(&Command::question(Tool::Sysctl, words))?;
+    Ok(output.text().lines().map(str::trim).collect::<Vec<_>>().join(", "))
+}
+
+/// What this program runs as. Under Rosetta it is shown other slices of everything
+/// than the programs are that it is for.
+fn process(host: &dyn Host) -> Check {
+    const TRANSLATED: bool = cfg!(all(target_os = "macos", target_arch = "x86_64"));
+    let user = if host.effective_user() == 0 { "root" } else { "a user" };
+    let advice = if TRANSLATED { "; run it as arch -arm64 agxpatch selftest" } else { "" };
+    let detail = format!("{}, as {user}{advice}", std::env::consts::ARCH);
+    Check::from("this-process", !TRANSLATED, detail)
+}
+
+/// The version of bless, which is all it can be asked that changes nothing.
+fn bless(host: &dyn Host) -> Result<String> {
+    let command = Command::question(Tool::Bless, ["--version"]);
+    let output = host.ask(&command)?;
+    let text = output.text().trim().to_owned();
+    let is_version = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if is_version { Ok(text) } else { Err(unknown_answer(&command, "a version", &output)) }
 }
 
 /// `sw_vers` and the file that a deployment looks at must say the same.
@@ -134,7 +157,14 @@ fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
     };
     let root = if sip.authenticated_root { "enabled" } else { "disabled" };
     let lines = sip.csrutil.items.len();
-    let answer = format!("{:?}, {lines} lines; authenticated root {root}", sip.csrutil.word);
+    let qualifier = sip.csrutil.qualifier.map_or_else(String::new, |words| format!(" ({words})"));
+    let on = sip.csrutil.items.iter().filter(|item| item.enabled).map(|item| item.name.as_str());
+    let on = on.collect::<Vec<_>>().join(", ");
+    let answer = format!(
+        "{:?}{qualifier}, {lines} lines, enabled among them: {}; authenticated root {root}",
+        sip.csrutil.word,
+        if on.is_empty() { "none" } else { &on },
+    );
     let differing: Vec<&str> = sip.disagreements.iter().map(|one| one.bit).collect();
     let agree = match (sip.from_kernel, differing.is_empty()) {
         (false, _) => Check::skipped("csrutil-and-kernel", "the kernel could not be asked"),
@@ -180,7 +210,24 @@ fn snapshots(host: &dyn Host) -> Result<String> {
     let sealed = snapshots.iter().filter(|snapshot| snapshot.is_sealed_release()).count();
     let blessed =
         snapshots.iter().filter(|one| one.name.starts_with(volume::BLESSED_PREFIX)).count();
-    Ok(format!("{}: {sealed} of Apple's, {blessed} made by bless", snapshots.len()))
+    let marked: Vec<&str> = snapshots
+        .iter()
+        .filter(|one| one.root_to == Some(true))
+        .map(|one| match volume.snapshot.as_deref() == Some(&one.name) {
+            true => "the booted one",
+            false => "another one",
+        })
+        .collect();
+    let told = snapshots.iter().any(|one| one.root_to.is_some());
+    let root_to = match (told, marked.is_empty()) {
+        (false, _) => "not told".to_owned(),
+        (true, true) => "none".to_owned(),
+        (true, false) => marked.join(", "),
+    };
+    Ok(format!(
+        "{}: {sealed} of Apple's, {blessed} made by bless; RootTo marks {root_to}",
+        snapshots.len()
+    ))
 }
 
 fn seal(intact: Option<bool>) -> String {
@@ -206,12 +253,13 @@ fn driver_file(host: &dyn Host, private: &Private) -> Check {
         Some(found) => {
             let restricted = found.flags & flag::RESTRICTED != 0;
             format!(
-                "{} bytes, mode {:o}, owner {}:{}, {} name(s){}{}",
+                "{} bytes, mode {:o}, owner {}:{}, {} name(s), flags {:#x}{}{}",
                 found.length,
                 found.mode,
                 found.user,
                 found.group,
                 found.links,
+                found.flags,
                 if restricted { ", restricted" } else { "" },
                 if found.kind == FileKind::File { "" } else { ", not a regular file" },
             )

@@ -2,12 +2,13 @@
 //!
 //! This program is written and tested where there is no Mac. What it believes
 //! about one — how the system's tools answer, what the driver holds, what the
-//! loader accepts — is checked here by whoever has one, without changing
+//! loader and Metal accept — is checked here by whoever has one, without changing
 //! anything of it: the questions of [`crate::host`] are asked and their answers
 //! held against the forms the program knows (`machine`), the driver that is
-//! installed is inspected, planned, proven and patched in memory (`driver`), and
-//! a patched copy in a temporary directory and the guard are loaded by a child
-//! process (`load`).
+//! installed is inspected, planned, proven and patched in memory (`driver`,
+//! `function`, `bundle`), copies of it and the guard are loaded by child processes
+//! (`load`), and Metal makes a device with each of them (`metal`, `judge`). What is
+//! written goes to one temporary directory (`arena`).
 //!
 //! The result is meant to be attached to a public report. It is made of what
 //! this program says about things and never of the things: no user name, serial
@@ -15,21 +16,27 @@
 //!
 //! It does not say that the fix works. That only a workload can show.
 
+mod arena;
+mod bundle;
+mod child;
 mod driver;
+mod function;
+mod here;
+mod judge;
 mod load;
 mod machine;
+mod metal;
 mod private;
 
-use std::path::PathBuf;
+use std::borrow::Cow;
 
 use serde::Serialize;
 
 use crate::check::{self, Check};
-use crate::error::Result;
-use crate::host::Host;
+use crate::host::{Host, Kind};
 use crate::patch::Engine;
 
-pub use load::{Loaded, load_here};
+pub use here::{Loaded, device_here, load_here};
 pub use private::Private;
 
 /// Some checks about one thing.
@@ -54,27 +61,42 @@ pub struct Selftest {
 pub struct Means<'a> {
     /// Looks for the sequence, plans and proves.
     pub engine: &'a Engine,
-    /// The guard library, where one was found.
-    pub guard: Option<PathBuf>,
+    /// The guard library's bytes, where there is one.
+    pub guard: Option<Cow<'a, [u8]>>,
     /// What must not be in the result.
     pub private: Private,
 }
 
+/// Why what needs the guard is skipped without one.
+const NO_GUARD: &str = "this build carries no guard library; name one with --guard";
+
 /// Asks everything. A question that cannot be answered is a check that failed,
 /// never an end of the asking.
-///
-/// # Errors
-/// Only if the machine is gone.
-pub fn run(host: &dyn Host, means: &Means<'_>) -> Result<Selftest> {
+pub fn run(host: &dyn Host, means: &Means<'_>) -> Selftest {
     let questions = machine::checks(host, &means.private);
-    let file = machine::installed_driver(host);
-    let (driver, patched) = driver::checks(means.engine, file);
-    let loading = load::checks(host, patched, means);
+    let (about, driver) = driver::checks(host, means.engine);
+    let [loading, metal] = tried(host, &driver, means);
     let sections = vec![
         Section { title: "what the system answers", checks: questions },
-        Section { title: "the driver that is installed", checks: driver },
-        Section { title: "what the loader accepts, in a child process", checks: loading },
+        Section { title: "the driver that is installed", checks: about },
+        Section { title: "what the loader takes, in child processes", checks: loading },
+        Section { title: "what Metal takes, in child processes", checks: metal },
     ];
     let passed = sections.iter().all(|section| check::none_failed(&section.checks));
-    Ok(Selftest { passed, sections })
+    Selftest { passed, sections }
+}
+
+/// What is tried with the loader and with Metal.
+fn tried(host: &dyn Host, driver: &driver::Driver, means: &Means<'_>) -> [Vec<Check>; 2] {
+    let skipped = |reason: &str| {
+        [&load::CHECKS[..], &metal::CHECKS[..]]
+            .map(|names| names.iter().map(|name| Check::skipped(name, reason)).collect())
+    };
+    if host.kind() == Kind::Simulated {
+        return skipped("a simulated Mac has no loader and no Metal");
+    }
+    match arena::Arena::new() {
+        Ok(arena) => [load::checks(&arena, driver, means), metal::checks(host, &arena, means)],
+        Err(reason) => skipped(&format!("no temporary directory can be made: {reason}")),
+    }
 }

@@ -23,8 +23,8 @@ impl Private {
     /// `text` without what is private.
     pub fn without(&self, text: &str) -> String {
         let mut text = without_uuids(text);
-        for root in ["/Users/", "/home/", "/private/var/folders/", "/var/folders/"] {
-            text = without_next_name(&text, root);
+        for (root, names) in [("/Users/", 1), ("/home/", 1), ("/var/folders/", 2)] {
+            text = without_next_names(&text, root, names);
         }
         for name in self.names.iter().filter(|name| *name != "root") {
             text = text.replace(name.as_str(), "<name>");
@@ -33,15 +33,25 @@ impl Private {
     }
 }
 
-/// Replaces the name that follows each `root`, but for the one everybody has.
-fn without_next_name(text: &str, root: &str) -> String {
+/// Replaces the names that follow each `root`, but for the one everybody has.
+fn without_next_names(text: &str, root: &str, names: usize) -> String {
     let mut parts = text.split(root);
     let mut result = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
-        let (name, rest) = part.split_at(end);
-        let name = if matches!(name, "Shared" | "") { name } else { "<name>" };
-        result.push_str(&format!("{root}{name}{rest}"));
+    for mut part in parts {
+        result.push_str(root);
+        for _ in 0..names {
+            let end = part.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(part.len());
+            let (name, rest) = part.split_at(end);
+            result.push_str(if matches!(name, "Shared" | "") { name } else { "<name>" });
+            // The next name follows a slash.
+            let (slash, rest) = rest.split_at(usize::from(rest.starts_with('/')));
+            result.push_str(slash);
+            part = rest;
+            if slash.is_empty() {
+                break;
+            }
+        }
+        result.push_str(part);
     }
     result
 }
@@ -76,6 +86,13 @@ mod tests {
         let text =
             "/Users/jane/lib, janes-mac, 0CE453FF-9F17-321F-BC18-383573A48221, /Users/Shared";
         assert_eq!(private.without(text), "/Users/<name>/lib, <name>, <uuid>, /Users/Shared");
+    }
+
+    #[test]
+    fn the_directory_of_a_users_temporary_files_is_not_named() {
+        let text = "no /private/var/folders/zz/zyxvpxvq6csfx0000gn/T/.tmpA/probe here";
+        let told = "no /private/var/folders/<name>/<name>/T/.tmpA/probe here";
+        assert_eq!(Private::default().without(text), told);
     }
 
     #[test]

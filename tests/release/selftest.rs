@@ -3,9 +3,10 @@
 
 use std::sync::LazyLock;
 
+use agxpatch::address::VmAddr;
 use agxpatch::check::{Check, Status};
 use agxpatch::edit;
-use agxpatch::macho::Universal;
+use agxpatch::macho::{Architecture, Universal};
 use agxpatch::patch::{Engine, Outcome};
 use agxpatch::selftest::{self, Means, Private, Selftest};
 use agxpatch::simulate::driver::{Variant, build};
@@ -18,7 +19,7 @@ static DRIVER: LazyLock<Vec<u8>> = LazyLock::new(|| build(&Variant::PUBLISHED).u
 fn selftest(mac: &SimulatedMac) -> Selftest {
     let engine = Engine::built_in().unwrap();
     let private = Private::new([mac.machine().unwrap().login]);
-    selftest::run(mac, &Means { engine: &engine, guard: None, private }).unwrap()
+    selftest::run(mac, &Means { engine: &engine, guard: None, private })
 }
 
 fn checks(selftest: &Selftest) -> impl Iterator<Item = &Check> {
@@ -40,13 +41,67 @@ fn a_mac_as_shipped_passes_and_is_left_as_it_was() {
     assert_eq!(mac.effects().unwrap(), 0);
 }
 
+fn named<'s>(selftest: &'s Selftest, name: &str) -> &'s Check {
+    checks(selftest).find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
 #[test]
 fn what_only_hardware_can_show_is_skipped_and_never_passes() {
     let result = selftest(&SimulatedMac::in_memory(&DRIVER));
-    for name in ["installed-driver-loads", "patched-copy-loads", "guard-loads", "bless"] {
-        let check = checks(&result).find(|check| check.name == name).unwrap();
-        assert_eq!(check.status, Status::Skipped, "{name}");
-    }
+    let skipped = checks(&result).filter(|check| check.status == Status::Skipped);
+    assert_eq!(
+        skipped.map(|check| check.name).collect::<Vec<_>>(),
+        [
+            "tools",
+            "installed-driver-loads",
+            "unchanged-copy-loads",
+            "patched-copy-loads",
+            "guard-loads",
+            "metal-device",
+            "guard-inserted",
+            "copy-by-name",
+            "copy-by-path",
+            "insertion-into-apples-program",
+        ]
+    );
+}
+
+#[test]
+fn the_method_is_described_without_its_words() {
+    let result = selftest(&SimulatedMac::in_memory(&DRIVER));
+    let said = |name| named(&result, name).detail.as_str();
+    assert!(said("method-there").contains("destroyImpl] in arm64e at 0x2bdd1c: "));
+    assert!(said("method-beginning").starts_with("pacibsp, sub, stp ×6, add, mov, adrp, ldrsw"));
+    assert!(said("method-understood").starts_with("the proof knows all "));
+    assert!(said("method-instructions").contains("retab"), "{}", said("method-instructions"));
+    assert_eq!(said("open-instructions"), "add, str, add");
+    let order = said("impl-read-and-lock");
+    assert!(order.starts_with("_impl is read at +0x30; the lock is taken at +0x"), "{order}");
+}
+
+#[test]
+fn a_method_the_proof_cannot_read_is_named_by_its_instructions() {
+    let mut driver = DRIVER.clone();
+    let file = Universal::parse(&DRIVER).unwrap();
+    let slice = file.slice(Architecture::ARM64E).unwrap();
+    let image = slice.image().unwrap();
+    // Where `_impl` is tested for nothing: `ldaxr w8, [x9]`, which needs a loop.
+    let at = image.offset_of(VmAddr(0x2bdd1c + 0x34)).unwrap().in_file(slice.offset).0 as usize;
+    driver[at..at + 4].copy_from_slice(&0x885f_fd28_u32.to_le_bytes());
+    let result = selftest(&SimulatedMac::in_memory(&driver));
+    let check = named(&result, "method-understood");
+    assert_eq!(check.status, Status::Fail);
+    assert!(check.detail.starts_with("the proof does not know 1 of "), "{}", check.detail);
+    assert!(check.detail.ends_with(": ldaxr"), "{}", check.detail);
+}
+
+#[test]
+fn the_bundle_is_counted_and_the_mark_on_a_snapshot_told() {
+    let result = selftest(&SimulatedMac::in_memory(&DRIVER));
+    let bundle = &named(&result, "driver-bundle").detail;
+    assert!(bundle.contains(" files of ") && bundle.contains(" 0 that are neither"), "{bundle}");
+    let snapshots = &named(&result, "snapshots").detail;
+    assert!(snapshots.ends_with("RootTo marks the booted one"), "{snapshots}");
 }
 
 #[test]
@@ -61,19 +116,24 @@ fn an_answer_in_an_unknown_form_fails_alone_and_is_quoted() {
 }
 
 #[test]
-fn a_driver_without_the_sequence_fails_and_is_not_loaded() {
+fn a_driver_without_the_sequence_fails_and_is_described_all_the_same() {
     let other = Variant::named("no-hit").unwrap();
     let result = selftest(&SimulatedMac::in_memory(&build(other).unwrap()));
     let failed: Vec<&str> = failed(&result).iter().map(|check| check.name).collect();
     assert_eq!(failed, ["sequence-once"]);
+    let nearest = &named(&result, "sequence-once").detail;
+    assert!(nearest.contains(" lines fit; where `"), "{nearest}");
+    assert_eq!(named(&result, "method-there").status, Status::Pass);
+    assert!(checks(&result).all(|check| check.name != "proven"));
 }
 
 #[test]
 fn a_driver_whose_rewrite_is_not_proven_fails() {
     let other = Variant::named("impl-live").unwrap();
     let result = selftest(&SimulatedMac::in_memory(&build(other).unwrap()));
-    let failed: Vec<&str> = failed(&result).iter().map(|check| check.name).collect();
-    assert_eq!(failed, ["proven"]);
+    let failed = failed(&result);
+    assert_eq!(failed.iter().map(|check| check.name).collect::<Vec<_>>(), ["proven"]);
+    assert!(failed[0].detail.contains("FAIL clobbered-dead"), "{}", failed[0].detail);
 }
 
 #[test]
@@ -102,6 +162,8 @@ fn the_report_holds_nothing_private_and_no_code() {
     let arguments = ["--simulate", at.to_str().unwrap(), "selftest", "--report"];
     let output = program(&arguments).arg(&report).env("USER", "janedoe").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap().to_owned();
+    assert!(last.ends_with("says all of this, for an issue; look it over first"), "{last}");
 
     let text = std::fs::read_to_string(&report).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -123,7 +185,11 @@ fn a_report_never_replaces_a_file() {
     SimulatedMac::create(&at, &DRIVER).unwrap();
     std::fs::write(&report, "mine").unwrap();
     let arguments = ["--simulate", at.to_str().unwrap(), "selftest", "--report"];
-    assert!(!program(&arguments).arg(&report).status().unwrap().success());
+    let output = program(&arguments).arg(&report).output().unwrap();
+    assert!(!output.status.success());
+    // Nobody waits for a report that cannot be kept.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the report exists already"));
     assert_eq!(std::fs::read_to_string(&report).unwrap(), "mine");
 }
 
@@ -136,4 +202,12 @@ fn the_loading_child_says_whether_the_loader_took_the_library() {
     let present =
         if cfg!(target_os = "macos") { "/usr/lib/libSystem.B.dylib" } else { "libc.so.6" };
     assert_eq!(prints(&["selftest", "--load", present]), "");
+}
+
+#[test]
+#[cfg(not(target_os = "macos"))]
+fn the_device_child_says_what_is_missing() {
+    let output = program(&["selftest", "--device"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("CoreGraphics"));
 }

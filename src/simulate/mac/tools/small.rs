@@ -65,6 +65,7 @@ pub(super) fn nvram(machine: &Machine, words: &[&str]) -> Output {
 pub(super) fn sysctl(machine: &Machine, words: &[&str]) -> Output {
     match words {
         ["-n", "kern.bootsessionuuid"] => answer(0, format!("{}\n", machine.boot_session()), ""),
+        ["-n", "hw.model", "machdep.cpu.brand_string"] => answer(0, "Mac16,5\nApple M4 Max\n", ""),
         ["-n", name] => answer(1, "", format!("sysctl: unknown oid '{name}'\n")),
         _ => usage(Tool::Sysctl),
     }

@@ -1,0 +1,194 @@
+//! What follows from what a child did and from what the guard told from inside it.
+//!
+//! Nothing is tried here, so that what would be said on a Mac can be seen where
+//! there is none.
+
+use serde_json::Value;
+
+use crate::check::Check;
+use crate::error::Result;
+use crate::launch::environment::Driver;
+use crate::launch::inside;
+
+use super::child::Done;
+
+/// A child that made a device, or tried to.
+pub(super) struct Tried {
+    /// What it did.
+    pub(super) done: std::io::Result<Done>,
+    /// What the guard told from inside; none where it told nothing.
+    pub(super) inside: Result<Option<Value>>,
+}
+
+/// Whether a device was made.
+pub(super) fn device(name: &'static str, tried: &Tried) -> Check {
+    match &tried.done {
+        Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
+        Ok(done) => {
+            let detail = if done.well() { "a device was made".to_owned() } else { done.sentence() };
+            Check::from(name, done.well(), detail)
+        }
+    }
+}
+
+/// The guard must be in the process, and have hooked what it found.
+pub(super) fn guard(name: &'static str, tried: &Tried) -> Check {
+    let report = match ended_well(name, tried) {
+        Ok(report) => report,
+        Err(check) => return check,
+    };
+    let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let (methods, left) = (number("hooked_methods"), number("methods_without_room"));
+    let detail = format!(
+        "{methods} methods of {} classes hooked, {left} without room",
+        number("hooked_classes")
+    );
+    Check::from(name, methods > 0 && left == 0, detail)
+}
+
+/// The copy must be what was loaded, and its code the patched one.
+pub(super) fn copy(name: &'static str, tried: &Tried, asked: &Driver) -> Check {
+    match ended_well(name, tried) {
+        Err(check) => check,
+        Ok(report) => match inside::complaint(Some(report), asked) {
+            None => Check::pass(name, "a device was made, and its driver is the patched copy"),
+            Some(complaint) => Check::fail(name, complaint),
+        },
+    }
+}
+
+/// The guard's report, if the child ended well and left one.
+fn ended_well<'t>(name: &'static str, tried: &'t Tried) -> std::result::Result<&'t Value, Check> {
+    let done = match &tried.done {
+        Ok(done) => done,
+        Err(reason) => return Err(Check::skipped(name, format!("no child process: {reason}"))),
+    };
+    match &tried.inside {
+        _ if !done.well() => Err(Check::fail(name, done.sentence())),
+        Ok(Some(report)) => Ok(report),
+        Ok(None) => Err(Check::fail(name, "the child ran, and the library was not in it")),
+        Err(error) => Err(Check::fail(name, error.to_string())),
+    }
+}
+
+/// Whether an inserted library met the fate that was foretold.
+pub(super) fn fate(name: &'static str, done: &Done, expected: Fate) -> Check {
+    let seen = Fate::of(done);
+    let how = if seen == Fate::Refused { format!(" ({})", done.sentence()) } else { String::new() };
+    let detail = format!("{}{how}; foretold: {}", seen.words(), expected.words());
+    Check::from(name, seen == expected, detail)
+}
+
+/// What can become of an inserted library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The variable was ignored.
+    Dropped,
+    /// It was loaded.
+    Inserted,
+    /// The program was ended for it.
+    Refused,
+}
+
+impl Fate {
+    /// The guard says on standard error that it can do nothing in such a program.
+    fn of(done: &Done) -> Fate {
+        match (done.well(), done.complained.contains("agx-guard:")) {
+            (true, true) => Fate::Inserted,
+            (true, false) => Fate::Dropped,
+            (false, _) => Fate::Refused,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Fate::Dropped => "dropped",
+            Fate::Inserted => "inserted",
+            Fate::Refused => "refused",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::check::Status;
+    use crate::launch::environment::Way;
+
+    fn done(wait_status: i32, complained: &str) -> Done {
+        Done {
+            ended: Some(ExitStatus::from_raw(wait_status)),
+            said: String::new(),
+            complained: complained.to_owned(),
+        }
+    }
+
+    fn tried(wait_status: i32, inside: Option<Value>) -> Tried {
+        Tried { done: Ok(done(wait_status, "")), inside: Ok(inside) }
+    }
+
+    fn report(way: &str, code: &str) -> Value {
+        json!({
+            "schema": "agxpatch.guard/1", "hooked_classes": 6, "hooked_methods": 812,
+            "methods_without_room": 0,
+            "driver": { "loaded": true, "path": "/System/x", "way": way, "code": code,
+                        "plugin_name_answered": true },
+        })
+    }
+
+    fn asked(way: Way) -> Driver {
+        Driver {
+            plugin: "../../../tmp/AGXMetalG16X".into(),
+            instead_of: "AGXMetalG16X".into(),
+            folder: "/tmp/AGXMetalG16X.bundle/Contents/MacOS".into(),
+            patched: "0:0".into(),
+            original: "0:0".into(),
+            way,
+        }
+    }
+
+    #[test]
+    fn a_guard_that_hooked_something_passes_and_one_that_was_left_out_does_not() {
+        let check = guard("g", &tried(0, Some(report("system", "not-compared"))));
+        assert_eq!(check.status, Status::Pass);
+        assert_eq!(check.detail, "812 methods of 6 classes hooked, 0 without room");
+        assert_eq!(guard("g", &tried(0, None)).status, Status::Fail);
+        assert_eq!(guard("g", &tried(11, Some(report("system", "other")))).status, Status::Fail);
+        let mut full = report("system", "not-compared");
+        full["methods_without_room"] = json!(3);
+        assert_eq!(guard("g", &tried(0, Some(full))).status, Status::Fail);
+    }
+
+    #[test]
+    fn only_the_patched_copy_passes_for_the_copy() {
+        let by_name = asked(Way::Name);
+        let check = copy("c", &tried(0, Some(report("plugin-name", "patched"))), &by_name);
+        assert_eq!(check.status, Status::Pass);
+        for (way, code) in [("system", "original"), ("plugin-name", "original")] {
+            let check = copy("c", &tried(0, Some(report(way, code))), &by_name);
+            assert_eq!(check.status, Status::Fail, "{way} {code}");
+        }
+        assert_eq!(copy("c", &tried(9, None), &by_name).detail, "signal 9 ended it");
+    }
+
+    #[test]
+    fn a_library_in_a_program_of_apples_is_dropped_inserted_or_refused() {
+        let inserted = "agx-guard: this process authenticates pointers";
+        let refused = "dyld[1]: Library not loaded: not valid for use in process";
+        for (wait_status, said, seen) in
+            [(0, "", Fate::Dropped), (0, inserted, Fate::Inserted), (6, refused, Fate::Refused)]
+        {
+            for foretold in [Fate::Dropped, Fate::Inserted, Fate::Refused] {
+                let check = fate("f", &done(wait_status, said), foretold);
+                let right = if seen == foretold { Status::Pass } else { Status::Fail };
+                assert_eq!(check.status, right, "{}", check.detail);
+                assert!(check.detail.starts_with(seen.words()));
+            }
+        }
+    }
+}
