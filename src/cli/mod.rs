@@ -8,6 +8,7 @@ mod crashes;
 mod demo;
 mod deploy;
 mod doctor;
+mod effect;
 mod files;
 mod generate;
 mod inspect;

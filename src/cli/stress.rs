@@ -13,12 +13,39 @@ use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::stress::{
-    self, Command, Configuration, Guarded, Options, Plan, StressReport, Trial, Verdict, Workload,
+    self, Command, Configuration, Environments, Guarded, Options, Plan, StressReport, Trial, User,
+    Verdict, Workload,
 };
 
 /// Arguments of `agxpatch stress`.
 #[derive(clap::Args, Debug)]
+#[command(mut_arg("workload", |workload| workload.required_unless_present("command")))]
 pub struct Args {
+    /// The configurations, the one to compare with first: off, guard,
+    /// throttle=N, serialize.
+    #[arg(long, value_name = "LIST", default_value = "off", value_delimiter = ',',
+          value_parser = parse_configuration)]
+    compare: Vec<Configuration>,
+
+    /// The guard library that configurations other than off insert.
+    #[arg(long, value_name = "FILE")]
+    guard_library: Option<PathBuf>,
+
+    /// Keep every trial in this file, with all that was computed from them.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Compare with the run kept in this file.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
+
+    #[command(flatten)]
+    effort: Effort,
+}
+
+/// What is run and how often: also for `agxpatch verify --stress`.
+#[derive(clap::Args, Debug)]
+pub struct Effort {
     /// Trials under each configuration.
     #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -34,18 +61,8 @@ pub struct Args {
     timeout: f64,
 
     /// A workload that comes along; needs Python with torch.
-    #[arg(long, value_name = "NAME", required_unless_present = "command")]
+    #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
-
-    /// The configurations, the one to compare with first: off, guard,
-    /// throttle=N, serialize.
-    #[arg(long, value_name = "LIST", default_value = "off", value_delimiter = ',',
-          value_parser = parse_configuration)]
-    compare: Vec<Configuration>,
-
-    /// The guard library that configurations other than off insert.
-    #[arg(long, value_name = "FILE")]
-    guard_library: Option<PathBuf>,
 
     /// Threads of the workload.
     #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "command",
@@ -78,14 +95,6 @@ pub struct Args {
           default_value_t = if cfg!(target_os = "macos") { SETTLE.as_secs_f64() } else { 0.0 })]
     settle: f64,
 
-    /// Keep every trial in this file, with all that was computed from them.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-
-    /// Compare with the run kept in this file.
-    #[arg(long, value_name = "FILE")]
-    before: Option<PathBuf>,
-
     /// Any command instead of a workload.
     #[arg(last = true, value_name = "CMD", conflicts_with = "workload")]
     command: Vec<OsString>,
@@ -100,22 +109,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .with("path", out.display())
             .next("name another file with --out"));
     }
-    let scripts = tempfile::tempdir().map_err(|error| {
-        Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
-    })?;
-    let (name, command) = command(&args, scripts.path())?;
-    let stop = stop_on_interrupt()?;
-    let options = Options {
-        plan: plan(&args)?,
-        command,
-        name,
-        timeout: Duration::from_secs_f64(args.timeout),
-        reports: report_folders(&args),
-        settle: Duration::from_secs_f64(args.settle),
-        stop: &stop,
-    };
     let guarded = Guarded { library: args.guard_library, macos: cfg!(target_os = "macos") };
-    let report = stress::run(&options, &guarded, &mut tell_progress)?;
+    let report = args.effort.run(&args.compare, &guarded, None)?;
     keep(&out, &report)?;
     let exit = session.show(&report)?;
     if let Some(before) = before {
@@ -124,51 +119,94 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     Ok(exit)
 }
 
-fn plan(args: &Args) -> Result<Plan> {
-    let mut configurations = args.compare.clone();
-    configurations.sort_unstable();
-    configurations.dedup();
-    if configurations.len() != args.compare.len() {
-        return Err(Error::new(Code::BadConfiguration, "a configuration is named twice")
-            .next("name each once with --compare"));
+impl Effort {
+    /// Makes the run, as `user` if one is named.
+    pub fn run(
+        &self,
+        configurations: &[Configuration],
+        environments: &dyn Environments,
+        user: Option<User>,
+    ) -> Result<StressReport> {
+        let plan = self.plan(configurations)?;
+        let scripts = scripts_folder()?;
+        let (name, command) = self.command(scripts.path(), user)?;
+        let stop = stop_on_interrupt()?;
+        let options = Options {
+            plan,
+            command,
+            name,
+            user,
+            timeout: Duration::from_secs_f64(self.timeout),
+            reports: self.report_folders(),
+            settle: Duration::from_secs_f64(self.settle),
+            stop: &stop,
+        };
+        stress::run(&options, environments, &mut tell_progress)
     }
-    Ok(Plan {
-        configurations: args.compare.clone(),
-        trials: args.trials,
-        baselines: args.baselines,
-    })
+
+    fn plan(&self, configurations: &[Configuration]) -> Result<Plan> {
+        let mut distinct = configurations.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() != configurations.len() {
+            return Err(Error::new(Code::BadConfiguration, "a configuration is named twice")
+                .next("name each once with --compare"));
+        }
+        let configurations = configurations.to_vec();
+        Ok(Plan { configurations, trials: self.trials, baselines: self.baselines })
+    }
+
+    /// The command, or the workload written into `scripts`: the one named, or
+    /// the published one that crashed.
+    fn command(&self, scripts: &Path, user: Option<User>) -> Result<(String, Command)> {
+        if let Some((program, words)) = self.command.split_first() {
+            let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
+            return Ok((name.into_owned(), Command::given(program.clone(), words.to_vec())));
+        }
+        let workload = self.workload.unwrap_or(Workload::Transformer);
+        workload.write(scripts)?;
+        let mut options =
+            vec![("device", self.device.clone()), ("threads", self.threads.to_string())];
+        options.extend(self.iterations.map(|count| ("iterations", count.to_string())));
+        options.extend(self.duration.map(|seconds| ("duration", seconds.to_string())));
+        let command = Command::workload(workload, scripts, self.python.clone(), &options);
+        check(&command, user)?;
+        Ok((workload.id().to_owned(), command))
+    }
+
+    /// Where crash reports are looked for.
+    pub fn report_folders(&self) -> Vec<PathBuf> {
+        if self.reports.is_empty() {
+            diagnostics::usual_folders(std::env::home_dir().as_deref())
+        } else {
+            self.reports.clone()
+        }
+    }
 }
 
-fn command(args: &Args, scripts: &Path) -> Result<(String, Command)> {
-    let Some(workload) = args.workload else {
-        let mut words = args.command.iter().cloned();
-        let program = words.next().unwrap_or_default();
-        let name = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy();
-        return Ok((name.into_owned(), Command::given(program.clone(), words.collect())));
-    };
-    workload.write(scripts)?;
-    let mut options = vec![("device", args.device.clone()), ("threads", args.threads.to_string())];
-    options.extend(args.iterations.map(|count| ("iterations", count.to_string())));
-    options.extend(args.duration.map(|seconds| ("duration", seconds.to_string())));
-    let command = Command::workload(workload, scripts, args.python.clone(), &options);
-    check(&command)?;
-    Ok((workload.id().to_owned(), command))
+/// A folder for the workload's scripts, which another user may read.
+fn scripts_folder() -> Result<tempfile::TempDir> {
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    tempfile::Builder::new().permissions(readable).tempdir().map_err(|error| {
+        Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
+    })
 }
 
 /// Asks the workload whether it could run, rather than learn it from the
 /// failure of every trial.
-fn check(command: &Command) -> Result<()> {
+fn check(command: &Command, user: Option<User>) -> Result<()> {
     let program = || command.program.to_string_lossy().into_owned();
-    let output = std::process::Command::new(&command.program)
-        .args(&command.arguments)
-        .arg("--check")
-        .output()
-        .map_err(|error| {
-            Error::new(Code::ChildNotStarted, "Python cannot be started")
-                .with("program", program())
-                .with("reason", error)
-                .next("name a Python that has torch with --python")
-        })?;
+    let mut process = std::process::Command::new(&command.program);
+    process.args(&command.arguments).arg("--check");
+    if let Some(user) = user {
+        user.take(&mut process);
+    }
+    let output = process.output().map_err(|error| {
+        Error::new(Code::ChildNotStarted, "Python cannot be started")
+            .with("program", program())
+            .with("reason", error)
+            .next("name a Python that has torch with --python")
+    })?;
     if output.status.success() {
         return Ok(());
     }
@@ -176,14 +214,6 @@ fn check(command: &Command) -> Result<()> {
         .with("program", program())
         .with("reason", String::from_utf8_lossy(&output.stderr).trim())
         .next("name a Python that has torch with --python, or another --device"))
-}
-
-fn report_folders(args: &Args) -> Vec<PathBuf> {
-    if args.reports.is_empty() {
-        diagnostics::usual_folders(std::env::home_dir().as_deref())
-    } else {
-        args.reports.clone()
-    }
 }
 
 /// An interrupted run ends its child and reports what it has; a second

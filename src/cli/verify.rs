@@ -16,15 +16,27 @@ use crate::report::style::{BAD, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
 use crate::storage;
 
-use super::{Session, files};
+use super::stress::Effort;
+use super::{Session, effect, files};
 
 /// Check that the patch is in force on this Mac, or that a file is patched, whole
 /// and correctly sealed.
 #[derive(clap::Args, Debug)]
+#[command(mut_group("Effort", |effort| effort.requires("stress")))]
 pub struct Args {
     /// Check this file and not the machine's driver.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+
+    /// Run a workload too, the transformer unless another is named, and keep the
+    /// run in the manifest's folder: before a deployment to compare with, after
+    /// it with the comparison. Needs root; the workload runs as the user behind
+    /// sudo.
+    #[arg(long, conflicts_with = "file")]
+    stress: bool,
+
+    #[command(flatten, next_help_heading = "With --stress")]
+    effort: Effort,
 }
 
 #[derive(Serialize)]
@@ -40,7 +52,14 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
     let Some(path) = args.file else {
         let shop = EngineWorkshop { engine: &engine };
-        return session.show(&deploy::verify(session.host()?.as_ref(), &shop)?);
+        let host = session.host()?;
+        let found = deploy::verify(host.as_ref(), &shop)?;
+        let exit = session.show(&found)?;
+        if !args.stress {
+            return Ok(exit);
+        }
+        let ran = effect::run(host.as_ref(), &found, &args.effort, session)?;
+        return Ok(if exit == Exit::Success { ran } else { exit });
     };
     let input = storage::read(&path)?;
     let (mut checks, site) = patch::verify(&engine, &input.bytes)?;

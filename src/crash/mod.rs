@@ -17,6 +17,7 @@
 //! the part of [`crate::diagnostics`].
 
 mod address;
+mod apart;
 pub mod assertion;
 mod class;
 mod classify;
@@ -30,6 +31,7 @@ mod text;
 mod time;
 
 pub use address::{Access, Fault};
+pub use apart::{Apart, ClassApart, Period};
 pub use assertion::Assertion;
 pub use class::{Class, Family};
 pub use classify::Evidence;

@@ -29,6 +29,11 @@ pub fn manifest() -> PathBuf {
     in_state("manifest.json")
 }
 
+/// What else is kept in the manifest's folder, under this name.
+pub fn beside_manifest(name: &str) -> PathBuf {
+    in_state(name)
+}
+
 /// Which restart is due.
 pub fn pending() -> PathBuf {
     in_state("pending.json")

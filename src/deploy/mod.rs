@@ -16,6 +16,7 @@
 
 #[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
 mod deploy;
+pub mod effect;
 mod files;
 pub mod journal;
 pub mod kit;

@@ -116,6 +116,7 @@ codes! {
     "0903" BadConfiguration Usage     "the comparison names an unknown configuration"
     "0904" ChildNotStarted  Io        "the workload cannot be started"
     "0905" BadStressReport  Usage     "the file is not a stress report this tool wrote"
+    "0906" WorkloadAsRoot   Blocked   "a workload is never run as root"
 
     "1001" ReadFailed      Io          "the input cannot be read"
     "1002" WriteFailed     Io          "the output cannot be written"

@@ -62,6 +62,9 @@ pub struct StressReport {
     pub subject: Subject,
     /// Where.
     pub machine: Machine,
+    /// The GPU driver that ran, where the machine was asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_sha256: Option<String>,
     /// Which trials were to be made.
     pub plan: Plan,
     /// When it began.

@@ -1,6 +1,7 @@
 //! Making the trials of a plan, one after the other.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,24 @@ use crate::crash::Assertion;
 use crate::diagnostics::Vigil;
 use crate::error::{Code, Error, Result};
 
+/// Whom the trials run as, where that is not the user of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub user: u32,
+    /// That of its group.
+    pub group: u32,
+}
+
+impl User {
+    /// Has a process started as this user, without root's further groups.
+    pub fn take(self, process: &mut Process) {
+        // The standard library gives up the other groups where root changes
+        // the user.
+        process.gid(self.group).uid(self.user);
+    }
+}
+
 /// Everything a run needs.
 pub struct Options<'a> {
     /// Which trials.
@@ -27,6 +46,8 @@ pub struct Options<'a> {
     pub command: Command,
     /// How the reader should call it.
     pub name: String,
+    /// Whom it runs as; only root may name another.
+    pub user: Option<User>,
     /// The time a trial may take.
     pub timeout: Duration,
     /// Folders that crash reports appear in; those that do not exist are left
@@ -79,6 +100,7 @@ pub fn run(
     Ok(StressReport {
         subject: subject(options, prepared),
         machine: Machine::here(),
+        driver_sha256: None,
         plan,
         began,
         ended: Timestamp::now(),
@@ -92,10 +114,9 @@ pub fn run(
 
 fn subject(options: &Options, environments: BTreeMap<Configuration, Environment>) -> Subject {
     let command = &options.command;
-    let words = std::iter::once(&command.program).chain(&command.arguments);
     Subject {
         name: options.name.clone(),
-        command: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+        command: command.words(),
         environments: environments.into_iter().collect(),
         timeout_seconds: options.timeout.as_secs_f64(),
         measures: command.measures,
@@ -115,6 +136,9 @@ fn make(
     process.args(&options.command.arguments);
     if turn.baseline {
         process.args(options.command.one_thread.iter().flatten());
+    }
+    if let Some(user) = options.user {
+        user.take(&mut process);
     }
     for name in &environment.removed {
         process.env_remove(name);

@@ -67,14 +67,29 @@ pub struct Command {
     /// Arguments to add for a trial with one thread; none if there is no such
     /// trial.
     pub one_thread: Option<Vec<OsString>>,
+    /// The temporary folder of its script, which is another in each run.
+    pub scripts: Option<PathBuf>,
     /// Whether it prints a [`super::Measurement`].
     pub measures: bool,
 }
 
 impl Command {
+    /// The words as a reader would repeat them: the same for two runs of the
+    /// same workload.
+    pub fn words(&self) -> Vec<String> {
+        let inside = |word: &OsString| {
+            let folder = self.scripts.as_ref()?;
+            Some(Path::new(word).strip_prefix(folder).ok()?.as_os_str().to_owned())
+        };
+        std::iter::once(&self.program)
+            .chain(&self.arguments)
+            .map(|word| inside(word).as_ref().unwrap_or(word).to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// A command of the user's, which is run as it is.
     pub fn given(program: OsString, arguments: Vec<OsString>) -> Command {
-        Command { program, arguments, one_thread: None, measures: false }
+        Command { program, arguments, one_thread: None, scripts: None, measures: false }
     }
 
     /// A workload that [`Workload::write`] put into `folder`.
@@ -96,6 +111,7 @@ impl Command {
             program: python,
             arguments: std::iter::once(script.into()).chain(options).collect(),
             one_thread,
+            scripts: Some(folder.to_owned()),
             measures: true,
         }
     }

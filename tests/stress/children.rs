@@ -48,6 +48,7 @@ pub fn options_for(command: Command, trials: u32) -> Options<'static> {
         plan: Plan { configurations: vec![Configuration::Off], trials, baselines: 0 },
         command,
         name: "test".into(),
+        user: None,
         timeout: Duration::from_secs(60),
         reports: Vec::new(),
         settle: Duration::ZERO,

@@ -2,8 +2,7 @@
 
 use agxpatch::stress::comparison::Account;
 use agxpatch::stress::{
-    Configuration, Environments, Guarded, Moment, Options, Plan, StressReport, before_after,
-    record, run,
+    Configuration, Environments, Guarded, Options, Plan, StressReport, before_after, run,
 };
 
 use crate::children::{Bench, options_for, shell};
@@ -92,30 +91,6 @@ fn before_and_after_are_compared_by_configuration() {
     let same = before_after(&after, &after);
     assert!(!same.comparisons[0].crashes.significant);
     assert!(!same.caveats.iter().any(|caveat| caveat.contains("different")));
-}
-
-#[test]
-fn a_run_before_and_one_after_are_kept_with_their_comparison() {
-    let kept = tempfile::tempdir().unwrap();
-    let guarded = Guarded { library: None, macos: false };
-    let make = |script: &str, moment| {
-        let options = Options { plan: plan("off", 9, 0), ..options_for(shell(script), 1) };
-        record(&options, &guarded, kept.path(), moment, &mut |_, _| {}).unwrap()
-    };
-    assert!(make("exit 0", Moment::After).comparison.is_none());
-    assert!(make("ulimit -c 0; kill -11 $$", Moment::Before).comparison.is_none());
-    let after = make("exit 0", Moment::After);
-    assert!(after.comparison.unwrap().comparisons[0].crashes.significant);
-
-    let read = |name: &str| std::fs::read_to_string(kept.path().join(name)).unwrap();
-    assert_eq!(StressReport::from_json(&read("stress-after.json")).unwrap(), after.report);
-    let text = read("stress-comparison.txt");
-    assert!(text.contains("off after against off before") && !text.contains('\u{1b}'), "{text}");
-    std::fs::write(kept.path().join("stress-before.json"), "{}").unwrap();
-    let options = Options { plan: plan("off", 1, 0), ..options_for(shell("exit 0"), 1) };
-    let mut made = 0;
-    let refused = record(&options, &guarded, kept.path(), Moment::After, &mut |_, _| made += 1);
-    assert!(refused.is_err() && made == 0);
 }
 
 #[test]

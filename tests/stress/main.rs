@@ -3,6 +3,7 @@
 mod attribution;
 mod children;
 mod comparison;
+mod effect;
 mod program;
 mod statistics;
 mod workloads;

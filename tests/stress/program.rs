@@ -74,6 +74,29 @@ fn a_clean_run_ends_with_0_and_is_compared_with_an_earlier_one() {
 }
 
 #[test]
+fn two_runs_of_a_workload_are_runs_of_the_same_command() {
+    let folder = folder();
+    let python = folder.path().join("python");
+    let line = r#"{"agxpatch_workload":1,"workload":"mlp","device":"cpu","threads":8,
+        "operations":9,"expected":9,"seconds":1.0,"errors":[],"max_difference":null,
+        "tolerance":null}"#;
+    let line = line.split_whitespace().collect::<String>();
+    std::fs::write(&python, format!("#!/bin/sh\necho '{line}'\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&python, mode).unwrap();
+    let run = |arguments: &[&str]| {
+        let fixed = ["--workload", "mlp", "--python", "./python", "--trials", "2"];
+        let output = stress(folder.path(), &[&fixed, arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["--out", "a.json"]);
+    let compared = run(&["--out", "b.json", "--before", "a.json"]);
+    assert!(compared.contains("off after against off before"), "{compared}");
+    assert!(!compared.contains("different"), "{compared}");
+}
+
+#[test]
 fn an_existing_report_is_not_written_over() {
     let folder = folder();
     std::fs::write(folder.path().join("run.json"), "mine").unwrap();
