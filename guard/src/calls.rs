@@ -7,6 +7,8 @@
 //! | destroyed | refused | refused | refused | goes |
 //! | unknown | adopted: it lives | same | same | same |
 //!
+//! What only asks who an encoder is, such as `device` and `label`, goes through whatever the state.
+//!
 //! Three rules keep this from refusing what is right. A call nested in another of the same thread on the same encoder is the
 //! driver's own and always goes through. `init` begins a new life whatever the ledger said of that address. And an ended
 //! encoder that a command buffer's factory method returns is live again: the driver coalesces consecutive compute encoders.
@@ -42,6 +44,8 @@ pub enum Kind {
     Dealloc = 5,
     /// A command buffer's method that returns an encoder; its `self` is not an encoder.
     Factory = 6,
+    /// Tells what the encoder is and was, not what is encoded: good on an ended encoder too.
+    Passive = 7,
 }
 
 impl Kind {
@@ -273,7 +277,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             lost = true;
         }
         let refusal = match (record.state(), call.kind) {
-            (State::Live, _) | (_, Kind::Dealloc) => None,
+            (State::Live, _) | (_, Kind::Dealloc | Kind::Passive) => None,
             (State::Ended, Kind::DeferredEnd | Kind::Destroy) => None,
             (State::Ended, Kind::Method) if self.objects.is_driver(call.caller) => {
                 thread.tally.add(Counter::DriverOnEnded);

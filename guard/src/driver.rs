@@ -6,10 +6,11 @@
 use core::ffi::{CStr, c_char, c_uint, c_void};
 
 use crate::entry;
+use crate::environment;
 use crate::hooks;
 use crate::image::{self, Expected};
 use crate::interpose;
-use crate::report::Json;
+use crate::json::Json;
 use crate::runtime::Class;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::sys;
@@ -167,10 +168,6 @@ fn text_length(header: *const Header) -> Option<usize> {
     None
 }
 
-fn variable(name: &'static CStr) -> Option<&'static str> {
-    core::str::from_utf8(sys::environment(name)?).ok()
-}
-
 /// Says in the report which driver was loaded, by which way, and what its code is.
 pub fn describe(json: &mut Json) {
     json.open("driver");
@@ -181,9 +178,9 @@ pub fn describe(json: &mut Json) {
     if !header.is_null() && !path.is_null() {
         // SAFETY: dyld's path of a loaded image.
         let path = unsafe { CStr::from_ptr(path) }.to_str().unwrap_or_default();
-        let plugin = variable(c"AGX_GUARD_PLUGIN").filter(|_| interpose::has_answered());
+        let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|_| interpose::has_answered());
         json.text("path", path);
-        json.text("way", image::way(path, plugin, variable(c"DYLD_LIBRARY_PATH")).name());
+        json.text("way", image::way(path, plugin, environment::text(c"DYLD_LIBRARY_PATH")).name());
         let length = text_length(header.cast()).unwrap_or(0);
         let code = |at: usize, size: usize| {
             let inside = at.checked_add(size).is_some_and(|end| end <= length);
@@ -191,8 +188,8 @@ pub fn describe(json: &mut Json) {
             inside
                 .then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
         };
-        let patched = variable(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
-        let original = variable(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);
+        let patched = environment::text(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
+        let original = environment::text(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);
         json.text("code", image::compare(patched, original, code).name());
     }
     json.close();

@@ -14,8 +14,17 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Lets go of quarantined encoders that are over age.
     pub fn sweep(&self, thread: &Thread) {
         let now = self.objects.now();
-        while let Some((entry, over)) = self.quarantine.pop(None, now) {
-            self.let_go(thread, entry, over, now);
+        for shard in 0..self.quarantine.shards() {
+            self.empty(thread, shard, now);
+        }
+    }
+
+    /// Lets go of what is over the bounds in one shard of the quarantine.
+    fn empty(&self, thread: &Thread, shard: usize, now: u64) {
+        while let Some((entry, over)) = self.quarantine.pop(shard, now) {
+            if !self.let_go(thread, entry, over, now) {
+                break;
+            }
         }
     }
 
@@ -48,22 +57,19 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         };
         debug_assert_eq!(object, record.address());
         self.ledger.unlock(record);
-        self.quarantine.push(entry);
+        let shard = self.quarantine.push(entry);
         thread.tally.add(Counter::Quarantined);
-        let now = entry.since;
-        while let Some((entry, over)) = self.quarantine.pop(Some(entry.record), now) {
-            self.let_go(thread, entry, over, now);
-        }
+        self.empty(thread, shard, entry.since);
     }
 
     /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
-    /// while it does.
-    fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) {
+    /// while it does, and waits for nobody: false when somebody, this thread perhaps, is inside the encoder, which then stays.
+    fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) -> bool {
         // SAFETY: records are never given back while the guard lives.
-        let Some(record) = (unsafe { entry.record.as_ref() }) else { return };
-        let taken = self.lock(thread, record);
-        if taken == Taken::GivenUp {
-            return;
+        let Some(record) = (unsafe { entry.record.as_ref() }) else { return true };
+        if !record.try_lock(thread) {
+            self.quarantine.push(Entry { since: now, alone: false, ..entry });
+            return false;
         }
         let same_turn =
             has_fault(Fault::OldEntry) || record.turn.load(Ordering::Relaxed) == entry.turn;
@@ -75,15 +81,14 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if ours && !stays {
             record.clear(HELD);
         }
-        if taken != Taken::Nested {
-            self.ledger.unlock(record);
-        }
+        self.ledger.unlock(record);
         if stays {
             self.quarantine.push(Entry { since: now, alone, ..entry });
         } else if ours {
             thread.tally.add(Counter::Released);
             self.objects.release(object);
         }
+        true
     }
 
     /// A command buffer handed out this encoder: if it had been ended, it is live again.
@@ -113,6 +118,13 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if taken != Taken::Nested {
             self.ledger.unlock(record);
         }
+    }
+
+    /// Leaves nothing held or awaited by any thread but this one: in a forked child, where it is the only one.
+    pub fn only(&self, thread: &Thread) {
+        self.ledger.only(thread);
+        self.quarantine.reset_locks();
+        self.throttle.only(thread.open.load(Ordering::Relaxed));
     }
 
     fn give_place_back(&self, record: &Record) {

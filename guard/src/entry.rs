@@ -7,8 +7,9 @@ use crate::calls::{Call, Guard, Kind, Objects, Short, Verdict};
 use crate::counters::{COUNTERS, Counter};
 use crate::ledger::Record;
 use crate::own_thread;
-use crate::report::Line;
+use crate::refused;
 use crate::runtime;
+use crate::say::{say, say_always};
 use crate::settings::{Mode, Settings};
 use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sys;
@@ -52,15 +53,8 @@ impl Objects for Process {
         let encoder = record.address();
         let owner = record.owner();
         say(format_args!(
-            "agx-guard: waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}\n"
+            "waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}"
         ));
-    }
-}
-
-/// Writes a line to standard error, unless AGX_GUARD_QUIET is set.
-pub fn say(text: core::fmt::Arguments) {
-    if sys::environment(c"AGX_GUARD_QUIET").is_none() {
-        sys::write_all(2, Line::new(text).bytes());
     }
 }
 
@@ -146,6 +140,7 @@ impl Slot {
             3 => Kind::DeferredEnd,
             4 => Kind::Destroy,
             5 => Kind::Dealloc,
+            7 => Kind::Passive,
             _ => Kind::Factory,
         }
     }
@@ -299,6 +294,7 @@ unsafe fn enter_at_length(
             slot.original.load(Ordering::Relaxed)
         }
         Verdict::Refuse(_) => {
+            refused::count(index);
             // SAFETY: x8 was saved at that offset.
             unsafe { clear_result(slot, saved.add(thunk::SAVED_X8).cast::<*mut u8>().read()) };
             0
@@ -343,7 +339,7 @@ fn wake_and_answer(record: &Record, caller: usize) -> usize {
 fn leave_at_length(result: usize) -> usize {
     let thread = current();
     let Some(frame) = thread.pop() else {
-        say(format_args!("agx-guard: a guarded method returned that was never called\n"));
+        say_always(format_args!("a guarded method returned that was never called"));
         // SAFETY: there is nowhere to return to.
         unsafe { sys::abort() }
     };
@@ -361,6 +357,13 @@ fn close(thread: &Thread, frame: &Frame, result: usize) {
         } else {
             started().leave(thread, &call, frame.record, frame.role, result);
         }
+    }
+}
+
+/// Closes every call a thread is inside of: it has ended there, and nobody else could use its encoders otherwise.
+pub fn close_all(thread: &Thread) {
+    while thread.is_inside() {
+        close_left_call(thread);
     }
 }
 

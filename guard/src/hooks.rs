@@ -8,16 +8,18 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::calls::Kind;
 use crate::encoding;
-use crate::entry::{SLOTS, say};
+use crate::entry::SLOTS;
+use crate::refused;
 use crate::runtime::{Class, Method};
+use crate::say::say;
 use crate::selectors::{self, Role};
-use crate::sync::{AtomicUsize, Ordering, Spin};
+use crate::sync::{AtomicUsize, Lock, Ordering};
 use crate::thunk;
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 static WITHOUT_ROOM: AtomicUsize = AtomicUsize::new(0);
 static HOOKED_CLASSES: AtomicUsize = AtomicUsize::new(0);
-static HOOKING: Spin = Spin::new();
+static HOOKING: Lock = Lock::new();
 
 /// How many classes are hooked.
 pub fn classes() -> usize {
@@ -32,6 +34,21 @@ pub fn methods() -> usize {
 /// How many methods were left unguarded because there were no thunks left.
 pub fn methods_without_room() -> usize {
     WITHOUT_ROOM.load(Ordering::Relaxed)
+}
+
+/// Keeps other threads from hooking, for a fork: what is half done would stay so in the child.
+pub fn lock() {
+    HOOKING.lock();
+}
+
+/// Lets them again.
+pub fn unlock() {
+    HOOKING.unlock();
+}
+
+/// The same in a forked child, where the lock's holder is gone.
+pub fn reset_lock() {
+    HOOKING.reset();
 }
 
 /// Hooks a class for what its name says it is; how many methods were hooked.
@@ -56,7 +73,7 @@ pub fn hook(class: Class, role: Role) -> usize {
     }
     if methods_without_room() > 0 {
         say(format_args!(
-            "agx-guard: {} methods stay unguarded, there is no room for more\n",
+            "{} methods stay unguarded, there is no room for more",
             methods_without_room()
         ));
     }
@@ -64,10 +81,10 @@ pub fn hook(class: Class, role: Role) -> usize {
 }
 
 fn hook_encoder(class: Class) {
-    let impl_offset = class.offset_of(c"_impl").unwrap_or(0);
+    let impl_offset = class.offset_of_pointer(c"_impl").unwrap_or(0);
     class.each_method(|method| {
         if let Some(thunk) = selectors::encoder_method(method.selector())
-            .and_then(|kind| prepare(method, kind, impl_offset))
+            .and_then(|kind| prepare(class, method, kind, impl_offset))
         {
             method.replace(thunk);
         }
@@ -82,7 +99,7 @@ fn hook_encoder(class: Class) {
             if wanted
                 && !class.has_own(selector)
                 && let Some(kind) = selectors::encoder_method(selector)
-                && let Some(thunk) = prepare(method, kind, impl_offset)
+                && let Some(thunk) = prepare(class, method, kind, impl_offset)
             {
                 class.override_with(method, thunk);
             }
@@ -93,14 +110,14 @@ fn hook_encoder(class: Class) {
 fn hook_command_buffer(class: Class) {
     class.each_method(|method| {
         let kind = selectors::command_buffer_method(method.selector(), method.encoding());
-        if let Some(thunk) = kind.and_then(|kind| prepare(method, kind, 0)) {
+        if let Some(thunk) = kind.and_then(|kind| prepare(class, method, kind, 0)) {
             method.replace(thunk);
         }
     });
 }
 
 /// Fills a slot for a method and answers its thunk; `None` when the method runs a thunk already, or none is left.
-fn prepare(method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
+fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
     let original = method.code();
     if thunk::is_thunk(original) {
         return None;
@@ -113,6 +130,7 @@ fn prepare(method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
     USED.store(index + 1, Ordering::Relaxed);
     let bytes = encoding::returned_through_memory(method.encoding()).unwrap_or(0);
     slot.fill(original, kind, impl_offset, bytes);
+    refused::name(index, class.name(), method.selector_name());
     Some(thunk::address(index))
 }
 

@@ -21,14 +21,14 @@ pub fn answer<'a>(
 }
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
-pub use mac::has_answered;
+pub use mac::{answer_from_now_on, has_answered};
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 mod mac {
     use core::ffi::{CStr, c_char, c_void};
     use core::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::sys;
+    use crate::environment;
 
     /// Whether the system's answer has been replaced in this process.
     pub fn has_answered() -> bool {
@@ -36,6 +36,13 @@ mod mac {
     }
 
     static ANSWERED: AtomicBool = AtomicBool::new(false);
+    static ANSWERS: AtomicBool = AtomicBool::new(false);
+
+    /// Begins to answer. Until then, and for ever in a process that authenticates pointers, the function passes everything on: what
+    /// `dlsym` answers there is signed and cannot be called from here.
+    pub fn answer_from_now_on() {
+        ANSWERS.store(true, Ordering::Release);
+    }
 
     unsafe extern "C" {
         fn IORegistryEntryCreateCFProperty(
@@ -93,8 +100,8 @@ mod mac {
     }
 
     fn replacement(key: *const c_void, original: *const c_void) -> Option<*const c_void> {
-        let plugin = core::str::from_utf8(sys::environment(c"AGX_GUARD_PLUGIN")?).ok()?;
-        let instead_of = core::str::from_utf8(sys::environment(c"AGX_GUARD_PLUGIN_FOR")?).ok()?;
+        let plugin = environment::text(c"AGX_GUARD_PLUGIN")?;
+        let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR")?;
         let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);
         // SAFETY: both are Core Foundation objects or NULL, by the signature of the interposed function.
         let (key, original_text) = unsafe { (text(key, &mut one)?, text(original, &mut two)) };
@@ -120,6 +127,9 @@ mod mac {
     ) -> *const c_void {
         // SAFETY: the arguments are passed on as they came; dyld does not interpose the interposing image's own calls.
         let original = unsafe { IORegistryEntryCreateCFProperty(entry, key, allocator, options) };
+        if !ANSWERS.load(Ordering::Acquire) {
+            return original;
+        }
         match replacement(key, original) {
             Some(string) => {
                 ANSWERED.store(true, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use core::ptr;
 
 use crate::park::Place;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Ordering, Spin, announce, has_fault};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Lock, Ordering, announce, has_fault};
 use crate::thread::Thread;
 
 /// Where an encoder stands in its life.
@@ -178,7 +178,7 @@ impl Record {
 struct Bucket {
     head: AtomicPtr<Record>,
     /// Held while a record of this bucket is handed out, so that one address never gets two.
-    handing_out: Spin,
+    handing_out: Lock,
 }
 
 const PLACES: usize = 32;
@@ -209,7 +209,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     pub const fn new() -> Self {
         Ledger {
             buckets: [const {
-                Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Spin::new() }
+                Bucket { head: AtomicPtr::new(ptr::null_mut()), handing_out: Lock::new() }
             }; BUCKETS],
             places: [const { Place::new() }; PLACES],
         }
@@ -221,7 +221,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         Ledger {
             buckets: core::array::from_fn(|_| Bucket {
                 head: AtomicPtr::new(ptr::null_mut()),
-                handing_out: Spin::new(),
+                handing_out: Lock::new(),
             }),
             places: core::array::from_fn(|_| Place::default()),
         }
@@ -346,6 +346,23 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     #[cold]
     pub fn wake(&self, record: &Record) {
         self.place(record).wake();
+    }
+
+    /// Lets go of every lock but those `thread` has: in a forked child, where it is the only thread.
+    pub fn only(&self, thread: &Thread) {
+        for bucket in &self.buckets {
+            bucket.handing_out.reset();
+            let mut next = bucket.head.load(Ordering::Relaxed);
+            // SAFETY: as in `find`.
+            while let Some(record) = unsafe { next.as_ref() } {
+                record.waiters.store(0, Ordering::Relaxed);
+                if !record.is_held_by(thread) {
+                    record.owner.store(0, Ordering::Relaxed);
+                }
+                next = record.next.load(Ordering::Relaxed);
+            }
+        }
+        self.places.iter().for_each(Place::reset);
     }
 
     fn place(&self, record: &Record) -> &Place {

@@ -7,7 +7,8 @@
 //!
 //! The core is pure and knows nothing of Objective-C: [`ledger`] (which encoder is in which state, and who is inside it),
 //! [`calls`] (the rules), [`quarantine`], [`throttle`], [`settings`], [`counters`]. Around it stand the parts that touch a
-//! process: [`runtime`], [`hooks`], [`thunk`], [`entry`], [`watchdog`], [`interpose`], [`image`], `driver`. Tests run the core on the
+//! process: [`runtime`], [`hooks`], [`thunk`], [`entry`], `load`, `report`, `fork`, `exports`, [`watchdog`],
+//! [`interpose`], [`image`], `driver`. Tests run the core on the
 //! host and under loom, and the whole under an emulated arm64 with a real Objective-C runtime.
 #![cfg_attr(feature = "shipped", no_std)]
 #![cfg_attr(all(feature = "shipped", target_os = "linux"), feature(thread_local))]
@@ -20,11 +21,11 @@ pub mod encoding;
 mod endings;
 pub mod image;
 pub mod interpose;
+pub mod json;
 pub mod ledger;
 mod observe;
 pub mod park;
 pub mod quarantine;
-pub mod report;
 pub mod selectors;
 pub mod settings;
 pub mod sync;
@@ -38,11 +39,25 @@ pub mod driver;
 #[cfg(feature = "shipped")]
 pub mod entry;
 #[cfg(feature = "shipped")]
+mod environment;
+#[cfg(feature = "shipped")]
+mod exports;
+#[cfg(feature = "shipped")]
+mod fork;
+#[cfg(feature = "shipped")]
 pub mod hooks;
+#[cfg(feature = "shipped")]
+mod load;
 #[cfg(feature = "shipped")]
 mod own_thread;
 #[cfg(feature = "shipped")]
+mod refused;
+#[cfg(feature = "shipped")]
+mod report;
+#[cfg(feature = "shipped")]
 pub mod runtime;
+#[cfg(feature = "shipped")]
+pub mod say;
 #[cfg(feature = "shipped")]
 mod support;
 #[cfg(feature = "shipped")]

@@ -73,7 +73,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
 fn note_refusal(thread: &Thread, call: &Call, record: &Record) {
     let refused = match record.state() {
         State::Ended => matches!(call.kind, Kind::Method | Kind::End),
-        State::Destroyed => call.kind != Kind::Dealloc,
+        State::Destroyed => !matches!(call.kind, Kind::Dealloc | Kind::Passive),
         _ => false,
     };
     if refused {

@@ -2,10 +2,16 @@
 
 use core::ffi::c_void;
 
-use crate::entry::THREADS;
+use crate::entry::{THREADS, close_all};
 use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Thread;
+
+/// A thread ends. One that ends inside calls, by `pthread_exit`, leaves them now.
+fn end_of(thread: &Thread) {
+    close_all(thread);
+    THREADS.give_back(thread);
+}
 
 pub use system::{block, is_direct, known, start};
 
@@ -20,9 +26,9 @@ mod system {
     static KEY: AtomicU32 = AtomicU32::new(0);
 
     unsafe extern "C" fn gone(block: *mut c_void) {
-        BLOCK.set(core::ptr::null());
         // SAFETY: the key's value is a block of the registry.
-        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
+        end_of(unsafe { &*block.cast::<Thread>() });
+        BLOCK.set(core::ptr::null());
     }
 
     pub fn start() {
@@ -78,7 +84,7 @@ mod system {
 
     unsafe extern "C" fn gone(block: *mut c_void) {
         // SAFETY: the key's value is a block of the registry.
-        THREADS.give_back(unsafe { &*block.cast::<Thread>() });
+        end_of(unsafe { &*block.cast::<Thread>() });
     }
 
     pub fn start() {

@@ -10,6 +10,10 @@ use core::cell::UnsafeCell;
 #[cfg(not(loom))]
 use crate::sys;
 
+/// Longest wait in milliseconds: a day. The system refuses times that are absurdly far away.
+#[cfg(not(loom))]
+const LONGEST: u64 = 86_400_000;
+
 /// A mutex and a condition.
 #[cfg(not(loom))]
 #[derive(Default)]
@@ -41,6 +45,7 @@ impl Place {
         // SAFETY: the objects are valid for as long as `self`, the mutex is held around the wait and let go once.
         unsafe {
             sys::clock_gettime(sys::CLOCK_REALTIME, &mut until);
+            let limit = limit.min(LONGEST);
             until.nanoseconds += ((limit % 1000) * 1_000_000) as core::ffi::c_long;
             until.seconds += (limit / 1000) as i64 + until.nanoseconds / 1_000_000_000;
             until.nanoseconds %= 1_000_000_000;
@@ -54,6 +59,15 @@ impl Place {
             let held = held || ready();
             sys::pthread_mutex_unlock(self.mutex.get());
             held
+        }
+    }
+
+    /// As new: in a forked child, where whoever held the mutex or waited is gone.
+    pub fn reset(&self) {
+        // SAFETY: no other thread is left that could use them.
+        unsafe {
+            self.mutex.get().write(sys::Mutex::new());
+            self.condition.get().write(sys::Condition::new());
         }
     }
 
@@ -87,6 +101,9 @@ impl Place {
         }
         true
     }
+
+    /// The model has no forks.
+    pub fn reset(&self) {}
 
     /// Wakes all who wait here.
     pub fn wake(&self) {

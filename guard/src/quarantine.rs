@@ -15,7 +15,7 @@ use alloc::collections::VecDeque;
 use core::cell::UnsafeCell;
 
 use crate::ledger::Record;
-use crate::sync::{AtomicU64, Ordering, Spin};
+use crate::sync::{AtomicU64, Lock, Ordering};
 
 /// An ended encoder.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ const SHARDS: usize = 8;
 
 #[derive(Default)]
 struct Shard {
-    lock: Spin,
+    lock: Lock,
     entries: UnsafeCell<VecDeque<Entry>>,
 }
 
@@ -79,20 +79,34 @@ impl Quarantine {
         }
     }
 
-    /// Puts an encoder in.
-    pub fn push(&self, entry: Entry) {
-        let shard = self.shard((entry.record as usize / size_of::<Record>()) % self.used);
+    /// Puts an encoder in; in which shard.
+    pub fn push(&self, entry: Entry) -> usize {
+        let index = (entry.record as usize / size_of::<Record>()) % self.used;
+        let shard = self.shard(index);
         // SAFETY: inside the shard's lock.
         shard.lock.with(|| unsafe { (*shard.entries.get()).push_back(entry) });
         self.kept.fetch_add(1, Ordering::Relaxed);
+        index
     }
 
-    /// Takes out one encoder that is over the bounds at `now`, looking in the shard of `record`, or in all for `None`.
-    pub fn pop(&self, record: Option<*const Record>, now: u64) -> Option<(Entry, Over)> {
-        match record {
-            Some(record) => self.pop_from((record as usize / size_of::<Record>()) % self.used, now),
-            None => (0..self.used).find_map(|index| self.pop_from(index, now)),
-        }
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.used
+    }
+
+    /// Takes every shard's lock, for a fork.
+    pub fn lock_all(&self) {
+        self.shards.iter().for_each(|shard| shard.lock.lock());
+    }
+
+    /// Lets every shard's lock go.
+    pub fn unlock_all(&self) {
+        self.shards.iter().for_each(|shard| shard.lock.unlock());
+    }
+
+    /// Opens every shard, in a forked child.
+    pub fn reset_locks(&self) {
+        self.shards.iter().for_each(|shard| shard.lock.reset());
     }
 
     /// How many encoders are kept now.
@@ -100,7 +114,8 @@ impl Quarantine {
         self.kept.load(Ordering::Relaxed)
     }
 
-    fn pop_from(&self, index: usize, now: u64) -> Option<(Entry, Over)> {
+    /// Takes out one encoder of a shard that is over the bounds at `now`.
+    pub fn pop(&self, index: usize, now: u64) -> Option<(Entry, Over)> {
         let shard = self.shard(index);
         let popped = shard.lock.with(|| {
             // SAFETY: inside the shard's lock.

@@ -1,161 +1,94 @@
-//! The report: counters and what was seen of the driver, as one JSON object in a buffer of fixed size.
+//! The report: the mode, what is hooked, what was seen of the driver, and every counter, as one JSON object.
 //!
-//! Written without allocation and without a lock, for a signal handler may write it at any moment.
+//! It is written to the file AGX_GUARD_REPORT names when the process exits, and by the watchdog's thread when SIGUSR1 asks for it.
 
-use core::fmt::{self, Write};
+use core::ffi::c_int;
 
-/// A JSON object under construction. What does not fit is cut, and `is_whole` says so.
-pub struct Json<'a> {
-    buffer: &'a mut [u8],
-    length: usize,
-    whole: bool,
-    first: bool,
+use crate::counters::COUNTERS;
+use crate::entry;
+use crate::environment;
+use crate::hooks;
+use crate::json::Json;
+use crate::refused;
+use crate::settings::Mode;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys;
+
+/// Room for a report: some 2 kB of its own, and the names of the methods that were refused.
+const LONGEST: usize = 16384;
+
+/// Set in a forked child, which is not the process that was asked about.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Stops writing reports.
+pub fn write_nowhere() {
+    SILENT.store(true, Ordering::Relaxed);
 }
 
-impl<'a> Json<'a> {
-    /// Begins an object.
-    pub fn new(buffer: &'a mut [u8]) -> Self {
-        let mut json = Json { buffer, length: 0, whole: true, first: true };
-        json.put(b"{");
-        json
+/// Writes the report, if it is wanted. A process without a driver, such as a helper that inherited the environment, writes only
+/// where there is no report yet.
+pub fn write() {
+    const ONLY_IF_NEW: c_int = if cfg!(target_os = "macos") { 0x800 } else { 0x80 };
+    if SILENT.load(Ordering::Relaxed) {
+        return;
     }
-
-    /// A string member.
-    pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.quoted(value);
+    let Some(place) = environment::value(c"AGX_GUARD_REPORT") else { return };
+    let mut buffer = [0; LONGEST];
+    let Some(length) = compose(&mut buffer) else { return };
+    let flags = if has_seen_driver() { sys::WRITE_NEW } else { sys::WRITE_NEW | ONLY_IF_NEW };
+    // SAFETY: the path is NUL-terminated.
+    let file = unsafe { sys::open(place.as_ptr(), flags, 0o644 as c_int) };
+    if file >= 0 {
+        sys::write_all(file, buffer.get(..length).unwrap_or_default());
+        // SAFETY: opened above.
+        unsafe { sys::close(file) };
     }
+}
 
-    /// A member with a number.
-    pub fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        let _ = write!(self, "{value}");
+fn has_seen_driver() -> bool {
+    #[cfg(target_os = "macos")]
+    if crate::driver::is_loaded() {
+        return true;
     }
+    hooks::classes() > 0
+}
 
-    /// A member that is true or false.
-    pub fn flag(&mut self, name: &str, value: bool) {
-        self.name(name);
-        self.put(if value { b"true" } else { b"false" });
-    }
-
-    /// Begins a member that is an object; [`Json::close`] ends it.
-    pub fn open(&mut self, name: &str) {
-        self.name(name);
-        self.put(b"{");
-        self.first = true;
-    }
-
-    /// Ends the innermost object.
-    pub fn close(&mut self) {
-        self.put(b"}");
-        self.first = false;
-    }
-
-    /// Ends the whole object. `None` when it did not fit.
-    pub fn finish(mut self) -> Option<usize> {
-        self.put(b"}\n");
-        self.whole.then_some(self.length)
-    }
-
-    fn name(&mut self, name: &str) {
-        if !self.first {
-            self.put(b",");
+/// Composes the report in `buffer`; how many bytes, `None` when it does not fit.
+pub fn compose(buffer: &mut [u8]) -> Option<usize> {
+    let guard = entry::guard();
+    let mut json = Json::new(buffer);
+    json.text("schema", "agxpatch.guard/1");
+    // SAFETY: takes nothing.
+    json.number("pid", unsafe { sys::getpid() } as u64);
+    let (mode, limit) = match guard.map_or(Mode::Off, |guard| guard.settings().mode) {
+        Mode::Guard => ("guard", 0),
+        Mode::Throttle(1) => ("serialize", 1),
+        Mode::Throttle(limit) => ("throttle", limit),
+        Mode::Observe => ("observe", 0),
+        Mode::Off => ("off", 0),
+    };
+    json.text("mode", mode);
+    json.number("limit", u64::from(limit));
+    json.number("hooked_classes", hooks::classes() as u64);
+    json.number("hooked_methods", hooks::methods() as u64);
+    json.number("methods_without_room", hooks::methods_without_room() as u64);
+    #[cfg(target_os = "macos")]
+    crate::driver::describe(&mut json);
+    if let Some(guard) = guard {
+        json.open("encoders");
+        let names = ["live", "ending", "ended", "destroyed", "leaving"];
+        for (name, count) in names.iter().zip(guard.ledger.census()) {
+            json.number(name, count);
         }
-        self.first = false;
-        self.quoted(name);
-        self.put(b":");
-    }
-
-    fn quoted(&mut self, text: &str) {
-        self.put(b"\"");
-        for character in text.chars() {
-            match character {
-                '"' => self.put(b"\\\""),
-                '\\' => self.put(b"\\\\"),
-                control if (control as u32) < 0x20 => {
-                    let _ = write!(self, "\\u{:04x}", control as u32);
-                }
-                other => self.put(other.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        self.put(b"\"");
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        match self.buffer.get_mut(self.length..self.length + bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.whole = false,
-        }
-    }
-}
-
-impl Write for Json<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// A line for standard error, cut at the buffer's end.
-pub struct Line {
-    buffer: [u8; 256],
-    length: usize,
-}
-
-impl Line {
-    /// Formats a line.
-    pub fn new(text: fmt::Arguments) -> Line {
-        let mut line = Line { buffer: [0; 256], length: 0 };
-        let _ = line.write_fmt(text);
-        line
-    }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        self.buffer.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            let Some(place) = self.buffer.get_mut(self.length) else { return Ok(()) };
-            *place = byte;
-            self.length += 1;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Json;
-
-    #[test]
-    fn an_object_is_json_whatever_the_text_holds() {
-        let mut buffer = [0; 256];
-        let mut json = Json::new(&mut buffer);
-        json.text("path", "a\"b\\c\n\u{e9}");
-        json.open("counters");
-        json.number("calls", 7);
+        json.number("quarantined", guard.quarantine.kept());
+        json.number("open", u64::from(guard.throttle.open()));
         json.close();
-        json.flag("answered", false);
-        let length = json.finish().unwrap();
-        let text = std::str::from_utf8(&buffer[..length]).unwrap();
-        assert_eq!(
-            text,
-            "{\"path\":\"a\\\"b\\\\c\\u000a\u{e9}\",\"counters\":{\"calls\":7},\"answered\":false}\n"
-        );
     }
-
-    #[test]
-    fn an_object_that_does_not_fit_is_not_passed_off_as_whole() {
-        let mut buffer = [0; 8];
-        let mut json = Json::new(&mut buffer);
-        json.text("path", "too long");
-        assert_eq!(json.finish(), None);
+    refused::describe(&mut json);
+    json.open("counters");
+    for (counter, name, _) in COUNTERS {
+        json.number(name, entry::total(*counter));
     }
+    json.close();
+    json.finish()
 }

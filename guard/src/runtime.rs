@@ -22,6 +22,7 @@ unsafe extern "C" {
     ) -> u8;
     fn class_getInstanceVariable(class: *mut c_void, name: *const c_char) -> *mut c_void;
     fn ivar_getOffset(variable: *mut c_void) -> isize;
+    fn ivar_getTypeEncoding(variable: *mut c_void) -> *const c_char;
     fn method_getName(method: *mut c_void) -> *const c_void;
     fn method_getImplementation(method: *mut c_void) -> usize;
     fn method_setImplementation(method: *mut c_void, code: usize) -> usize;
@@ -57,9 +58,9 @@ impl Class {
     }
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> &'static CStr {
         // SAFETY: `self` is a class of the runtime.
-        unsafe { string(class_getName(self.0.as_ptr())) }.to_str().unwrap_or_default()
+        unsafe { string(class_getName(self.0.as_ptr())) }
     }
 
     /// Its superclass; `None` for a root class.
@@ -68,13 +69,16 @@ impl Class {
         NonNull::new(unsafe { class_getSuperclass(self.0.as_ptr()) }).map(Class)
     }
 
-    /// Where an instance variable lies, in bytes from the object's start.
-    pub fn offset_of(self, variable: &CStr) -> Option<u32> {
+    /// Where an instance variable that is a pointer lies, in bytes from the object's start; `None` when it is no pointer, for then
+    /// its first bytes may well be zero.
+    pub fn offset_of_pointer(self, variable: &CStr) -> Option<u32> {
         // SAFETY: `self` is a class and the name is NUL-terminated; a non-NULL answer is an ivar.
         unsafe {
             let variable =
                 NonNull::new(class_getInstanceVariable(self.0.as_ptr(), variable.as_ptr()))?;
-            u32::try_from(ivar_getOffset(variable.as_ptr())).ok()
+            let encoding = string(ivar_getTypeEncoding(variable.as_ptr())).to_bytes();
+            let is_pointer = matches!(encoding.first(), Some(b'^' | b'*' | b'@'));
+            is_pointer.then(|| u32::try_from(ivar_getOffset(variable.as_ptr())).ok())?
         }
     }
 
@@ -118,8 +122,13 @@ impl Class {
 impl Method {
     /// The selector's name.
     pub fn selector(self) -> &'static str {
+        self.selector_name().to_str().unwrap_or_default()
+    }
+
+    /// The selector's name, as the runtime has it.
+    pub fn selector_name(self) -> &'static CStr {
         // SAFETY: `self` is a method of the runtime.
-        unsafe { string(sel_getName(method_getName(self.0.as_ptr()))) }.to_str().unwrap_or_default()
+        unsafe { string(sel_getName(method_getName(self.0.as_ptr()))) }
     }
 
     /// The type encoding.

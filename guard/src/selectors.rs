@@ -57,6 +57,19 @@ pub const EXCEPTED: &[(&str, &str)] = &[
     ("performSelector:withObject:withObject:", "sends a message, which is guarded itself"),
 ];
 
+/// Methods that tell who an encoder is, in Metal's words properties that may be read after its end. They run under its lock and
+/// are never refused: `nil` for the device of an ended encoder would break a program that is right.
+pub const PASSIVE: &[&str] = &[
+    "device",
+    "label",
+    "setLabel:",
+    "commandBuffer",
+    "description",
+    "debugDescription",
+    "formattedDescription:",
+    "globalTraceObjectID",
+];
+
 /// What a class of the driver is to the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -92,6 +105,7 @@ pub fn encoder_method(selector: &str) -> Option<Kind> {
         "destroyImpl" => Kind::Destroy,
         "dealloc" => Kind::Dealloc,
         _ if is_init(selector) => Kind::Init,
+        _ if PASSIVE.contains(&selector) => Kind::Passive,
         _ => Kind::Method,
     })
 }

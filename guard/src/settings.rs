@@ -58,16 +58,16 @@ impl Settings {
         quiet: false,
     };
 
-    /// Reads the settings through `variable`. Also names the first variable whose value is not understood; its default
-    /// stands then, for a guard that is asked for in a wrong spelling still guards.
+    /// Reads the settings through `variable`. Tells `wrong` each variable whose value is not understood, with that value; its
+    /// default stands then, for a guard that is asked for in a wrong spelling still guards.
     pub fn read<'a>(
         variable: impl Fn(&'static core::ffi::CStr) -> Option<&'a [u8]>,
-    ) -> (Settings, Option<&'static core::ffi::CStr>) {
-        let mut wrong = None;
+        mut wrong: impl FnMut(&'static core::ffi::CStr, &'a [u8]),
+    ) -> Settings {
         let mut number = |name: &'static core::ffi::CStr, default: u64| match variable(name) {
             None => default,
             Some(text) => parse_number(text).unwrap_or_else(|| {
-                wrong.get_or_insert(name);
+                wrong(name, text);
                 default
             }),
         };
@@ -85,10 +85,10 @@ impl Settings {
         if let Some(text) = variable(c"AGX_GUARD") {
             match parse_mode(text) {
                 Some(mode) => settings.mode = mode,
-                None => wrong = Some(c"AGX_GUARD"),
+                None => wrong(c"AGX_GUARD", text),
             }
         }
-        (settings, wrong)
+        settings
     }
 }
 

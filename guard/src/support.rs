@@ -28,8 +28,7 @@ static ALLOCATOR: CLibrary = CLibrary;
 /// A panic is a defect of the guard. Nothing may unwind through the driver, so the process ends, and says why.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
-    let line = crate::report::Line::new(format_args!("agx-guard: internal error: {info}\n"));
-    sys::write_all(2, line.bytes());
+    crate::say::say_always(format_args!("internal error: {info}"));
     // SAFETY: abort takes nothing and does not return.
     unsafe { sys::abort() }
 }

@@ -9,8 +9,9 @@ pub use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
-/// Lets another thread run; called between tries of a short spin.
-pub fn relax() {
+/// Lets another thread run; called between two tries for a [`Lock`].
+#[cfg(not(all(target_os = "macos", not(loom))))]
+fn relax() {
     #[cfg(loom)]
     loom::thread::yield_now();
     #[cfg(not(loom))]
@@ -65,34 +66,66 @@ pub fn put_in(fault: Option<Fault>) {
     FAULT.set(fault);
 }
 
-/// A lock for sections of a few instructions, held across no call out of this crate.
-pub struct Spin(AtomicBool);
+/// A lock for short sections. On a Mac it is the system's unfair lock, for threads of different priority meet here, and one that
+/// spins keeps the one it waits for from running; elsewhere, in the tests, it yields.
+pub struct Lock(AtomicU32);
 
-impl Spin {
+impl Lock {
     /// An open lock.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Spin(AtomicBool::new(false))
+        Lock(AtomicU32::new(0))
     }
 
     /// An open lock.
     #[cfg(loom)]
     pub fn new() -> Self {
-        Spin(AtomicBool::new(false))
+        Lock(AtomicU32::new(0))
     }
 
     /// Runs `section` alone.
     pub fn with<R>(&self, section: impl FnOnce() -> R) -> R {
-        while self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        self.lock();
+        let result = section();
+        self.unlock();
+        result
+    }
+
+    /// Takes the lock, for [`Lock::unlock`] to let go.
+    #[cfg(not(all(target_os = "macos", not(loom))))]
+    pub fn lock(&self) {
+        while self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             relax();
         }
-        let result = section();
-        self.0.store(false, Ordering::Release);
-        result
+    }
+
+    /// Lets the lock go.
+    #[cfg(not(all(target_os = "macos", not(loom))))]
+    pub fn unlock(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Takes the lock, for [`Lock::unlock`] to let go.
+    #[cfg(all(target_os = "macos", not(loom)))]
+    pub fn lock(&self) {
+        // SAFETY: an os_unfair_lock is 32 bits, all zero when it is open.
+        unsafe { crate::sys::os_unfair_lock_lock(self.0.as_ptr()) }
+    }
+
+    /// Lets the lock go.
+    #[cfg(all(target_os = "macos", not(loom)))]
+    pub fn unlock(&self) {
+        // SAFETY: as above; the calling thread has it.
+        unsafe { crate::sys::os_unfair_lock_unlock(self.0.as_ptr()) }
+    }
+
+    /// Opens the lock whoever has it: in a forked child, where nobody else is left.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
-impl Default for Spin {
+impl Default for Lock {
     fn default() -> Self {
         Self::new()
     }

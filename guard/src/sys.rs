@@ -84,6 +84,37 @@ pub const WRITE_NEW: c_int = 0x1 | 0x200 | 0x400 | 0x100_0000;
 #[cfg(not(target_os = "macos"))]
 pub const WRITE_NEW: c_int = 0x1 | 0x40 | 0x200 | 0x8_0000;
 
+/// `struct sigaction`; `handler` 0 is the default.
+#[cfg(target_os = "macos")]
+#[repr(C)]
+#[derive(Default)]
+pub struct Action {
+    /// A function of the signal's number, or 0 for the default, or 1 to ignore it.
+    pub handler: usize,
+    mask: u32,
+    /// SA_… flags.
+    pub flags: c_int,
+}
+/// `struct sigaction` of glibc on 64-bit Linux.
+#[cfg(not(target_os = "macos"))]
+#[repr(C)]
+#[derive(Default)]
+pub struct Action {
+    /// A function of the signal's number, or 0 for the default, or 1 to ignore it.
+    pub handler: usize,
+    mask: [u64; 16],
+    /// SA_… flags.
+    pub flags: c_int,
+    restorer: usize,
+}
+
+/// SA_RESTART.
+#[cfg(target_os = "macos")]
+pub const SA_RESTART: c_int = 2;
+/// SA_RESTART.
+#[cfg(not(target_os = "macos"))]
+pub const SA_RESTART: c_int = 0x1000_0000;
+
 /// SIGUSR1.
 #[cfg(target_os = "macos")]
 pub const SIGUSR1: c_int = 30;
@@ -114,17 +145,25 @@ unsafe extern "C" {
         argument: *mut c_void,
     ) -> c_int;
     pub fn pthread_detach(thread: usize) -> c_int;
+    #[cfg(not(target_os = "macos"))]
     pub fn sched_yield() -> c_int;
+    #[cfg(target_os = "macos")]
+    pub fn os_unfair_lock_lock(lock: *mut u32);
+    #[cfg(target_os = "macos")]
+    pub fn os_unfair_lock_unlock(lock: *mut u32);
+    pub fn pthread_atfork(
+        before: extern "C" fn(),
+        parent: extern "C" fn(),
+        child: extern "C" fn(),
+    ) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub fn nanosleep(time: *const Timespec, rest: *mut Timespec) -> c_int;
     pub fn getenv(name: *const c_char) -> *const c_char;
-    pub fn strlen(text: *const c_char) -> usize;
     pub fn atexit(function: extern "C" fn()) -> c_int;
-    pub fn signal(number: c_int, handler: usize) -> usize;
+    pub fn sigaction(number: c_int, new: *const Action, old: *mut Action) -> c_int;
     pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn write(file: c_int, bytes: *const c_void, count: usize) -> isize;
     pub fn close(file: c_int) -> c_int;
-    pub fn rename(from: *const c_char, to: *const c_char) -> c_int;
     pub fn getpid() -> c_int;
     pub fn abort() -> !;
     pub fn free(block: *mut c_void);
@@ -137,15 +176,6 @@ pub fn now() -> u64 {
     // SAFETY: `time` is a valid timespec to write to.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &mut time) };
     (time.seconds as u64) * 1000 + (time.nanoseconds as u64) / 1_000_000
-}
-
-/// The value of an environment variable; `name` ends in NUL. The bytes live as long as nobody changes the environment: copy them.
-pub fn environment(name: &core::ffi::CStr) -> Option<&'static [u8]> {
-    // SAFETY: `name` is NUL-terminated; getenv answers NULL or a NUL-terminated string.
-    unsafe {
-        let value = getenv(name.as_ptr());
-        (!value.is_null()).then(|| core::slice::from_raw_parts(value.cast(), strlen(value)))
-    }
 }
 
 /// Writes all of `bytes` to a file descriptor; a failure is dropped, for there is nowhere to report it.

@@ -76,6 +76,13 @@ impl Throttle {
         }
     }
 
+    /// Keeps only the places of `mine` encoders: in a forked child, where the others' threads are gone.
+    pub fn only(&self, mine: u32) {
+        self.open.store(mine, Ordering::Relaxed);
+        self.waiters.store(0, Ordering::Relaxed);
+        self.place.reset();
+    }
+
     fn try_admit(&self) -> bool {
         let mut open = self.open.load(Ordering::SeqCst);
         while open < self.limit {

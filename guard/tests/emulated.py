@@ -48,9 +48,8 @@ class Scenarios(unittest.TestCase):
         self.holds("ended")
 
     def test_the_quarantine_holds_no_more_than_it_may(self):
-        self.holds("bounded", 5, AGX_GUARD_QUARANTINE="5")
-        self.holds("bounded", 0, AGX_GUARD_QUARANTINE="0")
-        self.holds("bounded", 256, AGX_GUARD_QUARANTINE="256")
+        for most in (5, 0, 256):
+            self.holds("bounded", most, AGX_GUARD_QUARANTINE=str(most), AGX_GUARD_QUARANTINE_MS="1000000")
 
     def test_the_quarantine_lets_go_by_age(self):
         self.holds("ages", AGX_GUARD_QUARANTINE_MS="50")
@@ -87,6 +86,22 @@ class Scenarios(unittest.TestCase):
     def test_a_jump_out_of_a_method_leaves_no_lock_behind(self):
         self.holds("jump")
 
+    def test_a_thread_that_ends_inside_a_call_leaves_no_lock_behind(self):
+        self.holds("exits")
+
+    def test_an_impl_that_is_no_pointer_may_be_zero(self):
+        self.holds("embedded")
+
+    def test_an_encoder_whose_class_is_exchanged_is_guarded_once(self):
+        self.holds("exchanged")
+
+    def test_a_forked_child_waits_for_no_thread_of_its_parent(self):
+        self.holds("forks")
+        self.holds("forks", AGX_GUARD="throttle=2")
+
+    def test_an_encoder_is_not_let_go_by_the_thread_that_is_inside_of_it(self):
+        self.holds("inside", AGX_GUARD_QUARANTINE="1")
+
     def test_throttle_and_serialize_bound_the_open_encoders(self):
         self.holds("throttle", 2, 0, AGX_GUARD="throttle=2")
         self.holds("throttle", 1, 0, AGX_GUARD="serialize")
@@ -98,9 +113,10 @@ class Scenarios(unittest.TestCase):
     def test_observing_counts_and_changes_nothing(self):
         self.holds("observe", AGX_GUARD="observe")
 
-    def test_a_mode_that_is_not_understood_is_said_and_guards(self):
-        _, err = self.holds("ended", AGX_GUARD="gaurd")
-        self.assertEqual(err, "agx-guard: the value of AGX_GUARD is not understood, its default is used\n")
+    def test_what_is_not_understood_is_said_once_each_and_the_library_guards(self):
+        _, err = self.holds("ended", AGX_GUARD="gaurd", AGX_GUARD_QUARANTINE="lots")
+        says = "agx-guard: {} is \"{}\", which is not understood; its default is used\n"
+        self.assertEqual(err, says.format("AGX_GUARD_QUARANTINE", "lots") + says.format("AGX_GUARD", "gaurd"))
 
     def test_authenticated_pointers_are_noticed(self):
         self.assertEqual(run("keys", cpu="max,pauth=on")[0], 1)
@@ -117,7 +133,7 @@ class Report(unittest.TestCase):
                 report = json.load(file)
         self.assertEqual(report["schema"], "agxpatch.guard/1")
         self.assertEqual((report["mode"], report["limit"]), ("throttle", 3))
-        self.assertEqual(report["hooked_classes"], 5)
+        self.assertEqual(report["hooked_classes"], 6)
         self.assertEqual(report["methods_without_room"], 0)
         self.assertEqual(report["counters"]["encoders_tracked"], 2)
         self.assertEqual(report["counters"]["encoders_ended"], 2)
@@ -131,6 +147,25 @@ class Report(unittest.TestCase):
             self.assertEqual(status, SIGSEGV, out + err)
             with open(path, encoding="utf-8") as file:
                 self.assertEqual(json.load(file)["counters"]["encoders_tracked"], 1)
+
+    def test_the_report_names_the_methods_that_were_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            status, out, err = run("ended", AGX_GUARD_REPORT=path)
+            self.assertEqual(status, 0, out + err)
+            with open(path, encoding="utf-8") as file:
+                refused = json.load(file)["refused_methods"]
+        compute = "-[AGXFakeFamilyComputeContext {}]"
+        names = ["setBuffer:offset:atIndex:", "insertDebugSignpost:", "endEncoding", "deferredEndEncoding", "destroyImpl"]
+        self.assertEqual(refused, {compute.format(name): 1 for name in names})
+
+    def test_a_forked_child_writes_no_report(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            status, out, err = run("forks", AGX_GUARD_REPORT=path)
+            self.assertEqual(status, 0, out + err)
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["counters"]["encoders_ended"], 2)
 
     def test_a_report_is_written_with_the_guard_off_too(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +181,7 @@ class Report(unittest.TestCase):
             run("report", AGX_GUARD_REPORT=path)
             run("unhooked", AGX_GUARD_REPORT=path)
             with open(path, encoding="utf-8") as file:
-                self.assertEqual(json.load(file)["hooked_classes"], 5)
+                self.assertEqual(json.load(file)["hooked_classes"], 6)
 
 
 class Crashes(unittest.TestCase):

@@ -22,6 +22,8 @@ extern uint64_t fake_dispatched, fake_live_objects;
 extern int fake_open, fake_most_open;
 /* A deallocated object keeps its memory and loses its class, so that every later message to it faults. */
 extern int fake_poisons;
+/* Called inside deferredEndEncoding, if set. */
+extern void (*fake_during_end)(void);
 
 @interface FakeObject {
   Class isa;
@@ -81,6 +83,7 @@ extern int fake_poisons;
 - (void)leaveByJump:(void *)buffer;
 - (void)holdFor:(int)milliseconds;
 - (void)endYourself;
+- (void)exitThread;
 - (id)initFailing;
 - (id)initAsAnother;
 @end
@@ -92,6 +95,15 @@ extern int fake_poisons;
 @end
 @interface AGXFakeFamilyRenderContext : IOGPUFakeCommandEncoder
 - (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count;
+@end
+
+/* Its `_impl` is no pointer: the first word may be zero while it is in use. */
+@interface AGXFakeFamilyResourceStateContext : FakeObject {
+  struct { uint64_t count, bytes; } _impl;
+}
+- (id)initWithCount:(uint64_t)count;
+- (uint64_t)update:(uint64_t)count;
+- (void)endEncoding;
 @end
 
 /* Ends its compute encoder late, and hands the ended one out again: the driver's coalescing. */

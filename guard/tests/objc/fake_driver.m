@@ -10,6 +10,7 @@
 
 uint64_t fake_dispatched, fake_live_objects;
 int fake_open, fake_most_open, fake_poisons;
+void (*fake_during_end)(void);
 __thread int fake_defers_end;
 
 /* All code of the fake lies in one section of its own, so that the tests can name it as the driver's. */
@@ -94,6 +95,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
   if (!fake_defers_end) [self deferredEndEncoding];
 }
 - (void)deferredEndEncoding {
+  if (fake_during_end) fake_during_end();
   if (_impl) use(&_impl, &_sum, 0x98);
   [self destroyImpl]; /* a tail call, as in the driver */
 }
@@ -150,6 +152,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)leaveByJump:(void *)buffer { longjmp(*(jmp_buf *)buffer, 1); }
 - (void)holdFor:(int)milliseconds { usleep(milliseconds * 1000); }
 - (void)endYourself { [self endEncoding]; }
+- (void)exitThread { pthread_exit(NULL); }
 - (id)initFailing {
   [self release];
   return nil;
@@ -173,6 +176,18 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 @implementation AGXFakeFamilyRenderContext
 - (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count { use(&_impl, &_sum, 0x184); }
 - (void)deferredEndEncoding {}
+@end
+
+@implementation AGXFakeFamilyResourceStateContext
+- (id)initWithCount:(uint64_t)count {
+  _impl.count = count;
+  return self;
+}
+- (uint64_t)update:(uint64_t)count {
+  _impl.count = count;
+  return ++_impl.bytes;
+}
+- (void)endEncoding {}
 @end
 
 @interface AGXFakeFamilyComputeContext (Coalescing)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ typedef AGXFakeFamilyComputeContext Compute;
 
 static const char *const classes[] = {
   "AGXFakeFamilyComputeContext", "AGXFakeFamilySampledComputeContext", "AGXFakeFamilyBlitContext",
-  "AGXFakeFamilyRenderContext", "AGXFakeFamilyCommandBuffer",
+  "AGXFakeFamilyRenderContext", "AGXFakeFamilyResourceStateContext", "AGXFakeFamilyCommandBuffer",
 };
 
 static int is_thunk(IMP code) {
@@ -145,6 +146,8 @@ static int an_ended_encoder_is_refused_and_kept(void) {
   CHECK(agx_guard_counter("refused_ended") == 2);
   CHECK(agx_guard_counter("refused_double_end") == 3);
   CHECK([one respondsToSelector:@selector(endEncoding)] && [one hash] == (uintptr_t)one);
+  CHECK([one device] == one);
+  CHECK(agx_guard_counter("refused_ended") == 2);
   CHECK(agx_guard_counter("quarantined") == 1 && fake_live_objects == 1);
   return 0;
 }
@@ -302,6 +305,92 @@ static int a_long_wait_is_reported(void) {
   return 0;
 }
 
+static int an_impl_that_is_no_pointer_is_not_watched(void) {
+  AGXFakeFamilyResourceStateContext *one = [[AGXFakeFamilyResourceStateContext alloc] initWithCount:1];
+  CHECK([one update:5] == 1 && [one update:0] == 2 && [one update:7] == 3);
+  [one endEncoding];
+  CHECK([one update:9] == 0);
+  CHECK(agx_guard_counter("refused_null_impl") == 0 && agx_guard_counter("refused_ended") == 1);
+  return 0;
+}
+
+/* As key-value observing does it: a class made later, with the object's class as its parent, takes its place. */
+static int an_object_whose_class_is_exchanged_stays_guarded(void) {
+  Compute *one = encoder();
+  Class later = objc_allocateClassPair(objc_getClass(classes[0]), "Notifying", 0);
+  objc_registerClassPair(later);
+  object_setClass((id)one, later);
+  [one setComputePipelineState:nil];
+  [one endEncoding];
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == 1 + 1 && agx_guard_counter("refused_ended") == 1 && agx_guard_counter("calls") >= 4);
+  return 0;
+}
+
+static void *exit_inside(void *one) {
+  [(Compute *)one exitThread];
+  return NULL;
+}
+
+static int a_thread_that_ends_inside_a_call_leaves_its_encoder(void) {
+  Compute *one = encoder();
+  pthread_t thread;
+  pthread_create(&thread, NULL, exit_inside, one);
+  pthread_join(thread, NULL);
+  alarm(20);
+  [one setComputePipelineState:nil];
+  CHECK(fake_dispatched == 1 && agx_guard_counter("frames_unwound") == 1 && agx_guard_counter("waits") == 0);
+  end(one);
+  return 0;
+}
+
+static int a_forked_child_waits_for_nobody(void) {
+  Compute *one = encoder(), *two = encoder();
+  [two setComputePipelineState:nil];
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold, one);
+  while (agx_guard_counter("calls") < 4) sched_yield();
+  usleep(20000);
+  pid_t child = fork();
+  if (!child) {
+    alarm(20);
+    [one setComputePipelineState:nil];
+    end(one);
+    end(two);
+    for (int at = 0; at < 100; at++) end(encoder());
+    exit(fake_dispatched == 2 + 102 ? 0 : 1); /* each end uses _impl once more */
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  pthread_join(thread, NULL);
+  end(one);
+  end(two);
+  return 0;
+}
+
+/* The quarantine is full and its oldest is an encoder this very thread is inside of. */
+static Compute *inner, *outer;
+static void end_inner(void) {
+  fake_during_end = NULL;
+  [outer release];
+  end(inner);
+  CHECK(fake_live_objects == 2);
+}
+
+static int the_quarantine_keeps_what_somebody_is_inside_of(void) {
+  fake_poisons = 1;
+  outer = encoder();
+  inner = encoder();
+  fake_defers_end = 1;
+  [outer endEncoding];
+  fake_defers_end = 0;
+  fake_during_end = end_inner;
+  [outer deferredEndEncoding];
+  CHECK(fake_dispatched == 2);
+  return 0;
+}
+
 static void *use_after_jump(void *one) {
   [(Compute *)one setComputePipelineState:nil];
   return NULL;
@@ -443,10 +532,12 @@ static void write_a_report_at_exit(void) {
   end(encoder());
 }
 
+/* The report is written soon, not in the handler: whoever asked waits for the file. */
 static void write_a_report_and_die(void) {
   end(encoder());
   raise(SIGUSR1);
-  end(encoder());
+  while (access(getenv("AGX_GUARD_REPORT"), R_OK)) usleep(1000);
+  usleep(50000);
   raise(SIGSEGV);
 }
 
@@ -479,6 +570,11 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "circle")) circles_are_broken();
   else if (!strcmp(name, "longwait")) a_long_wait_is_reported();
   else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
+  else if (!strcmp(name, "embedded")) an_impl_that_is_no_pointer_is_not_watched();
+  else if (!strcmp(name, "exchanged")) an_object_whose_class_is_exchanged_stays_guarded();
+  else if (!strcmp(name, "exits")) a_thread_that_ends_inside_a_call_leaves_its_encoder();
+  else if (!strcmp(name, "forks")) a_forked_child_waits_for_nobody();
+  else if (!strcmp(name, "inside")) the_quarantine_keeps_what_somebody_is_inside_of();
   else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
   else if (!strcmp(name, "observe")) observing_changes_nothing();
   else if (!strcmp(name, "report")) write_a_report_at_exit();

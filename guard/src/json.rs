@@ -1,0 +1,145 @@
+//! JSON in a buffer of fixed size, written without allocation: the report may be asked for when little else works.
+
+use core::fmt::{self, Write};
+
+/// A JSON object under construction. What does not fit is cut, and `is_whole` says so.
+pub struct Json<'a> {
+    buffer: &'a mut [u8],
+    length: usize,
+    whole: bool,
+    first: bool,
+}
+
+impl<'a> Json<'a> {
+    /// Begins an object.
+    pub fn new(buffer: &'a mut [u8]) -> Self {
+        let mut json = Json { buffer, length: 0, whole: true, first: true };
+        json.put(b"{");
+        json
+    }
+
+    /// A string member.
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.quoted(value);
+    }
+
+    /// A member with a number.
+    pub fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        let _ = write!(self, "{value}");
+    }
+
+    /// A member with a number, its name in parts.
+    pub fn number_called(&mut self, name: &[&str], value: u64) {
+        self.comma();
+        self.put(b"\"");
+        name.iter().for_each(|part| self.escaped(part));
+        self.put(b"\":");
+        let _ = write!(self, "{value}");
+    }
+
+    /// A member that is true or false.
+    pub fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.put(if value { b"true" } else { b"false" });
+    }
+
+    /// Begins a member that is an object; [`Json::close`] ends it.
+    pub fn open(&mut self, name: &str) {
+        self.name(name);
+        self.put(b"{");
+        self.first = true;
+    }
+
+    /// Ends the innermost object.
+    pub fn close(&mut self) {
+        self.put(b"}");
+        self.first = false;
+    }
+
+    /// Ends the whole object. `None` when it did not fit.
+    pub fn finish(mut self) -> Option<usize> {
+        self.put(b"}\n");
+        self.whole.then_some(self.length)
+    }
+
+    fn comma(&mut self) {
+        if !self.first {
+            self.put(b",");
+        }
+        self.first = false;
+    }
+
+    fn name(&mut self, name: &str) {
+        self.comma();
+        self.quoted(name);
+        self.put(b":");
+    }
+
+    fn quoted(&mut self, text: &str) {
+        self.put(b"\"");
+        self.escaped(text);
+        self.put(b"\"");
+    }
+
+    fn escaped(&mut self, text: &str) {
+        for character in text.chars() {
+            match character {
+                '"' => self.put(b"\\\""),
+                '\\' => self.put(b"\\\\"),
+                control if (control as u32) < 0x20 => {
+                    let _ = write!(self, "\\u{:04x}", control as u32);
+                }
+                other => self.put(other.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.length..self.length + bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            None => self.whole = false,
+        }
+    }
+}
+
+impl Write for Json<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn an_object_is_json_whatever_the_text_holds() {
+        let mut buffer = [0; 256];
+        let mut json = Json::new(&mut buffer);
+        json.text("path", "a\"b\\c\n\u{e9}");
+        json.open("counters");
+        json.number("calls", 7);
+        json.close();
+        json.flag("answered", false);
+        let length = json.finish().unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert_eq!(
+            text,
+            "{\"path\":\"a\\\"b\\\\c\\u000a\u{e9}\",\"counters\":{\"calls\":7},\"answered\":false}\n"
+        );
+    }
+
+    #[test]
+    fn an_object_that_does_not_fit_is_not_passed_off_as_whole() {
+        let mut buffer = [0; 8];
+        let mut json = Json::new(&mut buffer);
+        json.text("path", "too long");
+        assert_eq!(json.finish(), None);
+    }
+}
