@@ -2,6 +2,7 @@
 """The macOS library as LLVM's tools see it. Builds it twice, in two places, with scripts/build-guard-macos."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,11 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
+
+
+LOADER = os.path.join(HERE, "..", "target", "emulated", "loader")
+# Address 0 of the emulated machine can be mapped when it lies elsewhere on this one.
+QEMU = ["qemu-aarch64-static", "-B", "0x100000000000", "-L", "/usr/aarch64-linux-gnu"]
 
 
 def tool(name):
@@ -37,6 +43,7 @@ class Library(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.out = os.path.join(cls.folder.name, "out")
         build(ROOT, cls.out)
+        subprocess.run([os.path.join(HERE, "..", "build-emulated"), "loader"], check=True)
         cls.path = os.path.join(cls.out, "libagx_guard.dylib")
 
     @classmethod
@@ -129,6 +136,37 @@ class Library(unittest.TestCase):
             image = bytearray(file.read())
         image[0x5000] ^= 1
         self.assertEqual(check_signature(image)[1], [5])
+
+    def emulated(self, architecture, pauth, scenario, status=0, **environment):
+        """Runs the slice's own bytes, on a processor with pointer authentication or without; answers standard error."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AGX_GUARD")}
+        plugin = {"AGX_GUARD_PLUGIN": "../../../Users/me/AGXMetalFake", "AGX_GUARD_PLUGIN_FOR": "AGXMetalFake"}
+        command = QEMU + ["-cpu", f"max,pauth={pauth}", LOADER, self.slice(architecture), scenario]
+        done = subprocess.run(command, env=clean | plugin | environment, capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stderr
+
+    def test_without_authentication_both_slices_guard_and_answer_the_plug_in_name(self):
+        for architecture in ("arm64", "arm64e"):
+            for scenario in ("guards", "moved", "answers"):
+                with self.subTest(f"{architecture} {scenario}"):
+                    self.assertEqual(self.emulated(architecture, "off", scenario, CALLED_EARLY="1"), "")
+        self.emulated("arm64e", "off", "inert", status=1)
+
+    def test_with_authentication_the_arm64e_slice_says_so_once_and_does_nothing(self):
+        said = "agx-guard: this process authenticates pointers (arm64e); the guard is loaded and does nothing\n"
+        self.assertEqual(self.emulated("arm64e", "on", "inert", CALLED_EARLY="1"), said)
+        for off in ({"AGX_GUARD": "off", "AGX_GUARD_PLUGIN": "x"}, {"AGX_GUARD_QUIET": "1"}):
+            self.assertEqual(self.emulated("arm64e", "on", "inert", **off), said if "AGX_GUARD" in off else "")
+        self.emulated("arm64e", "on", "guards", status=1)
+
+    def test_a_report_is_written_where_a_mac_would(self):
+        place = os.path.join(self.folder.name, "report.json")
+        self.emulated("arm64", "off", "guards", AGX_GUARD_REPORT=place)
+        with open(place, encoding="utf-8") as file:
+            report = json.load(file)
+        self.assertEqual(report["driver"]["way"], "system")
+        self.assertEqual(report["refused_methods"]["-[AGXFakeFamilyComputeContext setComputePipelineState:]"], 1)
 
     def test_nothing_of_the_machine_it_was_built_on_is_in_it(self):
         with open(self.path, "rb") as file:

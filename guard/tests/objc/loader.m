@@ -1,0 +1,306 @@
+/* Runs the library's own Mac bytes: loads one slice as dyld would, binds it to the GNU runtime and to stand-ins for the system, and
+ * calls its initialiser and its interposed function. `loader SLICE SCENARIO`; under qemu, where the processor may have
+ * pointer authentication on, as in an arm64e process, or off, as in an arm64 one.
+ *
+ * As in dyld 1066 to 1378: opcode fix-ups are applied without a look at the architecture, rebased pointers stay unsigned, an
+ * initialiser is called by its offset, and what dlsym answers in an arm64e process is signed. */
+#include "fake_driver.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHECK(...) do { if (!(__VA_ARGS__)) { failures++; printf("line %d: not so: %s\n", __LINE__, #__VA_ARGS__); } } while (0)
+static int failures;
+
+/* A pointer as the system hands it to the program: signed with key IA where that is on. */
+static void *signed_pointer(void *code) {
+  register void *signed_code __asm__("x17") = code;
+  register uintptr_t salt __asm__("x16") = 0;
+  __asm__("hint #8" : "+r"(signed_code) : "r"(salt)); /* pacia1716 */
+  return signed_code;
+}
+
+/* ---- stand-ins for Core Foundation and the IO registry ---- */
+
+typedef struct { uintptr_t type; char text[256]; } String;
+static String system_answer = {7, "AGXMetalFake"}, key = {7, "MetalPluginName"};
+static int released;
+
+static uintptr_t type_of(const String *string) { return string->type; }
+static uintptr_t type_of_strings(void) { return 7; }
+static uint8_t get_text(const String *string, char *buffer, intptr_t size, uint32_t encoding) {
+  snprintf(buffer, size, "%s", string->text);
+  return 1;
+}
+static String *make_string(void *allocator, const char *bytes, intptr_t count, uint32_t encoding, uint8_t external) {
+  String *string = calloc(1, sizeof *string);
+  string->type = 7;
+  memcpy(string->text, bytes, count);
+  return string;
+}
+static void release_string(String *string) { released++; }
+static String *ask_registry(uint32_t entry, const String *asked, void *allocator, uint32_t options) {
+  return strcmp(asked->text, key.text) ? NULL : &system_answer;
+}
+
+/* ---- stand-ins for dyld, libobjc and libSystem ---- */
+
+static struct { uint32_t header[8]; uint32_t command, size; char name[16]; uint64_t address, length, rest[5]; } driver_image = {
+  {0xfeedfacf, 0x0100000c, 0x80000002, 6, 1, 72, 0, 0}, 0x19, 72, "__TEXT", 0, 0x100, {0}};
+static const char driver_path[] = "/System/Library/Extensions/AGXMetalFake.bundle/Contents/MacOS/AGXMetalFake";
+static const char *class_names[] = {"AGXFakeFamilyComputeContext", "AGXFakeFamilyBlitContext", "AGXFakeFamilyCommandBuffer"};
+static int images_watched, threads_started, exits_watched;
+static void (*at_exit)(void);
+
+static void watch_images(void (*loaded)(const void *, intptr_t)) {
+  images_watched++;
+  loaded(&driver_image, 0);
+}
+static int describe_address(const void *address, const void **answer) {
+  answer[0] = driver_path;
+  answer[1] = &driver_image;
+  return 1;
+}
+static const char **classes_of_image(const char *path, unsigned *count) {
+  const char **names = malloc(sizeof class_names);
+  memcpy(names, class_names, sizeof class_names);
+  *count = strcmp(path, driver_path) ? 0 : sizeof class_names / sizeof *class_names;
+  return names;
+}
+static uintptr_t send(id object, SEL selector) { return ((uintptr_t (*)(id, SEL))objc_msg_lookup(object, selector))(object, selector); }
+static void retain(id object) { send(object, @selector(retain)); }
+static void release(id object) { send(object, @selector(release)); }
+
+/* Thread-specific values: at address 0, where TPIDRRO_EL0 points to under qemu, or elsewhere, as on a system that moved them. */
+static void **specific, *elsewhere[32];
+static int make_key(uint64_t *made, void (*gone)(void *)) { *made = 17; return 0; }
+static void *get_specific(uint64_t which) { return specific[which]; }
+static int set_specific(uint64_t which, void *value) { specific[which] = value; return 0; }
+
+static int start_thread(void *thread, void *attributes, void *(*start)(void *), void *argument) { threads_started++; return 0; }
+static int watch_exit(void (*function)(void)) { exits_watched++; at_exit = function; return 0; }
+static int mac_open(const char *path, int flags) {
+  int ours = (flags & 3) | (flags & 0x200 ? O_CREAT : 0) | (flags & 0x400 ? O_TRUNC : 0) | (flags & 0x800 ? O_EXCL : 0);
+  return open(path, ours, 0644);
+}
+static int mac_clock(int clock, struct timespec *time) { return clock_gettime(clock == 6 ? CLOCK_MONOTONIC : clock, time); }
+typedef struct { void (*handler)(int); uint32_t mask; int flags; } MacAction;
+static MacAction action_of_signal_30;
+static int mac_sigaction(int number, const MacAction *new, MacAction *old) {
+  if (number != 30) return -1;
+  if (old) *old = action_of_signal_30;
+  if (new) action_of_signal_30 = *new;
+  return 0;
+}
+static int succeed(void) { return 0; }
+static void zero(void *place, size_t size) { memset(place, 0, size); }
+static void open_lock(uint32_t *lock) { CHECK(*lock == 1); *lock = 0; }
+static void close_lock(uint32_t *lock) { CHECK(*lock == 0); *lock = 1; }
+static void *find(void *handle, const char *name);
+
+static const struct { const char *name; void *address; } symbols[] = {
+  {"_CFGetTypeID", type_of}, {"_CFStringGetTypeID", type_of_strings}, {"_CFStringGetCString", get_text},
+  {"_CFStringCreateWithBytes", make_string}, {"_CFRelease", release_string},
+  {"_IORegistryEntryCreateCFProperty", ask_registry}, {"__dyld_register_func_for_add_image", watch_images},
+  {"_dladdr", describe_address}, {"_dlsym", find}, {"_objc_copyClassNamesForImage", classes_of_image}, {"_objc_msgSend", send},
+  {"_objc_retain", retain}, {"_objc_release", release}, {"_pthread_key_create", make_key}, {"_pthread_getspecific", get_specific},
+  {"_pthread_setspecific", set_specific}, {"_pthread_create", start_thread}, {"_atexit", watch_exit}, {"_open", mac_open},
+  {"_clock_gettime", mac_clock}, {"_sigaction", mac_sigaction}, {"_pthread_atfork", succeed}, {"_pthread_detach", succeed},
+  {"_pthread_mutex_lock", succeed}, {"_pthread_mutex_unlock", succeed}, {"_pthread_cond_broadcast", succeed},
+  {"_pthread_cond_timedwait", abort}, {"_os_unfair_lock_lock", close_lock}, {"_os_unfair_lock_unlock", open_lock}, {"_bzero", zero},
+  {"_class_addMethod", class_addMethod}, {"_class_copyMethodList", class_copyMethodList},
+  {"_class_getInstanceVariable", class_getInstanceVariable}, {"_class_getName", class_getName},
+  {"_class_getSuperclass", class_getSuperclass}, {"_ivar_getOffset", ivar_getOffset}, {"_ivar_getTypeEncoding", ivar_getTypeEncoding},
+  {"_method_getImplementation", method_getImplementation}, {"_method_getName", method_getName},
+  {"_method_getTypeEncoding", method_getTypeEncoding}, {"_method_setImplementation", method_setImplementation},
+  {"_objc_getClass", objc_getClass}, {"_sel_getName", sel_getName}, {"_sel_registerName", sel_registerName}, {"_abort", abort},
+  {"_close", close}, {"_free", free}, {"_getenv", getenv}, {"_getpid", getpid}, {"_memcmp", memcmp}, {"_memcpy", memcpy},
+  {"_memmove", memmove}, {"_memset", memset}, {"_nanosleep", nanosleep}, {"_posix_memalign", posix_memalign}, {"_strlen", strlen},
+  {"_write", write}, {"dyld_stub_binder", abort},
+};
+static void *symbol(const char *name) {
+  for (unsigned at = 0; at < sizeof symbols / sizeof *symbols; at++) if (!strcmp(symbols[at].name, name)) return symbols[at].address;
+  printf("the library asks for %s, which the loader has not\n", name);
+  exit(2);
+}
+static void *find(void *handle, const char *name) {
+  char linked[64];
+  snprintf(linked, sizeof linked, "_%s", name);
+  return signed_pointer(symbol(linked));
+}
+
+/* ---- the loader ---- */
+
+typedef struct { uint32_t command, size; char name[16]; uint64_t address, length, offset, bytes; uint32_t protections[2], sections, flags; } Segment;
+typedef struct { char name[16], segment[16]; uint64_t address, size; uint32_t rest[8]; } Section;
+typedef struct { uint32_t name; uint8_t type, section; uint16_t description; uint64_t value; } Symbol;
+
+static char *image;
+static Segment *segments[8];
+static const Section *initialisers, *interposed;
+static const uint32_t *fixups, *table;
+
+static uint64_t number(const uint8_t **at) {
+  uint64_t value = 0;
+  for (int shift = 0;; shift += 7) {
+    value |= (uint64_t)(**at & 0x7f) << shift;
+    if (!(*(*at)++ & 0x80)) return value;
+  }
+}
+
+static void rebase(const uint8_t *at, const uint8_t *end) {
+  char *place = NULL;
+  while (at < end) {
+    uint8_t low = *at & 15, code = *at++ & 0xf0;
+    uint64_t count = 1, skip = 0;
+    if (code == 0x00 || code == 0x10) continue;
+    if (code == 0x20) { place = image + segments[low]->address + number(&at); continue; }
+    if (code == 0x30) { place += number(&at); continue; }
+    if (code == 0x40) { place += low * 8; continue; }
+    if (code == 0x50) count = low;
+    if (code == 0x60 || code == 0x80) count = number(&at);
+    if (code == 0x70 || code == 0x80) skip = number(&at);
+    for (; count; count--, place += 8 + skip) *(uint64_t *)place += (uintptr_t)image;
+  }
+}
+
+static void bind(const uint8_t *at, const uint8_t *end) {
+  char *place = NULL;
+  const char *name = NULL;
+  while (at < end) {
+    uint8_t low = *at & 15, code = *at++ & 0xf0;
+    uint64_t count = 1, skip = 0;
+    if (code == 0x00 || code == 0x10 || code == 0x30 || code == 0x50) continue;
+    if (code == 0x20) { number(&at); continue; }
+    if (code == 0x40) { name = (const char *)at; at += strlen(name) + 1; continue; }
+    if (code == 0x70) { place = image + segments[low]->address + number(&at); continue; }
+    if (code == 0x80) { place += number(&at); continue; }
+    if (code == 0xc0) count = number(&at);
+    if (code == 0xa0 || code == 0xc0) skip = number(&at);
+    if (code == 0xb0) skip = low * 8;
+    for (; count; count--, place += 8 + skip) *(void **)place = symbol(name);
+  }
+}
+
+static void load(const char *path) {
+  int file = open(path, O_RDONLY), count = 0;
+  off_t length = lseek(file, 0, SEEK_END);
+  char *bytes = mmap(NULL, length, PROT_READ, MAP_PRIVATE, file, 0);
+  if (bytes == MAP_FAILED) exit(2);
+  uint64_t size = 0;
+  char *command = bytes + 32;
+  for (unsigned at = ((uint32_t *)bytes)[4]; at; at--, command += ((uint32_t *)command)[1]) {
+    switch (*(uint32_t *)command & 0xff) {
+    case 0x19:
+      segments[count] = (Segment *)command;
+      size = segments[count]->address + segments[count]->length;
+      const Section *sections = (Section *)(segments[count] + 1);
+      for (unsigned index = 0; index < segments[count]->sections; index++) {
+        if (!strncmp(sections[index].name, "__mod_init_func", 16)) initialisers = &sections[index];
+        if (!strncmp(sections[index].name, "__interpose", 16)) interposed = &sections[index];
+      }
+      count++;
+      break;
+    case 0x22: fixups = (uint32_t *)command + 2; break;
+    case 0x02: table = (uint32_t *)command + 2; break;
+    }
+  }
+  image = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (int at = 0; at < count; at++) memcpy(image + segments[at]->address, bytes + segments[at]->offset, segments[at]->bytes);
+  __builtin___clear_cache(image, image + size);
+  const uint8_t *start = (uint8_t *)bytes;
+  rebase(start + fixups[0], start + fixups[0] + fixups[1]);
+  bind(start + fixups[2], start + fixups[2] + fixups[3]);
+  bind(start + fixups[6], start + fixups[6] + fixups[7]);
+}
+
+static void *exported(const char *name) {
+  const Symbol *all = (Symbol *)(image + segments[0]->address);
+  char *linkedit = NULL;
+  for (int at = 0; segments[at]; at++)
+    if (!strcmp(segments[at]->name, "__LINKEDIT")) linkedit = image + segments[at]->address - segments[at]->offset;
+  all = (Symbol *)(linkedit + table[0]);
+  for (uint32_t at = 0; at < table[1]; at++)
+    if (!strcmp(linkedit + table[2] + all[at].name, name)) return image + all[at].value;
+  printf("the library has no %s\n", name);
+  exit(2);
+}
+
+static void run_initialisers(void) {
+  void (**functions)(void) = (void *)(image + initialisers->address);
+  for (unsigned at = 0; at < initialisers->size / 8; at++) functions[at]();
+}
+
+static String *ask_interposed(String *asked) {
+  String *(**tuple)(uint32_t, String *, void *, uint32_t) = (void *)(image + interposed->address);
+  return tuple[0](1, asked, NULL, 0);
+}
+
+/* ---- the scenarios ---- */
+
+static uint64_t counter(const char *name) { return ((uint64_t (*)(const char *))exported("_agx_guard_counter"))(name); }
+static int hooked(void) { return ((int (*)(void))exported("_agx_guard_hooked_methods"))(); }
+
+static void it_is_inert(void) {
+  CHECK(ask_interposed(&key) == &system_answer && released == 0);
+  CHECK(images_watched == 0 && threads_started == 0 && exits_watched == 0 && action_of_signal_30.handler == NULL);
+  CHECK(hooked() == 0 && counter("calls") == 0);
+  CHECK(((int (*)(void))exported("_agx_guard_is_active"))() == 0);
+}
+
+static void it_guards(void) {
+  CHECK(images_watched == 1 && threads_started == 1);
+  printf("%d methods hooked\n", hooked());
+  CHECK(hooked() > 40);
+  AGXFakeFamilyComputeContext *one = [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:nil config:1];
+  Size size = {2, 3, 5};
+  for (int at = 0; at < 1000; at++) [one dispatchThreads:size threadsPerThreadgroup:size];
+  CHECK([one nest:100] == 100 && [one volumeOf:size] == 30);
+  Region region = [one regionOf:size and:size];
+  CHECK(region.extent.depth == 5 && [one lengthOf:(Vector){1, 2, 3, 4}] == 30);
+  [one endEncoding];
+  [one setComputePipelineState:nil];
+  region = [one regionOf:size and:size];
+  CHECK(region.extent.depth == 0 && [one device] == one);
+  CHECK(fake_dispatched == 1001 && counter("refused_ended") == 2 && counter("encoders_ended") == 1);
+  [one release];
+  CHECK(fake_live_objects == 1);
+  ((void (*)(void))exported("_agx_guard_sweep"))();
+}
+
+static void it_answers(void) {
+  String other = {7, "MetalPluginClassName"};
+  String *answer = ask_interposed(&key);
+  CHECK(answer != &system_answer && !strcmp(answer->text, getenv("AGX_GUARD_PLUGIN")) && released == 1);
+  CHECK(ask_interposed(&other) == NULL);
+}
+
+int main(int count, char **arguments) {
+  const char *scenario = count > 2 ? arguments[2] : "";
+  specific = strcmp(scenario, "moved") ? NULL : elsewhere;
+  if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != NULL) {
+    printf("address 0 cannot be mapped\n");
+    return 2;
+  }
+  for (unsigned at = 0; at < sizeof class_names / sizeof *class_names; at++) {
+    FakeObject *first = [objc_getClass(class_names[at]) alloc]; /* see hook_all in program.m */
+    [first retainCount];
+    free(first);
+  }
+  fake_live_objects = 0;
+  load(arguments[1]);
+  if (getenv("CALLED_EARLY")) CHECK(ask_interposed(&key) == &system_answer);
+  run_initialisers();
+  if (!strcmp(scenario, "inert")) it_is_inert();
+  else if (!strcmp(scenario, "guards") || !strcmp(scenario, "moved")) it_guards();
+  else if (!strcmp(scenario, "answers")) it_answers();
+  if (at_exit) at_exit();
+  return failures ? 1 : 0;
+}
