@@ -195,3 +195,45 @@ fn no_path_is_unwrapped_that_a_user_can_reach() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// A Mac's bash is of 2007, and its tools are not GNU's.
+#[test]
+fn scripts_that_run_on_a_mac_keep_to_what_is_there() {
+    const SCRIPTS: [&str; 8] = [
+        ".ci/run",
+        "scripts/build-guard-macos",
+        "scripts/build-macos",
+        "scripts/check-macos",
+        "scripts/demo",
+        "scripts/package",
+        "scripts/setup",
+        "scripts/test",
+    ];
+    const NOT_THERE: [&str; 18] = [
+        "mapfile",
+        "readarray",
+        "declare -A",
+        "local -A",
+        "local -n",
+        ",,}",
+        "^^}",
+        "@Q}",
+        "|&",
+        "&>>",
+        "cp --parents",
+        "xargs -r",
+        "sed -i",
+        "date -d",
+        "mktemp -d -p",
+        "grep -P",
+        "-printf",
+        "tar --",
+    ];
+    for script in SCRIPTS {
+        let text = std::fs::read_to_string(root().join(script)).unwrap();
+        assert!(text.starts_with("#!/usr/bin/env bash\n"), "{script}");
+        for one in NOT_THERE {
+            assert!(!text.contains(one), "{script}: {one}");
+        }
+    }
+}
