@@ -4,6 +4,8 @@
  * `peer count PEER CALLS`        makes so many calls and ends, for counting instructions
  * `peer scale PEER THREADS MS`   calls per second on distinct encoders, and how often a thread slept meanwhile
  * `peer memory PEER ENCODERS`    bytes of the heap in use for each live encoder
+ * `peer trace PEER CALLS`        two threads, each on an encoder of its own, make so many calls between two marks, for a trace of
+ *                                what they read and write
  *
  * PEER is 1 for the published design, 0 for whatever AGX_GUARD says. */
 #include "fake_driver.h"
@@ -93,6 +95,32 @@ static void scale(int peer, int threads, int milliseconds) {
          after.ru_nvcsw - before.ru_nvcsw);
 }
 
+/* The marks of a trace: nothing but places in the code. */
+__attribute__((noinline)) void trace_begins(void) { __asm__ volatile(""); }
+__attribute__((noinline)) void trace_ends(void) { __asm__ volatile(""); }
+
+static int traced_calls;
+static pthread_barrier_t both;
+
+static void *be_traced(void *encoder) {
+  for (int at = 0; at < 20; at++) [(Compute *)encoder sum];
+  pthread_barrier_wait(&both); /* a thread that has ended would leave its stack and its block to the other */
+  trace_begins();
+  for (int at = 0; at < traced_calls; at++) [(Compute *)encoder sum];
+  trace_ends();
+  pthread_barrier_wait(&both);
+  return NULL;
+}
+
+static void trace(int peer, int calls) {
+  pthread_t threads[2];
+  Compute *encoders[2] = {encoder(peer), encoder(peer)};
+  traced_calls = calls;
+  pthread_barrier_init(&both, NULL, 2);
+  for (int at = 0; at < 2; at++) pthread_create(&threads[at], NULL, be_traced, encoders[at]);
+  for (int at = 0; at < 2; at++) pthread_join(threads[at], NULL);
+}
+
 int main(int count, char **arguments) {
   if (count < 4) return 2;
   int peer = atoi(arguments[2]), number = atoi(arguments[3]);
@@ -104,6 +132,8 @@ int main(int count, char **arguments) {
     for (int at = 0; at < number; at++) [one sum];
   } else if (!strcmp(arguments[1], "scale") && count > 4) {
     scale(peer, number, atoi(arguments[4]));
+  } else if (!strcmp(arguments[1], "trace")) {
+    trace(peer, number);
   } else if (!strcmp(arguments[1], "memory")) {
     encoder(peer);
     size_t before = mallinfo2().uordblks;
