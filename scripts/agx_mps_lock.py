@@ -17,6 +17,8 @@ A place may be taken again by the thread that holds one, so nested modules do no
 not import torch.
 """
 
+import copy
+import copyreg
 import functools
 import threading
 
@@ -90,25 +92,60 @@ class MPSLock:
 def guard_module(module, lock):
     """Has every call of a `torch.nn.Module` run with a place of `lock`; returns the module.
 
-    Wraps `forward` of this one object, not a pair of hooks: a forward hook is not called when `forward` raises, and the place
-    would never come back. Calls that go around `module(...)`, such as `module.encode(...)`, are not covered.
+    The module gets a class of its own, made from its class, whose `forward` takes a place. That way a copy of the module, such as
+    an averaged model, runs its own `forward` with its own weights, under the same lock. A pair of forward hooks would not do: where
+    `forward` raises, or another hook does, the place might not come back. A pickled module comes back unguarded, for no lock
+    reaches into another process. Calls that go around `module(...)`, such as `module.encode(...)`, are not covered.
     """
-    if not hasattr(module, "forward"):
-        raise TypeError("not a torch.nn.Module: it has no forward")
-    if getattr(module.forward, "_agx_mps_lock", None) is not None:
+    plain = type(module)
+    if not callable(getattr(plain, "forward", None)):
+        raise TypeError("not a torch.nn.Module: its class has no forward")
+    if hasattr(plain, "_agx_mps_lock"):
         raise ValueError("this module is guarded already")
-    guarded = lock(module.forward)
-    guarded._agx_mps_lock = lock
-    module.forward = guarded
+    if "forward" in vars(module):
+        raise ValueError("this module has a forward of its own, which its class does not know: put `with lock:` around its calls")
+
+    @functools.wraps(plain.forward)
+    def forward(self, *arguments, **named):
+        with lock:
+            return plain.forward(self, *arguments, **named)
+
+    members = {"forward": forward, "_agx_mps_lock": lock, "_agx_plain_class": plain, "__reduce_ex__": _reduce_unguarded}
+    members |= {"__deepcopy__": _deepcopy_guarded, "__module__": plain.__module__, "__qualname__": plain.__qualname__}
+    module.__class__ = type(plain.__name__, (plain,), members)
     return module
 
 
 def unguard_module(module):
     """Undoes `guard_module`; returns the module."""
-    if getattr(module.forward, "_agx_mps_lock", None) is None:
+    plain = getattr(type(module), "_agx_plain_class", None)
+    if plain is None:
         raise ValueError("this module is not guarded")
-    del module.forward
+    module.__class__ = plain
     return module
+
+
+def _reduce_unguarded(self, protocol):
+    """What pickle stores of a guarded module: a module of the plain class."""
+    plain = type(self)._agx_plain_class
+    make, arguments, *rest = plain.__reduce_ex__(self, protocol)
+    if make is copyreg.__newobj__:
+        make = plain.__new__  # pickle insists that the other makes an object of this very class
+    return (make, tuple(plain if each is type(self) else each for each in arguments), *rest)
+
+
+def _deepcopy_guarded(self, memo):
+    """A copy of the same class, guarded by the same lock."""
+    plain = type(self)._agx_plain_class
+    if hasattr(plain, "__deepcopy__"):
+        return plain.__deepcopy__(self, memo)
+    copied = memo[id(self)] = type(self).__new__(type(self))
+    state = copy.deepcopy(plain.__reduce_ex__(self, 4)[2], memo)
+    if hasattr(plain, "__setstate__"):
+        copied.__setstate__(state)
+    else:
+        vars(copied).update(state or {})
+    return copied
 
 
 def _synchronize_mps():

@@ -1,7 +1,9 @@
 """The Python lock: its own logic without torch, and on torch's CPU device where torch is installed."""
 
+import copy
 import importlib.util
 import os
+import pickle
 import sys
 import threading
 import unittest
@@ -50,6 +52,14 @@ class Plain:
 
     def __call__(self, x):
         return self.forward(x)
+
+
+class Weighted(Plain):
+    def __init__(self, weight):
+        self.weight = [weight]
+
+    def forward(self, x):
+        return self.weight[0] * x
 
 
 class Lock(unittest.TestCase):
@@ -143,13 +153,46 @@ class Lock(unittest.TestCase):
 
 class Module(unittest.TestCase):
     def test_a_guarded_module_runs_with_a_place(self):
-        lock, module = MPSLock(1), Plain()
-        depths = []
-        plain = module.forward
-        module.forward = lambda x: depths.append(lock.depth) or plain(x)
-        guard_module(module, lock)
+        lock, depths = MPSLock(1), []
+
+        class Watching(Plain):
+            def forward(self, x):
+                depths.append(lock.depth)
+                return super().forward(x)
+
+        module = guard_module(Watching(), lock)
         self.assertEqual(module(1), 2)
         self.assertEqual(depths, [1])
+        self.assertIsInstance(module, Watching)
+        self.assertEqual(type(module).__name__, "Watching")
+
+    def test_a_copy_runs_its_own_forward_under_the_same_lock(self):
+        lock = MPSLock(1)
+        module = guard_module(Weighted(2), lock)
+        copied = copy.deepcopy(module)
+        copied.weight[0] = 10
+        self.assertEqual((module(1), copied(1)), (2, 10))
+        copied.inner = Weighted(3)
+        self.assertEqual(copy.deepcopy(copied).inner(2), 6)
+        with lock:
+            waits = []
+            in_threads(1, lambda: waits.append(lock.acquire(timeout=0)))
+        self.assertEqual(waits, [False])
+        with self.assertRaises(ValueError):
+            guard_module(copied, lock)
+
+    def test_a_pickled_module_comes_back_unguarded(self):
+        module = guard_module(Weighted(2), MPSLock(1))
+        back = pickle.loads(pickle.dumps(module))
+        self.assertIs(type(back), Weighted)
+        self.assertEqual(back(4), 8)
+        self.assertEqual(module(4), 8)
+
+    def test_a_forward_that_only_the_object_has_is_not_passed_over(self):
+        module = Plain()
+        module.forward = lambda x: x
+        with self.assertRaises(ValueError):
+            guard_module(module, MPSLock(1))
 
     def test_a_forward_that_raises_gives_its_place_back(self):
         lock = MPSLock(1)
@@ -164,7 +207,7 @@ class Module(unittest.TestCase):
         with self.assertRaises(ValueError):
             guard_module(module, lock)
         unguard_module(module)
-        self.assertNotIn("forward", vars(module))
+        self.assertIs(type(module), Plain)
         with self.assertRaises(ValueError):
             unguard_module(module)
 
@@ -196,6 +239,19 @@ class Torch(unittest.TestCase):
         self.assertLessEqual(inside.most, 2)
         self.assertEqual(len(differences), 160)
         self.assertEqual(max(differences), 0.0)
+
+    def test_an_averaged_copy_has_its_own_weights(self):
+        import torch
+
+        model = guard_module(torch.nn.Linear(2, 1, bias=False), MPSLock(1))
+        average = torch.optim.swa_utils.AveragedModel(model)
+        with torch.no_grad():
+            model.weight.fill_(1.0)
+            average.module.weight.fill_(3.0)
+            self.assertEqual(float(average(torch.ones(1, 2))), 6.0)
+            self.assertEqual(float(model(torch.ones(1, 2))), 2.0)
+        again = torch.nn.Linear(2, 1, bias=False)
+        again.load_state_dict(model.state_dict())
 
     def test_guarded_children_of_a_guarded_module_do_not_wait_for_themselves(self):
         import torch
