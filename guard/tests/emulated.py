@@ -89,6 +89,10 @@ class Scenarios(unittest.TestCase):
     def test_a_thread_that_ends_inside_a_call_leaves_no_lock_behind(self):
         self.holds("exits")
 
+    def test_an_exception_through_a_guarded_method_ends_the_process_as_documented(self):
+        self.assertEqual(run("throws", AGX_GUARD="off")[0], 0)
+        self.assertEqual(run("throws")[0], SIGABRT)
+
     def test_an_impl_that_is_no_pointer_may_be_zero(self):
         self.holds("embedded")
 

@@ -84,6 +84,7 @@ extern void (*fake_during_end)(void);
 - (void)holdFor:(int)milliseconds;
 - (void)endYourself;
 - (void)exitThread;
+- (void)throwItself;
 - (id)initFailing;
 - (id)initAsAnother;
 @end

@@ -153,6 +153,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)holdFor:(int)milliseconds { usleep(milliseconds * 1000); }
 - (void)endYourself { [self endEncoding]; }
 - (void)exitThread { pthread_exit(NULL); }
+- (void)throwItself { @throw self; }
 - (id)initFailing {
   [self release];
   return nil;
