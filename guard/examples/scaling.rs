@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agx_guard::calls::{Call, Guard, Kind, Objects, Short, Verdict};
-use agx_guard::ledger::Record;
+use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::sys::{Mutex, pthread_mutex_lock, pthread_mutex_unlock};
 use agx_guard::thread::{Frame, Role, Thread};

@@ -17,14 +17,13 @@
 //! against a real Objective-C runtime, against simulated objects on the host, and under loom.
 
 use crate::counters::Counter;
-use crate::ledger::{
-    Claimed, HELD, IMPL_SEEN, Ledger, PERMIT, Record, State, TO_QUARANTINE, Taken,
-};
+use crate::ledger::{Claimed, Ledger, Taken};
 use crate::quarantine::Quarantine;
+use crate::record::{HELD, IMPL_SEEN, Record, State, TO_QUARANTINE};
 use crate::settings::{Mode, Settings};
-use crate::sync::{Fault, Ordering, has_fault};
+use crate::sync::{Fault, has_fault};
 use crate::thread::{Role, Thread};
-use crate::throttle::{Admitted, Throttle};
+use crate::throttle::Throttle;
 
 /// What a hooked method does to its encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,39 +310,6 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    fn enter_init(&self, thread: &Thread, call: &Call) -> Verdict {
-        if let Some(record) = self.ledger.find(call.object)
-            && record.is_held_by(thread)
-            && record.address() == call.object
-        {
-            return Verdict::Dispatch(record, Role::Nested);
-        }
-        let permit = self.throttle.is_on() && self.admit(thread);
-        let record = loop {
-            match self.ledger.claim(thread, call.object) {
-                Claimed::New(record) => break record,
-                Claimed::Known(record) => {
-                    if self.lock(thread, record) == Taken::GivenUp {
-                        if permit {
-                            self.throttle.leave();
-                        }
-                        return Verdict::Dispatch(core::ptr::null(), Role::Bare);
-                    }
-                    if record.address() == call.object {
-                        self.ledger.begin_again(record);
-                        break record;
-                    }
-                    self.ledger.unlock(record);
-                }
-            }
-        };
-        if permit {
-            record.set(PERMIT);
-            record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
-        }
-        Verdict::Dispatch(record, Role::Outer)
-    }
-
     /// [`Guard::leave`] for whatever is not the common case.
     #[allow(
         clippy::not_unsafe_ptr_arg_deref,
@@ -379,33 +345,6 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             }
         }
         self.settle(thread, call.object, record);
-    }
-
-    /// Takes the guard's reference to a new encoder and notes whether it has an `_impl`.
-    fn hold(&self, record: &Record, call: &Call) {
-        if record.status() & HELD == 0 {
-            record.set(HELD);
-            self.objects.retain(call.object);
-        }
-        self.note_implementation(record, call);
-    }
-
-    fn note_implementation(&self, record: &Record, call: &Call) {
-        if call.impl_offset != 0 && self.objects.implementation(call.object, call.impl_offset) != 0
-        {
-            record.set(IMPL_SEEN);
-        }
-    }
-
-    fn admit(&self, thread: &Thread) -> bool {
-        let exempt = thread.open.load(Ordering::Relaxed) != 0 || thread.is_inside();
-        match self.throttle.admit(exempt) {
-            Admitted::AtOnce => {}
-            Admitted::AfterWait => thread.tally.add(Counter::ThrottleWaits),
-            Admitted::Above => thread.tally.add(Counter::ThrottleOverrides),
-        }
-        thread.open.fetch_add(1, Ordering::Relaxed);
-        true
     }
 }
 

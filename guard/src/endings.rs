@@ -5,8 +5,9 @@
 
 use crate::calls::{Guard, Objects};
 use crate::counters::Counter;
-use crate::ledger::{HELD, PERMIT, Record, State, TO_QUARANTINE, Taken};
+use crate::ledger::Taken;
 use crate::quarantine::{Entry, Over};
+use crate::record::{HELD, PERMIT, Record, State, TO_QUARANTINE};
 use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::Thread;
 
@@ -127,15 +128,21 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.throttle.only(thread.open.load(Ordering::Relaxed));
     }
 
-    fn give_place_back(&self, record: &Record) {
+    /// Gives back the place of the throttle an encoder occupies, if it does.
+    pub(crate) fn give_place_back(&self, record: &Record) {
         if record.clear(PERMIT) == 0 {
             return;
         }
         // SAFETY: a thread's block is never given back, only reused.
         if let Some(opener) = unsafe { record.opener.load(Ordering::Relaxed).as_ref() } {
-            let fewer = |open: u32| Some(open.saturating_sub(1));
-            let _ = opener.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+            self.leave_place(opener);
         }
+    }
+
+    /// Gives back a place that `thread` took.
+    pub(crate) fn leave_place(&self, thread: &Thread) {
+        let fewer = |open: u32| Some(open.saturating_sub(1));
+        let _ = thread.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         self.throttle.leave();
     }
 }

@@ -5,8 +5,8 @@ use core::mem::MaybeUninit;
 
 use crate::calls::{Call, Guard, Kind, Objects, Short, Verdict};
 use crate::counters::{COUNTERS, Counter};
-use crate::ledger::Record;
 use crate::own_thread;
+use crate::record::Record;
 use crate::refused;
 use crate::runtime;
 use crate::say::{say, say_always};

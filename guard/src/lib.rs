@@ -5,7 +5,7 @@
 //! encoder runs under that encoder's own recursive lock; a call to an ended one is refused; an ended encoder outlives its end
 //! by a bounded while, so that a thread already inside `objc_msgSend` finds an object there.
 //!
-//! The core is pure and knows nothing of Objective-C: [`ledger`] (which encoder is in which state, and who is inside it),
+//! The core is pure and knows nothing of Objective-C: [`record`] (where one encoder stands, and who is inside it), [`ledger`] (all of them, by address),
 //! [`calls`] (the rules), [`quarantine`], [`throttle`], [`settings`], [`counters`]. Around it stand the parts that touch a
 //! process: [`runtime`], [`hooks`], [`thunk`], [`entry`], `load`, `report`, `fork`, `exports`, [`watchdog`],
 //! [`interpose`], [`image`], `driver`. Tests run the core on the
@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+mod beginnings;
 pub mod calls;
 pub mod counters;
 pub mod encoding;
@@ -26,6 +27,7 @@ pub mod ledger;
 mod observe;
 pub mod park;
 pub mod quarantine;
+pub mod record;
 pub mod selectors;
 pub mod settings;
 pub mod sync;

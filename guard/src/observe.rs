@@ -5,7 +5,8 @@
 
 use crate::calls::{Call, Guard, Kind, Objects, Verdict};
 use crate::counters::Counter;
-use crate::ledger::{Claimed, Record, State};
+use crate::ledger::Claimed;
+use crate::record::{Record, State};
 use crate::thread::{Role, Thread};
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {

@@ -14,7 +14,7 @@
 use alloc::collections::VecDeque;
 use core::cell::UnsafeCell;
 
-use crate::ledger::Record;
+use crate::record::Record;
 use crate::sync::{AtomicU64, Lock, Ordering};
 
 /// An ended encoder.

@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::ptr;
 
 use crate::counters::Tally;
-use crate::ledger::Record;
+use crate::record::Record;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How a call stands to the lock of its encoder.

@@ -5,7 +5,8 @@
 
 use crate::calls::{Guard, Objects};
 use crate::counters::Counter;
-use crate::ledger::{Record, Taken};
+use crate::ledger::Taken;
+use crate::record::Record;
 use crate::sync::Ordering;
 use crate::thread::Thread;
 

@@ -1,8 +1,8 @@
 //! The parts of the core that decide by value alone, on the host.
 #![cfg(not(loom))]
 
-use agx_guard::calls::Kind;
-use agx_guard::ledger::Record;
+use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::record::Record;
 use agx_guard::selectors::{self, EXCEPTED, Role as ClassRole};
 use agx_guard::settings::{Mode, Settings, parse_mode};
 use agx_guard::thread::{Frame, Registry, Role, Thread};
@@ -196,4 +196,39 @@ fn the_throttle_admits_above_its_limit_rather_than_wait_for_ever() {
     throttle.leave();
     throttle.leave();
     assert_eq!(throttle.admit(false), Admitted::AtOnce);
+}
+
+struct Nothing;
+
+impl Objects for Nothing {
+    fn retain(&self, _: usize) {}
+    fn release(&self, _: usize) {}
+    fn is_held_once(&self, _: usize) -> bool {
+        true
+    }
+    fn implementation(&self, _: usize, _: u32) -> usize {
+        1
+    }
+    fn is_driver(&self, _: usize) -> bool {
+        false
+    }
+    fn now(&self) -> u64 {
+        0
+    }
+    fn long_wait(&self, _: &Record, _: u64) {}
+}
+
+#[test]
+fn an_address_that_begins_again_unseen_occupies_one_place() {
+    let settings = Settings { mode: Mode::Throttle(2), ..Settings::DEFAULT };
+    let (guard, thread) = (Guard::<Nothing, 1>::new(settings, Nothing), Thread::new());
+    for _ in 0..5 {
+        let call = Call { object: 0x1000, kind: Kind::Init, impl_offset: 0, caller: 0 };
+        let Verdict::Dispatch(record, role) = guard.enter(&thread, &call) else {
+            panic!("an init was refused")
+        };
+        guard.leave(&thread, &call, record, role, call.object);
+    }
+    assert_eq!(guard.throttle.open(), 1);
+    assert_eq!(thread.open.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
 use agx_guard::counters::Counter;
-use agx_guard::ledger::Record;
+use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::thread::{Registry, Thread};
 

@@ -148,7 +148,7 @@ class Library(unittest.TestCase):
 
     def test_without_authentication_both_slices_guard_and_answer_the_plug_in_name(self):
         for architecture in ("arm64", "arm64e"):
-            for scenario in ("guards", "moved", "answers"):
+            for scenario in ("guards", "moved", "late", "answers"):
                 with self.subTest(f"{architecture} {scenario}"):
                     self.assertEqual(self.emulated(architecture, "off", scenario, CALLED_EARLY="1"), "")
         self.emulated("arm64e", "off", "inert", status=1)

@@ -8,7 +8,7 @@ use std::sync::Arc as Shared;
 
 use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
 use agx_guard::counters::Counter;
-use agx_guard::ledger::Record;
+use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::sync::{Fault, put_in};
 use agx_guard::thread::{Role, Thread};

@@ -1,0 +1,167 @@
+//! One encoder, as the ledger knows it: its address, where it stands in its life, and who is inside it.
+//!
+//! Everything but the count of waiters changes under the record's own lock. How the lock is waited for is the ledger's business.
+
+use core::ptr;
+
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Ordering, has_fault};
+use crate::thread::Thread;
+
+/// Where an encoder stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// May be encoded to.
+    Live = 0,
+    /// A thread is inside `endEncoding`, `deferredEndEncoding` or `destroyImpl`.
+    Ending = 1,
+    /// `endEncoding` is done; the driver may still hold its `_impl`, to coalesce the next encoder with it.
+    Ended = 2,
+    /// `destroyImpl` has run: `_impl` is back in the pool.
+    Destroyed = 3,
+    /// A thread is inside `dealloc`.
+    Leaving = 4,
+}
+
+impl State {
+    fn of(status: u32) -> State {
+        match status & STATE {
+            0 => State::Live,
+            1 => State::Ending,
+            2 => State::Ended,
+            3 => State::Destroyed,
+            _ => State::Leaving,
+        }
+    }
+}
+
+const STATE: u32 = 0xff;
+/// The guard holds one reference to the object.
+pub const HELD: u32 = 0x100;
+/// `_impl` has been seen to be set, so a NULL there later means it is gone.
+pub const IMPL_SEEN: u32 = 0x200;
+/// The encoder occupies a place of the throttle.
+pub const PERMIT: u32 = 0x400;
+/// An ending has happened since the encoder was last put into the quarantine.
+pub const TO_QUARANTINE: u32 = 0x800;
+
+/// One encoder. Fills a cache line of its own, so that two threads on two encoders share nothing.
+#[repr(align(128))]
+pub struct Record {
+    /// The encoder's address; 0 when the record is free. Changes only under the record's lock.
+    address: AtomicUsize,
+    /// State and flags. Changes only under the record's lock.
+    status: AtomicU32,
+    /// Counts the objects this record has stood for. Changes only under the record's lock, before `address`.
+    generation: AtomicU32,
+    /// Who is inside: the address of a [`Thread`], or 0.
+    pub(crate) owner: AtomicUsize,
+    /// How many threads are about to wait, or wait, for the owner to leave.
+    pub(crate) waiters: AtomicU32,
+    /// Counts the times this object has been ended or reopened: tells a quarantine entry that is out of date.
+    pub turn: AtomicU32,
+    /// The thread whose throttle count this encoder is in.
+    pub opener: AtomicPtr<Thread>,
+    /// The record after this one in the chain of its bucket; set before it is published, and never changed.
+    pub(crate) next: AtomicPtr<Record>,
+}
+
+impl Record {
+    pub(crate) fn free_and_owned_by(thread: &Thread, next: *mut Record) -> Record {
+        Record {
+            address: AtomicUsize::new(0),
+            status: AtomicU32::new(State::Live as u32),
+            generation: AtomicU32::new(0),
+            owner: AtomicUsize::new(thread.token()),
+            waiters: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
+            opener: AtomicPtr::new(ptr::null_mut()),
+            next: AtomicPtr::new(next),
+        }
+    }
+
+    /// The encoder this record stands for, 0 for none.
+    #[inline(always)]
+    pub fn address(&self) -> usize {
+        self.address.load(Ordering::Acquire)
+    }
+
+    /// See the field.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// State and flags as one word.
+    #[inline(always)]
+    pub fn status(&self) -> u32 {
+        self.status.load(Ordering::Relaxed)
+    }
+
+    /// The state part of the status.
+    pub fn state(&self) -> State {
+        State::of(self.status())
+    }
+
+    /// Whether the state is [`State::Live`], from a status word.
+    #[inline(always)]
+    pub fn is_live(status: u32) -> bool {
+        status & STATE == State::Live as u32
+    }
+
+    /// Changes the state and keeps the flags. The caller holds the lock.
+    pub fn set_state(&self, state: State) {
+        self.status.store((self.status() & !STATE) | state as u32, Ordering::Relaxed);
+    }
+
+    /// Sets flags. The caller holds the lock.
+    pub fn set(&self, flags: u32) {
+        self.status.store(self.status() | flags, Ordering::Relaxed);
+    }
+
+    /// Clears flags and says which of them were set. The caller holds the lock.
+    pub fn clear(&self, flags: u32) -> u32 {
+        let status = self.status();
+        self.status.store(status & !flags, Ordering::Relaxed);
+        status & flags
+    }
+
+    /// Takes the lock if nobody has it.
+    #[inline(always)]
+    pub fn try_lock(&self, thread: &Thread) -> bool {
+        has_fault(Fault::LockForAll)
+            || self
+                .owner
+                .compare_exchange(0, thread.token(), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Whether `thread` is the one inside.
+    pub fn is_held_by(&self, thread: &Thread) -> bool {
+        self.owner.load(Ordering::Relaxed) == thread.token()
+    }
+
+    /// Whether anybody is inside.
+    pub fn is_held(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) != 0
+    }
+
+    /// The token of the thread inside, 0 for none.
+    pub fn owner(&self) -> usize {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Begins the next object at `address`. The caller holds the lock.
+    pub(crate) fn begin(&self, address: usize) {
+        self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
+        self.status.store(State::Live as u32, Ordering::Relaxed);
+        self.opener.store(ptr::null_mut(), Ordering::Relaxed);
+        self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.address.store(address, Ordering::Release);
+    }
+
+    /// Forgets the object: from here on its address means nothing. The caller holds the lock and keeps it.
+    pub fn forget(&self) {
+        self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
+        self.address.store(0, Ordering::Release);
+    }
+}
