@@ -13,7 +13,7 @@ use agxpatch::patch::Catalogue;
 use agxpatch::signature::{Code, Many, Pattern, find};
 
 fn main() {
-    let assembler = Assembler::new().expect("keystone opens");
+    let assembler = Assembler::new();
     let catalogue = Catalogue::built_in().expect("the built-in catalogue is sound");
     let one = Pattern::compile(&assembler, &catalogue.signatures[0].pattern).expect("it compiles");
     let thousand: Vec<Pattern> = (0..1000).map(|n| variant(&assembler, &one, n)).collect();

@@ -1,19 +1,31 @@
 //! Text to words, by keystone.
 
+use std::cell::OnceCell;
+
 use keystone_engine::{Arch, Keystone, Mode};
 
 use crate::address::{VmAddr, Word};
 use crate::error::{Code, Error, Result};
 
-/// An AArch64 assembler.
-pub struct Assembler(Keystone);
+/// An AArch64 assembler. Keystone is opened for the first instruction: patterns
+/// given by their bits need none of it.
+#[derive(Default)]
+pub struct Assembler(OnceCell<Keystone>);
 
 impl Assembler {
-    /// Opens keystone.
-    pub fn new() -> Result<Assembler> {
-        Keystone::new(Arch::ARM64, Mode::LITTLE_ENDIAN).map(Assembler).map_err(|reason| {
+    /// An assembler that nothing was asked of.
+    pub fn new() -> Assembler {
+        Assembler::default()
+    }
+
+    fn keystone(&self) -> Result<&Keystone> {
+        if let Some(open) = self.0.get() {
+            return Ok(open);
+        }
+        let opened = Keystone::new(Arch::ARM64, Mode::LITTLE_ENDIAN).map_err(|reason| {
             Error::new(Code::Bug, "keystone does not open").with("reason", reason)
-        })
+        })?;
+        Ok(self.0.get_or_init(|| opened))
     }
 
     /// Assembles `lines`, one instruction each, as if the first stood at
@@ -30,7 +42,7 @@ impl Assembler {
             refuse_what_is_no_instruction(line.as_ref())?;
         }
         let text = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n");
-        if let Ok(output) = self.0.asm(text, origin.0) {
+        if let Ok(output) = self.keystone()?.asm(text, origin.0) {
             let words: Vec<Word> = Word::all(&output.bytes).collect();
             if words.len() == lines.len() && output.bytes.len() == lines.len() * 4 {
                 return Ok(words);
@@ -52,8 +64,10 @@ impl Assembler {
                 .with("address", address)
                 .with("reason", reason)
         };
-        let output =
-            self.0.asm(line.to_owned(), address.0).map_err(|error| refused(error.to_string()))?;
+        let output = self
+            .keystone()?
+            .asm(line.to_owned(), address.0)
+            .map_err(|error| refused(error.to_string()))?;
         match *output.bytes.as_slice() {
             [a, b, c, d] => Ok(Word(u32::from_le_bytes([a, b, c, d]))),
             _ => Err(refused(format!("it makes {} bytes and not 4", output.bytes.len()))),
@@ -83,7 +97,6 @@ mod tests {
     #[test]
     fn several_lines_assemble_at_consecutive_addresses() {
         let words = Assembler::new()
-            .unwrap()
             .assemble(&["bl #0x6d49e4", "bl #0x6d49e4", "nop"], VmAddr(0x2be074))
             .unwrap();
         assert_eq!(words, [Word(0x94105a5c), Word(0x94105a5b), Word(0xd503201f)]);
@@ -91,7 +104,7 @@ mod tests {
 
     #[test]
     fn directives_and_nul_bytes_are_refused() {
-        let assembler = Assembler::new().unwrap();
+        let assembler = Assembler::new();
         for line in [".word 5", "nop; nop", "nop\0", "", "nop // x"] {
             assert!(assembler.assemble_line(line, VmAddr(0)).is_err(), "{line:?}");
         }
@@ -99,10 +112,8 @@ mod tests {
 
     #[test]
     fn the_line_that_does_not_assemble_is_named() {
-        let error = Assembler::new()
-            .unwrap()
-            .assemble(&["nop", "frobnicate x0"], VmAddr(0x1000))
-            .unwrap_err();
+        let error =
+            Assembler::new().assemble(&["nop", "frobnicate x0"], VmAddr(0x1000)).unwrap_err();
         assert!(error.context().contains(&("instruction", "frobnicate x0".into())));
         assert!(error.context().contains(&("address", "0x1004".into())));
     }

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use crate::edit::{Edit, EditKind, Hex};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::patch::{Catalogue, Engine, PlannedWord};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
 use crate::storage;
@@ -14,14 +14,23 @@ use super::Session;
 /// The built-in catalogue with the files of `--catalog` added.
 pub fn catalogue(session: &Session) -> Result<Catalogue> {
     let mut catalogue = Catalogue::built_in()?;
-    if let Some(directory) = &session.catalog {
-        for path in storage::toml_files(&directory.join("signatures"))? {
-            catalogue.add_signature(&storage::read_text(&path)?, &path.display().to_string())?;
-        }
-        for path in storage::toml_files(&directory.join("patches"))? {
-            catalogue.add_patch(&storage::read_text(&path)?, &path.display().to_string())?;
-        }
+    let Some(directory) = &session.catalog else { return Ok(catalogue) };
+    let listed = |name| storage::toml_files(&directory.join(name));
+    let (signatures, patches) = (listed("signatures")?, listed("patches")?);
+    if signatures.is_empty() && patches.is_empty() {
+        return Err(Error::new(Code::ReadFailed, "the directory is missing or holds no catalogue")
+            .with("directory", directory.display())
+            .next(
+                "put signatures into DIR/signatures/*.toml and patches into DIR/patches/*.toml",
+            ));
     }
+    for path in signatures {
+        catalogue.add_signature(&storage::read_text(&path)?, &path.display().to_string())?;
+    }
+    for path in patches {
+        catalogue.add_patch(&storage::read_text(&path)?, &path.display().to_string())?;
+    }
+    catalogue.check()?;
     Ok(catalogue)
 }
 

@@ -49,6 +49,7 @@ codes! {
     "0201" PatternSyntax   Usage       "a signature's pattern cannot be read"
     "0202" NoMatch         NotFound    "the sequence does not occur"
     "0203" ManyMatches     NotFound    "the sequence occurs more than once"
+    "0204" UnknownSignature Usage      "no signature of that name in the catalogue"
 
     "0301" UnknownPatch    Usage       "no patch of that name in the catalogue"
     "0302" CatalogueBroken Usage       "the catalogue contradicts itself"

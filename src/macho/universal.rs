@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 
 use super::bytes::{array, hex, malformed, range, slice};
 use super::image::Image;
-use super::{Architecture, recognise, second_reader};
+use super::{Architecture, load_commands, recognise, second_reader};
 
 /// Java class files begin like a universal file and have a version of at least
 /// 45 where the number of slices stands. No universal file comes close.
@@ -98,6 +98,15 @@ impl<'a> Slice<'a> {
                 .with("slice", format!("{:?}", image.architecture())));
         }
         Ok(image)
+    }
+
+    /// The file bytes of the slice's header and load commands, as the header
+    /// gives their size: all that [`Slice::image`] looks at. Just the header's
+    /// where the slice ends in it.
+    pub fn head(&self) -> std::ops::Range<FileOffset> {
+        let commands = array(self.bytes, 20).map_or(0, u32::from_le_bytes);
+        let size = load_commands::HEADER + u64::from(commands);
+        self.offset..FileOffset(self.offset.0.saturating_add(size.min(self.size)))
     }
 
     /// The file bytes of the slice.

@@ -4,13 +4,13 @@
 //! one with a name that exists already replaces it. Reading directories is the
 //! caller's affair.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::edit::Hex;
 use crate::error::{Code, Error, Result};
+
+use super::provenance::{Kind, Provenance};
 
 /// A sequence to look for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -36,6 +36,13 @@ pub struct Signature {
     /// Why it is of interest, for a reader.
     #[serde(default)]
     pub essay: String,
+}
+
+impl Signature {
+    /// Whether it is looked for in slices of this architecture.
+    pub fn is_for(&self, architecture: &str) -> bool {
+        self.architectures.iter().any(|name| name == architecture)
+    }
 }
 
 /// What to put in a sequence's place.
@@ -118,6 +125,9 @@ pub struct KnownBuild {
     pub state: KnownState,
 }
 
+/// The architectures whose code patterns are about.
+const ARCHITECTURES: [&str; 2] = ["arm64", "arm64e"];
+
 /// A file of signatures holds one, or many as `[[signature]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,7 +150,7 @@ pub struct Catalogue {
     pub patches: Vec<Patch>,
     /// Known driver files.
     pub builds: Vec<KnownBuild>,
-    digest: Sha256,
+    provenance: Provenance,
 }
 
 const SIGNATURES: &[(&str, &str)] = &[(
@@ -170,6 +180,7 @@ impl Catalogue {
             catalogue.add_patch(text, origin)?;
         }
         catalogue.add_builds(BUILDS.1, BUILDS.0)?;
+        catalogue.provenance.seal_built_in();
         Ok(catalogue)
     }
 
@@ -181,18 +192,23 @@ impl Catalogue {
             true => read::<SignaturesFile>(text, origin)?.signature,
             false => vec![read(text, origin)?],
         };
-        self.digest.update(text);
-        let names: BTreeSet<&str> = added.iter().map(|s| s.name.as_str()).collect();
-        self.signatures.retain(|known| !names.contains(known.name.as_str()));
-        self.signatures.extend(added);
+        self.provenance.add(origin, text);
+        for signature in added {
+            if self.provenance.define(Kind::Signature, &signature.name)? {
+                self.signatures.retain(|known| known.name != signature.name);
+            }
+            self.signatures.push(signature);
+        }
         Ok(())
     }
 
     /// Adds a patch from the text of its file; `origin` is named in errors.
     pub fn add_patch(&mut self, text: &str, origin: &str) -> Result<()> {
         let patch: Patch = read(text, origin)?;
-        self.digest.update(text);
-        self.patches.retain(|known| known.name != patch.name);
+        self.provenance.add(origin, text);
+        if self.provenance.define(Kind::Patch, &patch.name)? {
+            self.patches.retain(|known| known.name != patch.name);
+        }
         self.patches.push(patch);
         Ok(())
     }
@@ -200,14 +216,72 @@ impl Catalogue {
     /// Adds known builds from the text of their file.
     pub fn add_builds(&mut self, text: &str, origin: &str) -> Result<()> {
         let builds: BuildsFile = read(text, origin)?;
-        self.digest.update(text);
+        self.provenance.add(origin, text);
         self.builds.extend(builds.build);
         Ok(())
     }
 
+    /// Refuses what no file can be blamed for before all are there: patches for
+    /// signatures that do not exist, a name that two patches answer to, and
+    /// signatures for processors whose code is no such assembly.
+    pub fn check(&self) -> Result<()> {
+        for signature in &self.signatures {
+            let odd =
+                signature.architectures.iter().find(|name| !ARCHITECTURES.contains(&name.as_str()));
+            if let Some(named) =
+                odd.map(String::as_str).or(signature.architectures.is_empty().then_some("none"))
+            {
+                return Err(Error::new(
+                    Code::CatalogueBroken,
+                    "a signature is for no slice there can be",
+                )
+                .with("signature", &signature.name)
+                .with("architecture", named)
+                .with("file", self.signature_place(&signature.name, "architectures"))
+                .next(format!("name some of {}", ARCHITECTURES.join(", "))));
+            }
+        }
+        self.patches
+            .iter()
+            .enumerate()
+            .try_for_each(|(number, patch)| self.check_patch(number, patch))
+    }
+
+    fn check_patch(&self, number: usize, patch: &Patch) -> Result<()> {
+        let broken = |what: &str, text: &str| {
+            Error::new(Code::CatalogueBroken, what)
+                .with("patch", &patch.name)
+                .with("file", self.patch_place(&patch.name, text))
+        };
+        if !self.signatures.iter().any(|signature| signature.name == patch.signature) {
+            return Err(broken("a patch is for a signature that does not exist", "signature")
+                .with("signature", &patch.signature)
+                .next("add the signature, or name one that `agxpatch signatures list` shows"));
+        }
+        for other in &self.patches[..number] {
+            let taken = |name: &str| other.name == name || other.alias.as_deref() == Some(name);
+            if taken(&patch.name) || patch.alias.as_deref().is_some_and(taken) {
+                return Err(broken("two patches answer to one name", "alias")
+                    .with("and", &other.name)
+                    .next("give one of them another alias"));
+            }
+        }
+        Ok(())
+    }
+
+    /// File and line where `text` stands in a signature's definition.
+    pub fn signature_place(&self, name: &str, text: &str) -> String {
+        self.provenance.place(Kind::Signature, name, text).unwrap_or_default()
+    }
+
+    /// File and line where `text` stands in a patch's definition.
+    pub fn patch_place(&self, name: &str, text: &str) -> String {
+        self.provenance.place(Kind::Patch, name, text).unwrap_or_default()
+    }
+
     /// SHA-256 over the files as they were added: what this catalogue is.
     pub fn digest(&self) -> String {
-        Hex(&self.digest.clone().finalize()).to_string()
+        self.provenance.digest()
     }
 
     /// The patch of that name or alias.
@@ -224,8 +298,14 @@ impl Catalogue {
     /// The signature of that name.
     pub fn signature(&self, name: &str) -> Result<&Signature> {
         self.signatures.iter().find(|signature| signature.name == name).ok_or_else(|| {
-            Error::new(Code::CatalogueBroken, "a patch is for a signature that does not exist")
-                .with("signature", name)
+            let known: Vec<&str> =
+                self.signatures.iter().map(|known| known.name.as_str()).collect();
+            let shown = known.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+            let more = if known.len() > 10 { ", …" } else { "" };
+            Error::new(Code::UnknownSignature, "there is no signature of that name")
+                .with("name", name)
+                .with("known", shown + more)
+                .next("`agxpatch signatures list` shows them all")
         })
     }
 
@@ -245,5 +325,6 @@ fn read<T: for<'a> Deserialize<'a>>(text: &str, origin: &str) -> Result<T> {
         Error::new(Code::CatalogueBroken, "a catalogue file cannot be read")
             .with("file", origin)
             .with("reason", reason.to_string().trim_end())
+            .next("mend that line; the built-in files under signatures/ and patches/ are the model")
     })
 }

@@ -7,7 +7,7 @@ use crate::address::VmAddr;
 use crate::arm64::{Assembler, Disassembler};
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Slice, Universal};
-use crate::signature::{self, Captures, Pattern, Value};
+use crate::signature::{self, Captures, Many, Pattern, Value};
 
 use super::catalogue::{Catalogue, Signature};
 use super::sighting::{self, Place, Searched, Sighting, Site, State};
@@ -32,13 +32,16 @@ pub struct Form {
     pub pattern: Pattern,
 }
 
+/// What to do about a pattern that cannot be read.
+const SYNTAX: &str = "mend that line; docs/signatures.md describes what a pattern may hold";
+
 impl Engine {
     /// Opens assembler and disassembler; patterns are compiled when needed.
     pub fn new(catalogue: Catalogue) -> Result<Engine> {
         let compiled = catalogue.signatures.iter().map(|_| OnceCell::new()).collect();
         Ok(Engine {
             catalogue,
-            assembler: Assembler::new()?,
+            assembler: Assembler::new(),
             disassembler: Disassembler::new()?,
             compiled,
         })
@@ -57,38 +60,68 @@ impl Engine {
     /// The forms of a signature, the original first.
     pub fn forms(&self, signature: &Signature) -> Result<&[Form]> {
         let known = &self.catalogue.signatures;
-        let cell = known.iter().position(|s| s.name == signature.name).map(|i| &self.compiled[i]);
-        let Some(cell) = cell else {
-            return Err(Error::new(Code::Bug, "a signature is not of this catalogue"));
-        };
+        match known.iter().position(|known| known.name == signature.name) {
+            Some(number) => self.forms_of(number),
+            None => Err(Error::new(Code::Bug, "a signature is not of this catalogue")),
+        }
+    }
+
+    /// The sequence of a signature as the compiler made it.
+    pub fn original(&self, signature: &Signature) -> Result<&Pattern> {
+        let forms = self.forms(signature)?.first();
+        forms
+            .map(|form| &form.pattern)
+            .ok_or_else(|| Error::new(Code::Bug, "a signature has no form"))
+    }
+
+    /// The forms of every signature, in the catalogue's order.
+    pub fn all_forms(&self) -> Result<Vec<(&Signature, &[Form])>> {
+        let signatures = self.catalogue.signatures.iter().enumerate();
+        signatures.map(|(number, signature)| Ok((signature, self.forms_of(number)?))).collect()
+    }
+
+    fn forms_of(&self, number: usize) -> Result<&[Form]> {
+        let cell = &self.compiled[number];
         if let Some(forms) = cell.get() {
             return Ok(forms);
         }
-        let forms = self.compile(signature)?;
+        let forms = self.compile(&self.catalogue.signatures[number])?;
         Ok(cell.get_or_init(|| forms))
     }
 
     fn compile(&self, signature: &Signature) -> Result<Vec<Form>> {
-        let original = self.pattern(&signature.pattern, &signature.name)?;
+        let original = self.pattern(&signature.pattern, |line| {
+            self.catalogue.signature_place(&signature.name, line)
+        })?;
         let length = original.len();
         let mut forms = vec![Form { state: State::Original, pattern: original }];
         for patch in self.catalogue.patches_for(&signature.name) {
-            let pattern = self.pattern(&patch.rewrite, &patch.name)?;
+            let pattern =
+                self.pattern(&patch.rewrite, |line| self.catalogue.patch_place(&patch.name, line))?;
             if pattern.len() != length {
                 return Err(Error::new(
                     Code::CatalogueBroken,
                     "a rewrite has another length than the sequence it replaces",
                 )
                 .with("patch", &patch.name)
-                .with("lines", format!("{} for {length}", pattern.len())));
+                .with("file", self.catalogue.patch_place(&patch.name, "rewrite"))
+                .with("lines", format!("{} for {length}", pattern.len()))
+                .next("a rewrite fills the sequence it replaces: pad it with `nop`, or keep words with `?`"));
             }
             forms.push(Form { state: State::Patched { patch: patch.name.clone() }, pattern });
         }
         Ok(forms)
     }
 
-    fn pattern(&self, text: &str, name: &str) -> Result<Pattern> {
-        Pattern::compile(&self.assembler, text).map_err(|error| error.with("in", name))
+    fn pattern(&self, text: &str, place: impl Fn(&str) -> String) -> Result<Pattern> {
+        Pattern::compile(&self.assembler, text).map_err(|error| {
+            let line = error.context().iter().find(|(name, _)| *name == "line");
+            let place = place(line.map_or("pattern", |(_, line)| line.as_str()));
+            match error.advice() {
+                Some(_) => error.with("file", place),
+                None => error.with("file", place).next(SYNTAX),
+            }
+        })
     }
 
     /// Looks for one signature in every slice it is for.
@@ -100,7 +133,7 @@ impl Engine {
         let slices: Vec<&Slice<'_>> = file
             .slices
             .iter()
-            .filter(|s| s.architecture.name().is_some_and(|n| is_for(signature, n)))
+            .filter(|s| s.architecture.name().is_some_and(|n| signature.is_for(n)))
             .collect();
         if slices.is_empty() {
             let held: Vec<String> =
@@ -111,15 +144,14 @@ impl Engine {
                 .with("slices", held.join(", ")));
         }
         let forms = self.forms(signature)?;
+        let together = Many::new(forms.iter().map(|form| &form.pattern));
         let mut found = Vec::new();
         for slice in &slices {
             let image = slice.image()?;
             let text = image.text()?;
             let code = signature::Code { address: text.address, bytes: text.bytes };
-            for form in forms {
-                for hit in signature::find(&form.pattern, code) {
-                    found.push((*slice, image.clone(), form, hit));
-                }
+            for (form, hit) in together.find(code) {
+                found.push((*slice, image.clone(), &forms[form], hit));
             }
         }
         match found.len() {
@@ -190,10 +222,6 @@ impl Engine {
             function,
         })
     }
-}
-
-fn is_for(signature: &Signature, architecture: &str) -> bool {
-    signature.architectures.iter().any(|name| name == architecture)
 }
 
 /// The code of the slices with the functions of the signature's methods.

@@ -8,26 +8,49 @@ use crate::error::{Code, Error, Result};
 use crate::signature::{Captures, Kind, Pattern, Value};
 
 use super::catalogue::{Patch, Pinned, Signature};
-use super::engine::Engine;
+use super::engine::{Engine, Form};
 
 /// How many fixed bits an anchor needs: with these, a word chosen at random
 /// matches less than once in a million.
 const ANCHOR_BITS: u32 = 20;
 
 /// Judges every signature and patch.
-pub fn lint(engine: &Engine) -> Result<Vec<Check>> {
-    let mut checks = Vec::new();
-    for signature in &engine.catalogue().signatures {
-        let original = Pattern::compile(&engine.assembler, &signature.pattern)?;
-        checks.push(anchor(signature, &original));
-        let patches: Vec<&Patch> = engine.catalogue().patches_for(&signature.name).collect();
-        checks.push(captures_used(engine, signature, &original, &patches)?);
-        for patch in patches {
-            checks.push(lengths(engine, &original, patch));
-            checks.push(pinned(engine, &original, patch));
-        }
+pub fn lint(engine: &Engine) -> Vec<Check> {
+    engine
+        .catalogue()
+        .signatures
+        .iter()
+        .flat_map(|signature| of_signature(engine, signature))
+        .collect()
+}
+
+fn of_signature(engine: &Engine, signature: &Signature) -> Vec<Check> {
+    const COMPILES: &str = "compiles";
+    let name = &signature.name;
+    let (original, rewrites) = match engine.forms(signature).map(<[Form]>::split_first) {
+        Ok(Some((original, rewrites))) => (&original.pattern, rewrites),
+        Ok(None) => return vec![Check::fail(COMPILES, format!("{name}: no form"))],
+        Err(error) => return vec![Check::fail(COMPILES, format!("{name}: {}", in_a_line(&error)))],
+    };
+    let lines = format!("{name}: {} lines, {} rewrites", original.len(), rewrites.len());
+    let mut checks = vec![
+        Check::pass(COMPILES, lines),
+        anchor(signature, original),
+        captures_used(signature, original, rewrites),
+    ];
+    let patches = engine.catalogue().patches_for(name);
+    for (patch, rewrite) in patches.zip(rewrites) {
+        checks.push(names_known(signature, original, patch, &rewrite.pattern));
+        checks.push(pinned(engine, original, patch, &rewrite.pattern));
     }
-    Ok(checks)
+    checks
+}
+
+/// An error with all its context, for a list of checks.
+fn in_a_line(error: &Error) -> String {
+    let context = error.context().iter().map(|(name, value)| format!("{name}: {value}"));
+    let context: Vec<String> = context.collect();
+    format!("{error}; {}", context.join("; "))
 }
 
 fn anchor(signature: &Signature, pattern: &Pattern) -> Check {
@@ -41,54 +64,58 @@ fn anchor(signature: &Signature, pattern: &Pattern) -> Check {
 }
 
 /// A name that stands once and that no rewrite uses only weakens the pattern.
-fn captures_used(
-    engine: &Engine,
-    signature: &Signature,
-    original: &Pattern,
-    patches: &[&Patch],
-) -> Result<Check> {
-    let mut used = BTreeSet::new();
-    for patch in patches {
-        let pattern = Pattern::compile(&engine.assembler, &patch.rewrite)?;
-        used.extend(pattern.source.names.keys().cloned());
-    }
+fn captures_used(signature: &Signature, original: &Pattern, rewrites: &[Form]) -> Check {
+    let used: BTreeSet<&String> =
+        rewrites.iter().flat_map(|rewrite| rewrite.pattern.source.names.keys()).collect();
     let times = |name: &String| {
         original.templates.iter().flat_map(|t| &t.fields).filter(|f| f.name == *name).count()
     };
-    let idle: Vec<&str> = original
-        .source
-        .names
-        .keys()
-        .filter(|name| !used.contains(*name) && times(name) < 2)
-        .map(String::as_str)
-        .collect();
-    Ok(match idle.is_empty() {
-        true => Check::pass("captures-used", format!("{}: all", signature.name)),
-        false => {
-            Check::fail("captures-used", format!("{}: idle {}", signature.name, idle.join(", ")))
-        }
-    })
+    let names = original.source.names.keys();
+    let idle = names.filter(|name| !used.contains(*name) && times(name) < 2);
+    let idle: Vec<&str> = idle.map(String::as_str).collect();
+    Check::from(
+        "captures-used",
+        idle.is_empty(),
+        match idle.as_slice() {
+            [] => format!("{}: all", signature.name),
+            idle => format!(
+                "{}: {} stand once and in no rewrite; write `?`, or use them",
+                signature.name,
+                idle.join(", ")
+            ),
+        },
+    )
 }
 
-fn lengths(engine: &Engine, original: &Pattern, patch: &Patch) -> Check {
-    const NAME: &str = "same-length";
-    match Pattern::compile(&engine.assembler, &patch.rewrite) {
-        Ok(rewrite) => Check::from(
-            NAME,
-            rewrite.len() == original.len(),
-            format!("{}: {} lines for {}", patch.name, rewrite.len(), original.len()),
-        ),
-        Err(error) => Check::fail(NAME, format!("{}: {error}", patch.name)),
-    }
+/// A rewrite can only use what the sequence captures, or a function's name.
+fn names_known(
+    signature: &Signature,
+    original: &Pattern,
+    patch: &Patch,
+    rewrite: &Pattern,
+) -> Check {
+    let known = |name: &String| {
+        original.source.names.contains_key(name) || signature.functions.contains_key(name)
+    };
+    let names = rewrite.source.names.keys().filter(|name| !known(name));
+    let unknown: Vec<&str> = names.map(String::as_str).collect();
+    Check::from(
+        "names-known",
+        unknown.is_empty(),
+        match unknown.as_slice() {
+            [] => format!("{}: all", patch.name),
+            names => format!("{}: nobody captures {}", patch.name, names.join(", ")),
+        },
+    )
 }
 
 /// The rewrite must make the published words from the published roles.
-fn pinned(engine: &Engine, original: &Pattern, patch: &Patch) -> Check {
+fn pinned(engine: &Engine, original: &Pattern, patch: &Patch, rewrite: &Pattern) -> Check {
     const NAME: &str = "pinned-words";
     let Some(pinned) = &patch.pinned else {
         return Check::skipped(NAME, format!("{}: none given", patch.name));
     };
-    match differing(engine, original, patch, pinned) {
+    match differing(engine, original, rewrite, pinned) {
         Ok(None) => Check::pass(NAME, format!("{}: {}", patch.name, pinned.words)),
         Ok(Some(difference)) => Check::fail(NAME, format!("{}: {difference}", patch.name)),
         Err(error) => Check::fail(NAME, format!("{}: {error}", patch.name)),
@@ -99,10 +126,9 @@ fn pinned(engine: &Engine, original: &Pattern, patch: &Patch) -> Check {
 fn differing(
     engine: &Engine,
     original: &Pattern,
-    patch: &Patch,
+    rewrite: &Pattern,
     pinned: &Pinned,
 ) -> Result<Option<String>> {
-    let rewrite = Pattern::compile(&engine.assembler, &patch.rewrite)?;
     let at = number(&pinned.at).map(|at| VmAddr(at as u64)).ok_or_else(|| broken(&pinned.at))?;
     let captures = roles(original, pinned)?;
     let words: Vec<&str> = pinned.words.split_whitespace().collect();

@@ -14,6 +14,7 @@ mod catalogue;
 mod engine;
 mod lint;
 mod plan;
+mod provenance;
 mod sighting;
 mod verify;
 

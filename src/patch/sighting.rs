@@ -126,19 +126,7 @@ fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
     let error = Error::new(Code::NoMatch, "the sequence does not occur in the file");
     nearest
         .iter()
-        .fold(error, |error, miss| {
-            error.with(
-                "near miss",
-                format!(
-                    "{}: {} of {telling} lines fit; the first that does not is line {}, `{}`, where {} stands",
-                    miss.at,
-                    miss.fitting,
-                    miss.line + 1,
-                    miss.wanted,
-                    miss.found
-                ),
-            )
-        })
+        .fold(error, |error, miss| error.with("near miss", miss.sentence(telling)))
         .next("this build of the driver may hold other code; nothing was changed")
 }
 

@@ -7,11 +7,14 @@
 //! nothing of files, slices or patches. Whether one match is the right one is
 //! decided by whoever asks.
 
+mod anchors;
 mod captures;
 mod pattern;
 mod scan;
+mod sieve;
 mod syntax;
 mod template;
+mod words;
 
 pub use captures::{Captures, Kind, Value};
 pub use pattern::Pattern;

@@ -4,6 +4,7 @@ use crate::address::{VmAddr, Word};
 use crate::arm64::Assembler;
 use crate::error::Result;
 
+use super::anchors;
 use super::captures::Captures;
 use super::syntax::Source;
 use super::template::{self, Template};
@@ -65,14 +66,20 @@ impl Pattern {
         (fitting, first)
     }
 
+    /// At most how many words of `words` fit, told without reading any captured
+    /// value.
+    pub fn may_fit(&self, words: &[Word]) -> usize {
+        let lines = self.templates.iter().zip(words);
+        lines.filter(|(template, word)| template.mask != 0 && template.fits(**word)).count()
+    }
+
     /// How many lines say something about their word.
     pub fn telling(&self) -> usize {
         self.templates.iter().filter(|template| template.mask != 0).count()
     }
 
-    /// The line to look for first: the one with the most fixed bits.
+    /// The line to look for first.
     pub fn anchor(&self) -> usize {
-        let fixed = |index: &usize| self.templates[*index].mask.count_ones();
-        (0..self.len()).rev().max_by_key(fixed).unwrap_or(0)
+        anchors::lines(self).first().copied().unwrap_or(0)
     }
 }

@@ -1,19 +1,19 @@
 //! Looking for patterns in code.
 //!
-//! A pattern is found by its anchor, the line with the most fixed bits; the
-//! other lines are only looked at where the anchor's word stands. Many patterns
-//! are looked for in one pass: anchors with the same mask share a small bitmap
-//! of hashed words, so that nearly every word of the code is dismissed by one
-//! multiplication and one load a mask.
-
-use std::collections::BTreeMap;
+//! A pattern is found by its anchor; the other lines are only looked at where
+//! the anchor's word stands. One pass over the code finds many patterns: it is
+//! taken in pieces, and each group of anchors sifts a piece before the next is
+//! touched. What costs is the words that are not anchors, and a sieve tells
+//! those of a whole block at once.
 
 use serde::Serialize;
 
 use crate::address::{VmAddr, Word};
 
+use super::anchors::{self, Group, Shared};
 use super::captures::Captures;
 use super::pattern::Pattern;
+use super::sieve::{Sieve, word};
 
 /// Instructions and where they stand.
 #[derive(Clone, Copy)]
@@ -48,127 +48,99 @@ pub struct NearMiss {
     pub found: Word,
 }
 
-impl<'a> Code<'a> {
-    /// The words from instruction `index` on, at most `count`.
-    fn words(&self, index: usize, count: usize) -> Vec<Word> {
-        let start = (index * 4).min(self.bytes.len());
-        let end = (start + count * 4).min(self.bytes.len());
-        Word::all(&self.bytes[start..end]).collect()
+impl NearMiss {
+    /// The near miss as a sentence, of a pattern of which `telling` lines say
+    /// something.
+    pub fn sentence(&self, telling: usize) -> String {
+        let NearMiss { at, fitting, line, wanted, found } = self;
+        format!(
+            "{at}: {fitting} of {telling} lines fit; the first that does not is line {}, `{wanted}`, where {found} stands",
+            line + 1
+        )
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+impl<'a> Code<'a> {
+    /// The instructions; bytes after the last whole one are none.
+    fn words(&self) -> &'a [[u8; 4]] {
+        self.bytes.as_chunks().0
     }
 }
 
 /// All places where `pattern` matches, in order.
 pub fn find(pattern: &Pattern, code: Code<'_>) -> Vec<Match> {
-    let anchor = pattern.anchor();
-    let template = &pattern.templates[anchor];
-    let mut found = Vec::new();
-    each_word(code, template.mask, template.value, |index| {
-        found.extend(try_at(pattern, anchor, code, index));
-    });
-    found
-}
-
-/// Calls `found` with the index of each instruction whose bits under `mask`
-/// are `value`. Blocks are first tested as a whole, which vectorises.
-fn each_word(code: Code<'_>, mask: u32, value: u32, mut found: impl FnMut(usize)) {
-    const BLOCK: usize = 64;
-    let hit = |c: &[u8]| u32::from_le_bytes([c[0], c[1], c[2], c[3]]) & mask == value;
-    for (number, block) in code.bytes.chunks(BLOCK * 4).enumerate() {
-        if block.chunks_exact(4).fold(false, |any, word| any | hit(word)) {
-            for (index, _) in block.chunks_exact(4).enumerate().filter(|(_, word)| hit(word)) {
-                found(number * BLOCK + index);
-            }
-        }
-    }
-}
-
-fn try_at(pattern: &Pattern, anchor: usize, code: Code<'_>, index: usize) -> Option<Match> {
-    let start = index.checked_sub(anchor)?;
-    let at = code.address.instruction(start);
-    let captures = pattern.match_at(&code.words(start, pattern.len()), at)?;
-    Some(Match { at, captures })
+    Many::new([pattern]).find(code).into_iter().map(|(_, found)| found).collect()
 }
 
 /// Many patterns, looked for in one pass.
 pub struct Many<'p> {
-    groups: Vec<Group<'p>>,
+    patterns: Vec<&'p Pattern>,
+    groups: Vec<(Group, Sieve)>,
 }
 
-/// Patterns whose anchors have the same mask.
-struct Group<'p> {
-    mask: u32,
-    filter: Filter,
-    anchors: ByAnchor<'p>,
-}
-
-/// Anchor word to the patterns that have it, with their number.
-type ByAnchor<'p> = BTreeMap<u32, Vec<(usize, &'p Pattern)>>;
+/// Bytes of code that every group looks at before the next: they stay in the
+/// first-level cache meanwhile.
+const PIECE: usize = 16 << 10;
 
 impl<'p> Many<'p> {
     /// Prepares the patterns; results name them by their position.
-    pub fn new(patterns: &'p [Pattern]) -> Many<'p> {
-        let mut by_mask: BTreeMap<u32, ByAnchor<'p>> = BTreeMap::new();
-        for (number, pattern) in patterns.iter().enumerate() {
-            let template = &pattern.templates[pattern.anchor()];
-            let anchors = by_mask.entry(template.mask).or_default();
-            anchors.entry(template.value).or_default().push((number, pattern));
-        }
-        let group = |(mask, anchors): (u32, ByAnchor<'p>)| Group {
-            mask,
-            filter: Filter::new(anchors.keys().copied()),
-            anchors,
+    pub fn new(patterns: impl IntoIterator<Item = &'p Pattern>) -> Many<'p> {
+        let patterns: Vec<&Pattern> = patterns.into_iter().collect();
+        let with_sieve = |group: Group| {
+            let sieve = Sieve::new(&group);
+            (group, sieve)
         };
-        Many { groups: by_mask.into_iter().map(group).collect() }
+        let groups = anchors::choose(&patterns).into_iter().map(with_sieve).collect();
+        Many { patterns, groups }
     }
 
     /// All matches with the number of their pattern, by place.
     pub fn find(&self, code: Code<'_>) -> Vec<(usize, Match)> {
         let mut found = Vec::new();
-        for group in &self.groups {
-            for (index, word) in code.iter().enumerate() {
-                let word = word & group.mask;
-                if group.filter.may_hold(word)
-                    && let Some(patterns) = group.anchors.get(&word)
-                {
-                    let matches = patterns.iter().filter_map(|(number, pattern)| {
-                        Some((*number, try_at(pattern, pattern.anchor(), code, index)?))
-                    });
-                    found.extend(matches);
-                }
+        for (number, piece) in code.words().chunks(PIECE / 4).enumerate() {
+            for (group, sieve) in &self.groups {
+                sieve.each(group.mask, piece, |index, word| {
+                    if let Some(shared) = group.words.get(word & group.mask) {
+                        self.compare(shared, code, number * (PIECE / 4) + index, &mut found);
+                    }
+                });
             }
         }
-        found.sort_by_key(|(number, hit)| (hit.at, *number));
+        found.sort_by_key(|(number, hit): &(usize, Match)| (hit.at, *number));
         found
+    }
+
+    /// Compares the patterns whose anchor stands at instruction `index`.
+    fn compare(
+        &self,
+        shared: &Shared,
+        code: Code<'_>,
+        index: usize,
+        found: &mut Vec<(usize, Match)>,
+    ) {
+        let told_apart = shared.told_apart.iter().filter_map(|second| {
+            let there = index.checked_add_signed(second.distance)?;
+            second.words.get(word(code.words().get(there)?) & second.mask)
+        });
+        for anchor in told_apart.flatten().chain(&shared.outright) {
+            let found_here = index
+                .checked_sub(anchor.line)
+                .and_then(|start| try_at(self.patterns[anchor.pattern], code, start));
+            found.extend(found_here.map(|hit| (anchor.pattern, hit)));
+        }
     }
 }
 
-/// A set of words that may err towards yes. 64 Ki bits fit the first-level
-/// cache of every CPU this runs on.
-struct Filter(Vec<u64>);
-
-impl Filter {
-    fn new(words: impl Iterator<Item = u32>) -> Filter {
-        let mut bits = vec![0u64; 1024];
-        for word in words {
-            let hash = Filter::hash(word);
-            bits[hash >> 6] |= 1 << (hash & 63);
-        }
-        Filter(bits)
+fn try_at(pattern: &Pattern, code: Code<'_>, start: usize) -> Option<Match> {
+    let words = code.words().get(start..start + pattern.len())?;
+    let fit = pattern.templates.iter().zip(words).all(|(t, cell)| t.fits(Word(word(cell))));
+    if !fit {
+        return None;
     }
-
-    fn may_hold(&self, word: u32) -> bool {
-        let hash = Filter::hash(word);
-        self.0[hash >> 6] >> (hash & 63) & 1 == 1
-    }
-
-    /// The golden ratio's bits spread neighbouring words over the table.
-    fn hash(word: u32) -> usize {
-        (word.wrapping_mul(0x9e37_79b9) >> 16) as usize
-    }
+    let words: Vec<Word> = words.iter().map(|cell| Word(word(cell))).collect();
+    let at = code.address.instruction(start);
+    let captures = pattern.match_at(&words, at)?;
+    Some(Match { at, captures })
 }
 
 /// The places that match best, at most `count`, best first; for the reader of
@@ -178,9 +150,13 @@ pub fn nearest(pattern: &Pattern, code: Code<'_>, count: usize) -> Vec<NearMiss>
     let mut best: Vec<NearMiss> = Vec::new();
     for (start, window) in words.windows(pattern.len()).enumerate() {
         let at = code.address.instruction(start);
+        let enough =
+            if best.len() == count { best.last().map_or(0, |miss| miss.fitting) } else { 0 };
+        if pattern.may_fit(window) <= enough {
+            continue;
+        }
         let (fitting, Some(line)) = pattern.near(window, at) else { continue };
-        let worst = best.last().map_or(0, |miss| miss.fitting);
-        if fitting == 0 || (best.len() == count && fitting <= worst) {
+        if fitting <= enough {
             continue;
         }
         let wanted = pattern.source.lines[line].text.clone();

@@ -107,6 +107,16 @@ impl Source {
         if source.lines.is_empty() {
             return Err(syntax("the pattern is empty", ""));
         }
+        let silent = |line: &Line| match line.bits {
+            Some((_, mask)) => mask == 0,
+            None => line.statement.is_none(),
+        };
+        if source.lines.iter().all(silent) {
+            return Err(syntax(
+                "the pattern says nothing of any instruction",
+                &source.lines[0].text,
+            ));
+        }
         Ok(source)
     }
 

@@ -106,7 +106,15 @@ pub fn compile(assembler: &Assembler, source: &Source) -> Result<Vec<Template>> 
     let mut probes = Probes::default();
     let plans: Vec<LinePlan> =
         (0..source.lines.len()).map(|index| LinePlan::new(source, index, &mut probes)).collect();
-    let words = assembler.assemble(&probes.lines, PROBE_ORIGIN)?;
+    let words = assembler.assemble(&probes.lines, PROBE_ORIGIN).map_err(|error| {
+        let refused = |(probe, line): (usize, &String)| {
+            assembler.assemble_line(line, PROBE_ORIGIN.instruction(probe)).is_err()
+        };
+        match probes.lines.iter().enumerate().position(refused) {
+            Some(probe) => error.with("line", &source.lines[probes.of_line[probe]].text),
+            None => error,
+        }
+    })?;
     plans.into_iter().map(|plan| plan.finish(assembler, source, &words)).collect()
 }
 
@@ -114,6 +122,8 @@ pub fn compile(assembler: &Assembler, source: &Source) -> Result<Vec<Template>> 
 #[derive(Default)]
 struct Probes {
     lines: Vec<String>,
+    /// For each, the line of the pattern it is of.
+    of_line: Vec<usize>,
 }
 
 impl Probes {
@@ -121,6 +131,7 @@ impl Probes {
     fn add(&mut self, source: &Source, index: usize, values: &[Hole]) -> usize {
         let address = PROBE_ORIGIN.instruction(self.lines.len());
         self.lines.push(render(source, index, address, values));
+        self.of_line.push(index);
         self.lines.len() - 1
     }
 }

@@ -14,7 +14,11 @@ const CORPUS: &str = "AGXPATCH_CORPUS";
 /// Null patch and one word in each slice's code. Other slices' code, other
 /// pages and everything else outside the signatures must stay as they are.
 fn exercise(path: &Path, file: &[u8]) -> Outcome {
-    let Ok(slices) = parts(file) else { return Outcome::NotMachO };
+    let slices = match parts(file) {
+        Ok(slices) => slices,
+        Err(error) if error.code() == Code::NotMachO => return Outcome::NotMachO,
+        Err(error) => return Outcome::Refused(error.to_string()),
+    };
     match patch(file, &[]) {
         Err(error) if error.code() == Code::NoSignature => return Outcome::Unsigned,
         Err(error) => return Outcome::Refused(error.to_string()),
@@ -81,6 +85,11 @@ fn every_mach_o_of_the_corpus_survives_the_null_patch_and_a_one_word_patch() {
     };
     let outcomes = exercise_all(Path::new(&corpus));
     outcomes.iter().for_each(|(path, outcome)| eprintln!("{}: {outcome:?}", path.display()));
+    let mut counts = std::collections::BTreeMap::new();
+    for (_, outcome) in &outcomes {
+        *counts.entry(format!("{outcome:?}")).or_insert(0) += 1;
+    }
+    counts.iter().for_each(|(outcome, count)| eprintln!("{count:>6}  {outcome}"));
     let sealed = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Sealed(_)));
     let sealed = sealed.count();
     eprintln!("{sealed} of {} files resealed", outcomes.len());

@@ -1,5 +1,6 @@
 //! The program as its users run it, on files.
 
+mod authors;
 mod bad_input;
 mod harness;
 mod main_job;

@@ -168,7 +168,7 @@ pub fn roles() -> Roles {
 /// Words at an address. Keystone is older than pointer authentication, and does
 /// not take the address of an `adr`.
 pub fn assemble(lines: &[&str], at: VmAddr) -> Vec<Word> {
-    let assembler = Assembler::new().unwrap();
+    let assembler = Assembler::new();
     let word = |(index, line): (usize, &&str)| match *line {
         "pacibsp" => Word(0xd503237f),
         "autibsp" => Word(0xd50323ff),

@@ -60,7 +60,7 @@ impl Builder {
         Ok(Builder {
             variant,
             places,
-            assembler: Assembler::new()?,
+            assembler: Assembler::new(),
             random: Random::new(0x3292),
             fixups: Fixups::default(),
             memory: Memory(memory),

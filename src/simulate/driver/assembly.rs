@@ -131,8 +131,7 @@ mod tests {
             mov {self_w}, w1
         end:
             retab";
-        let words =
-            assemble(&Assembler::new().unwrap(), text, VmAddr(0x2b_dd1c), &bindings).unwrap();
+        let words = assemble(&Assembler::new(), text, VmAddr(0x2b_dd1c), &bindings).unwrap();
         let expected = [
             encode::PACIBSP,
             encode::adrp(8, VmAddr(0x2b_dd20), VmAddr(0x75_8300)),
@@ -147,12 +146,8 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_for_nothing_is_an_error() {
-        let error = assemble(
-            &Assembler::new().unwrap(),
-            "mov {nobody}, x0",
-            VmAddr(0),
-            &Bindings::default(),
-        );
+        let error =
+            assemble(&Assembler::new(), "mov {nobody}, x0", VmAddr(0), &Bindings::default());
         assert_eq!(error.unwrap_err().code(), Code::Bug);
     }
 }

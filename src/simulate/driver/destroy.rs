@@ -360,7 +360,7 @@ mod tests {
             unlock_stub: facts::UNLOCK_STUB,
             free_stub: facts::FREE_STUB,
         }
-        .words(&Assembler::new().unwrap())
+        .words(&Assembler::new())
         .unwrap()
     }
 

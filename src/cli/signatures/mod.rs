@@ -15,11 +15,12 @@ use crate::macho::{Architecture, Universal};
 use crate::patch::{Engine, Patch, Signature, anchor_hits, lint};
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{self, Report};
-use crate::signature::{Code, Many, Pattern, Template, find};
+use crate::signature::{Code, Many, Pattern, Template};
 use crate::simulate::driver::{self, Variant};
-use crate::storage;
 
 use super::{Session, files};
+
+mod test;
 
 /// List, explain, lint or try the signatures of the catalogue.
 #[derive(clap::Args, Debug)]
@@ -53,11 +54,11 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         Verb::List => session.show(&list(&engine)),
         Verb::Explain { name } => session.show(&explain(&engine, &name)?),
         Verb::Lint => {
-            let mut checks = lint(&engine)?;
+            let mut checks = lint(&engine);
             checks.extend(against_the_synthetic_driver(&engine)?);
             session.show(&Lint { checks })
         }
-        Verb::Test { file } => session.show(&occurrences(&engine, &file)?),
+        Verb::Test { file } => session.show(&test::occurrences(&engine, &file)?),
     }
 }
 
@@ -111,7 +112,7 @@ struct ExplainedWord {
 
 fn explain(engine: &Engine, name: &str) -> Result<Explanation> {
     let signature = engine.catalogue().signature(name)?.clone();
-    let pattern = Pattern::compile(&engine.assembler, &signature.pattern)?;
+    let pattern = engine.original(&signature)?;
     let lines = pattern.source.lines.iter().zip(&pattern.templates);
     let words = lines
         .map(|(line, template)| ExplainedWord {
@@ -146,7 +147,11 @@ impl Report for Explanation {
         for word in &self.words {
             writeln!(out, "   {}  {}  {}", word.value, word.mask, word.line)?;
         }
-        writeln!(out, "\nThe fixed bits, for radare2 or rizin:\n  {}", self.radare)?;
+        writeln!(
+            out,
+            "\nThe fixed bits, for radare2 or rizin, which cannot be told that registers agree:\n  {}",
+            self.radare
+        )?;
         for patch in &self.patches {
             writeln!(out, "\n{STRONG}patch {}{RESET}\n\n{}", patch.name, patch.essay.trim())?;
             writeln!(out, "\n{}", patch.rewrite.trim_end())?;
@@ -171,18 +176,23 @@ fn against_the_synthetic_driver(engine: &Engine) -> Result<Vec<Check>> {
     let image = file.slice(Architecture::ARM64E)?.image()?;
     let text = image.text()?;
     let code = Code { address: text.address, bytes: text.bytes };
+    // What does not compile was reported already.
+    let signatures = engine.catalogue().signatures.iter();
+    let compiled: Vec<(&str, &Pattern)> = signatures
+        .filter_map(|signature| Some((signature.name.as_str(), engine.original(signature).ok()?)))
+        .collect();
+    let mut hits = vec![0; compiled.len()];
+    let many = Many::new(compiled.iter().map(|(_, pattern)| *pattern));
+    many.find(code).iter().for_each(|(number, _)| hits[*number] += 1);
+    let words = text.bytes.len() / 4;
     let mut checks = Vec::new();
-    for signature in &engine.catalogue().signatures {
-        let pattern = Pattern::compile(&engine.assembler, &signature.pattern)?;
-        let hits = find(&pattern, code).len();
-        let name = &signature.name;
+    for ((name, pattern), hits) in compiled.into_iter().zip(hits) {
         checks.push(Check::from(
             "unique-in-synthetic-driver",
             hits <= 1,
             format!("{name}: {hits} hits"),
         ));
-        let words = text.bytes.len() / 4;
-        let anchors = anchor_hits(&pattern, Word::all(text.bytes));
+        let anchors = anchor_hits(pattern, Word::all(text.bytes));
         checks.push(Check::from(
             "anchor-rare-in-synthetic-driver",
             anchors.saturating_mul(RARE) <= words,
@@ -205,63 +215,5 @@ impl Report for Lint {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         report::checks(out, &self.checks)
-    }
-}
-
-#[derive(Serialize)]
-struct Occurrences {
-    file: String,
-    found: Vec<Occurrence>,
-}
-
-#[derive(Serialize)]
-struct Occurrence {
-    signature: String,
-    architecture: String,
-    #[serde(flatten)]
-    hit: crate::signature::Match,
-}
-
-/// All signatures in one pass a slice. Occurrences of a signature more than
-/// once are listed and not judged.
-fn occurrences(engine: &Engine, path: &std::path::Path) -> Result<Occurrences> {
-    let input = storage::read(path)?;
-    let file = Universal::parse(&input.bytes)?;
-    let signatures = &engine.catalogue().signatures;
-    let patterns: Vec<Pattern> = signatures
-        .iter()
-        .map(|signature| Pattern::compile(&engine.assembler, &signature.pattern))
-        .collect::<Result<_>>()?;
-    let many = Many::new(&patterns);
-    let mut found = Vec::new();
-    for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
-        let image = slice.image()?;
-        let text = image.text()?;
-        for (number, hit) in many.find(Code { address: text.address, bytes: text.bytes }) {
-            let signature = signatures[number].name.clone();
-            found.push(Occurrence { signature, architecture: slice.architecture.to_string(), hit });
-        }
-    }
-    Ok(Occurrences { file: path.display().to_string(), found })
-}
-
-impl Report for Occurrences {
-    const SCHEMA: &'static str = "agxpatch.signatures-test/1";
-
-    fn exit(&self) -> Exit {
-        if self.found.is_empty() { Exit::NotFound } else { Exit::Success }
-    }
-
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for Occurrence { signature, architecture, hit } in &self.found {
-            writeln!(out, "{STRONG}{signature}{RESET} at {} in {architecture}", hit.at)?;
-            for (name, value) in hit.captures.iter() {
-                writeln!(out, "  {FAINT}{name:<8}{RESET} {value}")?;
-            }
-        }
-        if self.found.is_empty() {
-            writeln!(out, "no signature occurs in {}", self.file)?;
-        }
-        Ok(())
     }
 }

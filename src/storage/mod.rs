@@ -1,15 +1,21 @@
 //! Files named on the command line: read whole, written whole or not at all.
 //!
+//! A large one of which little is wanted is read in parts (`parts`).
+//!
 //! Only `cli` uses this, for files a person named. What is done to a machine
 //! goes through `host`.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::edit::{self, Edit};
 use crate::error::{Code, Error, Result};
+
+mod parts;
+
+pub use parts::Parts;
 
 /// A file that was read, and what it takes to write one like it.
 pub struct Input {
@@ -23,13 +29,22 @@ pub struct Input {
 /// Reads a regular file. Pipes and devices are refused without waiting for
 /// them.
 pub fn read(path: &Path) -> Result<Input> {
-    let failed = |reason: io::Error| {
-        Error::new(Code::ReadFailed, "the file cannot be read")
-            .with("file", path.display())
-            .with("reason", plain(&reason))
-    };
+    let (mut file, metadata) = open_regular(path)?;
+    let mut bytes = room_for(path, &metadata)?;
+    file.read_to_end(&mut bytes).map_err(|reason| read_failed(path, &reason))?;
+    Ok(Input {
+        bytes,
+        path: path.to_owned(),
+        permissions: metadata.permissions(),
+        identity: (metadata.dev(), metadata.ino()),
+    })
+}
+
+/// Opens a file to read it, if it is a regular one.
+fn open_regular(path: &Path) -> Result<(File, Metadata)> {
+    let failed = |reason: io::Error| read_failed(path, &reason);
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let mut file =
+    let file =
         OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
@@ -38,18 +53,24 @@ pub fn read(path: &Path) -> Result<Input> {
             .with("file", path.display())
             .next("name the Mach-O file itself, inside the bundle: Contents/MacOS/NAME"));
     }
-    let size = usize::try_from(metadata.len()).unwrap_or(0);
+    Ok((file, metadata))
+}
+
+/// Memory for all of a file.
+fn room_for(path: &Path, metadata: &Metadata) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(size)
-        .map_err(|_| failed(io::Error::other("the file is larger than the memory that is left")))?;
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Input {
-        bytes,
-        path: path.to_owned(),
-        permissions: metadata.permissions(),
-        identity: (metadata.dev(), metadata.ino()),
-    })
+    let size = usize::try_from(metadata.len()).unwrap_or(0);
+    bytes.try_reserve_exact(size).map_err(|_| {
+        let reason = io::Error::other("the file is larger than the memory that is left");
+        read_failed(path, &reason)
+    })?;
+    Ok(bytes)
+}
+
+fn read_failed(path: &Path, reason: &io::Error) -> Error {
+    Error::new(Code::ReadFailed, "the file cannot be read")
+        .with("file", path.display())
+        .with("reason", plain(reason))
 }
 
 /// Refuses an output that is the input, or that exists unless `replace`.
