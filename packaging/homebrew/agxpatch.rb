@@ -1,23 +1,23 @@
 # For a tap: `brew install OWNER/tap/agxpatch`. scripts/package fills in the
-# version and the digest of the source archive it makes.
+# address, the commit and the digest of the source archive it makes.
 class Agxpatch < Formula
   desc "Finds, proves and patches the encoder-release race in Apple's M4 GPU driver"
   homepage "@HOMEPAGE@"
   url "@URL@"
-  version "@VERSION@"
   sha256 "@SHA256@"
   license "GPL-2.0-only"
 
   depends_on "cmake" => :build
   depends_on "rust" => :build
-  depends_on :macos => :ventura
+  depends_on arch: :arm64
+  depends_on macos: :ventura
+  uses_from_macos "python" => :build
 
   def install
     ENV["AGXPATCH_COMMIT"] = "@COMMIT@"
     system "cargo", "install", *std_cargo_args
-    man.mkpath
-    (man/"man1").mkpath
-    system bin/"agxpatch", "generate", "man", man/"man1"
+    man1.mkpath
+    system bin/"agxpatch", "generate", "man", man1
     generate_completions_from_executable(bin/"agxpatch", "generate", "completions")
   end
 

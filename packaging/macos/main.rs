@@ -2,7 +2,7 @@
 //!
 //!     artifact sign FILE --identifier ID [--entitlements PLIST]
 //!     artifact inspect FILE [--library]
-//!     artifact run FILE [--with FILE]... -- ARGUMENTS
+//!     artifact run FILE [--with FILE]... [--out FILE] -- ARGUMENTS
 //!
 //! The program itself reseals signatures that are there and never adds one, and
 //! never is a Mac at hand; so a signature is made by `apple-codesign` and judged
@@ -53,6 +53,9 @@ enum Step {
         /// A file the program will find under the same name, and no other.
         #[arg(long)]
         with: Vec<String>,
+        /// A file the program makes, to be kept.
+        #[arg(long)]
+        out: Option<String>,
         /// The program's own arguments.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -91,12 +94,16 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 bail!("{} is not what it should be", file.display());
             }
         }
-        Step::Run { file, with, arguments } => {
+        Step::Run { file, with, out, arguments } => {
             let program = std::fs::read(&file).with_context(|| file.display().to_string())?;
             let read = |name: String| std::fs::read(&name).map(|bytes| (name, bytes));
             let files = with.into_iter().map(read).collect::<std::io::Result<_>>()?;
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let ended = emulate::run(&program, &arguments, files)?;
+            if let Some(out) = out {
+                let made = ended.files.get(&out).with_context(|| format!("no {out} was made"))?;
+                std::fs::write(&out, made)?;
+            }
             print!("{}", ended.stdout);
             eprint!("{}", ended.stderr);
             return Ok(ExitCode::from(ended.code as u8));

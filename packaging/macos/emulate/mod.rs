@@ -37,6 +37,8 @@ const STACK: u64 = 0x7_2000_0000;
 const STACK_SIZE: u64 = 16 << 20;
 /// Returning to it ends the run.
 const END: u64 = 0x7_4000_0000;
+/// Where a thread begins: the code that calls its function, and then its end.
+const THREADS: u64 = END + 0x800;
 
 const RET: u32 = 0xd65f_03c0;
 /// No command that is run here needs more.
@@ -136,6 +138,12 @@ fn bind(cpu: &mut Cpu<'_>, macho: &MachO<'_>) -> Result<Vec<String>> {
     if names.is_empty() {
         bail!("no imports: this file is linked in another way than the emulator knows");
     }
+    let ended = IMPORTS + 4 * names.len() as u64;
+    names.push(system::THREAD_ENDED.to_owned());
+    // blr x9; ldr x16, ended; br x16; ended: .quad
+    let code = [0xd63f_0120_u32, 0x5800_0050, 0xd61f_0200].map(u32::to_le_bytes).concat();
+    let code = [code, ended.to_le_bytes().to_vec()].concat();
+    cpu.mem_write(THREADS, &code).map_err(engine("write"))?;
     Ok(names)
 }
 
