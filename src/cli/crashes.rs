@@ -1,15 +1,17 @@
 //! `agxpatch crashes`: what the crash reports on this machine tell.
 
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
-use crate::diagnostics::{self, Incident, Limits, Mark, Overview, Seen, Watcher};
+use crate::diagnostics::{self, Incident, Limits, Mark, Overview, Seen, Skipped, Watcher};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
+use crate::report;
 
 /// Arguments of `agxpatch crashes`.
 #[derive(clap::Args, Debug)]
@@ -18,8 +20,9 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     paths: Vec<PathBuf>,
 
-    /// Leave out what died before: a date, an RFC 3339 time, or an age such as
-    /// 30m, 12h or 7d.
+    /// Leave out what died before: a date or a time such as 2025-12-23 or
+    /// 2025-12-23T10:46 (UTC unless it says otherwise), or an age such as 30m,
+    /// 12h, 7d or 2w.
     #[arg(long, value_name = "T", value_parser = parse_since)]
     since: Option<Timestamp>,
 
@@ -57,12 +60,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    let paths = paths(&args.paths);
     if args.watch {
-        return watch(paths, &args, session);
+        return watch(folders(&args.paths), &args, session);
     }
     let mark = args.mark.as_deref().map(read_mark).transpose()?;
+    let (paths, closed) = match args.paths.is_empty() {
+        true => readable(folders(&[])),
+        false => (args.paths.clone(), Vec::new()),
+    };
     let mut collection = diagnostics::collect(&paths, &Limits::default())?;
+    collection.unreadable.extend(closed);
     let now = Timestamp::now();
     if let Some(file) = &args.save_mark {
         write(file, &Mark::of(&collection, now).to_json())?;
@@ -82,19 +89,39 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     session.show(&overview)
 }
 
-/// Those given, or the usual ones that exist.
-fn paths(given: &[PathBuf]) -> Vec<PathBuf> {
-    if !given.is_empty() {
-        return given.to_vec();
+/// Those given, or the usual ones.
+fn folders(given: &[PathBuf]) -> Vec<PathBuf> {
+    if given.is_empty() {
+        diagnostics::usual_folders(std::env::home_dir().as_deref())
+    } else {
+        given.to_vec()
     }
-    let home = std::env::home_dir();
-    let usual = diagnostics::usual_folders(home.as_deref());
-    usual.into_iter().filter(|folder| folder.is_dir()).collect()
+}
+
+/// Which of the usual folders can be read, and which are there and cannot: those
+/// of the system are for administrators only. Nobody asked for either by name.
+fn readable(folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<Skipped>) {
+    let mut closed = Vec::new();
+    let opens = |folder: &PathBuf| match folder.read_dir() {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => {
+            closed.push(Skipped { path: folder.clone(), reason: error.to_string() });
+            false
+        }
+    };
+    let open = folders.into_iter().filter(opens).collect();
+    (open, closed)
 }
 
 /// Reports until interrupted, or until nobody reads any more.
 fn watch(paths: Vec<PathBuf>, args: &Args, session: &Session) -> Result<Exit> {
     let mut watcher = Watcher::new(paths, Limits::default());
+    for missing in watcher.missing() {
+        let line = format!("waiting for {} to appear", missing.display());
+        // Nobody is left to tell that nobody reads.
+        drop(writeln!(anstream::stderr(), "{}", report::printable(&line)));
+    }
     let known = watcher.look()?;
     let since = |incident: &Incident| match (args.since, incident.report.captured) {
         (Some(since), Some(time)) => time >= since,
@@ -130,18 +157,20 @@ fn write(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// `2025-12-23`, `2025-12-23T10:00:00Z`, or an age: `30m`, `12h`, `7d`.
+/// `2025-12-23`, `2025-12-23T10:46`, `2025-12-23T10:46:40-08:00`, or an age:
+/// `30m`, `12h`, `7d`, `2w`. As everywhere in the output, times are UTC.
 fn parse_since(text: &str) -> Result<Timestamp, String> {
+    let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
-        let midnight = date.to_zoned(jiff::tz::TimeZone::system());
-        return midnight.map(|zoned| zoned.timestamp()).map_err(|error| error.to_string());
+    if let Ok(local) = text.parse::<jiff::civil::DateTime>() {
+        return jiff::tz::TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string());
     }
-    age(text)
-        .and_then(|age| Timestamp::now().checked_sub(age).ok())
-        .ok_or_else(|| "neither a date, a time, nor an age such as 30m, 12h or 7d".to_owned())
+    age(text).and_then(|age| Timestamp::now().checked_sub(age).ok()).ok_or_else(|| {
+        "neither a date such as 2025-12-23, a time, nor an age such as 30m, 12h, 7d or 2w"
+            .to_owned()
+    })
 }
 
 fn age(text: &str) -> Option<SignedDuration> {
@@ -151,6 +180,7 @@ fn age(text: &str) -> Option<SignedDuration> {
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
+        "w" => 7 * 86_400,
         _ => return None,
     };
     let number: u32 = number.parse().ok()?;

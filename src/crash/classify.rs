@@ -114,8 +114,12 @@ impl<'a> Case<'a> {
             }
             Form::Crash => {}
         }
+        if self.facts.namespace == "CODESIGNING" {
+            return self.unknown("a kill for code whose signature does not hold");
+        }
         match self.facts.exception.as_str() {
             "EXC_BAD_ACCESS" => self.bad_access(),
+            "EXC_CRASH" if self.facts.signal == "SIGTRAP" => self.trap(),
             "EXC_CRASH" => self.abort(),
             "EXC_BREAKPOINT" | "EXC_BAD_INSTRUCTION" => self.trap(),
             _ => self.unknown("an exception of no known form"),
@@ -169,7 +173,9 @@ impl<'a> Case<'a> {
     }
 
     fn abort(&self) -> (Class, String) {
-        let launch = self.top.starts_with("__abort_with_payload") || self.facts.namespace == "DYLD";
+        // The runtimes end a process that way too, also long after its launch.
+        let payload = self.top.starts_with("__abort_with_payload") && !self.gpu_code;
+        let launch = payload || self.facts.namespace == "DYLD";
         if launch {
             return (Class::LaunchAbort, "the loader or the system ended it at launch".into());
         }

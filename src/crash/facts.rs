@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::report::printable;
+
 /// Longest string kept from a report, in bytes.
 pub const TEXT: usize = 512;
 /// Most frames kept of the thread that died.
@@ -122,23 +124,22 @@ impl Frame {
     }
 }
 
+/// How the name of every AGX driver bundle begins.
+pub const DRIVER: &str = "AGXMetal";
+
 /// Whether an image of this name is an AGX driver bundle.
 pub fn is_driver(image: &str) -> bool {
-    image.starts_with("AGXMetal")
+    image.starts_with(DRIVER)
 }
 
-/// A copy of `text` of at most [`TEXT`] bytes with control characters removed,
-/// since it will be printed on somebody's terminal; nothing if it is empty.
+/// A copy of `text` of at most [`TEXT`] bytes without what would act on the
+/// terminal it is printed on; nothing if it is empty.
 pub fn keep(text: &str) -> Option<String> {
     let mut end = text.len().min(TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let kept: String = text[..end]
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned();
-    (!kept.is_empty()).then_some(kept)
+    let kept = printable(&text[..end]);
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
 }

@@ -7,12 +7,15 @@
 //! document, are as seen in public reports (`analysis.restart_reason_desc`,
 //! `process_name`).
 //!
-//! A body holds a hundred threads and four hundred images. Only what the
-//! classes need is read into memory, the rest is skipped token by token.
+//! A body holds a hundred threads and four hundred images. The reader checks
+//! that all of it is JSON, and keeps of each thread and image where it stands;
+//! only the thread that died and the images its frames lie in are taken apart.
 
+use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::facts::{Driver, FRAMES, Facts, Form, Frame, is_driver, keep};
+use super::facts::{DRIVER, Driver, FRAMES, Facts, Form, Frame, is_driver, keep};
 use super::loose::{First, Messages, Number, Text};
 use super::time::timestamp;
 
@@ -63,9 +66,9 @@ struct Object<'a> {
     #[serde(alias = "faulting_thread")]
     faulting_thread: Number,
     #[serde(borrow)]
-    threads: First<Thread<'a>, THREADS>,
+    threads: First<&'a RawValue, THREADS>,
     #[serde(borrow)]
-    used_images: First<Image<'a>, IMAGES>,
+    used_images: First<&'a RawValue, IMAGES>,
     // A GPU event's.
     #[serde(borrow, rename = "process_name")]
     gpu_process: Text<'a>,
@@ -100,7 +103,6 @@ struct Termination<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Thread<'a> {
-    triggered: bool,
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(borrow)]
@@ -108,6 +110,13 @@ struct Thread<'a> {
     #[serde(borrow)]
     frames: First<RawFrame<'a>, FRAMES>,
     thread_state: State,
+}
+
+/// What marks the thread that died where no index names it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Mark {
+    triggered: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -171,7 +180,7 @@ pub fn facts(name: &str, bytes: &[u8]) -> Facts {
         objects += 1;
     }
     settle_form(name, &mut facts);
-    if facts.form == Form::Crash && facts.exception.is_empty() {
+    if facts.form == Form::Crash && facts.broken.is_none() && facts.exception.is_empty() {
         let reason = match objects {
             1 => "a header without a body",
             _ => "no exception in the body",
@@ -193,7 +202,7 @@ fn settle_form(name: &str, facts: &mut Facts) {
     };
 }
 
-impl Object<'_> {
+impl<'a> Object<'a> {
     fn fill(self, facts: &mut Facts) {
         put(&mut facts.bug_type, self.bug_type.keep());
         put(&mut facts.incident, self.incident_id.keep().map(|id| id.to_lowercase()));
@@ -240,19 +249,29 @@ impl Object<'_> {
 
     fn fill_thread(&self, facts: &mut Facts) {
         let images = &self.used_images.0;
-        put(&mut facts.driver, images.iter().find_map(driver));
+        put(&mut facts.driver, driver(images));
         let Some(thread) = self.thread_that_died() else { return };
+        let thread: Thread<'_> = match serde_json::from_str(thread.get()) {
+            Ok(thread) => thread,
+            Err(error) => {
+                facts.broken = keep(&format!("the thread that died: {error}"));
+                return;
+            }
+        };
         facts.thread = thread.name.keep();
         facts.queue = thread.queue.keep();
         facts.esr = thread.thread_state.esr.value.0;
         facts.frames = thread.frames.0.iter().map(|frame| resolve(frame, images)).collect();
     }
 
-    fn thread_that_died(&self) -> Option<&Thread<'_>> {
+    fn thread_that_died(&self) -> Option<&'a RawValue> {
         let threads = &self.threads.0;
         let named =
             self.faulting_thread.0.and_then(|index| threads.get(usize::try_from(index).ok()?));
-        named.or_else(|| threads.iter().find(|thread| thread.triggered))
+        let marked = |thread: &&&RawValue| {
+            serde_json::from_str::<Mark>(thread.get()).is_ok_and(|mark| mark.triggered)
+        };
+        named.or_else(|| threads.iter().find(marked)).copied()
     }
 }
 
@@ -262,28 +281,40 @@ fn put<T>(field: &mut Option<T>, value: Option<T>) {
     }
 }
 
-fn resolve(frame: &RawFrame, images: &[Image]) -> Frame {
+fn resolve(frame: &RawFrame, images: &[&RawValue]) -> Frame {
     let image = frame.image_index.0.and_then(|index| images.get(usize::try_from(index).ok()?));
     Frame {
-        image: image.and_then(image_name),
+        image: image.and_then(|image| parse(image)?.name()),
         symbol: frame.symbol.keep(),
         offset: frame.symbol_location.0,
         image_offset: frame.image_offset.0,
     }
 }
 
-fn image_name(image: &Image) -> Option<String> {
-    image.name.keep().or_else(|| keep(image.path.0.rsplit('/').next()?))
+/// An image that is no object has no name.
+fn parse(image: &RawValue) -> Option<Image<'_>> {
+    serde_json::from_str(image.get()).ok()
 }
 
-fn driver(image: &Image) -> Option<Driver> {
-    let name = match image.name.0.is_empty() {
-        true => image.path.0.rsplit('/').next()?,
-        false => &image.name.0,
-    };
-    is_driver(name).then(|| Driver {
-        name: keep(name).unwrap_or_default(),
-        version: image.short_version.keep().or_else(|| image.version.keep()),
-        uuid: image.uuid.keep().map(|uuid| uuid.to_lowercase()),
-    })
+/// The first image that is a driver, by looking closely at those few whose text
+/// holds the name of one.
+fn driver(images: &[&RawValue]) -> Option<Driver> {
+    let name = memmem::Finder::new(DRIVER);
+    let may_be = |image: &&&RawValue| name.find(image.get().as_bytes()).is_some();
+    images.iter().filter(may_be).find_map(|image| parse(image)?.driver())
+}
+
+impl Image<'_> {
+    fn name(&self) -> Option<String> {
+        self.name.keep().or_else(|| keep(self.path.0.rsplit('/').next()?))
+    }
+
+    fn driver(&self) -> Option<Driver> {
+        let name = self.name()?;
+        is_driver(&name).then(|| Driver {
+            name,
+            version: self.short_version.keep().or_else(|| self.version.keep()),
+            uuid: self.uuid.keep().map(|uuid| uuid.to_lowercase()),
+        })
+    }
 }

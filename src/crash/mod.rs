@@ -48,7 +48,9 @@ use facts::Facts;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashReport {
     /// The same for every copy of a report: macOS's incident identifier in
-    /// lower case, or `content:` and a digest where the report has none.
+    /// lower case; where the report has none, `death:` and a digest of who died
+    /// when and where, and where it does not say that, `content:` and a digest
+    /// of the text.
     pub incident: String,
     /// When the process died, as the report says.
     pub captured: Option<Timestamp>,
@@ -74,7 +76,7 @@ pub fn read(name: &str, bytes: &[u8]) -> CrashReport {
     let facts = facts_of(name, bytes);
     let (class, evidence) = classify::classify(&facts);
     CrashReport {
-        incident: facts.incident.unwrap_or_else(|| digest(bytes)),
+        incident: identity(&facts, bytes),
         captured: facts.captured,
         process: facts.process,
         pid: facts.pid,
@@ -89,14 +91,42 @@ pub fn read(name: &str, bytes: &[u8]) -> CrashReport {
 fn facts_of(name: &str, bytes: &[u8]) -> Facts {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Facts::broken("the file is empty"),
+        Some(0x1f) if bytes.starts_with(GZIP) => {
+            Facts::broken("compressed: unpack it with gunzip first")
+        }
         Some(b'{') => ips::facts(name, bytes),
         Some(_) => text::facts(bytes),
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// What a file that gzip wrote begins with.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// What redacted reports carry for an identifier.
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Copies are often no longer the same bytes: exported, laid out anew, with
+/// other ends of lines. So the contents decide last.
+fn identity(facts: &Facts, bytes: &[u8]) -> String {
+    if let Some(incident) = facts.incident.as_deref().filter(|incident| *incident != NIL) {
+        return incident.to_owned();
+    }
+    if let (Some(process), Some(pid), Some(captured)) = (&facts.process, facts.pid, facts.captured)
+    {
+        let top = facts.frames.first().map(facts::Frame::describe).unwrap_or_default();
+        let Facts { exception, signal, .. } = facts;
+        // A text report writes fewer digits of the time than JSON may.
+        let millisecond = captured.as_millisecond();
+        let death = format!("{process}\n{pid}\n{millisecond}\n{exception}\n{signal}\n{top}");
+        return digest("death:", death.as_bytes());
+    }
+    let text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\r').collect();
+    digest("content:", text.trim_ascii())
+}
+
+fn digest(kind: &str, bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    let mut id = String::from("content:");
+    let mut id = kind.to_owned();
     for byte in &hash[..16] {
         id.push_str(&format!("{byte:02x}"));
     }

@@ -9,6 +9,8 @@ use super::time::timestamp;
 
 /// Longest part of a line looked at, in bytes.
 const LINE: usize = 4096;
+/// What the last part begins with, also where it says that there is none.
+const LAST_PART: &str = "binary images";
 
 /// Which part of the report a line stands in.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,9 +26,14 @@ enum Part {
 pub fn facts(bytes: &[u8]) -> Facts {
     let mut facts = Facts::default();
     let mut part = Part::Header;
+    let mut whole = false;
     for line in bytes.split(|&byte| byte == b'\n') {
         let line = String::from_utf8_lossy(&line[..line.len().min(LINE)]);
         part = read_line(&mut facts, part, line.trim_end());
+        whole |= line.to_ascii_lowercase().starts_with(LAST_PART);
+    }
+    if !facts.exception.is_empty() && !whole {
+        facts.broken = Some("a text report that breaks off before its images".into());
     }
     if facts.exception.is_empty() {
         let reason = match facts.process {

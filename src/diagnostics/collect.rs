@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use rustix::fs::OFlags;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::walk::{Fingerprint, Found, Walk, reason_against};
 use crate::crash::{self, Class, CrashReport};
@@ -35,6 +35,9 @@ impl Default for Limits {
     }
 }
 
+/// What a worker's buffer may hold on to between two files.
+const KEPT: usize = 1 << 20;
+
 /// One crash, whose report may be there several times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Incident {
@@ -42,6 +45,7 @@ pub struct Incident {
     #[serde(flatten)]
     pub report: CrashReport,
     /// Where it was read; of several copies, the first by name.
+    #[serde(serialize_with = "shown_path")]
     pub path: PathBuf,
     /// Files that hold this report.
     pub files: u64,
@@ -51,9 +55,15 @@ pub struct Incident {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Skipped {
     /// The file.
+    #[serde(serialize_with = "shown_path")]
     pub path: PathBuf,
     /// Why.
     pub reason: String,
+}
+
+/// A path as JSON can hold it; a name need not be Unicode.
+fn shown_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 impl Skipped {
@@ -134,34 +144,54 @@ fn read_all(receiver: &Mutex<Receiver<PathBuf>>, limits: &Limits) -> Tally {
         };
         let Ok(path) = next else { return tally };
         match read_file(&path, limits, &mut buffer) {
-            Ok(()) => {
+            Ok(bytes) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let report = crash::read(&name, &buffer);
+                let report = crash::read(&name, bytes);
                 tally.add(Incident { report, path, files: 1 });
             }
             Err(reason) => tally.skip(Skipped::new(path, reason)),
         }
-        buffer.shrink_to(1 << 20);
+        buffer.truncate(KEPT);
+        buffer.shrink_to(KEPT);
     }
 }
 
-/// Reads a plain file whole. What a path names may have changed since the walk,
-/// so the open file is what counts: a pipe put there meanwhile neither blocks
-/// the opening nor is read.
-fn read_file(path: &Path, limits: &Limits, buffer: &mut Vec<u8>) -> Result<(), String> {
+/// Reads a plain file whole, into `buffer`, which only ever grows: to clear it
+/// would mean to write it twice. What a path names may have changed since the
+/// walk, so the open file is what counts: a pipe put there meanwhile neither
+/// blocks the opening nor is read.
+fn read_file<'a>(
+    path: &Path,
+    limits: &Limits,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], String> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = opened.map_err(|error| error.to_string())?;
+    let mut file = opened.map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if let Some(reason) = reason_against(&metadata, limits) {
         return Err(reason);
     }
-    buffer.clear();
-    file.take(limits.bytes + 1).read_to_end(buffer).map_err(|error| error.to_string())?;
-    if buffer.len() as u64 > limits.bytes {
-        return Err(format!("grew beyond {} bytes while being read", limits.bytes));
+    // A byte more than the file has, so that its end shows.
+    let mut room = usize::try_from(metadata.len()).unwrap_or(usize::MAX).saturating_add(1);
+    let mut filled = 0;
+    loop {
+        if buffer.len() < room {
+            buffer.resize(room, 0);
+        }
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => return Ok(&buffer[..filled]),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if filled as u64 > limits.bytes {
+            return Err(format!("grew beyond {} bytes while being read", limits.bytes));
+        }
+        if filled == buffer.len() {
+            room = filled * 2;
+        }
     }
-    Ok(())
 }
 
 /// What one worker has found so far.

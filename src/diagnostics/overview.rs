@@ -1,7 +1,7 @@
 //! A collection as people and scripts read it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::{Collection, Incident, Mark};
 use crate::crash::Summary;
 use crate::crash::page::{self, Page};
 use crate::exit::Exit;
-use crate::report::{Report, style};
+use crate::report::{Report, printable, style};
 
 /// One incident, as it is reported when it comes.
 #[derive(Serialize)]
@@ -79,12 +79,12 @@ impl Overview {
 
     /// The counts as a page of HTML, made at `now` from `paths`.
     pub fn page(&self, paths: &[PathBuf], now: Timestamp) -> String {
-        let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let places: Vec<String> = paths.iter().map(|path| shown(path)).collect();
         let unreadable: Vec<(String, String)> = self
             .collection
             .unreadable
             .iter()
-            .map(|skipped| (skipped.path.display().to_string(), skipped.reason.clone()))
+            .map(|skipped| (shown(&skipped.path), skipped.reason.clone()))
             .collect();
         page::html(&Page {
             headline: &self.headline(),
@@ -146,7 +146,7 @@ fn unread(out: &mut dyn Write, collection: &Collection) -> io::Result<()> {
     }
     writeln!(out, "\n{}not read{}", style::WARN, style::RESET)?;
     for skipped in collection.unreadable.iter().take(SHOWN) {
-        writeln!(out, "  {}: {}", skipped.path.display(), skipped.reason)?;
+        writeln!(out, "  {}: {}", shown(&skipped.path), skipped.reason)?;
     }
     match collection.unreadable.len().checked_sub(SHOWN) {
         None | Some(0) => Ok(()),
@@ -175,9 +175,14 @@ fn line(out: &mut dyn Write, incident: &Incident, path: bool) -> io::Result<()> 
     }
     writeln!(out)?;
     if path {
-        writeln!(out, "  {}{}{}", style::FAINT, incident.path.display(), style::RESET)?;
+        writeln!(out, "  {}{}{}", style::FAINT, shown(&incident.path), style::RESET)?;
     }
     Ok(())
+}
+
+/// A path as people may see it: files can be named anything.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
 }
 
 fn count(number: impl TryInto<u64>, what: &str) -> String {

@@ -63,12 +63,13 @@ impl Vigil {
         })
     }
 
-    /// The folders that exist now.
+    /// The folders that are there now and can be read.
     pub fn folders(&self) -> Vec<PathBuf> {
         existing(&self.folders)
     }
 }
 
+/// Those that can be read: the system's reports are for administrators only.
 fn existing(folders: &[PathBuf]) -> Vec<PathBuf> {
-    folders.iter().filter(|folder| folder.is_dir()).cloned().collect()
+    folders.iter().filter(|folder| folder.read_dir().is_ok()).cloned().collect()
 }

@@ -1,7 +1,7 @@
 //! Looking again and again, reading only what has changed.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::collect::{Incident, Limits, collect_unseen};
 use super::walk::Fingerprint;
@@ -16,6 +16,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// Which of the paths are not there now.
+    pub fn missing(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().map(PathBuf::as_path).filter(|path| !path.exists())
+    }
+
     /// Watches `paths`.
     pub fn new(paths: Vec<PathBuf>, limits: Limits) -> Watcher {
         Watcher { paths, limits, files: HashSet::new(), incidents: HashSet::new() }
@@ -23,8 +28,12 @@ impl Watcher {
 
     /// The incidents that have come since the last look; at the first look, all.
     /// A report that was still being written is read again once it has grown.
+    /// What is not there, or not any more, is looked for again the next time:
+    /// macOS makes the folder with the first report.
     pub fn look(&mut self) -> Result<Vec<Incident>> {
-        let found = collect_unseen(&self.paths, &self.limits, &mut self.files)?;
+        let there = |path: &&PathBuf| path.exists();
+        let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
+        let found = collect_unseen(&paths, &self.limits, &mut self.files)?;
         let unseen = |incident: &Incident| self.incidents.insert(incident.report.incident.clone());
         Ok(found.incidents.into_iter().filter(unseen).collect())
     }

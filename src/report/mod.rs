@@ -6,6 +6,7 @@
 //! name that ends in a version; fields are added within a version, and removed
 //! or changed only with a new one.
 
+mod printable;
 pub mod style;
 
 use std::io::{self, Write};
@@ -15,6 +16,8 @@ use serde::Serialize;
 use crate::check::{Check, Status};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
+
+pub use printable::printable;
 
 /// A command's result.
 pub trait Report: Serialize {
@@ -114,7 +117,7 @@ pub fn show_error(error: &Error, format: Format) -> Exit {
 pub fn render_error(error: &Error) -> String {
     let mut text = format!("{}agxpatch:{} {error}\n", style::BAD, style::RESET);
     for (name, value) in error.context() {
-        let mut lines = value.lines();
+        let mut lines = value.lines().map(printable);
         text.push_str(&format!("  {name}: {}\n", lines.next().unwrap_or_default()));
         lines.for_each(|line| text.push_str(&format!("    {line}\n")));
     }

@@ -268,3 +268,40 @@ fn every_class_has_a_name_of_its_own() {
         assert_eq!(named.count(), 1, "{letter}");
     }
 }
+
+#[test]
+fn an_abort_with_a_payload_under_gpu_code_is_not_at_launch() {
+    let report = CrashReport::abort(1)
+        .frame("libsystem_kernel.dylib", "__abort_with_payload", 8)
+        .frame("libobjc.A.dylib", "_objc_fatal(char const*, ...)", 44)
+        .frame("Metal", "-[_MTLCommandBuffer release]", 60);
+    assert_eq!(class_of(&report.ips()), Class::OtherGpu);
+}
+
+#[test]
+fn a_trap_the_kernel_made_of_an_abort_is_a_trap() {
+    let text = String::from_utf8(CrashReport::trap(1).ips()).unwrap();
+    let text = text.replace("EXC_BREAKPOINT", "EXC_CRASH");
+    assert_eq!(class_of(text.as_bytes()), Class::Trap);
+}
+
+#[test]
+fn a_kill_for_a_broken_signature_says_so_and_is_not_the_race() {
+    let text = String::from_utf8(CrashReport::set_pipeline(1).ips()).unwrap();
+    let text = text.replace("\"namespace\":\"SIGNAL\"", "\"namespace\":\"CODESIGNING\"");
+    let read = crash::read("a.ips", text.as_bytes());
+    assert_eq!(read.class, Class::OtherGpu);
+    assert!(read.evidence.because.contains("signature does not hold"));
+}
+
+#[test]
+fn only_the_thread_that_died_is_looked_at() {
+    // The thread that waits beside the crash stands in GPU code as well.
+    let report = CrashReport::unrelated(1).padded_to(60_000);
+    let text = String::from_utf8(report.ips()).unwrap();
+    let waiting = text.replace("__psynch_cvwait", "-[_MTLCommandBuffer waitUntilCompleted]");
+    assert_ne!(waiting, text);
+    assert_eq!(class_of(waiting.as_bytes()), Class::NotOurs);
+    let named = text.replace("\"faultingThread\":1", "\"faultingThread\":9000");
+    assert_eq!(class_of(named.as_bytes()), Class::NotOurs);
+}

@@ -51,6 +51,86 @@ fn reports_without_an_identifier_are_copies_when_their_contents_are() {
 }
 
 #[test]
+fn reports_without_an_identifier_are_one_when_the_same_death_was_written_anew() {
+    let reports = folder();
+    let anonymous = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("Incident Identifier", "Nothing")
+            .replace("\"incident\"", "\"i\"")
+            .replace("\"incident_id\"", "\"j\"")
+    };
+    let report = CrashReport::spill(1);
+    let compact = anonymous(report.ips());
+    let laid_out: String = serde_json::Deserializer::from_str(&compact)
+        .into_iter::<serde_json::Value>()
+        .map(|object| serde_json::to_string_pretty(&object.unwrap()).unwrap() + "\r\n")
+        .collect();
+    put(&reports, "a.ips", compact.as_bytes());
+    put(&reports, "b.ips", laid_out.as_bytes());
+    put(&reports, "c.ips", anonymous(report.single_object()).as_bytes());
+    put(&reports, "d.crash", anonymous(report.text()).as_bytes());
+    put(&reports, "e.crash", anonymous(report.text()).replace('\n', "\r\n").as_bytes());
+    put(&reports, "f.ips", anonymous(CrashReport::spill(2).ips()).as_bytes());
+    let found = collect(&paths(&reports), &Limits::default()).unwrap();
+    assert_eq!((found.incidents.len(), found.files, found.copies), (2, 6, 4));
+}
+
+#[test]
+fn an_identifier_of_noughts_makes_no_copies() {
+    let reports = folder();
+    for number in [1, 2] {
+        let report = CrashReport::trap(number);
+        let text = String::from_utf8(report.ips()).unwrap();
+        let redacted = text.replace(report.incident(), "00000000-0000-0000-0000-000000000000");
+        put(&reports, &format!("{number}.ips"), redacted.as_bytes());
+    }
+    let found = collect(&paths(&reports), &Limits::default()).unwrap();
+    assert_eq!((found.incidents.len(), found.copies), (2, 0));
+}
+
+#[test]
+fn a_folder_named_twice_or_inside_another_counts_once() {
+    let reports = folder();
+    put(&reports, "a.ips", &CrashReport::trap(1).ips());
+    put(&reports, "Retired/b.ips", &CrashReport::trap(2).ips());
+    std::os::unix::fs::symlink(reports.path(), reports.path().join("again")).unwrap();
+    let root = reports.path().to_owned();
+    let several =
+        [root.clone(), root.join("Retired"), root.clone(), root.join("again"), root.join("a.ips")];
+    let found = collect(&several, &Limits::default()).unwrap();
+    assert_eq!((found.incidents.len(), found.files, found.copies), (2, 2, 0));
+}
+
+#[test]
+fn watching_survives_what_happens_to_files_and_folders() {
+    let reports = folder();
+    let later = reports.path().join("later");
+    let mut watcher = Watcher::new(vec![later.clone()], Limits::default());
+    assert_eq!(watcher.missing().count(), 1);
+    let mut look = || -> Vec<Class> {
+        watcher.look().unwrap().into_iter().map(|incident| incident.report.class).collect()
+    };
+    assert_eq!(look(), []);
+
+    // Half of it is there at the first look; as text it even tells the signal.
+    let (ips, text) = (CrashReport::spill(1).ips(), CrashReport::prepare(2).text());
+    put(&reports, "later/a.ips", &ips[..ips.len() / 2]);
+    put(&reports, "later/b.crash", &text[..text.len() / 2]);
+    assert_eq!(look(), []);
+    put(&reports, "later/a.ips", &ips);
+    put(&reports, "later/b.crash", &text);
+    assert_eq!(look(), [Class::NullAtSpill, Class::NullAtPrepare]);
+
+    fs::rename(later.join("a.ips"), later.join("renamed.ips")).unwrap();
+    fs::copy(later.join("b.crash"), later.join("copy.crash")).unwrap();
+    assert_eq!(look(), []);
+    fs::remove_dir_all(&later).unwrap();
+    assert_eq!(look(), []);
+    put(&reports, "later/c.ips", &CrashReport::trap(3).ips());
+    assert_eq!(look(), [Class::Trap]);
+}
+
+#[test]
 fn a_whole_copy_stands_in_for_one_that_broke_off() {
     let reports = folder();
     let report = CrashReport::spill(1).ips();

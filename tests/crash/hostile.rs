@@ -55,13 +55,72 @@ fn nesting_without_end_is_refused_and_skipped_alike() {
 }
 
 #[test]
+fn a_text_report_that_breaks_off_is_unreadable() {
+    let text = CrashReport::set_pipeline(1).text();
+    let images = text.windows(14).position(|part| part == b"Binary Images:").unwrap();
+    for end in (0..=images).step_by(37) {
+        assert_eq!(crash::read("a.crash", &text[..end]).class, Class::Unreadable, "cut at {end}");
+    }
+    let without = [&text[..images], b"Binary images description not available\n"].concat();
+    assert_eq!(crash::read("a.crash", &without).evidence.address.as_deref(), Some("0x5c8"));
+}
+
+#[test]
+fn what_is_passed_over_is_held_to_be_json_all_the_same() {
+    let good = String::from_utf8(CrashReport::set_pipeline(1).padded_to(60_000).ips()).unwrap();
+    let symbol = good.rfind("_PyEval_EvalFrameDefault").unwrap();
+    let image = good.rfind("libpadding").unwrap();
+    for place in [symbol, image] {
+        for wrong in ["\"", "\u{1}", "\\q", "\",]"] {
+            let mut text = good.clone();
+            text.replace_range(place..place + wrong.len(), wrong);
+            let read = crash::read("a.ips", text.as_bytes());
+            assert_eq!(read.class, Class::Unreadable, "{wrong:?}");
+            assert_eq!(read.process.as_deref(), Some("Python"));
+        }
+        let mut bytes = good.clone().into_bytes();
+        bytes[place] = 0xff;
+        assert_eq!(crash::read("a.ips", &bytes).class, Class::Unreadable);
+    }
+}
+
+#[test]
+fn a_thread_or_image_of_another_shape_only_counts_if_it_is_needed() {
+    let good = String::from_utf8(CrashReport::set_pipeline(1).ips()).unwrap();
+    let odd = good.replacen("\"threads\":[{", "\"threads\":[5,{\"frames\":7,", 1);
+    // The odd one has pushed the thread that died from its place.
+    let moved = odd.replace("\"faultingThread\":1", "\"faultingThread\":2");
+    assert_ne!(moved, good);
+    assert_eq!(crash::read("a.ips", moved.as_bytes()).class, Class::NullAtSetPipeline);
+    let needed = odd.replace("\"faultingThread\":1", "\"faultingThread\":0");
+    let read = crash::read("a.ips", needed.as_bytes());
+    assert_eq!(read.class, Class::Unreadable);
+    assert!(read.evidence.because.starts_with("the thread that died: invalid type"));
+    let images = good.replacen("\"usedImages\":[", "\"usedImages\":[null,", 1);
+    assert_ne!(crash::read("a.ips", images.as_bytes()).class, Class::Unreadable);
+}
+
+#[test]
+fn a_million_keys_and_a_compressed_report_are_dealt_with() {
+    let keys: String = (0..1_000_000).map(|key| format!("\"k{key}\":0,")).collect();
+    let body = format!("{{{keys}\"exception\":{{\"type\":\"EXC_CRASH\"}}}}");
+    assert_eq!(crash::read("a.ips", body.as_bytes()).class, Class::NotOurs);
+    assert!(reason("a.ips", b"\x1f\x8b\x08\0\0\0\0\0").contains("gunzip"));
+    let nul = [&CrashReport::trap(1).ips()[..], &[0; 4096]].concat();
+    assert_eq!(crash::read("a.ips", &nul).class, Class::Unreadable);
+}
+
+#[test]
 fn texts_are_bounded_and_carry_no_control_characters() {
     let name = "x".repeat(1 << 20);
-    let report = CrashReport::set_pipeline(1).process(&format!("\u{1b}[31m{name}"), 1, 1);
+    let acting = ["\u{1b}[31m", "\u{9b}2J", "\r", "\u{7}", "\u{202e}", "\u{2066}"];
+    let report = CrashReport::set_pipeline(1).process(&format!("{}{name}", acting.concat()), 1, 1);
     let read = crash::read("a.ips", &report.ips());
     let process = read.process.unwrap();
     assert!(process.len() <= 512);
-    assert!(!process.contains('\u{1b}'));
+    for acting in acting {
+        assert!(!process.contains(acting), "{process:?}");
+    }
     assert_eq!(read.class, Class::NullAtSetPipeline);
 }
 
@@ -95,6 +154,7 @@ fn what_is_no_plain_file_is_named_and_not_opened() {
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, at("pipe.ips"), kind, mode, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket.ips")).unwrap();
     symlink(folder.path(), at("loop")).unwrap();
     symlink("/dev/zero", at("endless.ips")).unwrap();
     symlink("self.ips", at("self.ips")).unwrap();
@@ -119,6 +179,7 @@ fn what_is_no_plain_file_is_named_and_not_opened() {
             ("endless.ips", "a link"),
             ("pipe.ips", "not a plain file"),
             ("self.ips", "a link"),
+            ("socket.ips", "not a plain file"),
             ("sparse.ips", "1099511627776 bytes, more than the 16777216 allowed"),
         ]
     );

@@ -95,8 +95,78 @@ fn since_leaves_out_what_is_older() {
     assert_eq!(count("2025-12-23T00:00:00Z"), 3);
     assert_eq!(count("2025-12-24T20:00:00Z"), 2);
     assert_eq!(count("2025-12-26T00:00:00Z"), 1);
-    assert_eq!(count("1d"), 0);
-    assert_eq!(crashes(&["--since", "soon", "reports"], folder.path()).status.code(), Some(1));
+    // A time without a zone is UTC, as all that is printed.
+    assert_eq!(count("2025-12-24"), 2);
+    assert_eq!(count("2025-12-24T23:46"), 2);
+    assert_eq!(count("2025-12-24 23:47:00"), 1);
+    assert_eq!(count("2025-12-25T00:46:40+01:00"), 2);
+    for age in ["0s", "90m", "12h", "1d", "2w"] {
+        assert_eq!(count(age), 0, "{age}");
+    }
+    assert_eq!(count("9999-12-30"), 0);
+    for nonsense in [
+        "",
+        " ",
+        "soon",
+        "d",
+        "-1d",
+        "1.5d",
+        "1y",
+        "1 d",
+        "7\u{e9}",
+        "4294967295w",
+        "2025-13-01",
+        "99999999999999999999d",
+        "2025-12-23T25:00",
+    ] {
+        let output = crashes(&[&format!("--since={nonsense}"), "reports"], folder.path());
+        assert_eq!(output.status.code(), Some(1), "{nonsense:?}");
+    }
+}
+
+#[test]
+fn the_names_of_files_do_not_act_on_the_terminal() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().join("\u{1b}]0;title\u{7}");
+    fs::create_dir(&reports).unwrap();
+    fs::write(reports.join("\u{1b}[2Jbroken.ips"), "{").unwrap();
+    let raw = std::ffi::OsStr::from_bytes(b"\xffraw.ips");
+    fs::write(reports.join(raw), CrashReport::trap(1).ips()).unwrap();
+    for arguments in [&["--list", "."][..], &["./missing\u{1b}[2J"], &["--watch=", "."]] {
+        let output = crashes(arguments, folder.path());
+        let shown = [output.stdout, output.stderr].concat();
+        assert!(!shown.contains(&0x1b), "{}", String::from_utf8_lossy(&shown));
+    }
+    let output = crashes(&["--json", "."], folder.path());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = json["result"]["incidents"][0]["path"].as_str().unwrap();
+    assert!(path.ends_with("raw.ips"), "{path}");
+}
+
+#[test]
+fn the_json_schema_is_kept() {
+    let folder = example();
+    let output = crashes(&["--json", "reports"], folder.path());
+    let mut json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let incidents = json["result"]["incidents"].as_array_mut().unwrap();
+    // One stands for all: the one with most members.
+    incidents.retain(|incident| incident["class"] == "freed-encoder");
+    insta::assert_json_snapshot!(json);
+}
+
+#[test]
+fn a_usual_folder_that_cannot_be_read_hides_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir_all(home.path().join("Library/Logs")).unwrap();
+    fs::write(home.path().join("Library/Logs/DiagnosticReports"), "no folder").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
+        .arg("crashes")
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output).contains("DiagnosticReports: "), "{output:?}");
 }
 
 #[test]
