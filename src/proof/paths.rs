@@ -15,7 +15,7 @@ use super::function::Function;
 use super::site::Roles;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{
-    Callee, Event, History, Next, Register, State, Term, Terms, Test, execute,
+    Callee, Event, History, Next, Operation, Register, State, Term, Terms, Test, execute,
 };
 use crate::error::{Code, Error, Result};
 
@@ -199,6 +199,14 @@ impl Walk<'_> {
                 .next("this tool proves straight windows only; the driver is not what it knows"));
         }
         let operation = self.function.operation(at)?;
+        if matches!(operation, Operation::Bounded { .. }) {
+            return Err(Error::new(
+                Code::NotUnderstood,
+                "the window holds an instruction whose effect is not worked out",
+            )
+            .with("address", at)
+            .with("word", self.function.word(at).unwrap_or_default()));
+        }
         let before = trace.state.history;
         let next = execute(self.terms, &mut trace.state, &operation);
         let calls = trace.events.iter().filter(|seen| matches!(seen.event, Event::Call { .. }));

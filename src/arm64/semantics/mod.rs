@@ -6,18 +6,24 @@
 //! what was stored and called: a load is a term over that history, so nothing
 //! is ever assumed about two addresses being different.
 //!
-//! The set of instructions is what compilers put into functions such as the ones
-//! patched: general registers whole, pointer authentication, atomics without
-//! exclusive pairs, and those vector instructions that clear and copy. Anything
-//! else is unknown and for the caller to refuse. Two things are simpler than in
-//! the hardware: a failed authentication gives a value here and a fault there,
-//! and alignment and permission faults do not exist.
+//! Worked out are the instructions that compilers put into windows such as the
+//! ones patched: general registers whole, pointer authentication, atomics without
+//! exclusive pairs, and those vector instructions that clear and copy. Of
+//! floating point, the other vector instructions and exclusive pairs only the
+//! bounds are known ([`Operation::Bounded`]): that control goes on to the next
+//! word, and which registers may be read and written. That is enough to follow a
+//! register through a function and too little for a window. Anything else is
+//! unknown and for the caller to refuse. Two things are simpler than in the
+//! hardware: a failed authentication gives a value here and a fault there, and
+//! alignment and permission faults do not exist.
 //!
-//! The tests hold every instruction kind against Unicorn on random states.
+//! The tests hold every instruction kind against Unicorn on random states, the
+//! bounds as well.
 
 mod decode;
 mod execute;
 mod flags;
+mod footprint;
 mod memory;
 mod operation;
 mod places;
@@ -28,11 +34,12 @@ mod term;
 pub use decode::decode;
 pub use execute::execute;
 pub use flags::{Condition, Flags, FlagsNode, flags_of_sum, negative_and_zero};
+pub use footprint::Footprint;
 pub use operation::{
     Address, Atomic, Bitfield, Data, Extend, Field, Modifier, MoveWide, OneSource, Operand,
     Operation, Size,
 };
-pub use places::{Footprint, Places};
+pub use places::Places;
 pub use register::Register;
 pub use state::{Callee, Next, State, Test};
 pub use term::{Binary, Event, Half, History, Key, Node, Term, Terms, Unary};

@@ -1,6 +1,7 @@
 //! The instructions the semantics knows, typed.
 
 use super::Register;
+use super::places::Places;
 use super::term::{Binary, Key};
 use crate::address::VmAddr;
 
@@ -248,6 +249,14 @@ pub enum Operation {
         wide: bool,
         to: Field,
         from: u8,
+    },
+    /// Goes on to the next instruction; what it does is bounded and not worked
+    /// out. It reads nothing but `reads`, changes nothing but `writes`, all of
+    /// which it may leave alone, and memory only where `memory` says so.
+    Bounded {
+        reads: Places,
+        writes: Places,
+        memory: bool,
     },
 }
 

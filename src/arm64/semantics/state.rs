@@ -3,6 +3,7 @@
 use super::Register;
 use super::flags::{Condition, Flags};
 use super::operation::Field;
+use super::places::Places;
 use super::term::{Event, Half, History, Term, Terms};
 
 /// Registers, flags and memory, as terms over the state of the start.
@@ -124,6 +125,24 @@ impl State {
     /// Adds an event to the history.
     pub fn record(&mut self, terms: &mut Terms, event: Event) {
         self.history = terms.after(self.history, event);
+    }
+
+    /// Nothing is promised any more about these places, nor about memory where
+    /// that is said.
+    pub fn forget(&mut self, terms: &mut Terms, places: Places, memory: bool) {
+        for register in Register::all().filter(|&register| places.has(register)) {
+            self.set(register, terms.unspecified());
+        }
+        for number in (0..32).filter(|&number| places.has_vector(number)) {
+            self.set_vector(number, (terms.unspecified(), terms.unspecified()));
+        }
+        if places.has_flags() {
+            self.flags = terms.unspecified_flags();
+        }
+        if memory {
+            let (address, value) = (terms.unspecified(), terms.unspecified());
+            self.record(terms, Event::Store { address, bytes: 8, value });
+        }
     }
 
     /// Calls `target` and comes back: memory and the registers a callee may

@@ -2,10 +2,12 @@
 //!
 //! A word that is not known comes back as none, also where it is a valid
 //! instruction: nothing is skipped and nothing guessed. Encodings the manual
-//! calls unpredictable are not known either. Written from DDI 0487 chapter C4
+//! calls unpredictable are not known either. Where the meaning is not worked out
+//! and its bounds are known, these come back (`bounded`). Written from DDI 0487 chapter C4
 //! without regard to the disassembler, and held against an emulator in the
 //! tests.
 
+mod bounded;
 mod branch;
 mod data;
 mod memory;
@@ -22,9 +24,11 @@ pub fn decode(word: Word, address: VmAddr) -> Option<Operation> {
         0b0000 if w <= 0xffff => Some(Operation::Trap),
         0b1000 | 0b1001 => data::immediate(w, address),
         0b1010 | 0b1011 => branch::branch_or_system(w, address),
-        0b0101 | 0b1101 => data::register(w),
-        0b0111 | 0b1111 => vector::vector(w),
-        group if group & 0b0101 == 0b0100 => memory::access(w, address),
+        0b0101 | 0b1101 => data::register(w).or_else(|| bounded::data(w)),
+        0b0111 | 0b1111 => vector::vector(w).or_else(|| Some(bounded::vector(w))),
+        group if group & 0b0101 == 0b0100 => {
+            memory::access(w, address).or_else(|| bounded::access(w))
+        }
         _ => None,
     }
 }
