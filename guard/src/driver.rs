@@ -5,6 +5,7 @@
 
 use core::ffi::{CStr, c_char, c_uint, c_void};
 
+use crate::driver_code;
 use crate::entry;
 use crate::environment;
 use crate::hooks;
@@ -124,7 +125,7 @@ fn trust_ancestry(name: &CStr) {
         if class.is_some()
             && let Some((start, end)) = text_around(known.0.as_ptr())
         {
-            entry::trust(start, end);
+            driver_code::trust(start, end);
         }
     }
 }

@@ -3,15 +3,17 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use crate::calls::{Call, Guard, Kind, Objects, Short, Verdict};
+use crate::calls::{Guard, Objects, Short, Verdict};
 use crate::counters::{COUNTERS, Counter};
+use crate::driver_code;
 use crate::own_thread;
 use crate::record::Record;
 use crate::refused;
 use crate::runtime;
 use crate::say::{say, say_always};
 use crate::settings::{Mode, Settings};
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::slot::{SLOTS, Slot};
+use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
 use crate::thread::{Frame, Registry, Role, Thread};
 use crate::thunk;
@@ -42,7 +44,7 @@ impl Objects for Process {
     }
 
     fn is_driver(&self, caller: usize) -> bool {
-        DRIVER.iter().any(|range| range.contains(caller))
+        driver_code::contains(caller)
     }
 
     fn now(&self) -> u64 {
@@ -58,107 +60,6 @@ impl Objects for Process {
     }
 }
 
-/// Code whose calls to an ended encoder are the driver's own.
-struct Range {
-    start: AtomicUsize,
-    end: AtomicUsize,
-}
-
-impl Range {
-    const fn empty() -> Range {
-        Range { start: AtomicUsize::new(0), end: AtomicUsize::new(0) }
-    }
-
-    fn contains(&self, address: usize) -> bool {
-        address.wrapping_sub(self.start.load(Ordering::Relaxed)) < self.length()
-    }
-
-    fn length(&self) -> usize {
-        self.end.load(Ordering::Acquire).saturating_sub(self.start.load(Ordering::Relaxed))
-    }
-}
-
-static DRIVER: [Range; 16] = [const { Range::empty() }; 16];
-
-/// Notes a range of code as the driver's. More than there is room for are dropped: their calls are then refused like anyone's.
-pub fn trust(start: usize, end: usize) {
-    for range in &DRIVER {
-        if range.start.load(Ordering::Relaxed) == start {
-            return;
-        }
-        if range.start.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            return range.end.store(end, Ordering::Release);
-        }
-    }
-}
-
-/// A hooked method. Written before its thunk is installed, and not changed after.
-pub struct Slot {
-    /// The method's own code.
-    pub original: AtomicUsize,
-    /// See [`Call::impl_offset`].
-    pub impl_offset: AtomicU32,
-    /// A [`Kind`] in the low byte; above it how many bytes the method returns through x8.
-    pub nature: AtomicU32,
-}
-
-/// Added to the kind of a slot whose calls may be decided the short way: an encoding method, in a mode that locks.
-const SHORT: u32 = 0x80;
-
-impl Slot {
-    /// Fills a slot, before its thunk is installed.
-    pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
-        let short =
-            kind == Kind::Method && !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct();
-        let nature = kind as u32 | if short { SHORT } else { 0 } | (returned_bytes as u32) << 8;
-        self.original.store(original, Ordering::Relaxed);
-        self.impl_offset.store(impl_offset, Ordering::Relaxed);
-        self.nature.store(nature, Ordering::Release);
-    }
-
-    #[inline(always)]
-    fn goes_shortly(&self) -> bool {
-        self.nature.load(Ordering::Relaxed) & SHORT != 0
-    }
-
-    #[inline(always)]
-    fn call(&self, object: usize, caller: usize) -> Call {
-        Call {
-            object,
-            kind: self.kind(),
-            impl_offset: self.impl_offset.load(Ordering::Relaxed),
-            caller,
-        }
-    }
-
-    #[inline(always)]
-    fn kind(&self) -> Kind {
-        match self.nature.load(Ordering::Relaxed) & 0x7f {
-            0 => Kind::Method,
-            1 => Kind::Init,
-            2 => Kind::End,
-            3 => Kind::DeferredEnd,
-            4 => Kind::Destroy,
-            5 => Kind::Dealloc,
-            7 => Kind::Passive,
-            _ => Kind::Factory,
-        }
-    }
-
-    fn returned_bytes(&self) -> usize {
-        (self.nature.load(Ordering::Relaxed) >> 8) as usize
-    }
-}
-
-/// All hooked methods.
-pub static SLOTS: [Slot; thunk::SLOTS] = [const {
-    Slot {
-        original: AtomicUsize::new(0),
-        impl_offset: AtomicU32::new(0),
-        nature: AtomicU32::new(0),
-    }
-}; thunk::SLOTS];
-
 /// The process's guard.
 struct Only(UnsafeCell<MaybeUninit<Guard<Process, BUCKETS>>>);
 // SAFETY: written once in `start`, before any thunk is installed; shared reads after.
@@ -166,6 +67,11 @@ unsafe impl Sync for Only {}
 static GUARD: Only = Only(UnsafeCell::new(MaybeUninit::uninit()));
 static STARTED: AtomicBool = AtomicBool::new(false);
 static OBSERVES: AtomicBool = AtomicBool::new(false);
+
+/// Whether calls may be decided the short way: in a mode that locks, where a thread's block is found without a call.
+pub fn has_short_way() -> bool {
+    !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct()
+}
 
 /// Every thread that has called a hooked method.
 pub static THREADS: Registry = Registry::new();

@@ -71,5 +71,5 @@ pub unsafe extern "C" fn agx_guard_report(buffer: *mut u8, size: usize) -> usize
 #[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub extern "C" fn agx_guard_trust(start: usize, end: usize) {
-    entry::trust(start, end);
+    crate::driver_code::trust(start, end);
 }

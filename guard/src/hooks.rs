@@ -8,11 +8,11 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::calls::Kind;
 use crate::encoding;
-use crate::entry::SLOTS;
 use crate::refused;
 use crate::runtime::{Class, Method};
 use crate::say::say;
 use crate::selectors::{self, Role};
+use crate::slot::SLOTS;
 use crate::sync::{AtomicUsize, Lock, Ordering};
 use crate::thunk;
 

@@ -39,6 +39,8 @@ mod waits;
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 pub mod driver;
 #[cfg(feature = "shipped")]
+mod driver_code;
+#[cfg(feature = "shipped")]
 pub mod entry;
 #[cfg(feature = "shipped")]
 mod environment;
@@ -60,6 +62,8 @@ mod report;
 pub mod runtime;
 #[cfg(feature = "shipped")]
 pub mod say;
+#[cfg(feature = "shipped")]
+pub mod slot;
 #[cfg(feature = "shipped")]
 mod support;
 #[cfg(feature = "shipped")]

@@ -1,0 +1,75 @@
+//! One slot for each thunk: the method it stands for. 16 bytes, read in every guarded call and written once.
+
+use crate::calls::{Call, Kind};
+use crate::entry;
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::thunk;
+
+/// A hooked method. Written before its thunk is installed, and not changed after.
+pub struct Slot {
+    /// The method's own code.
+    pub original: AtomicUsize,
+    /// See [`Call::impl_offset`].
+    pub impl_offset: AtomicU32,
+    /// A [`Kind`] in the low byte; above it how many bytes the method returns through x8.
+    pub nature: AtomicU32,
+}
+
+/// Added to the kind of a slot whose calls may be decided the short way: an encoding method, in a mode that locks.
+const SHORT: u32 = 0x80;
+
+impl Slot {
+    /// Fills a slot, before its thunk is installed.
+    pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
+        let short = kind == Kind::Method && entry::has_short_way();
+        let nature = kind as u32 | if short { SHORT } else { 0 } | (returned_bytes as u32) << 8;
+        self.original.store(original, Ordering::Relaxed);
+        self.impl_offset.store(impl_offset, Ordering::Relaxed);
+        self.nature.store(nature, Ordering::Release);
+    }
+
+    /// Whether its calls may be decided the short way.
+    #[inline(always)]
+    pub(crate) fn goes_shortly(&self) -> bool {
+        self.nature.load(Ordering::Relaxed) & SHORT != 0
+    }
+
+    /// A call to it.
+    #[inline(always)]
+    pub(crate) fn call(&self, object: usize, caller: usize) -> Call {
+        Call {
+            object,
+            kind: self.kind(),
+            impl_offset: self.impl_offset.load(Ordering::Relaxed),
+            caller,
+        }
+    }
+
+    #[inline(always)]
+    fn kind(&self) -> Kind {
+        match self.nature.load(Ordering::Relaxed) & 0x7f {
+            0 => Kind::Method,
+            1 => Kind::Init,
+            2 => Kind::End,
+            3 => Kind::DeferredEnd,
+            4 => Kind::Destroy,
+            5 => Kind::Dealloc,
+            7 => Kind::Passive,
+            _ => Kind::Factory,
+        }
+    }
+
+    /// Bytes the method returns through x8.
+    pub(crate) fn returned_bytes(&self) -> usize {
+        (self.nature.load(Ordering::Relaxed) >> 8) as usize
+    }
+}
+
+/// All hooked methods.
+pub static SLOTS: [Slot; thunk::SLOTS] = [const {
+    Slot {
+        original: AtomicUsize::new(0),
+        impl_offset: AtomicU32::new(0),
+        nature: AtomicU32::new(0),
+    }
+}; thunk::SLOTS];
