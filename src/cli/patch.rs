@@ -65,17 +65,23 @@ struct Patching {
     does_not_fix: Vec<String>,
 }
 
-/// Runs the command. Another thread digests the input meanwhile, which takes
-/// longest.
+/// Runs the command, on two threads: one reads the file while the other compiles
+/// the catalogue, and digests it, which takes longest, while the other plans,
+/// proves and writes.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    let input = storage::read(&args.file)?;
+    let (input, engine) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| storage::read(&args.file));
+        let engine = files::engine(session).inspect(Engine::warm_up);
+        (reading.join(), engine)
+    });
+    let input = input.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let output = args.output.as_deref().filter(|_| !args.dry_run);
     if let Some(output) = output {
-        storage::check_output(&input, output, args.force)?;
+        storage::check_output(output, Some(&input), args.force)?;
     }
-    let engine = files::engine(session)?;
+    let engine = engine?;
     let report: Result<Patching> = std::thread::scope(|scope| {
-        let digest = scope.spawn(|| Hex(&Sha256::digest(&input.bytes)).to_string());
+        let digest = scope.spawn(|| Hex(&Sha256::digest(&*input.bytes)).to_string());
         let mut report = carry_out(&engine, &input, output, &args)?;
         report.source_sha256 = digest.join().ok();
         Ok(report)

@@ -68,7 +68,7 @@ struct Proving {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let input = storage::read(&args.file)?;
     if let Some(page) = &args.html {
-        storage::check_output(&input, page, args.force)?;
+        storage::check_output(page, Some(&input), args.force)?;
     }
     let engine = files::engine(session)?;
     let file = Universal::parse(&input.bytes)?;

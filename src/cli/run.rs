@@ -131,7 +131,7 @@ fn prepare(args: &Args, session: &Session, request: &Request<'_>) -> Result<Prep
     let home = home(host.as_ref())?;
     let given = args.guard_library.as_deref().map(storage::read).transpose()?;
     let library = match &given {
-        Some(file) => &file.bytes,
+        Some(file) => &file.bytes[..],
         None => library::embedded()?,
     };
     let engine = || files::engine(session);

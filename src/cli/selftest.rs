@@ -91,12 +91,12 @@ fn in_a_child(loaded: Loaded, library: &Path) -> Result<Exit> {
 /// The guard that was named, the one this program carries, or one beside it.
 fn guard(named: Option<&Path>) -> Result<Option<Cow<'static, [u8]>>> {
     if let Some(path) = named {
-        return Ok(Some(storage::read(path)?.bytes.into()));
+        return Ok(Some(storage::read(path)?.bytes.to_vec().into()));
     }
     if let Ok(embedded) = library::embedded() {
         return Ok(Some(embedded.into()));
     }
-    installed_guard().map(|path| Ok(storage::read(&path)?.bytes.into())).transpose()
+    installed_guard().map(|path| Ok(storage::read(&path)?.bytes.to_vec().into())).transpose()
 }
 
 /// The guard beside the program, or in the `lib` next to its `bin`.

@@ -169,7 +169,7 @@ fn new(session: &Session, directory: &Path, file: Option<PathBuf>, open: bool) -
 
 fn driver_bytes(file: Option<PathBuf>, variant: &driver::Variant) -> Result<Vec<u8>> {
     match file {
-        Some(path) => Ok(storage::read(&path)?.bytes),
+        Some(path) => Ok(storage::read(&path)?.bytes.to_vec()),
         None => driver::build(variant),
     }
 }

@@ -59,11 +59,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .with("name", &args.variant)
             .next("list them with: agxpatch synth --list")
     })?;
-    if !args.force && std::fs::symlink_metadata(&file).is_ok() {
-        return Err(Error::new(Code::OutputExists, "the output exists already")
-            .with("output", file.display())
-            .next("remove it, name another, or replace it with --force"));
-    }
+    storage::check_output(&file, None, args.force)?;
     let bytes = driver::build(variant)?;
     storage::write(&file, &bytes, args.force)?;
     session.show(&Synthesis {

@@ -9,7 +9,7 @@
 use crate::address::VmAddr;
 use crate::error::Result;
 
-use super::bytes::{malformed, u32_at};
+use super::bytes::{malformed, room_for, u32_at};
 use super::image::{Image, bytes_of};
 
 /// `S_SYMBOL_STUBS`, the section type.
@@ -37,7 +37,9 @@ pub fn all<'a>(image: &Image<'a>) -> Result<Vec<Stub<'a>>> {
                 malformed("a section of stubs gives them no size").with("section", section.name)
             );
         }
-        for index in 0..section.bytes.len() as u64 / size {
+        let count = section.bytes.len() as u64 / size;
+        room_for("stubs", stubs.len() + count as usize, size_of::<Stub>(), image.bytes().len())?;
+        for index in 0..count {
             let number = u32_at(numbers, (first + index) * 4);
             if let Some(name) = number.and_then(|number| symbols.name_at(number)) {
                 stubs.push(Stub { address: section.address.plus(index * size), name });

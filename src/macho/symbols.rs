@@ -96,8 +96,8 @@ impl<'a> Symbols<'a> {
 
     /// The name of the entry with that number.
     pub fn name_at(&self, number: u32) -> Option<&'a str> {
-        let entry = self.entries().nth(number as usize)?;
-        Some(name(self.strings, entry.name))
+        let at = u32_at(self.entries, u64::from(number) * ENTRY)?;
+        Some(name(self.strings, at))
     }
 
     /// The address of the first symbol of that name that is defined here.

@@ -1,7 +1,6 @@
 //! The compiled catalogue, looking for its signatures in a file.
 
 use std::cell::OnceCell;
-use std::ops::Range;
 
 use crate::address::VmAddr;
 use crate::arm64::{Assembler, Disassembler};
@@ -10,6 +9,7 @@ use crate::macho::{Image, Slice, Universal};
 use crate::signature::{self, Captures, Many, Pattern, Value};
 
 use super::catalogue::{Catalogue, Signature};
+use super::methods::{Methods, glob};
 use super::sighting::{self, Place, Searched, Sighting, Site, State};
 
 /// The catalogue with the tools to apply it.
@@ -55,6 +55,14 @@ impl Engine {
     /// The catalogue.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// Compiles the signature that is looked for first, for a caller with time on
+    /// its hands. What is wrong with it is said when it is looked for.
+    pub fn warm_up(&self) {
+        if let Some(first) = self.catalogue.signatures.first() {
+            drop(self.forms(first));
+        }
     }
 
     /// The forms of a signature, the original first.
@@ -158,7 +166,7 @@ impl Engine {
             0 => sighting::absent(&searched(signature, &slices)?, forms),
             1 => {
                 let (slice, image, form, hit) = found.remove(0);
-                let methods = named_methods(&image);
+                let methods = Methods::of(&image);
                 let place = self.place(slice, &image, &methods, hit.at, form.pattern.len())?;
                 let site = Site {
                     signature: signature.name.clone(),
@@ -202,7 +210,7 @@ impl Engine {
         &self,
         slice: &Slice<'_>,
         image: &Image<'_>,
-        methods: &[(String, VmAddr)],
+        methods: &Methods<'_>,
         at: VmAddr,
         length: usize,
     ) -> Result<Place> {
@@ -218,7 +226,7 @@ impl Engine {
             offset: offset.in_file(slice.offset),
             words: image.words(window.clone())?.collect(),
             window,
-            method: method_of(methods, function.as_ref()),
+            method: function.as_ref().and_then(|function| methods.beginning_in(function)),
             function,
         })
     }
@@ -230,12 +238,10 @@ fn searched<'a>(signature: &Signature, slices: &[&Slice<'a>]) -> Result<Vec<Sear
     for slice in slices {
         let image = slice.image()?;
         let text = image.text()?;
-        let mut methods = Vec::new();
-        for (name, implementation) in named_methods(&image) {
-            if signature.method.as_deref().is_some_and(|wanted| glob(wanted, &name)) {
-                methods.extend(image.function_containing(implementation)?);
-            }
-        }
+        let methods = match &signature.method {
+            Some(wanted) => Methods::of(&image).functions_named(&image, wanted)?,
+            None => Vec::new(),
+        };
         let code = signature::Code { address: text.address, bytes: text.bytes };
         searched.push(Searched { code, methods });
     }
@@ -275,39 +281,11 @@ fn name_calls(
     Ok(captures)
 }
 
-/// Name and address of every method: from the Objective-C metadata, which the
-/// runtime itself relies on, or from the symbol table where there is none.
-fn named_methods(image: &Image<'_>) -> Vec<(String, VmAddr)> {
-    if let Ok(methods) = image.methods()
-        && !methods.is_empty()
-    {
-        return methods.iter().map(|m| (m.to_string(), m.implementation)).collect();
-    }
-    let Ok(symbols) = image.symbols() else { return Vec::new() };
-    symbols
-        .iter()
-        .filter(|symbol| symbol.is_defined())
-        .filter(|symbol| symbol.name.starts_with("-[") || symbol.name.starts_with("+["))
-        .map(|symbol| (symbol.name.to_owned(), symbol.address))
-        .collect()
-}
-
-/// The method whose implementation begins in `function`.
-fn method_of(methods: &[(String, VmAddr)], function: Option<&Range<VmAddr>>) -> Option<String> {
-    let function = function?;
-    let found = methods.iter().find(|(_, implementation)| function.contains(implementation));
-    found.map(|(name, _)| name.clone())
-}
-
 /// Where the file names its methods, the sequence must stand in the one the
 /// signature is for.
-fn refuse_another_method(
-    signature: &Signature,
-    methods: &[(String, VmAddr)],
-    site: &Site,
-) -> Result<()> {
+fn refuse_another_method(signature: &Signature, methods: &Methods<'_>, site: &Site) -> Result<()> {
     let Some(wanted) = &signature.method else { return Ok(()) };
-    let listed = methods.iter().any(|(name, _)| glob(wanted, name));
+    let listed = methods.named(wanted).next().is_some();
     let here = site.place.method.as_deref();
     if !listed || here.is_some_and(|name| glob(wanted, name)) {
         return Ok(());
@@ -316,30 +294,4 @@ fn refuse_another_method(
         .with("wanted", wanted)
         .with("found in", here.unwrap_or("a function without a name"))
         .with("address", site.place.window.start))
-}
-
-/// Whether `text` is `pattern`, in which `*` stands for any letters.
-fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len())
-                .filter(|&at| tail.is_char_boundary(at))
-                .any(|at| glob(rest, &tail[at..]))
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn a_star_stands_for_any_letters_and_nothing_else_does() {
-        let pattern = "-[AGX*FamilyComputeContext destroyImpl]";
-        assert!(glob(pattern, "-[AGXG16XFamilyComputeContext destroyImpl]"));
-        assert!(glob(pattern, "-[AGXFamilyComputeContext destroyImpl]"));
-        assert!(!glob(pattern, "-[AGXG16XFamilyBlitContext destroyImpl]"));
-        assert!(!glob(pattern, "-[AGXG16XFamilyComputeContext destroyImpl]x"));
-    }
 }

@@ -13,6 +13,7 @@
 mod catalogue;
 mod engine;
 mod lint;
+mod methods;
 mod plan;
 mod provenance;
 mod sighting;

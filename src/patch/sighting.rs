@@ -137,8 +137,8 @@ const NEAREST: usize = 3;
 pub(super) struct Searched<'a> {
     /// All of the code.
     pub code: signature::Code<'a>,
-    /// The functions of the methods the signature is for; none where the image
-    /// does not name them.
+    /// The functions of the methods the signature is for, in order; none where
+    /// the image does not name them.
     pub methods: Vec<Range<VmAddr>>,
 }
 
@@ -189,7 +189,10 @@ fn mixture(
         let original = of_original(window);
         let believable = match methods {
             [] => original + 2 <= telling.len(),
-            _ => methods.iter().any(|method| method.contains(&at)),
+            _ => {
+                let next = methods.partition_point(|method| method.end <= at);
+                methods.get(next).is_some_and(|method| method.contains(&at))
+            }
         };
         believable.then_some(Sighting::Partly { at, original, of: telling.len() })
     })

@@ -10,16 +10,13 @@ use std::ops::Range;
 
 use super::function::Function;
 use super::obligation::{Name, Obligation};
+use super::reach;
 use super::site::{LandingPads, Site};
 use super::tables;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Operation, decode};
 use crate::check::Status;
 use crate::error::Result;
-
-/// Words a `b` or `bl` can reach in either direction are 2^25; conditional
-/// branches and `adr` reach 2^18 words, and `tbz` less.
-const NEAR: usize = 1 << 18;
 
 /// All obligations about ways into the window.
 pub(super) fn obligations(site: &Site<'_>, after: Function<'_>) -> Result<Vec<Obligation>> {
@@ -33,7 +30,6 @@ fn interior(site: &Site<'_>) -> Range<VmAddr> {
 
 fn direct(site: &Site<'_>, after: Function<'_>) -> Result<Obligation> {
     let (origin, bytes) = site.surroundings.text();
-    let words = bytes.len() / 4;
     let interior = interior(site);
     let mut found = Vec::new();
     for item in after.operations() {
@@ -43,23 +39,17 @@ fn direct(site: &Site<'_>, after: Function<'_>) -> Result<Obligation> {
         }
     }
     let inside = after.range();
-    let mut note = |index: usize| {
+    reach::each(origin, bytes, &interior, |index| {
         let at = origin.instruction(index);
-        let word = bytes
-            .get(index * 4..index * 4 + 4)
-            .map_or(Word(0), |b| Word(u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-        let enters = decode(word, at).is_some_and(|operation| goes_to(&operation, &interior));
-        if enters && !inside.contains(&at) {
+        let word = Word::all(&bytes[index * 4..index * 4 + 4]).next();
+        let operation = word.and_then(|word| decode(word, at));
+        if operation.is_some_and(|it| goes_to(&it, &interior)) && !inside.contains(&at) {
             found.push(at);
         }
-    };
-    far_branches(origin, bytes, &interior, &mut note);
-    let middle = (interior.start.0.saturating_sub(origin.0) / 4) as usize;
-    let near = middle.saturating_sub(NEAR + 64)..words.min(middle.saturating_add(NEAR + 64));
-    near_branches(bytes, near, &mut note);
+    });
     found.sort();
     found.dedup();
-    let total = words.max(after.words.len());
+    let total = (bytes.len() / 4).max(after.words.len());
     let (status, detail) = match found.first() {
         None => (Status::Pass, format!("none of the {total} words of __text branches into it")),
         Some(at) => (Status::Fail, format!("the branch at {at} enters the window")),
@@ -76,47 +66,6 @@ fn goes_to(operation: &Operation, range: &Range<VmAddr>) -> bool {
         | Operation::BranchOnBit { target, .. } => range.contains(&target),
         Operation::Address { value, .. } => range.contains(&VmAddr(value)),
         _ => false,
-    }
-}
-
-/// Reports every word that may be a `b` or `bl` into `range`.
-///
-/// The sum of a branch's displacement and its own index is the index of its
-/// target, so one addition, one mask and one comparison tell; blocks are tested
-/// whole, which the compiler turns into vector code.
-fn far_branches(origin: VmAddr, bytes: &[u8], range: &Range<VmAddr>, note: &mut impl FnMut(usize)) {
-    const BLOCK: usize = 1024;
-    const FIELD: u32 = 0x03ff_ffff;
-    let low = (range.start.0.wrapping_sub(origin.0) / 4) as u32;
-    let length = (range.end.0.wrapping_sub(range.start.0) / 4) as u32;
-    let enters = |word: u32, index: u32| {
-        let to = word.wrapping_add(index).wrapping_sub(low) & FIELD;
-        (word & 0x7c00_0000 == 0x1400_0000) & (to < length)
-    };
-    for (block, chunk) in bytes.chunks(BLOCK * 4).enumerate() {
-        let first = (block * BLOCK) as u32;
-        let mut any = false;
-        for (index, word) in chunk.chunks_exact(4).enumerate() {
-            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            any |= enters(word, first.wrapping_add(index as u32));
-        }
-        if any {
-            (0..chunk.len() / 4).for_each(|index| note(block * BLOCK + index));
-        }
-    }
-}
-
-/// Reports every word in `range` that is a conditional branch or an `adr`.
-fn near_branches(bytes: &[u8], range: Range<usize>, note: &mut impl FnMut(usize)) {
-    let words = bytes.get(range.start * 4..range.end * 4).unwrap_or_default();
-    for (index, word) in words.chunks_exact(4).enumerate() {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        let conditional = word & 0xff00_0000 == 0x5400_0000;
-        let compare_or_test = word & 0x7c00_0000 == 0x3400_0000;
-        let address = word & 0x9f00_0000 == 0x1000_0000;
-        if conditional | compare_or_test | address {
-            note(range.start + index);
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod obligation;
 mod of_plan;
 mod paths;
 pub mod picture;
+mod reach;
 mod refinement;
 mod site;
 pub mod steps;

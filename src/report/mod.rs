@@ -59,28 +59,28 @@ struct ErrorEnvelope<'a> {
 /// Prints `report` on standard output and returns its exit code. A reader that
 /// went away is no error.
 pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
-    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
-    let written = match format {
-        Format::Text => report.text(&mut out),
+    print(|out| match format {
+        Format::Text => report.text(out),
         Format::Json => {
             let envelope = Envelope { schema: R::SCHEMA, exit: report.exit(), result: report };
-            json_line(&mut out, &envelope)
+            json_line(out, &envelope)
         }
-    };
-    match written.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Code::WriteFailed, "standard output cannot be written")
-                .with("reason", error))
-        }
-        _ => Ok(report.exit()),
-    }
+    })?;
+    Ok(report.exit())
 }
 
-/// Writes text on standard output before a result, such as what a question is
+/// Writes text on standard output, whole and at once, such as what a question is
 /// about. A reader that went away is no error.
 pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let mut out = io::BufWriter::new(anstream::AutoStream::auto(io::stdout()));
-    match text(&mut out).and_then(|()| out.flush()) {
+    let stdout = io::stdout();
+    let colours = anstream::AutoStream::choice(&stdout);
+    let mut out = anstream::AutoStream::new(Vec::new(), colours);
+    let written = text(&mut out).and_then(|()| {
+        let mut stdout = stdout.lock();
+        stdout.write_all(&out.into_inner())?;
+        stdout.flush()
+    });
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::new(Code::WriteFailed, "standard output cannot be written")
                 .with("reason", error))

@@ -6,21 +6,23 @@
 //! goes through `host`.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::edit::{self, Edit};
 use crate::error::{Code, Error, Result};
 
+mod contents;
 mod parts;
 
+pub use contents::Contents;
 pub use parts::Parts;
 
 /// A file that was read, and what it takes to write one like it.
 pub struct Input {
     /// Its bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Contents,
     path: PathBuf,
     permissions: Permissions,
     identity: (u64, u64),
@@ -30,8 +32,8 @@ pub struct Input {
 /// them.
 pub fn read(path: &Path) -> Result<Input> {
     let (mut file, metadata) = open_regular(path)?;
-    let mut bytes = room_for(path, &metadata)?;
-    file.read_to_end(&mut bytes).map_err(|reason| read_failed(path, &reason))?;
+    let bytes = Contents::of(&mut file, metadata.len());
+    let bytes = bytes.map_err(|reason| read_failed(path, &reason))?;
     Ok(Input {
         bytes,
         path: path.to_owned(),
@@ -73,26 +75,33 @@ fn read_failed(path: &Path, reason: &io::Error) -> Error {
         .with("reason", plain(reason))
 }
 
-/// Refuses an output that is the input, or that exists unless `replace`.
-pub fn check_output(input: &Input, output: &Path, replace: bool) -> Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(output) else { return Ok(()) };
-    let same = std::fs::metadata(output)
-        .is_ok_and(|target| (target.dev(), target.ino()) == input.identity);
-    if same {
-        return Err(Error::new(Code::OutputExists, "the output is the input")
-            .with("input", input.path.display())
-            .with("output", output.display())
-            .next("name another output; the input is never written to"));
+/// Refuses an output that is the `input` it would be made from, that is no
+/// regular file, or that exists unless `replace`.
+pub fn check_output(output: &Path, input: Option<&Input>, replace: bool) -> Result<()> {
+    let Ok(itself) = std::fs::symlink_metadata(output) else { return Ok(()) };
+    // A link is replaced and not followed, but what it leads to tells whether
+    // someone means a device or the input by it.
+    let metadata = std::fs::metadata(output).unwrap_or(itself);
+    let refuse = |message: &str, advice: &str| {
+        Err(Error::new(Code::OutputExists, message).with("output", output.display()).next(advice))
+    };
+    let same = |input: &&Input| (metadata.dev(), metadata.ino()) == input.identity;
+    if let Some(input) = input.filter(same) {
+        let advice = "name another output; the input is never written to";
+        return refuse("the output is the input", advice)
+            .map_err(|error| error.with("input", input.path.display()));
     }
     if metadata.is_dir() {
-        return Err(Error::new(Code::OutputExists, "the output is a directory")
-            .with("output", output.display())
-            .next("name a file in it"));
+        return refuse("the output is a directory", "name a file in it");
+    }
+    if !metadata.is_file() && !metadata.is_symlink() {
+        return refuse("the output is a pipe or device", "name a file; it is replaced as a whole");
     }
     if !replace {
-        return Err(Error::new(Code::OutputExists, "the output exists already")
-            .with("output", output.display())
-            .next("remove it, name another, or replace it with --force"));
+        return refuse(
+            "the output exists already",
+            "remove it, name another, or replace it with --force",
+        );
     }
     Ok(())
 }
@@ -145,7 +154,7 @@ fn write_like(
 
 /// Reads a small text file, such as one of a catalogue.
 pub fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?.bytes).map_err(|_| {
+    String::from_utf8(read(path)?.bytes.to_vec()).map_err(|_| {
         Error::new(Code::ReadFailed, "the file is not UTF-8 text").with("file", path.display())
     })
 }

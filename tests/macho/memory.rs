@@ -98,6 +98,28 @@ fn a_million_symbols_are_read_without_a_copy() {
 }
 
 #[test]
+fn stubs_of_a_byte_each_are_refused_rather_than_listed() {
+    let size = 0x10_0000;
+    let numbers = 0x1_0000;
+    let mut table = [0; 18];
+    (table[12], table[13]) = (0x1000, numbers);
+    let entries = le32(&[0x800, 1, 0x900, 16]);
+    let mini = Mini::with_text(ARM64, size).command(2, &entries).command(0xb, &le32(&table));
+    let mut bytes = mini.bytes();
+    // The section of code becomes one of stubs, each a byte long.
+    let section = 32 + 72;
+    bytes[section + 64..section + 76].copy_from_slice(&le32(&[8, 0, 1]));
+    bytes[section + 40..section + 48].copy_from_slice(&(size as u64 - 0x400).to_le_bytes());
+    let file = Universal::parse(&bytes).unwrap();
+    let image = file.slices[0].image().unwrap();
+    let largest = largest_allocation(|| {
+        let error = image.stubs().unwrap_err();
+        assert_eq!(error.message(), "the file claims more stubs than it has room for");
+    });
+    assert!(largest < 4096, "{largest}");
+}
+
+#[test]
 fn sections_that_lie_over_each_other_do_not_multiply_what_is_read() {
     let size = 0x10_0000u64;
     let lists = vec![("__objc_classlist", 0x8000, size - 0x8000); 200];

@@ -197,6 +197,33 @@ fn an_output_that_exists_is_kept_unless_force_is_given() {
 }
 
 #[test]
+fn an_output_that_is_no_regular_file_is_never_replaced() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    std::fs::create_dir(place.path("directory")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success()
+    );
+    std::os::unix::fs::symlink("/dev/null", place.path("null")).unwrap();
+    for (name, what) in [
+        ("pipe", "the output is a pipe or device"),
+        ("null", "the output is a pipe or device"),
+        ("directory", "the output is a directory"),
+    ] {
+        let p = place.path(name);
+        for arguments in [
+            vec!["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str(), "--force".as_ref()],
+            vec!["synth".as_ref(), p.as_os_str(), "--force".as_ref()],
+        ] {
+            let ran = run(&arguments);
+            assert_eq!((ran.code, ran.error_code()), (1, "AGX-1003"), "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(what), "{name}: {}", ran.stderr);
+        }
+    }
+    assert_eq!(place.names(), ["d", "directory", "null", "pipe"]);
+}
+
+#[test]
 fn an_output_in_a_directory_that_does_not_exist_is_refused() {
     let place = Place::new();
     let d = place.file("d", driver());

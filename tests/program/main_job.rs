@@ -105,6 +105,31 @@ fn only_the_listed_bytes_change() {
 }
 
 #[test]
+fn only_the_pages_that_must_be_are_touched() {
+    let place = Place::new();
+    let (d, p) = (place.file("d", driver()), place.path("p"));
+    let ran =
+        run(["--json".as_ref(), "patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
+    let report = ran.json();
+    let edits = report["result"]["edits"].as_array().unwrap();
+    let digests = edits.iter().filter(|edit| edit["kind"] == "page-hash").count();
+    assert_eq!(digests, 1, "the window lies in one page");
+    let patched = read(&p);
+    let differing: Vec<usize> = driver()
+        .chunks(0x1000)
+        .zip(patched.chunks(0x1000))
+        .enumerate()
+        .filter(|(_, (old, new))| old != new)
+        .map(|(page, _)| page)
+        .collect();
+    let window = (SLICE + 0x2be05c) / 0x1000;
+    let signatures: Vec<usize> = differing.into_iter().filter(|page| *page != window).collect();
+    // The head of either slice's directory and the two pages of its emptied
+    // blobs; in the arm64e slice, the one renewed digest as well.
+    assert_eq!(signatures.len(), 3 + 4, "{signatures:x?}");
+}
+
+#[test]
 fn a_dry_run_shows_the_plan_and_writes_nothing() {
     let place = Place::new();
     let d = place.file("d", driver());
