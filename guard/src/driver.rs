@@ -12,6 +12,7 @@ use crate::hooks;
 use crate::image::{self, Expected};
 use crate::interpose;
 use crate::json::Json;
+use crate::refusal::Refusal;
 use crate::runtime::Class;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::sys;
@@ -28,6 +29,11 @@ struct Information {
 unsafe extern "C" {
     fn _dyld_register_func_for_add_image(function: unsafe extern "C" fn(*const Header, isize));
     fn dladdr(address: *const c_void, information: *mut Information) -> i32;
+    fn dlopen(path: *const c_char, mode: i32) -> *mut c_void;
+    fn dlerror() -> *const c_char;
+    // The one that writes nothing where the path leads nowhere, as `stdlib.h` chooses it.
+    #[link_name = "realpath$DARWIN_EXTSN"]
+    fn realpath(path: *const c_char, resolved: *mut u8) -> *const c_char;
     fn objc_copyClassNamesForImage(image: *const c_char, count: *mut c_uint) -> *mut *const c_char;
 }
 
@@ -53,9 +59,15 @@ struct Segment {
 }
 
 const LC_SEGMENT_64: u32 = 0x19;
+/// RTLD_LAZY | RTLD_LOCAL.
+const LOCAL: i32 = 0x1 | 0x4;
 
 static IMAGE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
+/// How many drivers were loaded; more than one means that their classes clash.
+static IMAGES: AtomicUsize = AtomicUsize::new(0);
+/// What dyld said of a copy it would not load.
+static REFUSAL: Refusal = Refusal::none();
 /// An image whose classes were not known yet.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 
@@ -70,6 +82,7 @@ unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
     if !path.to_str().is_ok_and(image::is_driver) {
         return;
     }
+    IMAGES.fetch_add(1, Ordering::Relaxed);
     IMAGE.store(header.cast_mut().cast(), Ordering::Release);
     PATH.store(path.as_ptr().cast_mut(), Ordering::Release);
     if entry::guard().is_none() {
@@ -169,29 +182,65 @@ fn text_length(header: *const Header) -> Option<usize> {
     None
 }
 
+/// Whether dyld loads the image of the bundle that `plugin` names. It stays loaded: Metal, told of it, asks for it next.
+pub fn is_loadable(plugin: &str) -> bool {
+    let mut buffer = [0; image::LONGEST_PATH];
+    let Some(path) = image::of_plugin(plugin, &mut buffer) else {
+        REFUSAL.note(b"its path is too long");
+        return false;
+    };
+    // SAFETY: the path is NUL-terminated; dlerror answers NULL or a string of this thread's.
+    unsafe {
+        if !dlopen(path.as_ptr(), LOCAL).is_null() {
+            return true;
+        }
+        let said = dlerror();
+        REFUSAL.note(if said.is_null() {
+            b"dyld does not say why"
+        } else {
+            CStr::from_ptr(said).to_bytes()
+        });
+    }
+    false
+}
+
 /// Says in the report which driver was loaded, by which way, and what its code is.
 pub fn describe(json: &mut Json) {
     json.open("driver");
-    json.flag("plugin_name_answered", interpose::has_answered());
+    let answered = interpose::describe(json);
+    if let Some(refusal) = REFUSAL.text() {
+        json.text("copy_refused", refusal);
+    }
     let header = IMAGE.load(Ordering::Acquire);
     let path = PATH.load(Ordering::Acquire);
     json.flag("loaded", !header.is_null());
     if !header.is_null() && !path.is_null() {
+        json.number("images", IMAGES.load(Ordering::Relaxed) as u64);
         // SAFETY: dyld's path of a loaded image.
-        let path = unsafe { CStr::from_ptr(path) }.to_str().unwrap_or_default();
-        let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|_| interpose::has_answered());
-        json.text("path", path);
-        json.text("way", image::way(path, plugin, environment::text(c"DYLD_LIBRARY_PATH")).name());
-        let length = text_length(header.cast()).unwrap_or(0);
-        let code = |at: usize, size: usize| {
-            let inside = at.checked_add(size).is_some_and(|end| end <= length);
-            // SAFETY: inside the image's mapped __TEXT.
-            inside
-                .then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
-        };
-        let patched = environment::text(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
-        let original = environment::text(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);
-        json.text("code", image::compare(patched, original, code).name());
+        let path = unsafe { CStr::from_ptr(path) };
+        describe_image(json, header.cast(), path, answered);
     }
     json.close();
+}
+
+fn describe_image(json: &mut Json, header: *const Header, path: &CStr, answered: bool) {
+    let mut buffer = [0u8; image::LONGEST_PATH];
+    // SAFETY: the buffer is of PATH_MAX bytes, as realpath wants it.
+    let is_real = !unsafe { realpath(path.as_ptr(), buffer.as_mut_ptr()) }.is_null();
+    let path = path.to_str().unwrap_or_default();
+    let real = CStr::from_bytes_until_nul(&buffer).ok().and_then(|real| real.to_str().ok());
+    let real = real.filter(|_| is_real).unwrap_or(path);
+    json.text("path", path);
+    json.text("real_path", real);
+    let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|_| answered);
+    json.text("way", image::way(real, plugin, environment::text(c"DYLD_LIBRARY_PATH")).name());
+    let length = text_length(header).unwrap_or(0);
+    let code = |at: usize, size: usize| {
+        let inside = at.checked_add(size).is_some_and(|end| end <= length);
+        // SAFETY: inside the image's mapped __TEXT.
+        inside.then(|| unsafe { core::slice::from_raw_parts(header.cast::<u8>().add(at), size) })
+    };
+    let patched = environment::text(c"AGX_GUARD_PATCHED").and_then(Expected::parse);
+    let original = environment::text(c"AGX_GUARD_ORIGINAL").and_then(Expected::parse);
+    json.text("code", image::compare(patched, original, code).name());
 }

@@ -7,7 +7,7 @@ use crate::sync::{AtomicPtr, Ordering};
 use crate::sys;
 
 /// Every variable that is read anywhere in the library.
-const NAMES: [&CStr; 13] = [
+const NAMES: [&CStr; 14] = [
     c"AGX_GUARD",
     c"AGX_GUARD_QUARANTINE",
     c"AGX_GUARD_QUARANTINE_MS",
@@ -15,6 +15,7 @@ const NAMES: [&CStr; 13] = [
     c"AGX_GUARD_WAIT_LIMIT_MS",
     c"AGX_GUARD_THROTTLE_MS",
     c"AGX_GUARD_REPORT",
+    c"AGX_GUARD_REPORTS",
     c"AGX_GUARD_QUIET",
     c"AGX_GUARD_PLUGIN",
     c"AGX_GUARD_PLUGIN_FOR",

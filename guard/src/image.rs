@@ -1,6 +1,10 @@
 //! Which driver image this process runs, seen from inside: where it was loaded from, and what its code is.
 //!
-//! Pure: the caller brings the path and the bytes. `hooks` asks dyld for them on a Mac.
+//! Pure: the caller brings the path and the bytes. `driver` asks dyld for them on a Mac.
+
+use core::ffi::CStr;
+
+use crate::bounded::Bounded;
 
 /// How the driver came into the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +15,8 @@ pub enum Way {
     ByName,
     /// Because a directory of DYLD_LIBRARY_PATH shadows it.
     ByPath,
+    /// Both lead to this one file; which of them was followed cannot be seen, and makes no difference.
+    Both,
     /// From somewhere else.
     Elsewhere,
 }
@@ -22,6 +28,7 @@ impl Way {
             Way::System => "system",
             Way::ByName => "plugin-name",
             Way::ByPath => "library-path",
+            Way::Both => "both",
             Way::Elsewhere => "elsewhere",
         }
     }
@@ -76,40 +83,50 @@ pub fn normalize<'a>(path: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&
     core::str::from_utf8(buffer.get(..length)?).ok()
 }
 
-/// Whether a loaded image is an AGX Metal driver, by the name of its file.
+/// Whether a loaded image is an AGX Metal driver, by the name of its file. The counters' tools, `AGXMetalPerfCounters…`, are none.
 pub fn is_driver(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|leaf| leaf.starts_with("AGXMetal"))
+    let leaf = path.rsplit('/').next().unwrap_or_default();
+    leaf.strip_prefix("AGXMetal").is_some_and(|gpu| !gpu.starts_with("PerfCounters"))
+}
+
+/// The image of the bundle that `plugin` names.
+pub fn of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+    let (mut raw, mut plain) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
+    let mut path = Bounded::new(&mut raw);
+    for part in [EXTENSIONS, plugin, ".bundle/Contents/MacOS/", plugin.rsplit('/').next()?] {
+        path.put(part.as_bytes());
+    }
+    let path = normalize(core::str::from_utf8(path.bytes()?).ok()?, &mut plain)?;
+    let mut image = Bounded::new(buffer);
+    image.put(path.as_bytes());
+    image.c_string()
 }
 
 /// By which way the image at `path` came, given the plug-in name that was answered and the value of DYLD_LIBRARY_PATH.
 pub fn way(path: &str, plugin: Option<&str>, library_path: Option<&str>) -> Way {
-    let (mut one, mut two) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
-    let Some(path) = normalize(path, &mut one) else { return Way::Elsewhere };
-    if let Some(plugin) = plugin {
-        let (mut joined, mut length) = ([0u8; LONGEST_PATH], 0);
-        for part in [EXTENSIONS, plugin, ".bundle"] {
-            if let Some(place) = joined.get_mut(length..length + part.len()) {
-                place.copy_from_slice(part.as_bytes());
-                length += part.len();
-            }
-        }
-        let whole =
-            core::str::from_utf8(joined.get(..length).unwrap_or_default()).unwrap_or_default();
-        if let Some(bundle) = normalize(whole, &mut two)
-            && path.strip_prefix(bundle).is_some_and(|rest| rest.starts_with('/'))
-        {
-            return Way::ByName;
-        }
+    let mut buffer = [0; LONGEST_PATH];
+    let Some(path) = normalize(path, &mut buffer) else { return Way::Elsewhere };
+    match (is_of_plugin(path, plugin), is_shadow(path, library_path)) {
+        (true, true) => Way::Both,
+        (true, false) => Way::ByName,
+        (false, _) if path.starts_with(EXTENSIONS) => Way::System,
+        (false, true) => Way::ByPath,
+        (false, false) => Way::Elsewhere,
     }
-    if path.starts_with(EXTENSIONS) {
-        return Way::System;
-    }
+}
+
+fn is_of_plugin(path: &str, plugin: Option<&str>) -> bool {
+    let mut buffer = [0; LONGEST_PATH];
+    let image = plugin.and_then(|plugin| of_plugin(plugin, &mut buffer));
+    image.is_some_and(|image| image.to_bytes() == path.as_bytes())
+}
+
+fn is_shadow(path: &str, library_path: Option<&str>) -> bool {
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let shadowed = library_path.unwrap_or_default().split(':').any(|entry| {
+    library_path.unwrap_or_default().split(':').any(|entry| {
         let mut buffer = [0; LONGEST_PATH];
         !entry.is_empty() && normalize(entry, &mut buffer) == Some(directory)
-    });
-    if shadowed { Way::ByPath } else { Way::Elsewhere }
+    })
 }
 
 /// Words to look for: `ADDRESS:WORD,WORD,…`, all hexadecimal, the address counted from the start of the slice.
@@ -188,10 +205,36 @@ mod tests {
             Way::ByPath
         );
         assert_eq!(way(system, None, Some("/opt/x")), Way::System);
+        let folder = resolved.strip_suffix("/AGXMetalG16X").unwrap();
+        assert_eq!(way(resolved, plugin, Some(folder)), Way::Both);
+        assert_eq!(way(raw, plugin, Some(folder)), Way::Both);
+        assert_eq!(way(resolved, None, Some(folder)), Way::ByPath);
+        assert_eq!(way(system, plugin, Some(folder)), Way::System);
         assert_eq!(
             way("/System/Library/Extensions/AGXMetalG16X.bundleX/y", Some("AGXMetalG16X"), None),
             Way::System
         );
+    }
+
+    #[test]
+    fn a_driver_is_known_by_its_name_and_the_counters_tools_are_none() {
+        for driver in ["/x/AGXMetalG16X", "AGXMetal13_3", "/a b/AGXMetalG14G"] {
+            assert!(is_driver(driver), "{driver}");
+        }
+        for other in ["/x/AGXMetalPerfCountersExternal", "/AGXMetalG16X.bundle/x", ""] {
+            assert!(!is_driver(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_image_of_a_plug_in_is_a_plain_path() {
+        let mut buffer = [0; LONGEST_PATH];
+        let plugin = "../../../Users/me/Application Support/AGXMetalG16X";
+        let image =
+            c"/Users/me/Application Support/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
+        assert_eq!(of_plugin(plugin, &mut buffer), Some(image));
+        assert_eq!(of_plugin(&"x/".repeat(600), &mut buffer), None);
+        assert_eq!(of_plugin("a\0b", &mut buffer), None);
     }
 
     #[test]

@@ -4,8 +4,23 @@
 //! The name it gets is put behind `/System/Library/Extensions/`, so a name that climbs out with `../` leads to a bundle
 //! anywhere. The library interposes that one function; every other question, and every other driver, is answered by the
 //! system. The decision is pure; the function itself exists only on a Mac.
+//!
+//! A name that leads to a file dyld then refuses would leave Metal without any driver. So the copy is loaded before it is
+//! named: where that fails the system's answer stands, and the report says what dyld said.
 
-/// What to answer instead of `original`, the registry's own answer to the question for property `key`; `None` to leave it.
+/// What becomes of a question to the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// It is not about the driver that was copied: the system's answer stands.
+    NotOurs,
+    /// It is, but the copy cannot be loaded: the system's answer stands.
+    Refused,
+    /// This instead of the system's.
+    Instead(&'a str),
+}
+
+/// What to answer instead of `original`, the registry's own answer to the question for property `key`; `loads` tells whether
+/// the plug-in's image can be loaded.
 ///
 /// Only the driver that the copy was made from is replaced: on another GPU, or after the user moved to another Mac, the system's
 /// answer stands.
@@ -14,27 +29,38 @@ pub fn answer<'a>(
     original: Option<&str>,
     plugin: Option<&'a str>,
     instead_of: Option<&str>,
-) -> Option<&'a str> {
-    let plugin = plugin.filter(|name| !name.is_empty())?;
-    let wanted = key == "MetalPluginName" && original.is_some() && original == instead_of;
-    wanted.then_some(plugin)
+    loads: impl FnOnce(&str) -> bool,
+) -> Answer<'a> {
+    let ours = key == "MetalPluginName" && original.is_some() && original == instead_of;
+    match plugin.filter(|name| ours && !name.is_empty()) {
+        None => Answer::NotOurs,
+        Some(plugin) if loads(plugin) => Answer::Instead(plugin),
+        Some(_) => Answer::Refused,
+    }
 }
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
-pub use mac::{answer_from_now_on, has_answered};
+pub use mac::{answer_from_now_on, describe};
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 mod mac {
     use core::ffi::{CStr, c_char, c_void};
     use core::sync::atomic::{AtomicBool, Ordering};
 
+    use super::Answer;
+    use crate::driver;
     use crate::environment;
+    use crate::json::Json;
 
-    /// Whether the system's answer has been replaced in this process.
-    pub fn has_answered() -> bool {
-        ANSWERED.load(Ordering::Relaxed)
+    /// Says in the report whether the plug-in's name was asked for, and whether the copy was answered. Returns the latter.
+    pub fn describe(json: &mut Json) -> bool {
+        let answered = ANSWERED.load(Ordering::Relaxed);
+        json.flag("plugin_name_asked", ASKED.load(Ordering::Relaxed));
+        json.flag("plugin_name_answered", answered);
+        answered
     }
 
+    static ASKED: AtomicBool = AtomicBool::new(false);
     static ANSWERED: AtomicBool = AtomicBool::new(false);
     static ANSWERS: AtomicBool = AtomicBool::new(false);
 
@@ -105,7 +131,12 @@ mod mac {
         let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);
         // SAFETY: both are Core Foundation objects or NULL, by the signature of the interposed function.
         let (key, original_text) = unsafe { (text(key, &mut one)?, text(original, &mut two)) };
-        let answer = super::answer(key, original_text, Some(plugin), Some(instead_of))?;
+        let answer =
+            super::answer(key, original_text, Some(plugin), Some(instead_of), driver::is_loadable);
+        if answer != Answer::NotOurs {
+            ASKED.store(true, Ordering::Relaxed);
+        }
+        let Answer::Instead(answer) = answer else { return None };
         // SAFETY: the types are those of CFString.h and CFBase.h; `original` is ours to release, for the caller never sees it.
         unsafe {
             let create: CreateWithBytes = function(c"CFStringCreateWithBytes")?;
@@ -155,19 +186,32 @@ mod mac {
 
 #[cfg(test)]
 mod tests {
-    use super::answer;
+    use super::{Answer, answer};
 
     const PLUGIN: Option<&str> = Some("../../../Users/me/Library/agxpatch/AGXMetalG16X");
     const G16X: Option<&str> = Some("AGXMetalG16X");
 
     #[test]
-    fn only_the_plug_in_name_of_the_copied_driver_is_answered() {
-        assert_eq!(answer("MetalPluginName", G16X, PLUGIN, G16X), PLUGIN);
-        assert_eq!(answer("MetalPluginClassName", Some("AGXG16XDevice"), PLUGIN, G16X), None);
-        assert_eq!(answer("MetalPluginName", Some("AGXMetalG13X"), PLUGIN, G16X), None);
-        assert_eq!(answer("MetalPluginName", None, PLUGIN, None), None);
-        assert_eq!(answer("MetalPluginName", G16X, None, G16X), None);
-        assert_eq!(answer("MetalPluginName", G16X, Some(""), G16X), None);
-        assert_eq!(answer("MetalPluginName", G16X, PLUGIN, None), None);
+    fn only_the_plug_in_name_of_the_copied_driver_is_answered_and_nothing_is_loaded_for_another() {
+        let not_ours = [
+            ("MetalPluginClassName", Some("AGXG16XDevice"), PLUGIN, G16X),
+            ("MetalPluginName", Some("AGXMetalG13X"), PLUGIN, G16X),
+            ("MetalPluginName", None, PLUGIN, None),
+            ("MetalPluginName", G16X, None, G16X),
+            ("MetalPluginName", G16X, Some(""), G16X),
+            ("MetalPluginName", G16X, PLUGIN, None),
+        ];
+        for (key, original, plugin, instead_of) in not_ours {
+            let loads = |_: &str| panic!("nothing was to be loaded");
+            assert_eq!(answer(key, original, plugin, instead_of, loads), Answer::NotOurs, "{key}");
+        }
+        let loads = |plugin: &str| Some(plugin) == PLUGIN;
+        let said = answer("MetalPluginName", G16X, PLUGIN, G16X, loads);
+        assert_eq!(Some(said), PLUGIN.map(Answer::Instead));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_loaded_leaves_the_systems_answer() {
+        assert_eq!(answer("MetalPluginName", G16X, PLUGIN, G16X, |_| false), Answer::Refused);
     }
 }

@@ -2,18 +2,18 @@
 
 use core::fmt::{self, Write};
 
-/// A JSON object under construction. What does not fit is cut, and `is_whole` says so.
+use crate::bounded::Bounded;
+
+/// A JSON object under construction.
 pub struct Json<'a> {
-    buffer: &'a mut [u8],
-    length: usize,
-    whole: bool,
+    text: Bounded<'a>,
     first: bool,
 }
 
 impl<'a> Json<'a> {
     /// Begins an object.
     pub fn new(buffer: &'a mut [u8]) -> Self {
-        let mut json = Json { buffer, length: 0, whole: true, first: true };
+        let mut json = Json { text: Bounded::new(buffer), first: true };
         json.put(b"{");
         json
     }
@@ -61,7 +61,7 @@ impl<'a> Json<'a> {
     /// Ends the whole object. `None` when it did not fit.
     pub fn finish(mut self) -> Option<usize> {
         self.put(b"}\n");
-        self.whole.then_some(self.length)
+        self.text.length()
     }
 
     fn comma(&mut self) {
@@ -97,13 +97,7 @@ impl<'a> Json<'a> {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        match self.buffer.get_mut(self.length..self.length + bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.whole = false,
-        }
+        self.text.put(bytes);
     }
 }
 

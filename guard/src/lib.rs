@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod beginnings;
+pub mod bounded;
 pub mod calls;
 pub mod counters;
 pub mod encoding;
@@ -54,6 +55,9 @@ pub mod hooks;
 mod load;
 #[cfg(feature = "shipped")]
 mod own_thread;
+#[cfg(any(test, all(feature = "shipped", target_os = "macos")))]
+#[cfg(not(loom))]
+mod refusal;
 #[cfg(feature = "shipped")]
 mod refused;
 #[cfg(feature = "shipped")]

@@ -23,7 +23,8 @@ extern "C" fn load() {
     }
     let variable = |name| environment::value(name).map(CStr::to_bytes);
     let settings = Settings::read(variable, say_not_understood);
-    let wants_report = environment::value(c"AGX_GUARD_REPORT").is_some();
+    let wants_report =
+        [c"AGX_GUARD_REPORT", c"AGX_GUARD_REPORTS"].map(environment::value) != [None; 2];
     let names_plugin = environment::value(c"AGX_GUARD_PLUGIN").is_some();
     if settings.mode == Mode::Off && !wants_report && !names_plugin {
         return;

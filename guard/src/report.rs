@@ -2,12 +2,15 @@
 //!
 //! It is written to the file AGX_GUARD_REPORT names when the process exits, and by the watchdog's thread when SIGUSR1 asks for it.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
+use core::fmt::Write;
 
+use crate::bounded::Bounded;
 use crate::counters::COUNTERS;
 use crate::entry;
 use crate::environment;
 use crate::hooks;
+use crate::image::LONGEST_PATH;
 use crate::json::Json;
 use crate::refused;
 use crate::settings::Mode;
@@ -25,21 +28,44 @@ pub fn write_nowhere() {
     SILENT.store(true, Ordering::Relaxed);
 }
 
-/// Writes the report, if it is wanted. A process without a driver, such as a helper that inherited the environment, writes only
+/// Writes the report where it is wanted: in the file AGX_GUARD_REPORT names, and in one of this process alone in the folder
+/// AGX_GUARD_REPORTS names. A process without a driver, such as a helper that inherited the environment, writes the former only
 /// where there is no report yet.
 pub fn write() {
     const ONLY_IF_NEW: c_int = if cfg!(target_os = "macos") { 0x800 } else { 0x80 };
-    if SILENT.load(Ordering::Relaxed) {
+    let file = environment::value(c"AGX_GUARD_REPORT");
+    let folder = environment::value(c"AGX_GUARD_REPORTS");
+    if SILENT.load(Ordering::Relaxed) || (file.is_none() && folder.is_none()) {
         return;
     }
-    let Some(place) = environment::value(c"AGX_GUARD_REPORT") else { return };
     let mut buffer = [0; LONGEST];
     let Some(length) = compose(&mut buffer) else { return };
-    let flags = if has_seen_driver() { sys::WRITE_NEW } else { sys::WRITE_NEW | ONLY_IF_NEW };
+    let report = buffer.get(..length).unwrap_or_default();
+    if let Some(place) = file {
+        let flags = if has_seen_driver() { 0 } else { ONLY_IF_NEW };
+        write_to(place, sys::WRITE_NEW | flags, report);
+    }
+    // SAFETY: takes nothing.
+    let process = unsafe { sys::getpid() };
+    let mut place = [0; LONGEST_PATH];
+    if let Some(place) = folder.and_then(|folder| own_place(folder, process, &mut place)) {
+        write_to(place, sys::WRITE_NEW, report);
+    }
+}
+
+/// `FOLDER/PROCESS.json`.
+fn own_place<'a>(folder: &CStr, process: c_int, buffer: &'a mut [u8]) -> Option<&'a CStr> {
+    let mut path = Bounded::new(buffer);
+    path.put(folder.to_bytes());
+    let _ = write!(path, "/{process}.json");
+    path.c_string()
+}
+
+fn write_to(place: &CStr, flags: c_int, report: &[u8]) {
     // SAFETY: the path is NUL-terminated.
     let file = unsafe { sys::open(place.as_ptr(), flags, 0o644 as c_int) };
     if file >= 0 {
-        sys::write_all(file, buffer.get(..length).unwrap_or_default());
+        sys::write_all(file, report);
         // SAFETY: opened above.
         unsafe { sys::close(file) };
     }

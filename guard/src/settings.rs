@@ -9,6 +9,7 @@
 //! | `AGX_GUARD_WAIT_LIMIT_MS` | a wait longer than this is given up; 0 never | 0 |
 //! | `AGX_GUARD_THROTTLE_MS` | an encoder waits at most this long for a place | 10000 |
 //! | `AGX_GUARD_REPORT` | file for the JSON report, at exit and on SIGUSR1 | none |
+//! | `AGX_GUARD_REPORTS` | folder where each process leaves a report of its own, `PID.json`, at exit and on SIGUSR1 | none |
 //! | `AGX_GUARD_QUIET` | set: nothing on standard error | unset |
 //! | `AGX_GUARD_PLUGIN` | what `MetalPluginName` is answered with | none |
 //! | `AGX_GUARD_PLUGIN_FOR` | the driver it stands in for | none: no answer |

@@ -187,6 +187,17 @@ class Report(unittest.TestCase):
             with open(path, encoding="utf-8") as file:
                 self.assertEqual(json.load(file)["hooked_classes"], 6)
 
+    def test_each_process_leaves_a_report_of_its_own_in_a_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(2):
+                run("report", AGX_GUARD="off", AGX_GUARD_REPORTS=folder)
+            run("unhooked", AGX_GUARD_REPORTS=folder)
+            names = os.listdir(folder)
+            self.assertEqual(len(names), 3)
+            for name in names:
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    self.assertEqual(f"{json.load(file)['pid']}.json", name)
+
 
 class Crashes(unittest.TestCase):
     """The published crashes: there without the guard, gone with it."""

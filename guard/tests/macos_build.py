@@ -168,6 +168,20 @@ class Library(unittest.TestCase):
         self.assertEqual(report["driver"]["way"], "system")
         self.assertEqual(report["refused_methods"]["-[AGXFakeFamilyComputeContext setComputePipelineState:]"], 1)
 
+    def test_a_copy_that_dyld_refuses_leaves_metal_the_systems_driver_and_the_reason_is_told(self):
+        told = {}
+        for scenario in ("answers", "refused"):
+            place = os.path.join(self.folder.name, f"{scenario}.json")
+            self.emulated("arm64", "off", scenario, AGX_GUARD_REPORT=place)
+            with open(place, encoding="utf-8") as file:
+                told[scenario] = json.load(file)["driver"]
+        self.assertTrue(told["answers"]["plugin_name_asked"] and told["answers"]["plugin_name_answered"])
+        self.assertNotIn("copy_refused", told["answers"])
+        self.assertTrue(told["refused"]["plugin_name_asked"])
+        self.assertFalse(told["refused"]["plugin_name_answered"])
+        self.assertEqual(told["refused"]["copy_refused"], "tried: '/Users/me' (not valid for use in process)")
+        self.assertEqual(told["refused"]["images"], 1)
+
     def test_nothing_of_the_machine_it_was_built_on_is_in_it(self):
         with open(self.path, "rb") as file:
             whole = file.read()

@@ -66,6 +66,16 @@ static void watch_images(void (*loaded)(const void *, intptr_t)) {
   images_watched++;
   loaded(&driver_image, 0);
 }
+/* The copy of the driver lies where the plug-in's name leads; a copy that is refused cannot be loaded. */
+static int copy_is_refused, copies_loaded;
+static void *load_image(const char *path, int mode) {
+  CHECK(!strcmp(path, "/Users/me/AGXMetalFake.bundle/Contents/MacOS/AGXMetalFake") && mode == 5);
+  if (copy_is_refused) return NULL;
+  copies_loaded++;
+  return &driver_image;
+}
+static const char *load_error(void) { return "tried: '/Users/me' (not valid for use in process)"; }
+static char *real_path(const char *path, char *resolved) { return strcpy(resolved, path); }
 static int describe_address(const void *address, const void **answer) {
   answer[0] = driver_path;
   answer[1] = &driver_image;
@@ -121,6 +131,7 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_CFGetTypeID", type_of}, {"_CFStringGetTypeID", type_of_strings}, {"_CFStringGetCString", get_text},
   {"_CFStringCreateWithBytes", make_string}, {"_CFRelease", release_string},
   {"_IORegistryEntryCreateCFProperty", ask_registry}, {"__dyld_register_func_for_add_image", watch_images},
+  {"_dlopen", load_image}, {"_dlerror", load_error}, {"_realpath$DARWIN_EXTSN", real_path},
   {"_dladdr", describe_address}, {"_dlsym", find}, {"_objc_copyClassNamesForImage", classes_of_image}, {"_objc_msgSend", send},
   {"_objc_retain", retain}, {"_objc_release", release}, {"_pthread_key_create", make_key}, {"_pthread_getspecific", get_specific},
   {"_pthread_setspecific", set_specific}, {"_pthread_create", start_thread}, {"_atexit", watch_exit}, {"_open", mac_open},
@@ -300,6 +311,12 @@ static void it_answers(void) {
   String *answer = ask_interposed(&key);
   CHECK(answer != &system_answer && !strcmp(answer->text, getenv("AGX_GUARD_PLUGIN")) && released == 1);
   CHECK(ask_interposed(&other) == NULL);
+  CHECK(copies_loaded == 1);
+}
+
+static void it_leaves_the_systems_answer(void) {
+  copy_is_refused = 1;
+  CHECK(ask_interposed(&key) == &system_answer && released == 0);
 }
 
 int main(int count, char **arguments) {
@@ -323,6 +340,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(scenario, "guards") || !strcmp(scenario, "moved")) it_guards();
   else if (!strcmp(scenario, "late")) it_tries_again();
   else if (!strcmp(scenario, "answers")) it_answers();
+  else if (!strcmp(scenario, "refused")) it_leaves_the_systems_answer();
   if (at_exit) at_exit();
   return failures ? 1 : 0;
 }
