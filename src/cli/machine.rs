@@ -1,19 +1,16 @@
 //! What the commands that change a machine share: the record of commands, the
-//! rehearsal, progress, the question whether to go ahead.
+//! rehearsal, the question whether to go ahead, whose password is passed on.
 
-use std::cell::RefCell;
 use std::io::{self, IsTerminal, Read};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::steps::Steps;
 use super::{Session, files};
-use crate::deploy::{EngineWorkshop, Operation, Owner, Progress, Step, Workshop, layout};
+use crate::deploy::{EngineWorkshop, Owner, Progress, Transcript, Workshop, layout};
 use crate::doctor;
 use crate::error::{Code, Error, Result};
 use crate::host::Host;
 use crate::host::dry_run::DryRun;
-use crate::host::log::{Entry, Logged};
+use crate::host::log::Logged;
 
 /// What came of work on a machine.
 pub struct Worked<T> {
@@ -38,67 +35,14 @@ pub fn work<T>(
         let result = work(&rehearsal, &shop, &())?;
         return Ok(Worked { result, rehearsal: Some(rehearsal.plan()) });
     }
-    let entries: RefCell<Vec<Entry>> = RefCell::default();
-    let logged = Logged::new(machine.as_ref(), &entries);
+    let transcript = Transcript::new(machine.as_ref());
+    let logged = Logged::new(machine.as_ref(), &transcript);
     let result = work(&logged, &shop, &Steps::new(session.json));
-    let kept = keep_log(machine.as_ref(), &entries.borrow());
+    let kept = transcript.finish();
     match result {
         Ok(result) => Ok(Worked { result, rehearsal: None }),
         Err(error) if kept => Err(error.with("log", layout::log().display())),
         Err(error) => Err(error),
-    }
-}
-
-/// Keeps the record of a run that took the lock. Whether that succeeds decides
-/// nothing.
-fn keep_log(host: &dyn Host, entries: &[Entry]) -> bool {
-    let path = layout::log();
-    let changed = entries.iter().any(|entry| entry.what.starts_with("lock "));
-    if !changed || host.effective_user() != 0 {
-        return false;
-    }
-    let text: String = entries.iter().map(Entry::to_string).collect();
-    let removed = match host.metadata(&path) {
-        Ok(Some(_)) => host.remove_file(&path),
-        other => other.map(drop),
-    };
-    removed.and_then(|()| host.write_new(&path, text.as_bytes(), 0o600)).is_ok()
-}
-
-/// Shows the step that is under way, where somebody watches and it takes long.
-struct Steps {
-    bar: ProgressBar,
-}
-
-impl Steps {
-    fn new(json: bool) -> Steps {
-        let bar = match json || !io::stderr().is_terminal() {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new_spinner(),
-        };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Steps { bar }
-    }
-}
-
-impl Progress for Steps {
-    fn begins(&self, _: Operation, step: Step) {
-        self.bar.set_message(step.about());
-    }
-
-    fn ends(&self, _: Operation, step: Step) {
-        if step == Step::Close {
-            self.bar.finish_and_clear();
-        }
-    }
-}
-
-impl Drop for Steps {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

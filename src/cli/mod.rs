@@ -22,6 +22,7 @@ mod selftest;
 mod signatures;
 mod simulate;
 mod status;
+mod steps;
 mod stress;
 mod synth;
 mod verify;

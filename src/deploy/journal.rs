@@ -52,7 +52,14 @@ pub struct Journal {
 impl Journal {
     /// Begins a journal. Durable when this returns.
     pub fn create(host: &dyn Host, head: Head) -> Result<Journal> {
-        let journal = Journal { head, lines: vec![Line::Begin(Step::Journal)] };
+        Journal::create_after(host, head, &[])
+    }
+
+    /// Begins a journal of an operation that is taken to have come this far, which is
+    /// on the disk together with its beginning or not at all.
+    pub fn create_after(host: &dyn Host, head: Head, begun: &[Step]) -> Result<Journal> {
+        let begun = std::iter::once(&Step::Journal).chain(begun);
+        let journal = Journal { head, lines: begun.map(|step| Line::Begin(*step)).collect() };
         files::write_whole(host, &layout::journal(), &journal.text()?, 0o644)?;
         Ok(journal)
     }

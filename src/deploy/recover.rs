@@ -18,7 +18,7 @@ use super::step::{Operation, Progress, Step};
 use super::volume::{self as live, Owner};
 use super::work::{Work, take_lock};
 use super::workshop::Workshop;
-use super::{files, layout};
+use super::{files, kit, layout};
 use crate::error::{Code, Error, Result};
 use crate::host::Host;
 use crate::host::machine;
@@ -135,6 +135,9 @@ fn without_journal(
     progress: &dyn Progress,
 ) -> Result<Recovered> {
     tidy(host)?;
+    if facts.state() == State::Clean {
+        kit::remove(host)?;
+    }
     let sealed = facts.snapshot.as_ref().is_some_and(|name| name.starts_with(SEALED_PREFIX));
     let state = facts.state();
     let stale = facts.manifest.clone().filter(|_| sealed && state == State::Unknown);
@@ -151,9 +154,8 @@ fn without_journal(
         session: machine::boot_session(host)?,
         manifest: manifest.clone(),
     };
-    let mut journal = Journal::create(host, head)?;
     // What lies on the live volume is not known, so it is to be looked at.
-    journal.begin(host, Step::Beside)?;
+    let journal = Journal::create_after(host, head, &[Step::Beside])?;
     let mut work = Work {
         host,
         shop,
@@ -169,11 +171,20 @@ fn without_journal(
     Ok(Recovered::Reconciled { state: state::gather(host, shop)?.state() })
 }
 
-/// Removes what a crash before the first line of a journal may have left.
+/// Removes what a crash before the first line of a journal may have left, or one
+/// whose journal the script for recoveryOS took away.
 fn tidy(host: &dyn Host) -> Result<()> {
     live::unmount(host)?;
     for path in [layout::journal(), layout::manifest(), layout::pending()] {
         files::remove_if_present(host, &layout::unfinished(&path))?;
     }
-    Ok(())
+    for (directory, all) in [(layout::backups(), false), (layout::staging(), true)] {
+        if host.metadata(&directory)?.is_none() {
+            continue;
+        }
+        for name in host.list(&directory)?.iter().filter(|name| all || name.ends_with(".new")) {
+            files::remove_if_present(host, &directory.join(name))?;
+        }
+    }
+    files::remove_directory_if_empty(host, &layout::staging())
 }

@@ -20,7 +20,9 @@ state='@STATE@'
 say() { printf '%s\n' "$*"; }
 die() { printf 'restore: %s\n' "$*" >&2; exit 1; }
 
-kit=$(cd "$(dirname "$0")" && pwd -P) || die "cannot find the directory of this script"
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+kit=$(cd "$here" && pwd -P) || die "cannot find the directory of this script"
 original="$kit/AGXMetalG16X.original"
 data=${kit%/Users/Shared/agxpatch/recovery}
 [ "$data" != "$kit" ] || data=
@@ -39,6 +41,9 @@ done
 if [ -z "$volume" ] && [ -d /System/Volumes/Data/Users ]; then
     die "this is for recoveryOS; here, use: sudo agxpatch revert"
 fi
+
+# A restart writes everything out, too, should there be no sync.
+flush() { sync 2>/dev/null || :; }
 
 sum_of() { cksum < "$1" | awk '{ print $1, $2 }'; }
 
@@ -63,14 +68,14 @@ fi
 found=$(build_of "$volume")
 [ "$found" = "$build" ] || die "$volume holds macOS $found and not $build: nothing to put back"
 
+new="$volume${driver%/*}/.AGXMetalG16X.agxpatch"
+
 say "system volume: $volume"
 mount -uw "$volume" || die "cannot make $volume writable"
 
 if [ "$(sum_of "$volume$driver")" = "$checksum" ]; then
     say "the driver is Apple's already"
 else
-    directory=$(dirname "$volume$driver")
-    new="$directory/.AGXMetalG16X.agxpatch"
     rm -f "$new"
     cp "$original" "$new" || { rm -f "$new"; die "cannot copy the original"; }
     if [ "$(sum_of "$new")" != "$checksum" ]; then
@@ -78,13 +83,13 @@ else
         die "the copy is not the original"
     fi
     chown 0:0 "$new" && chmod "$mode" "$new" || { rm -f "$new"; die "cannot set owner and mode"; }
-    sync
+    flush
     mv -f "$new" "$volume$driver" || { rm -f "$new"; die "cannot put the original in place"; }
-    sync
+    flush
     [ "$(sum_of "$volume$driver")" = "$checksum" ] || die "the driver does not read back right"
     say "Apple's driver is back"
 fi
-rm -f "$volume$manifest" "$(dirname "$volume$driver")/.AGXMetalG16X.agxpatch"
+rm -f "$volume$manifest" "$new"
 
 if [ "$choice" = new ]; then
     bless --mount "$volume" --create-snapshot || die "no snapshot could be made"

@@ -49,7 +49,7 @@ steps! {
     Recheck  "recheck"  ["recheck"]        "look again that build and driver there are the expected ones"
     Beside   "beside"   ["beside"]         "write the new driver beside the old one and force it to the disk"
     Rename   "rename"   ["rename"]         "give it the driver's name"
-    ReadBack "readback" ["readback"]       "read it back by that name"
+    ReadBack "readback" ["readback"]       "read it back by that name, and have codesign check it in its bundle"
     Manifest "manifest" ["manifest"]       "write the manifest on both volumes"
     Snapshot "snapshot" ["snapshot" "tag"] "make a snapshot of the live volume and choose it for the next boot"
     Confirm  "confirm"  ["confirm"]        "look that the snapshot is listed"
@@ -172,6 +172,12 @@ pub trait Progress {
     /// A step is done.
     fn ends(&self, operation: Operation, step: Step) {
         let _ = (operation, step);
+    }
+
+    /// Whether somebody wants the operation given up, and why. Asked before each
+    /// step as long as giving up is cheap: until a snapshot is made.
+    fn gives_up(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mounting the live system volume, and replacing the one file on it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{files, layout};
 use crate::error::{Code, Error, Result};
@@ -51,14 +52,23 @@ fn explain_mount(error: Error) -> Error {
     error.next(next)
 }
 
-/// Unmounts what [`mount`] mounted, and removes the directory. Once more where it
-/// fails at first: a volume may be busy for a moment.
+/// How often unmounting is tried, and how long is waited in between.
+const TRIES: u32 = 5;
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// Unmounts what [`mount`] mounted, and removes the directory. A volume that was
+/// just written to may be busy for some seconds, with the system's own indexing.
 pub fn unmount(host: &dyn Host) -> Result<()> {
     let at = layout::mount_point();
     let mounted = host.is_rehearsal() || is_mounted_here(&volume::system_volume(host)?);
     if mounted {
         let command = Command::effect(Tool::Umount, [] as [&str; 0]).argument(&at);
-        if !host.run(&command)?.succeeded() {
+        let mut left = TRIES - 1;
+        while left > 0 && !host.run(&command)?.succeeded() {
+            host.pause(BETWEEN);
+            left -= 1;
+        }
+        if left == 0 {
             host.ask(&command)?;
         }
     }
@@ -117,6 +127,13 @@ pub enum Owner {
     },
 }
 
+/// How often a person may mistype the password.
+const PASSWORDS: u32 = 3;
+/// What `bless` says of a wrong one.
+const WRONG_PASSWORD: &str = "Failed to authenticate owner";
+/// What it says where it has cleared the choice already and fails at what follows.
+const CLEARED: [&str; 3] = [WRONG_PASSWORD, "Bootability failed", "getlogin() failed"];
+
 /// How going back to Apple's snapshot went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sealed {
@@ -140,14 +157,18 @@ pub fn choose_sealed(host: &dyn Host, mount: &Path, owner: &Owner) -> Result<Sea
             command.input(Input::Secret(password.clone()))
         }
     };
-    let output = host.run(&command)?;
-    let complaint = output.complaint();
-    let cleared = ["Failed to authenticate owner", "Bootability failed", "getlogin() failed"];
-    if output.succeeded() {
-        Ok(Sealed::Chosen)
-    } else if cleared.iter().any(|text| complaint.contains(text)) {
-        Ok(Sealed::NotAuthenticated(complaint.trim().to_owned()))
-    } else {
-        Err(crate::host::tool_failed(&command, &output))
+    let mut tries = if *owner == Owner::AtTerminal { PASSWORDS } else { 1 };
+    loop {
+        let output = host.run(&command)?;
+        let complaint = output.complaint();
+        tries -= 1;
+        if output.succeeded() {
+            return Ok(Sealed::Chosen);
+        } else if complaint.contains(WRONG_PASSWORD) && tries > 0 {
+            continue;
+        } else if CLEARED.iter().any(|text| complaint.contains(text)) {
+            return Ok(Sealed::NotAuthenticated(complaint.trim().to_owned()));
+        }
+        return Err(crate::host::tool_failed(&command, &output));
     }
 }

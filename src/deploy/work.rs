@@ -16,7 +16,7 @@ use super::{files, kit, layout};
 use crate::error::{Code, Error, Result};
 use crate::host::machine::{self, Signer};
 use crate::host::volume::{self, BLESSED_PREFIX};
-use crate::host::{Host, Lock};
+use crate::host::{Host, Lock, trust};
 
 /// The work on one operation.
 pub(super) struct Work<'a> {
@@ -51,6 +51,7 @@ impl Work<'_> {
             operation.steps().iter().copied().filter(|step| !started(*step)).collect();
         for step in steps {
             self.progress.begins(operation, step);
+            self.go_on(operation, step)?;
             if let Some(journal) = self.journal.as_mut().filter(|_| step != Step::Close) {
                 journal.begin(self.host, step)?;
             }
@@ -59,6 +60,17 @@ impl Work<'_> {
         }
         self.lock = None;
         Ok(())
+    }
+
+    /// Refuses a step of a deployment that somebody wants given up. What undoes or
+    /// finishes is never given up, and neither is what follows the snapshot.
+    fn go_on(&self, operation: Operation, step: Step) -> Result<()> {
+        match self.progress.gives_up() {
+            Some(why) if operation == Operation::Deploy && step <= Step::Snapshot => {
+                Err(Error::new(Code::NoConsent, "the deployment was given up").with("reason", why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn perform(&mut self, operation: Operation, step: Step) -> Result<()> {
@@ -123,18 +135,7 @@ impl Work<'_> {
     fn stage(&self) -> Result<()> {
         files::make_directory(self.host, &layout::staging(), 0o700)?;
         let path = layout::staged(&self.manifest.patched_sha256);
-        files::keep(self.host, &path, &self.planned()?.patched.bytes, 0o600)?;
-        if self.host.is_rehearsal() {
-            return Ok(());
-        }
-        match machine::signer(self.host, &path)? {
-            Signer::AdHoc => Ok(()),
-            other => {
-                Err(Error::new(Code::VerifyFailed, "codesign does not accept the patched copy")
-                    .with("file", path.display())
-                    .with("codesign", format!("{other:?}")))
-            }
-        }
+        files::keep(self.host, &path, &self.planned()?.patched.bytes, 0o600)
     }
 
     /// The volume that was mounted must be the one the plan was made for.
@@ -155,12 +156,15 @@ impl Work<'_> {
                 .with("planned", &self.manifest.original_sha256)
                 .with("found", found));
         }
-        for path in [layout::beside(&self.driver()), self.volume_manifest()] {
+        let manifest = self.volume_manifest();
+        let unfinished = layout::unfinished(&manifest);
+        for path in [layout::beside(&self.driver()), manifest, unfinished] {
             if self.host.metadata(&path)?.is_some() {
                 return Err(crate::host::exists(&path).next("remove it, if nobody needs it"));
             }
+            trust::only_root_can_change(self.host, path.parent().unwrap_or(&path))?;
         }
-        files::check_writable(self.host, &self.volume_manifest())
+        Ok(())
     }
 
     fn beside(&self) -> Result<()> {
@@ -172,11 +176,31 @@ impl Work<'_> {
     fn read_back(&self) -> Result<()> {
         files::read_exactly(self.host, &self.driver(), &self.manifest.patched_sha256)?;
         let mode = self.host.metadata(&self.driver())?.map(|metadata| metadata.mode);
-        if mode == Some(self.manifest.original_mode) {
+        if mode != Some(self.manifest.original_mode) {
+            return Err(Error::new(
+                Code::Altered,
+                "the driver's permissions are not the original's",
+            )
+            .with("file", self.driver().display()));
+        }
+        self.accepted_by_codesign()
+    }
+
+    /// Apple's own opinion, asked before any snapshot holds the file. Only within
+    /// the bundle can it be had: the signature covers `Info.plist` and resources,
+    /// and of a loose copy `codesign` says that these are missing.
+    fn accepted_by_codesign(&self) -> Result<()> {
+        if self.host.is_rehearsal() {
             return Ok(());
         }
-        Err(Error::new(Code::Altered, "the driver's permissions are not the original's")
-            .with("file", self.driver().display()))
+        match machine::signer(self.host, &self.driver())? {
+            Signer::AdHoc => Ok(()),
+            other => {
+                Err(Error::new(Code::VerifyFailed, "codesign does not accept the patched driver")
+                    .with("file", self.driver().display())
+                    .with("codesign", other))
+            }
+        }
     }
 
     fn write_manifests(&self) -> Result<()> {
@@ -271,13 +295,15 @@ impl Work<'_> {
     }
 
     fn runs_from_ours(&self) -> Result<bool> {
-        let booted = volume::system_volume(self.host)?.snapshot;
+        let booted = volume::booted_snapshot(self.host)?;
         Ok(booted.is_some_and(|name| name.starts_with(BLESSED_PREFIX)))
     }
 
     fn unstage(&self) -> Result<()> {
-        let backup = layout::backup(&self.manifest.original_sha256);
-        files::remove_if_present(self.host, &layout::unfinished(&backup))?;
+        // A manifest that was being written again, too, when the Mac was restarted.
+        for path in [layout::backup(&self.manifest.original_sha256), layout::manifest()] {
+            files::remove_if_present(self.host, &layout::unfinished(&path))?;
+        }
         let path = layout::staged(&self.manifest.patched_sha256);
         files::remove_if_present(self.host, &layout::unfinished(&path))?;
         files::remove_if_present(self.host, &path)?;

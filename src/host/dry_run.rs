@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{
     Command, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Nature, Output, Status, Tool,
@@ -139,6 +140,10 @@ impl Host for DryRun<'_> {
 
     fn now(&self) -> jiff::Timestamp {
         self.host.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.host.pause(time);
     }
 
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {

@@ -3,17 +3,34 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Command, CsrConfig, File, Host, Kind, Lock, Metadata, Output};
 use crate::error::Result;
 
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// A tool was run.
+    Command,
+    /// A file was changed.
+    Change,
+    /// The lock was taken.
+    Lock,
+}
+
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// When, by the host's clock.
     pub time: jiff::Timestamp,
+    /// What sort of thing was done.
+    pub deed: Deed,
+    /// Whether it was done: a tool that ran, whatever it said, was.
+    pub done: bool,
     /// The command as a person would type it, or the change in words.
     pub what: String,
     /// The status a tool ended with, or `ok`, or the error.
@@ -66,6 +83,11 @@ impl<'a> Logged<'a> {
     }
 
     fn note<T>(&self, what: String, result: Result<T>) -> Result<T> {
+        self.note_of(Deed::Change, what, result)
+    }
+
+    fn note_of<T>(&self, deed: Deed, what: String, result: Result<T>) -> Result<T> {
+        let done = result.is_ok();
         let outcome = match &result {
             Ok(_) => "ok".to_owned(),
             Err(error) => {
@@ -77,7 +99,8 @@ impl<'a> Logged<'a> {
             }
         };
         let (stdout, stderr) = (String::new(), String::new());
-        self.sink.record(Entry { time: self.host.now(), what, outcome, stdout, stderr });
+        let time = self.host.now();
+        self.sink.record(Entry { time, deed, done, what, outcome, stdout, stderr });
         result
     }
 }
@@ -93,9 +116,13 @@ impl Host for Logged<'_> {
 
     fn run(&self, command: &Command) -> Result<Output> {
         let result = self.host.run(command);
-        let Ok(output) = &result else { return self.note(command.to_string(), result) };
+        let Ok(output) = &result else {
+            return self.note_of(Deed::Command, command.to_string(), result);
+        };
         self.sink.record(Entry {
             time: self.host.now(),
+            deed: Deed::Command,
+            done: true,
             what: command.to_string(),
             outcome: output.status.to_string(),
             stdout: output.text(),
@@ -118,6 +145,10 @@ impl Host for Logged<'_> {
 
     fn now(&self) -> jiff::Timestamp {
         self.host.now()
+    }
+
+    fn pause(&self, time: Duration) {
+        self.host.pause(time);
     }
 
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
@@ -181,6 +212,6 @@ impl Host for Logged<'_> {
     }
 
     fn lock(&self, path: &Path) -> Result<Lock> {
-        self.note(format!("lock {}", path.display()), self.host.lock(path))
+        self.note_of(Deed::Lock, format!("lock {}", path.display()), self.host.lock(path))
     }
 }

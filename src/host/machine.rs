@@ -65,6 +65,17 @@ pub enum Signer {
     Invalid(String),
 }
 
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Signer::Apple => "Apple's, and intact",
+            Signer::AdHoc => "ad hoc, and intact",
+            Signer::Other => "somebody else's, and intact",
+            Signer::Invalid(said) => said,
+        })
+    }
+}
+
 /// Where the switch for library validation is kept, as `defaults` wants it.
 pub const LIBRARY_VALIDATION_DOMAIN: &str =
     "/Library/Preferences/com.apple.security.libraryvalidation";
@@ -193,8 +204,10 @@ pub fn boot_session(host: &dyn Host) -> Result<String> {
     if plain { Ok(text) } else { Err(unknown_answer(&command, "a UUID", &output)) }
 }
 
-/// Who signed a file, and whether the signature holds. The file must be a loose
-/// one, or the main file of a bundle that is only looked at.
+/// Who signed a file, and whether the signature holds. The main file of a bundle is
+/// to be named where it stands in the bundle: its signature covers `Info.plist` and
+/// the list of resources, which a loose copy lacks, and `codesign` calls that
+/// invalid.
 pub fn signer(host: &dyn Host, path: &Path) -> Result<Signer> {
     let words = |flags: &[&str]| -> Vec<OsString> {
         flags.iter().map(OsString::from).chain([path.as_os_str().to_owned()]).collect()

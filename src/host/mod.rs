@@ -40,6 +40,7 @@ pub mod trust;
 pub mod volume;
 
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -165,6 +166,9 @@ pub trait Host {
 
     /// The time.
     fn now(&self) -> jiff::Timestamp;
+
+    /// Lets time pass.
+    fn pause(&self, time: Duration);
 
     // Questions about files. None follows a link.
 

@@ -64,6 +64,15 @@ pub struct StagedUpdate {
     pub build: Option<String>,
 }
 
+/// The snapshot macOS runs from, or none where it runs from the volume: one question
+/// where [`system_volume`] has three.
+pub fn booted_snapshot(host: &dyn Host) -> Result<Option<String>> {
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);
+    let (root, _) = property_list(host, &command)?;
+    let is_snapshot = boolean(&root, "APFSSnapshot").unwrap_or(false);
+    Ok(string(&root, "APFSSnapshotName").filter(|_| is_snapshot).map(str::to_owned))
+}
+
 /// Finds the system volume that runs.
 pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
     let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);

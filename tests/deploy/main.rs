@@ -2,8 +2,12 @@
 
 mod bench;
 mod faults;
+mod hostile;
+mod kept;
+mod killed;
 mod kit;
 mod life;
 mod model;
 mod program;
 mod refusals;
+mod terminal;

@@ -1,106 +1,17 @@
-//! The program on a simulated Mac kept in a directory: what people and scripts
-//! see, and processes that are really killed.
+//! The program on a simulated Mac kept in a directory: what people and scripts see.
 
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Command, Stdio};
 
-use agxpatch::simulate::driver::{self, Variant};
 use serde_json::Value;
 
-/// A Mac in a directory.
-struct Kept {
-    place: tempfile::TempDir,
-}
-
-/// An opened Mac with the standard driver, made once and copied.
-fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let place = TEMPLATE.get_or_init(|| {
-        let place = tempfile::tempdir().unwrap();
-        let driver = place.path().join("driver");
-        std::fs::write(&driver, driver::build(&Variant::PUBLISHED).unwrap()).unwrap();
-        let mac = Kept { place };
-        let driver = driver.to_str().unwrap();
-        assert!(mac.run(&["simulate", "new", "--open", "--driver", driver]).status.success());
-        mac.place
-    });
-    place.path()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if target.parent().unwrap().ends_with("objects") {
-            // Contents never change, so a second name will do.
-            std::fs::hard_link(entry.path(), target).unwrap();
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-impl Kept {
-    fn new() -> Kept {
-        Kept::like(template())
-    }
-
-    fn like(other: &Path) -> Kept {
-        let kept = Kept { place: tempfile::tempdir().unwrap() };
-        copy(&other.join("mac"), &kept.mac());
-        kept
-    }
-
-    fn mac(&self) -> PathBuf {
-        self.place.path().join("mac")
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
-        command.env_clear().stdin(Stdio::null()).arg("--simulate").arg(self.mac());
-        command.args(arguments).output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(&[&["--json"], arguments].concat());
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-    }
-
-    /// What is printed, with what differs from run to run taken out.
-    fn transcript(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let code = output.status.code().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8(text).unwrap();
-        format!("$ agxpatch {}\n{text}[exit {code}]\n\n", arguments.join(" "))
-    }
-
-    fn digest(&self) -> String {
-        let planned = self.json(&["deploy", "--dry-run", "--unlisted-build"]);
-        planned["result"]["plan"]["digest"].as_str().unwrap().to_owned()
-    }
-
-    fn deploy(&self, digest: &str) -> Output {
-        self.run(&["deploy", "--unlisted-build", "--yes", "--plan", digest])
-    }
-
-    fn state(&self) -> String {
-        self.json(&["status"])["result"]["state"].as_str().unwrap().to_owned()
-    }
-
-    fn effects(&self) -> u64 {
-        self.json(&["simulate", "show"])["result"]["effects"].as_u64().unwrap()
-    }
-}
+use crate::kept::Kept;
 
 /// A transcript without what changes with every driver, proof and version.
 fn lasting(text: &str) -> String {
     let text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+    // How many effects there were changes with every word that is recorded.
+    let counted = |line: &&str| !line.starts_with("  effects ");
+    let text: String = text.split_inclusive('\n').filter(counted).collect();
     let mut lasting = String::new();
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
@@ -190,52 +101,4 @@ fn a_poisoned_environment_changes_nothing() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-}
-
-/// Kills the program for real at some of its effects and demands a good end.
-fn kill_at(start: &Path, arguments: &[&str], points: u64, before: impl Fn(&Kept)) {
-    let whole = Kept::like(start);
-    before(&whole);
-    let first = whole.effects();
-    let output = whole.run(arguments);
-    assert!(output.status.success(), "{output:?}");
-    // The last one writes the record of commands and counts for nothing.
-    let effects = whole.effects() - first - 1;
-    for point in 0..points {
-        let nth = 1 + point * (effects - 1) / (points - 1);
-        let mac = Kept::like(start);
-        before(&mac);
-        let reach = ["before", "midway", "after"][point as usize % 3];
-        mac.run(&["simulate", "fault", &nth.to_string(), "kill", "--reach", reach]);
-        let killed = mac.run(arguments);
-        assert_eq!(killed.status.signal(), Some(9), "{arguments:?} at {nth}: {killed:?}");
-        if point % 2 == 0 {
-            mac.run(&["simulate", "reboot"]);
-        }
-        let recovered = mac.run(&["recover"]);
-        assert!(recovered.status.success(), "{arguments:?} at {nth}: {recovered:?}");
-        let booted = mac.run(&["simulate", "reboot"]);
-        assert!(booted.status.success(), "{arguments:?} at {nth}: {booted:?}");
-        let state = mac.state();
-        assert!(["CLEAN", "ACTIVE"].contains(&state.as_str()), "{arguments:?} at {nth}: {state}");
-        let shown = mac.json(&["simulate", "show"]);
-        assert_eq!(shown["result"]["mounted"], Value::Array(Vec::new()), "{nth}");
-    }
-}
-
-#[test]
-fn processes_that_are_really_killed_leave_a_mac_that_recovers() {
-    let digest = Kept::new().digest();
-    let deploy = ["deploy", "--unlisted-build", "--yes", "--plan", &digest];
-    kill_at(template(), &deploy, 6, |_| {});
-
-    let active = Kept::new();
-    assert!(active.deploy(&digest).status.success());
-    active.run(&["simulate", "reboot"]);
-    kill_at(active.place.path(), &["revert", "--yes"], 5, |_| {});
-
-    kill_at(template(), &["recover"], 4, |mac| {
-        mac.run(&["simulate", "fault", "50", "kill"]);
-        assert_eq!(mac.deploy(&digest).status.signal(), Some(9));
-    });
 }

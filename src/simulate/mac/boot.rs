@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::factory::{self, DRIVER, LIBRARY_VALIDATION};
 use super::machine::{FileVault, Machine, Mode, Mount, Place, Release, Signer, device};
 use super::store::{Held, Objects};
-use super::volume::{Loss, Object};
+use super::volume::{Loss, Object, Volume};
 use super::{SimulatedMac, files};
 use crate::error::Result;
 use crate::host::CsrConfig;
@@ -144,7 +144,7 @@ pub(super) fn lose_power(machine: &mut Machine, loss: Loss) {
     let empty = machine.empty.clone();
     for volume in [&mut machine.live, &mut machine.data, &mut machine.preboot, &mut machine.update]
     {
-        volume.lose_power(loss, &empty);
+        Volume::lose_power(volume, loss, &empty);
     }
     machine.mounts.clear();
     machine.mode = Mode::Off;
@@ -249,18 +249,18 @@ impl SimulatedMac {
     /// snapshot is the only one, and nothing is staged any more.
     pub fn install_update(&self, release: Release, driver: &[u8]) -> Result<Boot> {
         self.store.work(|held| {
-            let mut objects = Objects::new();
-            let live = factory::system_volume(&mut objects, &release, driver);
-            for bytes in objects.values() {
-                held.keep(bytes)?;
+            let objects = Objects::default();
+            let live = factory::system_volume(&objects, &release, driver);
+            for bytes in objects.all() {
+                held.keep(&bytes)?;
             }
             let signed = held.keep(driver)?;
             let machine = &mut held.machine;
             shut_down(machine);
             machine.signed.insert(signed, Signer::Apple);
-            machine.live = live;
+            machine.live = live.into();
             machine.release = release;
-            machine.update = factory::update_volume();
+            machine.update = factory::update_volume().into();
             machine.update_preparing = false;
             factory::seal_live_volume(machine);
             Ok(boot(machine))

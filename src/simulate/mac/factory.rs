@@ -48,9 +48,9 @@ const DATA_DIRECTORIES: [(&str, u32); 10] = [
 
 /// A shipped Mac: everything protected, nothing staged, 15.7.3.
 pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
-    let mut objects = Objects::new();
+    let objects = Objects::default();
     let release = Release { version: "15.7.3".into(), build: "24G419".into() };
-    let live = system_volume(&mut objects, &release, driver);
+    let live = system_volume(&objects, &release, driver);
     let mut data = Volume::new();
     for (path, mode) in DATA_DIRECTORIES {
         let number = directory(&mut data, path);
@@ -58,7 +58,7 @@ pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
     }
     let mut preboot = Volume::new();
     directory(&mut preboot, &format!("/{}", super::machine::device::GROUP));
-    let signed = BTreeMap::from([(keep(&mut objects, driver), Signer::Apple)]);
+    let signed = BTreeMap::from([(keep(&objects, driver), Signer::Apple)]);
     let mut machine = Machine {
         schema: 1,
         mode: Mode::Off,
@@ -72,6 +72,7 @@ pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
         metal_plugin: Some("AGXMetalG16X".into()),
         metal_class: "AGXG16XDevice".into(),
         update_preparing: false,
+        busy: 0,
         free: 64_000_000_000,
         user: 0,
         login: "owner".into(),
@@ -84,12 +85,12 @@ pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
         fault: None,
         volume_seal_broken: true,
         signed,
-        empty: keep(&mut objects, b""),
-        live,
-        data,
-        preboot,
-        update: update_volume(),
-        base: recovery_volume(),
+        empty: keep(&objects, b""),
+        live: live.into(),
+        data: data.into(),
+        preboot: preboot.into(),
+        update: update_volume().into(),
+        base: recovery_volume().into(),
         snapshots: Vec::new(),
         tagged: None,
         booted: String::new(),
@@ -105,7 +106,7 @@ pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
 
 /// Makes the live volume the one sealed snapshot, as an installer does.
 pub(super) fn seal_live_volume(machine: &mut Machine) {
-    machine.live.sync_all();
+    Volume::sync_shared(&mut machine.live);
     machine.next_xid += 17;
     let uuid = machine.fresh_uuid();
     let hash = store::name_of(machine.release.build.as_bytes()).0;
@@ -120,7 +121,7 @@ pub(super) fn seal_live_volume(machine: &mut Machine) {
 }
 
 /// The files of a macOS that anything here looks at.
-pub(super) fn system_volume(objects: &mut Objects, release: &Release, driver: &[u8]) -> Volume {
+pub(super) fn system_volume(objects: &Objects, release: &Release, driver: &[u8]) -> Volume {
     let mut volume = Volume::new();
     for path in SYSTEM_DIRECTORIES {
         directory(&mut volume, path);
@@ -186,9 +187,9 @@ fn recovery_volume() -> Volume {
     volume
 }
 
-fn keep(objects: &mut Objects, bytes: &[u8]) -> Object {
+fn keep(objects: &Objects, bytes: &[u8]) -> Object {
     let object = store::name_of(bytes);
-    objects.entry(object.clone()).or_insert_with(|| bytes.into());
+    objects.insert(object.clone(), bytes.into());
     object
 }
 
@@ -213,14 +214,7 @@ pub(super) fn directory(volume: &mut Volume, path: &str) -> u64 {
     at
 }
 
-fn file(
-    volume: &mut Volume,
-    objects: &mut Objects,
-    path: &str,
-    bytes: &[u8],
-    mode: u32,
-    flags: u32,
-) {
+fn file(volume: &mut Volume, objects: &Objects, path: &str, bytes: &[u8], mode: u32, flags: u32) {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let object = keep(objects, bytes);
     let content = Content::File { object, length: bytes.len() as u64 };
@@ -247,7 +241,7 @@ impl SimulatedMac {
         self.store.work(|held| {
             let object = held.keep(bytes)?;
             let content = Content::File { object, length: bytes.len() as u64 };
-            let live = &mut held.machine.live;
+            let live = held.machine.live.own();
             plant_in(live, path, node(content, 0o755));
             Ok(())
         })
@@ -298,7 +292,7 @@ fn plant_node(machine: &mut Machine, path: &str, node: Node) -> Result<()> {
         Place::Snapshot(name) => {
             let snapshots = machine.snapshots.iter_mut();
             for snapshot in snapshots.filter(|snapshot| snapshot.name == name) {
-                plant_in(&mut snapshot.volume, &path, node.clone());
+                plant_in(snapshot.volume.own(), &path, node.clone());
             }
         }
         place => {

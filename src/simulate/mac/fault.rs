@@ -3,8 +3,11 @@
 //! Every effect on the simulated Mac is counted. A fault strikes at one number,
 //! so that a test can strike at each in turn and know that it missed none.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::SimulatedMac;
 use super::volume::Loss;
 
 /// How far an effect gets before it is cut off.
@@ -58,7 +61,16 @@ impl Fault {
         }
         all
     }
+
+    /// Whether the process that makes the effect never hears of its outcome.
+    pub fn is_crash(&self) -> bool {
+        matches!(self, Fault::Power { .. } | Fault::Kill { .. })
+    }
 }
+
+/// Hears of each Mac that being cut off leaves: at which effect of its life, by
+/// what, and the Mac, seen by a new process or without power.
+pub type Witness = Arc<dyn Fn(u64, Fault, SimulatedMac) + Send + Sync>;
 
 /// A fault and the effect it strikes at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

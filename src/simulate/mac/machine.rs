@@ -1,14 +1,16 @@
 //! Everything there is to know about a simulated Mac, as one value.
 //!
-//! The value is small: contents are named by their hash and kept apart, so a
-//! snapshot is a copy of a tree of names and the whole Mac can be written to
-//! disk after each effect, or cloned a thousand times in a test.
+//! The value is small: contents are named by their hash and kept apart, and a
+//! volume is shared until somebody changes it. So a snapshot costs nothing, and
+//! the whole Mac can be written to disk after each effect, or cloned a million
+//! times in a test.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::fault::Plan;
+use super::shared::Shared;
 use super::volume::{Object, Volume};
 
 /// Device names, as on a Mac with one internal disk.
@@ -77,6 +79,8 @@ pub enum Terminal {
     RightPassword,
     /// Somebody types a wrong one.
     WrongPassword,
+    /// Whoever is at the terminal of the process that runs the tool.
+    Here,
 }
 
 /// Who signed a content.
@@ -126,7 +130,7 @@ pub struct Snapshot {
     pub xid: u64,
     /// Whether its seal is intact.
     pub sealed: bool,
-    pub(super) volume: Volume,
+    pub(super) volume: Shared<Volume>,
 }
 
 /// The macOS that is installed.
@@ -165,6 +169,9 @@ pub struct Machine {
     pub metal_class: String,
     /// A system update is being prepared, and the volume is busy.
     pub update_preparing: bool,
+    /// How often unmounting still fails because something has a file open.
+    #[serde(default)]
+    pub busy: u32,
     /// Bytes free in the container.
     pub free: u64,
     /// The user the processes act as; 0 is root.
@@ -191,11 +198,11 @@ pub struct Machine {
     /// Who signed which content, where it is not to be told from the bytes.
     pub signed: BTreeMap<Object, Signer>,
     pub(super) empty: Object,
-    pub(super) live: Volume,
-    pub(super) data: Volume,
-    pub(super) preboot: Volume,
-    pub(super) update: Volume,
-    pub(super) base: Volume,
+    pub(super) live: Shared<Volume>,
+    pub(super) data: Shared<Volume>,
+    pub(super) preboot: Shared<Volume>,
+    pub(super) update: Shared<Volume>,
+    pub(super) base: Shared<Volume>,
     /// Snapshots of the system volume, oldest first.
     pub snapshots: Vec<Snapshot>,
     /// The snapshot tagged as root, which the next boot takes.
@@ -211,7 +218,7 @@ impl Machine {
     pub(super) fn volume(&self, place: &Place) -> Option<&Volume> {
         match place {
             Place::Live => Some(&self.live),
-            Place::Snapshot(name) => self.snapshot(name).map(|snapshot| &snapshot.volume),
+            Place::Snapshot(name) => self.snapshot(name).map(|snapshot| &*snapshot.volume),
             Place::Data => Some(&self.data),
             Place::Preboot => Some(&self.preboot),
             Place::Update => Some(&self.update),
@@ -221,14 +228,15 @@ impl Machine {
 
     /// The volume to write to; none for snapshots, which nobody can change.
     pub(super) fn volume_mut(&mut self, place: &Place) -> Option<&mut Volume> {
-        match place {
-            Place::Live => Some(&mut self.live),
-            Place::Snapshot(_) => None,
-            Place::Data => Some(&mut self.data),
-            Place::Preboot => Some(&mut self.preboot),
-            Place::Update => Some(&mut self.update),
-            Place::Base => Some(&mut self.base),
-        }
+        let shared = match place {
+            Place::Live => &mut self.live,
+            Place::Snapshot(_) => return None,
+            Place::Data => &mut self.data,
+            Place::Preboot => &mut self.preboot,
+            Place::Update => &mut self.update,
+            Place::Base => &mut self.base,
+        };
+        Some(shared.own())
     }
 
     /// A snapshot by its name.
@@ -267,7 +275,7 @@ impl Machine {
         for volume in
             [&mut self.live, &mut self.data, &mut self.preboot, &mut self.update, &mut self.base]
         {
-            volume.sync_all();
+            Volume::sync_shared(volume);
         }
     }
 }

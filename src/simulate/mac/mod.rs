@@ -18,7 +18,9 @@ mod boot;
 mod factory;
 mod fault;
 mod files;
+mod fingerprint;
 mod machine;
+mod shared;
 mod store;
 mod tools;
 mod volume;
@@ -26,14 +28,17 @@ mod volume;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, SYSTEM_VERSION};
-pub use fault::{Fault, Plan, Reach};
+pub use fault::{Fault, Plan, Reach, Witness};
+pub use fingerprint::Fingerprint;
 pub use machine::{CsrutilForm, FileVault, Machine, Mode, Release, Signer, Snapshot, Terminal};
 pub use volume::{Loss, Object};
 
 use crate::error::{Code, Error, Result};
+use crate::host::system::System;
 use crate::host::{
     Command, CsrConfig, File, Host, Input, Kind, Lock, Metadata, Nature, Output, Status,
 };
@@ -50,6 +55,7 @@ pub struct SimulatedMac {
     store: Store,
     judge: SignatureJudge,
     killed: AtomicBool,
+    witness: Option<Witness>,
 }
 
 impl SimulatedMac {
@@ -71,7 +77,11 @@ impl SimulatedMac {
     }
 
     fn on(store: Store) -> SimulatedMac {
-        SimulatedMac { store, judge: tools::default_judge(), killed: AtomicBool::new(false) }
+        SimulatedMac::running(store, tools::default_judge())
+    }
+
+    fn running(store: Store, judge: SignatureJudge) -> SimulatedMac {
+        SimulatedMac { store, judge, killed: AtomicBool::new(false), witness: None }
     }
 
     /// Lets `judge` tell who signed contents nobody declared a signer for.
@@ -82,20 +92,19 @@ impl SimulatedMac {
 
     /// Another process on the same Mac.
     pub fn process(&self) -> SimulatedMac {
-        SimulatedMac {
-            store: self.store.clone(),
-            judge: self.judge.clone(),
-            killed: AtomicBool::new(false),
-        }
+        SimulatedMac::running(self.store.clone(), self.judge.clone())
     }
 
     /// An independent copy, in memory.
     pub fn fork(&self) -> Result<SimulatedMac> {
-        Ok(SimulatedMac {
-            store: self.store.fork()?,
-            judge: self.judge.clone(),
-            killed: AtomicBool::new(false),
-        })
+        Ok(SimulatedMac::running(self.store.fork()?, self.judge.clone()))
+    }
+
+    /// Has `witness` see, at every effect of this process, each Mac that being cut
+    /// off there would leave.
+    pub fn witnessed(mut self, witness: Witness) -> SimulatedMac {
+        self.witness = Some(witness);
+        self
     }
 
     /// Everything there is to know about the Mac.
@@ -148,23 +157,47 @@ impl SimulatedMac {
 
     /// Counts an effect and carries it out as far as the planned fault lets it.
     /// `carry_out` is told whether to stop midway, or to run out of space.
-    fn effect<T>(&self, carry_out: impl FnOnce(&mut Held, Extent) -> Result<T>) -> Result<T> {
+    fn effect<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
         self.store.work(|held| {
             self.alive(held)?;
+            // One fault at a time: crashes are shown once the planned one has struck.
+            if let Some(witness) = self.witness.as_ref().filter(|_| held.machine.fault.is_none()) {
+                self.show_crashes(held, witness, &carry_out);
+            }
             held.machine.effects += 1;
             let now = held.machine.effects;
             match held.machine.fault.filter(|plan| plan.at == now) {
                 None => carry_out(held, Extent::Whole),
-                Some(plan) => self.strike(held, plan.fault, carry_out),
+                Some(plan) => self.strike(held, plan.fault, &carry_out),
             }
         })
+    }
+
+    /// Cuts copies of the Mac off at the effect that is about to happen.
+    fn show_crashes<T>(
+        &self,
+        held: &Held,
+        witness: &Witness,
+        carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
+    ) {
+        let number = held.machine.effects + 1;
+        for fault in Fault::all().into_iter().filter(Fault::is_crash) {
+            let store = Store::in_memory(held.machine.clone(), held.objects.clone());
+            let copy = SimulatedMac::running(store, self.judge.clone());
+            // What a copy that was cut off says is of no use to anybody.
+            drop(copy.store.work(|held| {
+                held.machine.effects += 1;
+                copy.strike(held, fault, carry_out)
+            }));
+            witness(number, fault, copy.process());
+        }
     }
 
     fn strike<T>(
         &self,
         held: &mut Held,
         fault: Fault,
-        carry_out: impl FnOnce(&mut Held, Extent) -> Result<T>,
+        carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
     ) -> Result<T> {
         held.machine.fault = None;
         let reach = match fault {
@@ -202,7 +235,7 @@ impl SimulatedMac {
         }
     }
 
-    fn counted<T>(&self, carry_out: impl FnOnce(&mut Held, Extent) -> Result<T>) -> Result<T> {
+    fn counted<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
         let result = self.effect(carry_out);
         self.end_if_killed();
         result
@@ -229,8 +262,8 @@ impl Host for SimulatedMac {
 
     fn run(&self, command: &Command) -> Result<Output> {
         let judge = self.judge.clone();
-        let terminal = || self.question(|held| Ok(held.machine.terminal != Terminal::None));
-        if command.input == Input::Terminal && !terminal()? {
+        self.question(|_| Ok(()))?;
+        if command.input == Input::Terminal && !self.has_terminal() {
             return Err(Error::new(Code::NoTerminal, "the tool must ask a person")
                 .with("command", command)
                 .next("run this from a terminal"));
@@ -262,12 +295,21 @@ impl Host for SimulatedMac {
     }
 
     fn has_terminal(&self) -> bool {
-        self.machine().is_ok_and(|machine| machine.terminal != Terminal::None)
+        match self.machine().map(|machine| machine.terminal) {
+            Ok(Terminal::Here) => System.has_terminal(),
+            Ok(Terminal::RightPassword | Terminal::WrongPassword) => true,
+            Ok(Terminal::None) | Err(_) => false,
+        }
     }
 
     fn now(&self) -> jiff::Timestamp {
         let seconds = self.machine().map_or(0, |machine| machine.clock);
         jiff::Timestamp::from_second(seconds).unwrap_or_default()
+    }
+
+    fn pause(&self, time: Duration) {
+        // A Mac that is gone has no clock to set, which the next question tells.
+        drop(self.change(|machine| machine.clock += time.as_secs() as i64));
     }
 
     fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {

@@ -14,13 +14,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
+use super::fingerprint;
 use super::machine::Machine;
 use super::volume::Object;
+use crate::edit::Hex;
 use crate::error::{Code, Error, Result};
 use crate::host::Lock;
 
-/// Contents by their hash.
-pub(super) type Objects = BTreeMap<Object, Arc<[u8]>>;
+/// Contents by their hash. They never change, so the copies of a Mac share them.
+#[derive(Clone, Default)]
+pub(super) struct Objects(Arc<Mutex<BTreeMap<Object, Kept>>>);
+
+#[derive(Clone)]
+struct Kept {
+    bytes: Arc<[u8]>,
+    mentions_names: bool,
+}
+
+impl Objects {
+    pub fn get(&self, object: &Object) -> Option<Arc<[u8]>> {
+        self.hold().get(object).map(|kept| kept.bytes.clone())
+    }
+
+    pub fn insert(&self, object: Object, bytes: Arc<[u8]>) {
+        let mentions_names = fingerprint::mentions_names(&bytes);
+        self.hold().entry(object).or_insert(Kept { bytes, mentions_names });
+    }
+
+    pub fn all(&self) -> Vec<Arc<[u8]>> {
+        self.hold().values().map(|kept| kept.bytes.clone()).collect()
+    }
+
+    /// A content, if it mentions names a fingerprint is not to depend on.
+    pub fn renamed(&self, object: &Object) -> Option<Arc<[u8]>> {
+        self.hold().get(object).filter(|kept| kept.mentions_names).map(|kept| kept.bytes.clone())
+    }
+
+    fn hold(&self) -> MutexGuard<'_, BTreeMap<Object, Kept>> {
+        // Contents are only ever added, so a panic elsewhere leaves them whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The Mac and its contents while somebody holds them.
 pub(super) struct Held {
@@ -36,9 +70,9 @@ impl Held {
     /// Keeps a content.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<Object> {
         let object = name_of(bytes);
-        if !self.objects.contains_key(&object) {
+        if self.objects.get(&object).is_none() {
             if let Some(directory) = &self.directory {
-                let path = directory.join("objects").join(&object.0);
+                let path = directory.join("objects").join(&*object.0);
                 if !path.exists() {
                     write_whole(&path, bytes)?;
                 }
@@ -49,13 +83,13 @@ impl Held {
     }
 
     /// A content by its hash.
-    pub fn content(&mut self, object: &Object) -> Result<Arc<[u8]>> {
+    pub fn content(&self, object: &Object) -> Result<Arc<[u8]>> {
         if let Some(bytes) = self.objects.get(object) {
-            return Ok(bytes.clone());
+            return Ok(bytes);
         }
-        let missing = || broken(Path::new(&object.0), "a content is missing");
+        let missing = || broken(Path::new(&*object.0), "a content is missing");
         let directory = self.directory.as_ref().ok_or_else(missing)?;
-        let path = directory.join("objects").join(&object.0);
+        let path = directory.join("objects").join(&*object.0);
         let bytes: Arc<[u8]> = fs::read(&path).map_err(|error| broken(&path, error))?.into();
         self.objects.insert(object.clone(), bytes.clone());
         Ok(bytes)
@@ -65,7 +99,7 @@ impl Held {
 /// The name of a content.
 pub(super) fn name_of(bytes: &[u8]) -> Object {
     let hash = Sha256::digest(bytes);
-    Object(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    Object(Hex(&hash).to_string().into())
 }
 
 /// A Mac's keeping place, shared by every handle on it.
@@ -97,12 +131,12 @@ impl Store {
         }
         let mut held = Held {
             machine,
-            objects: Objects::new(),
+            objects: Objects::default(),
             directory: Some(directory.to_owned()),
             locks: Vec::new(),
         };
-        for bytes in objects.values() {
-            held.keep(bytes)?;
+        for bytes in objects.all() {
+            held.keep(&bytes)?;
         }
         write_state(&state, &held.machine)?;
         Ok(Store { held: Arc::new(Mutex::new(held)) })
@@ -112,7 +146,7 @@ impl Store {
         let machine = read_state(&directory.join("state.json"))?;
         let held = Held {
             machine,
-            objects: Objects::new(),
+            objects: Objects::default(),
             directory: Some(directory.to_owned()),
             locks: Vec::new(),
         };
@@ -161,7 +195,7 @@ impl Store {
     pub fn lock(&self, path: &str) -> Result<Option<Lock>> {
         let mut held = self.hold();
         if let Some(directory) = &held.directory {
-            let file = directory.join("locks").join(&name_of(path.as_bytes()).0);
+            let file = directory.join("locks").join(&*name_of(path.as_bytes()).0);
             let locked = lock_file(&file, FlockOperation::NonBlockingLockExclusive)?;
             return Ok(locked.map(Lock::new));
         }
@@ -227,7 +261,7 @@ fn list_objects(directory: &Path) -> Result<Vec<Object>> {
     let objects = directory.join("objects");
     let entries = fs::read_dir(&objects).map_err(|error| broken(&objects, error))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter(|name| name.len() == 64).map(Object).collect())
+    Ok(names.filter(|name| name.len() == 64).map(|name| Object(name.into())).collect())
 }
 
 fn broken(path: &Path, reason: impl std::fmt::Display) -> Error {

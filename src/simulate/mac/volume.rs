@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::shared::Shared;
 use crate::host::FileKind;
 
 /// The number of a volume's root directory.
@@ -19,7 +20,7 @@ pub(super) const ROOT: u64 = 2;
 /// A content in the store, by its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Object(pub(super) String);
+pub struct Object(pub(super) Shared<str>);
 
 /// What an inode holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +117,29 @@ impl Volume {
         self.inodes.get(&number).map(|inode| &inode.now)
     }
 
+    /// An inode as programs see it and as the disk has it; none on the side where
+    /// it is not, or where both are the same.
+    pub fn sides(&self, number: u64) -> Option<(Option<&Node>, Option<&Node>)> {
+        let inode = self.inodes.get(&number)?;
+        Some(match &inode.disk {
+            Disk::Same => (None, Some(&inode.now)),
+            Disk::Nothing => (Some(&inode.now), None),
+            Disk::Older(older) => (Some(&inode.now), Some(older)),
+        })
+    }
+
+    /// Every content of a file, on either side.
+    pub fn each_object(&self, mut look: impl FnMut(&Object)) {
+        for inode in self.inodes.values() {
+            let older = if let Disk::Older(node) = &inode.disk { Some(node) } else { None };
+            for node in [Some(&inode.now), older].into_iter().flatten() {
+                if let Content::File { object, .. } = &node.content {
+                    look(object);
+                }
+            }
+        }
+    }
+
     /// Adds an inode that has not reached the disk.
     pub fn add(&mut self, node: Node) -> u64 {
         let number = self.next;
@@ -173,9 +197,21 @@ impl Volume {
         self.collect();
     }
 
+    /// Forces everything to the disk, and leaves a volume shared that has nothing
+    /// to be forced.
+    pub fn sync_shared(volume: &mut Shared<Volume>) {
+        if volume.inodes.values().any(|inode| inode.disk != Disk::Same) {
+            volume.own().sync_all();
+        }
+    }
+
     /// Power goes: what was not forced to the disk is lost as `loss` says.
-    pub fn lose_power(&mut self, loss: Loss, empty: &Object) {
-        for inode in self.inodes.values_mut() {
+    pub fn lose_power(volume: &mut Shared<Volume>, loss: Loss, empty: &Object) {
+        if volume.inodes.values().all(|inode| inode.disk == Disk::Same) {
+            return;
+        }
+        let volume = volume.own();
+        for inode in volume.inodes.values_mut() {
             let kept = match loss {
                 Loss::Nothing => true,
                 Loss::Contents => inode.now.names().is_some(),
@@ -187,7 +223,7 @@ impl Volume {
                 _ => {}
             }
         }
-        self.collect();
+        volume.collect();
     }
 
     /// Forgets inodes that no name leads to, on either side.

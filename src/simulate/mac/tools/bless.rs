@@ -6,8 +6,9 @@
 
 use super::super::Extent;
 use super::super::machine::{Machine, Mode, Mount, Place, Snapshot, Terminal};
-use super::{answer, usage};
-use crate::host::{CsrConfig, Input, Output, Tool};
+use super::super::volume::Volume;
+use super::{answer, password, usage};
+use crate::host::{CsrConfig, Input, Output, Status, Tool};
 
 pub(super) fn run(machine: &mut Machine, words: &[&str], input: &Input, extent: Extent) -> Output {
     let after = |name: &str| {
@@ -63,7 +64,7 @@ fn create(machine: &mut Machine, volume: &Mount, verbose: bool, extent: Extent) 
         let first = format!("Couldn't create snapshot on volume {at}: Read-only file system");
         return failed(30, first, at);
     }
-    machine.live.sync_all();
+    Volume::sync_shared(&mut machine.live);
     let uuid = machine.fresh_uuid();
     machine.next_xid += 3;
     let name = format!("com.apple.bless.{uuid}");
@@ -116,6 +117,10 @@ fn last_sealed(
         Input::Terminal => match machine.terminal {
             Terminal::RightPassword => Some(machine.password.clone()),
             Terminal::WrongPassword => Some(format!("not {}", machine.password)),
+            Terminal::Here => match password::ask(user.unwrap_or(&machine.login)) {
+                Some(password) => Some(password),
+                None => return Output { status: Status::Signal(2), ..answer(0, "", "") },
+            },
             Terminal::None => None,
         },
         _ => None,

@@ -8,6 +8,7 @@ mod bless;
 mod csrutil;
 mod diskutil;
 mod mount;
+mod password;
 mod small;
 
 use std::sync::Arc;

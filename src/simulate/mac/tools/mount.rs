@@ -86,6 +86,10 @@ pub(super) fn umount(machine: &mut Machine, words: &[&str], extent: Extent) -> O
     if machine.user != 0 || machine.mounts[index].by_system {
         return answer(1, "", format!("umount({at}): Operation not permitted\n"));
     }
+    if machine.busy > 0 {
+        machine.busy -= 1;
+        return answer(1, "", format!("umount({at}): Resource busy -- try 'diskutil unmount'\n"));
+    }
     let mount = machine.mounts.remove(index);
     if let Some(volume) = machine.volume_mut(&mount.place) {
         volume.sync_all();

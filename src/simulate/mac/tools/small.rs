@@ -119,6 +119,12 @@ pub(super) fn codesign(held: &mut Held, words: &[&str], judge: &SignatureJudge) 
         Ok(file) => file,
         Err(_) => return Ok(answer(1, "", format!("{path}: No such file or directory\n"))),
     };
+    // The signature of a bundle's main file covers the bundle's Info.plist, so a
+    // loose copy of it never verifies.
+    if words.contains(&"--verify") && !path.contains(".bundle/Contents/MacOS/") {
+        let text = format!("{path}: invalid Info.plist (plist or signature have been modified)\n");
+        return Ok(answer(1, "", text));
+    }
     let object = store::name_of(&file.bytes);
     let signer = held.machine.signed.get(&object).copied();
     let signer = signer.unwrap_or_else(|| judge(&file.bytes));
