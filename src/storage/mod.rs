@@ -73,6 +73,7 @@ fn read_failed(path: &Path, reason: &io::Error) -> Error {
     Error::new(Code::ReadFailed, "the file cannot be read")
         .with("file", path.display())
         .with("reason", plain(reason))
+        .next("see whether the path is right, the file whole, and yours to read")
 }
 
 /// Refuses an output that is the `input` it would be made from, that is no
