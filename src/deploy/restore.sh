@@ -10,6 +10,7 @@
 # Written by agxpatch for macOS build @BUILD@ when it deployed.
 
 set -u
+unset CDPATH
 driver='@DRIVER@'
 build='@BUILD@'
 mode='@MODE@'
@@ -52,8 +53,9 @@ build_of() {
         "$1/System/Library/CoreServices/SystemVersion.plist" 2>/dev/null
 }
 
-[ -f "$original" ] || die "the original is missing: $original"
-[ "$(sum_of "$original")" = "$checksum" ] || die "the original is not what was kept: $original"
+without="Apple's snapshot can be chosen without it: bless --mount VOLUME --last-sealed-snapshot"
+[ -f "$original" ] || die "the original is missing: $original; $without"
+[ "$(sum_of "$original")" = "$checksum" ] || die "the original is not what was kept: $original; $without"
 
 if [ -z "$volume" ]; then
     for candidate in /Volumes/*; do

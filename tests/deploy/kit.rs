@@ -157,6 +157,43 @@ fn a_refused_password_is_told_with_what_it_means() {
     }
 }
 
+/// What the facts of real recovery scripts say is there, of what the script uses.
+const TOOLS: [&str; 8] = ["cksum", "cp", "mv", "rm", "awk", "sed", "chmod", "ls"];
+
+#[test]
+fn the_script_does_with_the_tools_of_recovery_and_whatever_a_volume_is_called() {
+    for name in ["Macintosh HD", "it's \"mine\" $HOME `id` \\", "-rf *", " two  spaces "] {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        let volume = recovery.place.path().join(name);
+        let data = recovery.place.path().join(format!("{name} - Data"));
+        if name != "Macintosh HD" {
+            fs::rename(recovery.place.path().join("Macintosh HD"), &volume).unwrap();
+            fs::rename(recovery.place.path().join("Macintosh HD - Data"), &data).unwrap();
+        }
+        for tool in TOOLS {
+            let found = ["/usr/bin", "/bin"].map(|d| Path::new(d).join(tool));
+            let found = found.iter().find(|path| path.exists()).unwrap();
+            std::os::unix::fs::symlink(found, recovery.place.path().join("bin").join(tool))
+                .unwrap();
+        }
+        let script = layout::on_volume(&data, &layout::recovery_script());
+        let output = Command::new("/bin/dash")
+            .arg(script)
+            .arg("--volume")
+            .arg(&volume)
+            .env_clear()
+            .env("PATH", recovery.place.path().join("bin"))
+            .env("CDPATH", "/")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        let driver = fs::read(layout::on_volume(&volume, Path::new(DRIVER))).unwrap();
+        assert_eq!(driver, ORIGINAL, "{name}");
+        assert!(!layout::on_volume(&data, &layout::manifest()).exists(), "{name}");
+        assert!(recovery.calls().contains(&format!("--mount /{name} --last-sealed")), "{name}");
+    }
+}
+
 #[test]
 fn the_script_touches_nothing_it_should_not() {
     for shell in SHELLS {
