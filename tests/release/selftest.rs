@@ -85,14 +85,14 @@ fn a_method_the_proof_cannot_read_is_named_by_its_instructions() {
     let file = Universal::parse(&DRIVER).unwrap();
     let slice = file.slice(Architecture::ARM64E).unwrap();
     let image = slice.image().unwrap();
-    // Where `_impl` is tested for nothing: `ldaxr w8, [x9]`, which needs a loop.
+    // Where `_impl` is tested for nothing: `ptrue p0.b`, of scalable vectors.
     let at = image.offset_of(VmAddr(0x2bdd1c + 0x34)).unwrap().in_file(slice.offset).0 as usize;
-    driver[at..at + 4].copy_from_slice(&0x885f_fd28_u32.to_le_bytes());
+    driver[at..at + 4].copy_from_slice(&0x2518_e3e0_u32.to_le_bytes());
     let result = selftest(&SimulatedMac::in_memory(&driver));
     let check = named(&result, "method-understood");
     assert_eq!(check.status, Status::Fail);
     assert!(check.detail.starts_with("the proof does not know 1 of "), "{}", check.detail);
-    assert!(check.detail.ends_with(": ldaxr"), "{}", check.detail);
+    assert!(check.detail.ends_with(": ptrue"), "{}", check.detail);
 }
 
 #[test]
