@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::report::style::{FAINT, RESET, STRONG};
 use crate::report::{self, Report};
-use crate::stress::{BeforeAfter, Configuration, Guarded, Moment, User};
+use crate::stress::{BeforeAfter, Command, Configuration, Environments, Guarded, Moment, User};
 
 /// Both comparisons, and where they are kept.
 #[derive(Serialize)]
@@ -45,7 +45,9 @@ pub fn run(
 ) -> Result<Exit> {
     let standing = effect::Standing::of(host, found)?;
     let user = workload_user()?;
-    let nothing = Guarded { library: None, macos: cfg!(target_os = "macos") };
+    let nothing = |_: &mut Command| -> Result<Box<dyn Environments>> {
+        Ok(Box::new(Guarded { library: None, macos: cfg!(target_os = "macos") }))
+    };
     let report = effort.run(&[Configuration::Off], &nothing, user)?;
     let mut recorded = standing.record(report);
     let reports = standing.deployed.map(|moment| reports_apart(effort, moment, host.now()));

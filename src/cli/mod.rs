@@ -11,6 +11,7 @@ mod doctor;
 mod effect;
 mod files;
 mod generate;
+mod guarded;
 mod inspect;
 mod machine;
 mod patch;

@@ -1,40 +1,40 @@
 //! `agxpatch run -- CMD…`: a command with the guard, or a copy of the driver.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Session, files};
+use super::{Session, guarded};
 use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
-use crate::host::{Host, Kind};
-use crate::launch::environment::Way;
-use crate::launch::{self, Account, Mac, Mode, Prepared, Request, Supervision, library};
+use crate::launch::environment::{Way, name};
+use crate::launch::{self, Account, Mode, Request, Supervision};
 use crate::report::style::{BAD, RESET};
-use crate::storage;
 
 /// Run a command with the guard library, or with a patched copy of the driver.
 ///
 /// Standard input, outputs, signals and the exit status are the command's own; a
-/// death by signal N is exit status 128+N, as a shell has it. Exit statuses of
+/// death by signal N is told a shell as 128+N. Exit statuses of
 /// agxpatch itself come with a line `agxpatch: … [AGX-NNNN]` on standard error,
 /// and only before the command was started.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// What the guard does: guard, throttle=N (at most N encoders open),
-    /// serialize, observe (count only), or off.
-    #[arg(long, value_name = "MODE", default_value = "guard", value_parser = parse_mode)]
-    guard: Mode,
+    /// serialize, observe (count only), or off. By default what AGX_GUARD says, else
+    /// guard.
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    guard: Option<Mode>,
 
     /// The driver: the system's, or a patched copy of it for this command alone.
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Driver::System)]
     driver: Driver,
 
-    /// By which way the copy is brought in: by the plug-in's name, or by its
-    /// file's path.
-    #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Name)]
+    /// By which way the copy is brought in: by the plug-in's name, by its file's
+    /// path, or by both at once.
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Both)]
     driver_way: Way,
 
     /// Start the command again, at most N times, if it dies of SIGSEGV, SIGBUS,
@@ -80,77 +80,94 @@ enum Driver {
 
 /// Runs the command and ends as it ended.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    if let Some(path) = args.report.as_deref().filter(|path| path.exists()) {
-        return Err(Error::new(Code::OutputExists, "the report exists already")
-            .with("path", path.display())
-            .next("name another file with --report"));
-    }
+    let report = args.report.as_deref().map(Report::reserve).transpose()?;
     let account = account(&args, session)?;
-    tell(&args, session, &account)?;
-    // The command's own status is not one of ours.
-    std::process::exit(account.exit);
+    if let Some(report) = report {
+        report.fill(&account);
+    }
+    if session.json {
+        // Standard output is the command's.
+        let line = serde_json::to_string(&account).unwrap_or_default();
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+    // The command's own end is not one of ours.
+    account.end()
+}
+
+/// The file for the report, made before the command is started: one that cannot be
+/// written is not to be learned of after hours of work.
+struct Report<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl<'a> Report<'a> {
+    fn reserve(path: &'a Path) -> Result<Report<'a>> {
+        match File::create_new(path) {
+            Ok(file) => Ok(Report { path, file: Some(file) }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(Error::new(Code::OutputExists, "the report exists already")
+                    .with("path", path.display())
+                    .next("name another file with --report"))
+            }
+            Err(error) => Err(Error::new(Code::WriteFailed, "the report cannot be written")
+                .with("path", path.display())
+                .with("reason", error)),
+        }
+    }
+
+    /// Writes the report. The command has run by now and its end counts, so a
+    /// failure is said and no more.
+    fn fill(mut self, account: &Account) {
+        let Some(mut file) = self.file.take() else { return };
+        let text = serde_json::to_string_pretty(account).map_err(std::io::Error::from);
+        if let Err(error) = text.and_then(|text| file.write_all(format!("{text}\n").as_bytes())) {
+            say(&format!("the report cannot be written: {}: {error}", self.path.display()));
+        }
+    }
+}
+
+impl Drop for Report<'_> {
+    /// Nothing was run, so there is nothing to report.
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // It is empty, and in nobody's way but a second try's.
+            drop(std::fs::remove_file(self.path));
+        }
+    }
 }
 
 fn account(args: &Args, session: &Session) -> Result<Account> {
-    let directory = std::env::current_dir().map_err(|error| {
-        Error::new(Code::ReadFailed, "the working directory is gone").with("reason", error)
-    })?;
+    let directory = guarded::directory()?;
     let driver = (args.driver == Driver::Patched).then_some(args.driver_way);
-    let mut request = Request {
-        command: &args.command,
-        mode: args.guard,
-        driver,
-        variables: std::env::vars_os().collect(),
-        directory: &directory,
-        report: None,
-    };
     let scratch = tempfile::tempdir().map_err(|error| {
         Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
     })?;
-    if driver.is_some() || args.report.is_some() || session.json {
-        request.report = Some(launch::report_place(&request, &scratch.path().join("guard.json")));
-    }
-    let prepared = prepare(args, session, &request)?;
+    let told = driver.is_some() || args.report.is_some() || session.json;
+    let request = Request {
+        command: &args.command,
+        mode: mode(args)?,
+        driver,
+        variables: std::env::vars_os().collect(),
+        directory: &directory,
+        reports: told.then(|| scratch.path().to_owned()),
+    };
+    let prepared = guarded::prepare(session, args.guard_library.as_deref(), &request)?;
     let supervision = Supervision {
         retries: args.retries,
         folders: folders(args),
         settle: Duration::from_secs(args.settle),
-        report: request.report.clone(),
     };
     launch::supervise(&request, prepared, &supervision, &mut say)
 }
 
-fn prepare(args: &Args, session: &Session, request: &Request<'_>) -> Result<Prepared> {
-    if !launch::needs_mac(request.mode, request.driver) {
-        return launch::prepare(request, None);
-    }
-    if session.simulate.is_none() && !cfg!(target_os = "macos") {
-        return Err(launch::needs_a_mac());
-    }
-    let host = session.host()?;
-    let home = home(host.as_ref())?;
-    let given = args.guard_library.as_deref().map(storage::read).transpose()?;
-    let library = match &given {
-        Some(file) => &file.bytes[..],
-        None => library::embedded()?,
-    };
-    let engine = || files::engine(session);
-    let mac = Mac { host: host.as_ref(), home: &home, library, engine: &engine };
-    launch::prepare(request, Some(&mac))
-}
-
-/// The user's home. A host follows no link, and a home may lie behind one.
-fn home(host: &dyn Host) -> Result<PathBuf> {
-    let home = std::env::home_dir()
-        .filter(|home| home.is_absolute())
-        .ok_or_else(|| Error::new(Code::BadArgument, "the user has no home").next("set HOME"))?;
-    match host.kind() {
-        Kind::Simulated => Ok(home),
-        Kind::Real => std::fs::canonicalize(&home).map_err(|error| {
-            Error::new(Code::ReadFailed, "the user's home cannot be found")
-                .with("home", home.display())
-                .with("reason", error)
-        }),
+/// What was asked for here, else in the library's own variable, else the default.
+fn mode(args: &Args) -> Result<Mode> {
+    let inherited = || std::env::var(name::MODE).ok().filter(|mode| !mode.is_empty());
+    match (args.guard, inherited()) {
+        (Some(mode), _) => Ok(mode),
+        (None, Some(text)) => text.parse().map_err(|error: Error| error.with("in", name::MODE)),
+        (None, None) => Ok(Mode::default()),
     }
 }
 
@@ -160,25 +177,6 @@ fn folders(args: &Args) -> Vec<PathBuf> {
     } else {
         args.reports.clone()
     }
-}
-
-fn tell(args: &Args, session: &Session, account: &Account) -> Result<()> {
-    if let Some(path) = &args.report {
-        keep(path, account)?;
-    }
-    if session.json {
-        // Standard output is the command's.
-        let line = serde_json::to_string(account).unwrap_or_default();
-        drop(writeln!(std::io::stderr(), "{line}"));
-    }
-    Ok(())
-}
-
-fn keep(path: &Path, account: &Account) -> Result<()> {
-    let text = serde_json::to_string_pretty(account).map_err(|error| {
-        Error::new(Code::Bug, "the report cannot be written as JSON").with("reason", error)
-    })?;
-    storage::write(path, format!("{text}\n").as_bytes(), false)
 }
 
 /// A line for whoever looks at standard error.

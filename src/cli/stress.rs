@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::Session;
+use super::{Session, guarded};
 use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::stress::{
-    self, Command, Configuration, Environments, Guarded, Options, Plan, StressReport, Trial, User,
-    Verdict, Workload,
+    self, Command, Configuration, Environments, Options, Plan, StressReport, Trial, User, Verdict,
+    Workload,
 };
 
 /// Arguments of `agxpatch stress`.
@@ -27,7 +27,8 @@ pub struct Args {
           value_parser = parse_configuration)]
     compare: Vec<Configuration>,
 
-    /// The guard library that configurations other than off insert.
+    /// Insert this guard library, in configurations other than off, instead of the
+    /// one this program carries.
     #[arg(long, value_name = "FILE")]
     guard_library: Option<PathBuf>,
 
@@ -109,7 +110,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .with("path", out.display())
             .next("name another file with --out"));
     }
-    let guarded = Guarded { library: args.guard_library, macos: cfg!(target_os = "macos") };
+    let library = args.guard_library.as_deref();
+    let guarded = |command: &mut Command| guarded::environments(session, library, command);
     let report = args.effort.run(&args.compare, &guarded, None)?;
     keep(&out, &report)?;
     let exit = session.show(&report)?;
@@ -119,17 +121,22 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     Ok(exit)
 }
 
+/// What brings the configurations about for a command, which may become another
+/// for it.
+pub type Prepare<'p> = dyn Fn(&mut Command) -> Result<Box<dyn Environments + 'p>> + 'p;
+
 impl Effort {
     /// Makes the run, as `user` if one is named.
     pub fn run(
         &self,
         configurations: &[Configuration],
-        environments: &dyn Environments,
+        environments: &Prepare<'_>,
         user: Option<User>,
     ) -> Result<StressReport> {
         let plan = self.plan(configurations)?;
         let scripts = scripts_folder()?;
-        let (name, command) = self.command(scripts.path(), user)?;
+        let (name, mut command) = self.command(scripts.path(), user)?;
+        let environments = environments(&mut command)?;
         let stop = stop_on_interrupt()?;
         let options = Options {
             plan,
@@ -141,7 +148,7 @@ impl Effort {
             settle: Duration::from_secs_f64(self.settle),
             stop: &stop,
         };
-        stress::run(&options, environments, &mut tell_progress)
+        stress::run(&options, environments.as_ref(), &mut tell_progress)
     }
 
     fn plan(&self, configurations: &[Configuration]) -> Result<Plan> {

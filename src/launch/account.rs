@@ -57,11 +57,23 @@ pub struct Account {
     pub exit: i32,
     /// Crash reports of the run.
     pub crashes: Vec<Crash>,
-    /// What the library reported from inside, as it wrote it.
-    pub inside: Option<Value>,
+    /// How many processes told of themselves from inside.
+    pub processes: usize,
+    /// What the library wrote in those of them that loaded a driver.
+    pub inside: Vec<Value>,
     /// What was said on standard error.
     pub said: Vec<String>,
 }
 
 /// The schema of [`Account`].
 pub const SCHEMA: &str = "agxpatch.run/1";
+
+impl Account {
+    /// Ends this process as the command ended.
+    pub fn end(&self) -> ! {
+        if let Some(attempt) = self.attempts.last() {
+            attempt.ended.pass_on();
+        }
+        std::process::exit(self.exit)
+    }
+}

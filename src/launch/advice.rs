@@ -1,34 +1,37 @@
 //! What to run instead of a program that cannot have the library.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::files::Files;
 use super::image::Facts;
-use super::resolve::{Scene, Step, Target, Variables};
+use super::resolve::{Scene, Step, Target, Variables, command_text};
 use super::verdict::{Outcome, Surroundings, Verdict, judge};
 
 /// More than any program is long that is looked into.
 const MOST: u64 = 1 << 30;
 /// Folders of programs that are not Apple's, where the PATH does not name them.
 const USUAL: [&str; 3] = ["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"];
+/// Shells of Apple's.
+const SHELLS: [&str; 7] = ["bash", "csh", "dash", "ksh", "sh", "tcsh", "zsh"];
 /// Programs of Apple's that only start another.
-const STARTERS: [&str; 14] = [
+const STARTERS: [&str; 13] = [
     "arch",
-    "bash",
     "caffeinate",
-    "dash",
-    "ksh",
+    "env",
+    "launchctl",
+    "make",
     "nice",
     "nohup",
     "script",
-    "sh",
     "sudo",
+    "taskpolicy",
     "time",
     "xargs",
     "xcrun",
-    "zsh",
 ];
+/// What of conda has a `run` that starts the command from a shell script it writes.
+const CONDAS: [&str; 3] = ["conda", "mamba", "micromamba"];
 
 /// The verdict on a file and on what it is known to start in its place.
 pub fn judge_file(files: &dyn Files, image: &Path, around: &Surroundings) -> Verdict {
@@ -72,17 +75,76 @@ pub fn instead(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> Str
         );
     }
     let name = target.program.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    if STARTERS.contains(&name) {
-        return format!(
-            "put agxpatch behind it, in front of the program that uses the GPU: {name} … agxpatch \
-             run -- PROGRAM"
-        );
+    if let Some(conda) = conda_run(target) {
+        return behind(&format!("{conda} run"), &[]);
+    }
+    let script = target.steps.iter().rev().find_map(|step| match step {
+        Step::Script { path, interpreter } if *interpreter == target.program => Some(path),
+        _ => None,
+    });
+    match (SHELLS.contains(&name), script) {
+        (true, Some(script)) => {
+            return format!(
+                "{} is a shell script: put `agxpatch run --` inside it, before the program that \
+                 uses the GPU",
+                script.display()
+            );
+        }
+        (true, None) => return behind(name, &[]),
+        (false, _) if STARTERS.contains(&name) => return behind(name, &target.arguments),
+        _ => {}
     }
     match other(scene, target, around) {
         Some(program) => format!("run {} instead", program.display()),
         None => "run a build that is not Apple's and not hardened, such as Homebrew's or conda's, \
                  or go without with --guard off"
             .to_owned(),
+    }
+}
+
+/// The place for agxpatch behind what starts another program; the whole line, where
+/// the first word after it is that program.
+fn behind(starter: &str, arguments: &[OsString]) -> String {
+    let option = |word: &OsString| {
+        word.to_string_lossy().starts_with(|first: char| !first.is_alphanumeric() && first != '/')
+    };
+    let line = match arguments.first() {
+        Some(first) if !option(first) && !first.to_string_lossy().contains('=') => {
+            format!("{starter} agxpatch run -- {}", command_text(arguments))
+        }
+        _ => format!("{starter} … agxpatch run -- PROGRAM"),
+    };
+    format!("put agxpatch behind it, in front of the program that uses the GPU: {line}")
+}
+
+/// The name of a `conda` that is asked to `run` something.
+fn conda_run(target: &Target) -> Option<&'static str> {
+    let named = |word: &OsStr| {
+        let leaf = Path::new(word).file_name()?;
+        CONDAS.into_iter().find(|conda| leaf == *conda)
+    };
+    let words: Vec<&OsStr> = std::iter::once(target.program.as_os_str())
+        .chain(target.arguments.iter().map(OsString::as_os_str))
+        .take(3)
+        .collect();
+    words.windows(2).find_map(|pair| match pair {
+        [first, second] if *second == OsStr::new("run") => named(first),
+        _ => None,
+    })
+}
+
+/// The verdict on a target: that on its program, unless the program is known to
+/// start the command where the library does not follow.
+pub fn judge_target(files: &dyn Files, target: &Target, around: &Surroundings) -> Verdict {
+    match conda_run(target).filter(|_| around.sip) {
+        Some(conda) => Verdict {
+            outcome: Outcome::Dropped,
+            reasons: vec![format!(
+                "`{conda} run` starts the command from a shell script, and dyld drops the library \
+                 in the system's shell"
+            )],
+        },
+        None => judge_file(files, &target.image, around),
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde::Serialize;
 use signal_hook::consts::{
-    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use signal_hook::iterator::{Handle, Signals};
 
@@ -67,6 +67,20 @@ impl Ended {
             Ended::Exited { code } => code == 128 + signal.as_raw(),
             Ended::Signalled { number } => number == signal.as_raw(),
         })
+    }
+
+    /// Dies of the signal the program died of, if it is one that leaves no core and
+    /// no crash report. A shell that runs a loop goes by that, and not by the status,
+    /// when it decides whether Ctrl-C was meant for the loop too. Returns where the
+    /// end has to be told by the status.
+    pub fn pass_on(self) {
+        const QUIET: [i32; 7] = [SIGHUP, SIGINT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2];
+        if let Ended::Signalled { number } = self
+            && QUIET.contains(&number)
+        {
+            // Where it fails the status tells the same.
+            drop(signal_hook::low_level::emulate_default_handler(number));
+        }
     }
 
     /// In a few words.

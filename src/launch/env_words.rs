@@ -86,7 +86,7 @@ fn split_again(text: &[u8], splits: &mut usize) -> Option<Vec<OsString>> {
 
 /// Splits as `env -S` does: at blanks, with quotes and backslashes. None for an
 /// open quote, an escape of its own meaning, or a variable to be put in.
-fn split(text: &[u8]) -> Option<Vec<OsString>> {
+pub(super) fn split(text: &[u8]) -> Option<Vec<OsString>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote = None;

@@ -22,8 +22,8 @@ pub mod name {
     pub const GRAPH_PATH: &str = "MPS_FORCE_GRAPH_PATH";
     /// The guard's mode.
     pub const MODE: &str = "AGX_GUARD";
-    /// Where the guard writes its report.
-    pub const REPORT: &str = "AGX_GUARD_REPORT";
+    /// The folder where each process leaves a report of its own.
+    pub const REPORTS: &str = "AGX_GUARD_REPORTS";
     /// What it answers for `MetalPluginName`.
     pub const PLUGIN: &str = "AGX_GUARD_PLUGIN";
     /// Instead of which driver.
@@ -38,11 +38,19 @@ pub mod name {
 pub const LIBRARY: &str = "libagx_guard.dylib";
 
 /// By which way the copy of the driver comes into the process.
+///
+/// Both lead to one file, so taking both is no contradiction: where the name is
+/// followed dyld's folder leads to the image that was asked for, and where it is
+/// not the folder still does, in the same process and without a second start. It
+/// also keeps the system's driver from being loaded beside the copy by whoever
+/// asks for it by path, and their classes from clashing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
-    /// The guard answers `MetalPluginName`.
+    /// Both of the following.
     #[default]
+    Both,
+    /// The guard answers `MetalPluginName`.
     Name,
     /// `DYLD_LIBRARY_PATH` shadows the system's file.
     Path,
@@ -72,8 +80,8 @@ pub struct Wanted {
     pub library: Option<PathBuf>,
     /// Its mode.
     pub mode: Mode,
-    /// Where it writes its report, unless the user says where.
-    pub report: Option<PathBuf>,
+    /// The folder for the reports of its processes.
+    pub reports: Option<PathBuf>,
     /// The copy of the driver.
     pub driver: Option<Driver>,
 }
@@ -87,7 +95,9 @@ pub fn compose(mut variables: Variables, wanted: &Wanted) -> Variables {
     if let Some(list) = joined(wanted.library.iter().cloned().chain(others)) {
         variables.insert(name::INSERT.into(), list);
     }
-    for name in [name::PLUGIN, name::PLUGIN_FOR, name::PATCHED, name::ORIGINAL] {
+    let of_an_outer_run =
+        [name::PLUGIN, name::PLUGIN_FOR, name::PATCHED, name::ORIGINAL, name::REPORTS];
+    for name in of_an_outer_run {
         variables.remove(OsStr::new(name));
     }
     if wanted.library.is_none() {
@@ -98,8 +108,8 @@ pub fn compose(mut variables: Variables, wanted: &Wanted) -> Variables {
     if wanted.mode != Mode::Off && wanted.mode != Mode::Observe {
         variables.entry(name::GRAPH_PATH.into()).or_insert_with(|| "1".into());
     }
-    if let Some(report) = &wanted.report {
-        variables.entry(name::REPORT.into()).or_insert_with(|| report.into());
+    if let Some(folder) = &wanted.reports {
+        variables.insert(name::REPORTS.into(), folder.into());
     }
     if let Some(driver) = &wanted.driver {
         bring_in(&mut variables, driver);
@@ -111,17 +121,15 @@ fn bring_in(variables: &mut Variables, driver: &Driver) {
     let mut set = |name: &str, value: &str| variables.insert(name.into(), value.into());
     set(name::PATCHED, &driver.patched);
     set(name::ORIGINAL, &driver.original);
-    match driver.way {
-        Way::Name => {
-            set(name::PLUGIN, &driver.plugin);
-            set(name::PLUGIN_FOR, &driver.instead_of);
-        }
-        Way::Path => {
-            let had = variables.remove(OsStr::new(name::LIBRARY_PATH)).unwrap_or_default();
-            let others = std::env::split_paths(&had).filter(|folder| *folder != driver.folder);
-            let folders = std::iter::once(driver.folder.clone()).chain(others);
-            variables.extend(joined(folders).map(|list| (name::LIBRARY_PATH.into(), list)));
-        }
+    if driver.way != Way::Path {
+        set(name::PLUGIN, &driver.plugin);
+        set(name::PLUGIN_FOR, &driver.instead_of);
+    }
+    if driver.way != Way::Name {
+        let had = variables.remove(OsStr::new(name::LIBRARY_PATH)).unwrap_or_default();
+        let others = std::env::split_paths(&had).filter(|folder| *folder != driver.folder);
+        let folders = std::iter::once(driver.folder.clone()).chain(others);
+        variables.extend(joined(folders).map(|list| (name::LIBRARY_PATH.into(), list)));
     }
 }
 

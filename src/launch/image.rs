@@ -24,8 +24,11 @@ const WAIVES_VALIDATION: [&str; 2] = [
     "com.apple.private.security.clear-library-validation",
 ];
 
-/// Folders of programs that System Integrity Protection guards.
-const GUARDED: [&str; 6] = ["/System", "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/libexec"];
+/// Folders that System Integrity Protection guards, as far as they hold programs.
+const GUARDED: [&str; 4] = ["/System", "/bin", "/sbin", "/usr"];
+/// Folders in those that it leaves to others; the volumes hold every user's files
+/// under a second name.
+const FREE: [&str; 2] = ["/System/Volumes", "/usr/local"];
 
 /// The facts about one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +80,8 @@ impl Facts {
         Ok(Facts {
             architectures: file.slices.iter().map(|slice| slice.architecture).collect(),
             runs: slice.architecture,
-            system_path: GUARDED.iter().any(|folder| path.starts_with(folder)),
+            system_path: GUARDED.iter().any(|folder| path.starts_with(folder))
+                && !FREE.iter().any(|folder| path.starts_with(folder)),
             platform: matches!(kind, Some(Kind::Cms { platform: 1.., .. })),
             set_id: mode & 0o6000 != 0,
             restrict_section: image.section("__RESTRICT", "__restrict").is_some(),

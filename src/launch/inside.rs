@@ -1,13 +1,11 @@
-//! What the guard library told from inside the process.
+//! What the guard library told from inside the processes.
 //!
-//! It writes its report when the process exits; a process that is killed
-//! leaves none, and then nothing is known. Every process the command started
-//! has the library too and writes to the same place: what is read is the
-//! report of the one that ended last.
+//! Each process that has the library, the command and what it starts, leaves a
+//! report in one folder when it exits; one that is killed leaves none, and then
+//! nothing is known of it. Only processes that loaded a driver are of interest:
+//! a launcher in front of them has the library too.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -21,89 +19,135 @@ const SCHEMA: &str = "agxpatch.guard/1";
 /// More than the library ever writes.
 const MOST: u64 = 1 << 20;
 
-/// Where a report is expected, and what was there before: the user's own place
-/// for it may hold that of an earlier run.
-pub struct Expected {
-    path: PathBuf,
-    before: Option<Identity>,
+/// What was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The reports that are understood, one a process.
+    pub reports: Vec<Value>,
+    /// Why others are not understood.
+    pub broken: Vec<Error>,
 }
 
-/// Tells whether a file was written anew: time of change, length and inode.
-type Identity = (SystemTime, u64, u64);
-
-impl Expected {
-    /// A report at `path`, from now on.
-    pub fn at(path: PathBuf) -> Expected {
-        let before = identity(&path);
-        Expected { path, before }
-    }
-
-    /// Reads the report; none where none was written.
-    ///
-    /// # Errors
-    /// `ReadFailed` where there is one and it is not understood.
-    pub fn read(&self) -> Result<Option<Value>> {
-        if self.before.is_some() && identity(&self.path) == self.before {
-            return Ok(None);
+impl Told {
+    /// Reads the reports in a folder.
+    pub fn read(folder: &Path) -> Told {
+        let mut told = Told::default();
+        for name in Disk.names(folder) {
+            match report(&folder.join(name)) {
+                Ok(report) => told.reports.push(report),
+                Err(error) => told.broken.push(error),
+            }
         }
-        read(&self.path)
+        told
+    }
+
+    /// The reports of the processes that loaded a driver.
+    pub fn drivers(&self) -> Vec<&Value> {
+        self.reports.iter().filter(|report| flag(report, "loaded") == Some(true)).collect()
+    }
+
+    /// What is to be said of the driver that was asked for; nothing where every
+    /// process that loaded a driver loaded the copy, and its code is the patched
+    /// one. `failed` says that the command did not end well.
+    pub fn complaints(&self, asked: &Driver, failed: bool) -> Vec<String> {
+        let drivers = self.drivers();
+        if self.reports.is_empty() {
+            let unknown = "the guard library left no report, so which driver was loaded is not \
+                           known";
+            return vec![unknown.to_owned()];
+        }
+        if drivers.is_empty() {
+            return vec!["no AGX driver was loaded: the command did not use the GPU".to_owned()];
+        }
+        let of = |report: &&Value| complaint(report, asked).or_else(|| hint(report, asked, failed));
+        let all: Vec<String> = drivers.iter().filter_map(of).collect();
+        let mut different = all.clone();
+        different.sort();
+        different.dedup();
+        let count = |text: &String| all.iter().filter(|each| *each == text).count();
+        different
+            .into_iter()
+            .map(|text| match drivers.len() {
+                1 => text,
+                drivers => format!("in {} of {drivers} processes: {text}", count(&text)),
+            })
+            .collect()
     }
 }
 
-fn identity(path: &Path) -> Option<Identity> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-}
-
-fn read(path: &Path) -> Result<Option<Value>> {
+fn report(path: &Path) -> Result<Value> {
     let broken = |reason: String| {
-        Error::new(Code::ReadFailed, "the guard library's report cannot be read")
+        Error::new(Code::ReadFailed, "a report of the guard library cannot be read")
             .with("path", path.display())
             .with("reason", reason)
     };
-    let bytes = match Disk.head(path, MOST) {
-        Some(bytes) if !bytes.is_empty() => bytes,
-        _ => return Ok(None),
-    };
+    let bytes = Disk.head(path, MOST).ok_or_else(|| broken("it is no file".to_owned()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     match value.get("schema").and_then(Value::as_str) {
-        Some(SCHEMA) => Ok(Some(value)),
+        Some(SCHEMA) => Ok(value),
         other => Err(broken(format!("its schema is {other:?}, not {SCHEMA}"))),
     }
 }
 
-/// What is to be said of the driver that was asked for; none where it is the
-/// copy and its code is the patched one.
-pub fn complaint(report: Option<&Value>, asked: &Driver) -> Option<String> {
-    let Some(report) = report else {
-        return Some(
-            "the guard library left no report, so which driver was loaded is not known".into(),
-        );
-    };
-    let driver = report.get("driver");
-    let text = |name: &str| driver.and_then(|driver| driver.get(name)).and_then(Value::as_str);
-    let flag = |name: &str| driver.and_then(|driver| driver.get(name)).and_then(Value::as_bool);
-    let other = match asked.way {
-        Way::Name => "--driver-way path",
-        Way::Path => "--driver-way name",
-    };
-    if flag("loaded") != Some(true) {
-        return Some("no AGX driver was loaded: the command did not use the GPU".into());
+fn of_driver<'r>(report: &'r Value, name: &str) -> Option<&'r Value> {
+    report.get("driver")?.get(name)
+}
+
+fn text<'r>(report: &'r Value, name: &str) -> Option<&'r str> {
+    of_driver(report, name)?.as_str()
+}
+
+fn flag(report: &Value, name: &str) -> Option<bool> {
+    of_driver(report, name)?.as_bool()
+}
+
+/// What is to be said of one process; none where its driver is the copy and its
+/// code is the patched one.
+pub fn complaint(report: &Value, asked: &Driver) -> Option<String> {
+    if flag(report, "loaded") != Some(true) {
+        return Some("no AGX driver was loaded: the command did not use the GPU".to_owned());
     }
-    let path = text("path").unwrap_or("an unknown path");
-    if text("way") == Some("system") {
-        let answered = match (asked.way, flag("plugin_name_answered")) {
-            (Way::Name, Some(true)) => ", though MetalPluginName was answered with the copy",
-            (Way::Name, Some(false)) => ", and MetalPluginName was never asked for",
-            _ => "",
-        };
+    let path = text(report, "path").unwrap_or("an unknown path");
+    let images = of_driver(report, "images").and_then(Value::as_u64).unwrap_or(1);
+    if images > 1 {
         return Some(format!(
-            "the SYSTEM'S driver was loaded, not the patched copy: {path}{answered}; try {other}"
+            "{images} drivers were loaded into one process, and which of them is in use is not \
+             known; the last is {path}"
         ));
     }
-    match text("code") {
+    if text(report, "way") == Some("system") {
+        let why = why_the_systems(report, asked);
+        return Some(format!("the SYSTEM'S driver was loaded, not the patched copy: {path}{why}"));
+    }
+    match text(report, "code") {
         Some("patched") => None,
         Some(code) => Some(format!("the driver that was loaded is not patched ({code}): {path}")),
         None => Some(format!("whether the driver that was loaded is patched is not known: {path}")),
     }
+}
+
+fn why_the_systems(report: &Value, asked: &Driver) -> String {
+    if let Some(refusal) = text(report, "copy_refused") {
+        return format!("; dyld would not load the copy: {refusal}");
+    }
+    let flags = (flag(report, "plugin_name_asked"), flag(report, "plugin_name_answered"));
+    let name = match flags {
+        _ if asked.way == Way::Path => "",
+        (_, Some(true)) => ", though MetalPluginName was answered with the copy",
+        (Some(false), _) => ", and MetalPluginName was never asked for",
+        _ => "",
+    };
+    let next = if asked.way == Way::Both { "" } else { "; try --driver-way both" };
+    format!("{name}{next}")
+}
+
+/// By its path alone the image is the copy's and the bundle the system's. Whether
+/// Metal minds is not known, and a command that failed may have met it.
+fn hint(report: &Value, asked: &Driver, failed: bool) -> Option<String> {
+    let by_path = asked.way == Way::Both && text(report, "way") == Some("library-path");
+    (failed && by_path).then(|| {
+        "the patched copy came in by its path alone, for MetalPluginName was not asked for; if the \
+         command found no GPU, try --driver-way name"
+            .to_owned()
+    })
 }

@@ -7,9 +7,10 @@
 //! them and a rename, so a name never stands for half of anything.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
-use crate::host::{FileKind, Host, Metadata};
+use crate::host::{FileKind, Host, Lock, Metadata};
 
 /// Whether others may write, `st_mode & S_IWGRP|S_IWOTH`.
 const OTHERS_WRITE: u32 = 0o022;
@@ -37,6 +38,18 @@ pub fn ours(host: &dyn Host, path: &Path, metadata: &Metadata, kind: FileKind) -
         .next("look who put it there, and remove it"))
 }
 
+/// Refuses a home, or what macOS keeps in one, that is not the acting user's
+/// alone. It is nothing this tool made, so nothing to be removed.
+fn owned(host: &dyn Host, base: &Path, metadata: &Metadata) -> Result<()> {
+    ours(host, base, metadata, FileKind::Directory).map_err(|error| {
+        let next = match host.effective_user() {
+            0 => "run this as the user whose home it is, without sudo",
+            _ => "look at its owner and mode with `ls -led`, or name a home of yours in HOME",
+        };
+        error.next(next)
+    })
+}
+
 /// The folder `names` below `base`, made where it is missing. `base` is left
 /// as it is, and must be the user's.
 ///
@@ -45,7 +58,7 @@ pub fn ours(host: &dyn Host, path: &Path, metadata: &Metadata, kind: FileKind) -
 pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result<PathBuf> {
     let mut at = base.to_owned();
     match host.metadata(base)? {
-        Some(metadata) => ours(host, base, &metadata, FileKind::Directory)?,
+        Some(metadata) => owned(host, base, &metadata)?,
         None => return Err(crate::host::missing(base)),
     }
     for name in names {
@@ -65,6 +78,26 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
         }
     }
     Ok(at)
+}
+
+/// Takes the lock at `path`, after whoever has it: two commands are often
+/// started at the same moment, and what the other makes is what this one wants.
+///
+/// # Errors
+/// `Locked` after a time in which the other would have been done long ago, and
+/// the host's.
+pub fn turn(host: &dyn Host, path: &Path) -> Result<Lock> {
+    const LONGEST: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(10);
+    let until = Instant::now() + LONGEST;
+    loop {
+        match host.lock(path) {
+            Err(error) if error.code() == Code::Locked && Instant::now() < until => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Reads a file of ours; none where there is none.

@@ -28,8 +28,8 @@ pub struct Request<'a> {
     pub variables: Variables,
     /// The working directory.
     pub directory: &'a Path,
-    /// Where the guard library shall report.
-    pub report: Option<PathBuf>,
+    /// The folder where the guard library shall report.
+    pub reports: Option<PathBuf>,
 }
 
 /// The Mac a guarded command runs on.
@@ -82,7 +82,7 @@ pub fn prepare(request: &Request<'_>, mac: Option<&Mac<'_>>) -> Result<Prepared>
         }
         wanted.driver = copy.as_ref().map(|copy: &Copy| copy.driver.clone());
         wanted.library = Some(library::unpack(mac.host, mac.home, mac.library)?);
-        wanted.report = request.report.clone();
+        wanted.reports = request.reports.clone();
     }
     let variables = environment::compose(target.variables.clone(), &wanted);
     Ok(Prepared { target, variables, verdict, copy })
@@ -112,7 +112,7 @@ fn surroundings(mac: &Mac<'_>) -> Result<Surroundings> {
 
 /// The verdict, or an error where the library would not get in.
 fn admit(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> Result<Verdict> {
-    let verdict = advice::judge_file(scene.files, &target.image, around);
+    let verdict = advice::judge_target(scene.files, target, around);
     let (code, message) = match verdict.outcome {
         Outcome::Dropped => {
             (Code::GuardDropped, "macOS would drop the guard library in this program")

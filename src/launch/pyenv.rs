@@ -20,6 +20,25 @@ pub struct Found {
     pub program: PathBuf,
     /// The version it is of, or `system`.
     pub version: String,
+    /// The root of that pyenv.
+    root: PathBuf,
+    /// All versions that are selected.
+    selected: Vec<String>,
+}
+
+impl Found {
+    /// Does to the variables what the shim and `pyenv exec` do, so that a `python`
+    /// the program starts by name is of this version too, and not the shim again,
+    /// behind which the library would be gone.
+    pub fn apply(&self, variables: &mut Variables) {
+        variables.insert("PYENV_ROOT".into(), self.root.clone().into());
+        variables.insert("PYENV_VERSION".into(), self.selected.join(":").into());
+        let path = variables.remove(OsStr::new("PATH")).unwrap_or_default();
+        let mut list = self.program.parent().unwrap_or(Path::new("/")).as_os_str().to_owned();
+        list.push(":");
+        list.push(path);
+        variables.insert("PATH".into(), list);
+    }
 }
 
 /// More than any shim or version file holds.
@@ -33,6 +52,11 @@ pub fn behind(scene: &Scene<'_>, shim: &Path, variables: &Variables) -> Result<O
     let Some(root) = root(scene, shim) else { return Ok(None) };
     let Some(name) = shim.file_name() else { return Ok(None) };
     let versions = selected(scene, &root, variables);
+    let full = |version: &String| {
+        let folder = installed(scene, &root, version);
+        let name = folder.and_then(|folder| folder.file_name()?.to_str().map(str::to_owned));
+        name.unwrap_or_else(|| version.clone())
+    };
     for version in &versions {
         let program = if version == "system" {
             let shims = root.join("shims");
@@ -41,7 +65,9 @@ pub fn behind(scene: &Scene<'_>, shim: &Path, variables: &Variables) -> Result<O
             installed(scene, &root, version).map(|folder| folder.join("bin").join(name))
         };
         if let Some(program) = program.filter(|program| scene.files.is_program(program)) {
-            return Ok(Some(Found { program, version: version.clone() }));
+            let version = version.clone();
+            let selected = versions.iter().map(full).collect();
+            return Ok(Some(Found { program, version, root, selected }));
         }
     }
     Err(Error::new(Code::ShimLeadsNowhere, "no selected version of pyenv has the program")

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::files::Files;
-use super::{env_words, pyenv};
+use super::{console_script, env_words, pyenv};
 use crate::error::{Code, Error, Result};
 
 /// The variables a command is started with.
@@ -167,11 +167,15 @@ impl Scene<'_> {
                 target.steps.push(Step::Opaque { path, manager });
             }
         }
-        let Some(line) = shebang(&head) else { return Ok(false) };
+        let Some(mut line) = shebang(&head) else { return Ok(false) };
         if let Some(found) = pyenv::behind(self, &target.program, &target.variables)? {
+            found.apply(&mut target.variables);
             target.steps.push(Step::Pyenv { shim: target.program.clone(), version: found.version });
             target.program = found.program;
             return Ok(true);
+        }
+        if let Some(found) = console_script::interpreter(self.files, &target.program) {
+            (line.interpreter, line.arguments) = found;
         }
         let script = std::mem::take(&mut target.program);
         let interpreter = self.directory.join(&line.interpreter);
@@ -224,9 +228,12 @@ struct Line {
     arguments: Vec<OsString>,
 }
 
-/// The `#!` line, split at blanks as XNU does it.
+/// The `#!` line, split at blanks as XNU does it. For text without one, whoever
+/// starts programs by their names (a shell, `execvp`) starts the shell with it.
 fn shebang(head: &[u8]) -> Option<Line> {
-    let line = head.strip_prefix(b"#!")?;
+    let Some(line) = head.strip_prefix(b"#!") else {
+        return is_text(head).then(|| Line { interpreter: SHELL.into(), arguments: Vec::new() });
+    };
     // As XNU has it, a `#` begins a comment there.
     let end = line.iter().position(|byte| matches!(byte, b'\n' | b'#')).unwrap_or(line.len());
     let mut words = line
@@ -236,6 +243,15 @@ fn shebang(head: &[u8]) -> Option<Line> {
     let interpreter = PathBuf::from(OsStr::from_bytes(words.next()?));
     let arguments = words.map(|word| OsString::from_vec(word.to_vec())).collect();
     Some(Line { interpreter, arguments })
+}
+
+/// `_PATH_BSHELL`.
+const SHELL: &str = "/bin/sh";
+
+/// Whether a file begins as text does; the beginning may end inside a character.
+fn is_text(head: &[u8]) -> bool {
+    let whole = std::str::from_utf8(head).map_or_else(|cut| cut.error_len().is_none(), |_| true);
+    whole && !head.contains(&0)
 }
 
 /// A command as it may be shown.

@@ -68,7 +68,9 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
     let program = Path::new("Contents/MacOS").join(&plugin);
     let mut contents = bundle::read(host, &source)?;
     let image = contents.get_mut(&program).ok_or_else(|| {
-        refused("the bundle has no program of its name").with("bundle", source.display())
+        // So it was before the M4, up to macOS 13 at least.
+        refused("the driver is no file here; it may lie in dyld's shared cache")
+            .with("bundle", source.display())
     })?;
     let source_sha256 = sha256(image);
     let (plan, words) = patched(engine, image)?;
@@ -156,6 +158,23 @@ fn words(file: &Universal<'_>, plan: &Plan) -> Result<Words> {
     })
 }
 
+/// What there is of a bundle.
+enum State {
+    Missing,
+    AsItMustBe,
+    Differs(String),
+}
+
+impl State {
+    fn of(host: &dyn Host, bundle: &Path, contents: &bundle::Contents) -> Result<State> {
+        if host.metadata(bundle)?.is_none() {
+            return Ok(State::Missing);
+        }
+        let difference = bundle::difference(host, bundle, contents)?;
+        Ok(difference.map_or(State::AsItMustBe, State::Differs))
+    }
+}
+
 /// Puts the bundle in place unless it is there; says why one had to go.
 fn place(
     host: &dyn Host,
@@ -165,12 +184,16 @@ fn place(
     program: &Path,
 ) -> Result<Option<String>> {
     let bundle = own.join(name);
-    let exists = host.metadata(&bundle)?.is_some();
-    let difference = if exists { bundle::difference(host, &bundle, contents)? } else { None };
-    if exists && difference.is_none() {
+    if let State::AsItMustBe = State::of(host, &bundle, contents)? {
         return Ok(None);
     }
-    let _lock = host.lock(&own.join("lock"))?;
+    let _lock = keep::turn(host, &own.join("lock"))?;
+    // Another run may have been as fast.
+    let (exists, difference) = match State::of(host, &bundle, contents)? {
+        State::AsItMustBe => return Ok(None),
+        State::Missing => (false, None),
+        State::Differs(difference) => (true, Some(difference)),
+    };
     let (stage, old) = (own.join("stage"), own.join("old"));
     keep::remove(host, &stage)?;
     keep::remove(host, &old)?;

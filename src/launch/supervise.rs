@@ -1,6 +1,6 @@
 //! Starting the command, again where that was asked for, and what is told of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::account::{Account, Attempt, SCHEMA};
 use super::aftermath::{Crash, Lookout};
 use super::child::Relay;
 use super::environment;
-use super::inside;
+use super::inside::Told;
 use super::prepare::{Prepared, Request};
 use super::verdict::Outcome;
 
@@ -24,8 +24,6 @@ pub struct Supervision {
     pub folders: Vec<PathBuf>,
     /// How long they are waited for after such a death.
     pub settle: Duration,
-    /// Where the guard library's report is read, if it is wanted.
-    pub report: Option<PathBuf>,
 }
 
 /// Runs the command to its end. `say` is called with each line worth saying, at
@@ -49,21 +47,15 @@ pub fn supervise(
         Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
     })?;
     let lookout = Lookout::begin(supervision.folders.clone());
-    let report = supervision.report.clone().map(inside::Expected::at);
     let attempts = attempts(&prepared, supervision, &relay, &mut say)?;
     let exit = attempts.last().map_or(0, |attempt| attempt.ended.code());
     let crashes = crashes(&lookout, &attempts, supervision, &relay, &mut say);
-    let inside = match report.as_ref().map(inside::Expected::read).transpose() {
-        Ok(report) => report.flatten(),
-        Err(error) => {
-            say(error.to_string());
-            None
-        }
-    };
+    let told = request.reports.as_deref().map(Told::read).unwrap_or_default();
+    told.broken.iter().map(Error::to_string).for_each(&mut say);
     if let Some(copy) = &prepared.copy {
-        inside::complaint(inside.as_ref(), &copy.driver).into_iter().for_each(&mut say);
+        told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
     }
-    Ok(account(request, prepared, attempts, exit, crashes, inside, said))
+    Ok(account(request, prepared, attempts, exit, crashes, told, said))
 }
 
 fn foretold(prepared: &Prepared, say: &mut dyn FnMut(String)) {
@@ -156,7 +148,7 @@ fn account(
     attempts: Vec<Attempt>,
     exit: i32,
     crashes: Vec<Crash>,
-    inside: Option<serde_json::Value>,
+    told: Told,
     said: Vec<String>,
 ) -> Account {
     let text = |words: &[std::ffi::OsString]| {
@@ -178,16 +170,8 @@ fn account(
         attempts,
         exit,
         crashes,
-        inside,
+        processes: told.reports.len(),
+        inside: told.drivers().into_iter().cloned().collect(),
         said,
-    }
-}
-
-/// Where the library's report goes: where the user's own variable says, else
-/// `ours`.
-pub fn report_place(request: &Request<'_>, ours: &Path) -> PathBuf {
-    match request.variables.get(std::ffi::OsStr::new(environment::name::REPORT)) {
-        Some(place) => request.directory.join(place),
-        None => ours.to_owned(),
     }
 }

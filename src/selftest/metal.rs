@@ -22,7 +22,8 @@ use crate::error::{Code, Error, Result};
 use crate::host::machine::{self, LibraryValidation};
 use crate::host::{CsrConfig, Host};
 use crate::launch::environment::{Wanted, Way, compose};
-use crate::launch::{Variables, inside, library, scoped};
+use crate::launch::inside::Told;
+use crate::launch::{Variables, library, scoped};
 use crate::macho::{Architecture, Universal};
 
 use super::Means;
@@ -107,10 +108,10 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&self, wanted: Option<&Wanted>) -> Tried {
-        let report = self.arena.root().join("inside.json");
-        // What an earlier child left is not this one's.
-        drop(std::fs::remove_file(&report));
-        let expected = inside::Expected::at(report.clone());
+        let reports = match tempfile::tempdir_in(self.arena.root()) {
+            Ok(folder) => folder,
+            Err(error) => return Tried { done: Err(error), inside: Ok(None) },
+        };
         let ours = |name: &OsStr| {
             let name = name.to_string_lossy();
             name.starts_with("DYLD_") || name.starts_with("AGX_GUARD")
@@ -118,11 +119,16 @@ impl Trial<'_> {
         let mut variables: Variables =
             std::env::vars_os().filter(|(name, _)| !ours(name)).collect();
         if let Some(wanted) = wanted {
-            variables = compose(variables, &Wanted { report: Some(report), ..wanted.clone() });
+            variables = compose(
+                variables,
+                &Wanted { reports: Some(reports.path().into()), ..wanted.clone() },
+            );
         }
         let mut command = Command::new(self.program);
         let done = child::run(command.args(DEVICE).env_clear().envs(variables));
-        Tried { done, inside: expected.read() }
+        let mut told = Told::read(reports.path());
+        let inside = told.broken.pop().map_or_else(|| Ok(told.reports.pop()), Err);
+        Tried { done, inside }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command as if agxpatch were not there: on any Unix, without the guard.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -60,11 +61,40 @@ fn exit_statuses_pass_through_and_nothing_is_said() {
 
 #[test]
 fn a_death_by_a_signal_is_128_and_its_number_and_nothing_is_said() {
-    for (name, number) in [("KILL", 9), ("TERM", 15), ("SEGV", 11), ("ABRT", 6), ("HUP", 1)] {
+    for (name, number) in [("KILL", 9), ("SEGV", 11), ("ABRT", 6), ("TRAP", 5)] {
         let output = Bench::new().shell(&[], &format!("kill -{name} $$"));
         assert_eq!(output.status.code(), Some(128 + number), "{name}");
         assert_eq!(text(&output.stderr), "");
     }
+}
+
+#[test]
+fn a_death_that_leaves_no_crash_report_is_died_by_agxpatch_too() {
+    for (name, number) in [("TERM", 15), ("HUP", 1), ("INT", 2), ("PIPE", 13)] {
+        let output = Bench::new().shell(&[], &format!("kill -{name} $$"));
+        assert_eq!(output.status.signal(), Some(number), "{name}");
+        assert_eq!(text(&output.stderr), "");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_the_command_is_started() {
+    let bench = Bench::new();
+    let (file, trace) = (bench.path("no/such/folder/report"), bench.path("trace"));
+    let script = format!("touch {}", trace.display());
+    let output = bench.shell(&["--report", file.to_str().unwrap()], &script);
+    assert_eq!(output.status.code(), Some(8));
+    assert!(text(&output.stderr).contains("[AGX-1002]"), "{}", text(&output.stderr));
+    assert!(!trace.exists());
+}
+
+#[test]
+fn a_command_that_is_not_started_leaves_no_empty_report() {
+    let bench = Bench::new();
+    let file = bench.path("report");
+    let options = ["--report", file.to_str().unwrap()];
+    assert_eq!(bench.command(&options, &["no-such-program"]).status().unwrap().code(), Some(4));
+    assert!(!file.exists());
 }
 
 #[test]
@@ -166,7 +196,7 @@ fn a_signal_the_command_does_not_handle_ends_it_and_so_agxpatch() {
     // `wait` would close it, and the command end of that.
     let input = running.child.stdin.take();
     running.signal(Signal::TERM);
-    assert_eq!(running.child.wait().unwrap().code(), Some(143));
+    assert_eq!(running.child.wait().unwrap().signal(), Some(15));
     drop(input);
 }
 
@@ -217,7 +247,7 @@ fn deaths_by_the_drivers_signals_are_tried_again_and_no_others() {
         assert_eq!(output.status.code(), Some(0), "{how}");
         assert_eq!(std::fs::read_to_string(bench.path("count")).unwrap(), "3\n");
     }
-    for (how, code) in [("exit 1", 1), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
+    for (how, code) in [("exit 1", 1), ("kill -KILL $$", 137), ("exit 143", 143)] {
         let bench = Bench::new();
         let script = failing(&bench, 2, how);
         let output = bench.shell(&["--retries", "3"], &script);

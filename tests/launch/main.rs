@@ -10,3 +10,4 @@ mod simulated;
 mod unpacking;
 mod variables;
 mod verdicts;
+mod wrappers;

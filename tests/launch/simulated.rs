@@ -68,7 +68,8 @@ fn variable<'a>(account: &'a Value, name: &str) -> &'a Value {
 /// A script that writes what the guard library would report.
 fn reporting(driver: &str) -> String {
     format!(
-        "printf '%s' '{{\"schema\":\"agxpatch.guard/1\",\"driver\":{driver}}}' > $AGX_GUARD_REPORT"
+        "printf '%s' '{{\"schema\":\"agxpatch.guard/1\",\"driver\":{driver}}}' > \
+         $AGX_GUARD_REPORTS/$$.json"
     )
 }
 
@@ -119,12 +120,17 @@ fn a_patched_driver_seen_from_inside_is_no_cause_for_words() {
     );
     let (account, said) = bench.account(&["--driver", "patched", "--guard", "off"], &script);
     assert_eq!(said.lines().count(), 1, "only the unknown target: {said}");
-    assert_eq!(account["inside"]["driver"]["code"], "patched");
+    assert_eq!(account["inside"][0]["driver"]["code"], "patched");
+    assert_eq!(account["processes"], 1);
     assert_eq!(variable(&account, "AGX_GUARD"), "off");
     assert_eq!(variable(&account, "AGX_GUARD_PLUGIN_FOR"), "AGXMetalG16X");
-    assert_eq!(*variable(&account, "DYLD_LIBRARY_PATH"), Value::Null);
+    // Both ways at once, and they lead to one file.
     let bundle = account["driver"]["bundle"].as_str().unwrap();
     assert!(bundle.starts_with(HOME), "{bundle}");
+    let folder = variable(&account, "DYLD_LIBRARY_PATH");
+    assert_eq!(*folder, format!("{bundle}/Contents/MacOS"));
+    let plugin = variable(&account, "AGX_GUARD_PLUGIN").as_str().unwrap();
+    assert_eq!(format!("{}.bundle", plugin.trim_start_matches("../")), bundle[1..]);
     assert!(bench.mac().metadata(bundle.as_ref()).unwrap().is_some());
 }
 
@@ -135,29 +141,73 @@ fn the_systems_driver_in_place_of_the_copy_is_said_loudly() {
         let options = ["--driver", "patched", "--driver-way", way];
         bench.account(&options, script).1.lines().last().unwrap().to_owned()
     };
-    let system = reporting(
-        r#"{"loaded":true,"way":"system","code":"original","path":"/System/Library/x","plugin_name_answered":false}"#,
-    );
+    let system = |more: &str| {
+        reporting(&format!(
+            r#"{{"loaded":true,"way":"system","code":"original","path":"/System/x"{more}}}"#
+        ))
+    };
+    let never = system(r#","plugin_name_asked":false,"plugin_name_answered":false"#);
+    let said = "agxpatch: the SYSTEM'S driver was loaded, not the patched copy: /System/x";
+    assert_eq!(of("both", &never), format!("{said}, and MetalPluginName was never asked for"));
     assert_eq!(
-        of("name", &system),
-        "agxpatch: the SYSTEM'S driver was loaded, not the patched copy: /System/Library/x, and \
-         MetalPluginName was never asked for; try --driver-way path"
+        of("name", &never),
+        format!("{said}, and MetalPluginName was never asked for; try --driver-way both")
     );
-    assert!(of("path", &system).ends_with("/System/Library/x; try --driver-way name"));
+    assert_eq!(of("path", &never), format!("{said}; try --driver-way both"));
+    let refused = system(r#","plugin_name_asked":true,"copy_refused":"tried: /x (not valid)""#);
+    assert_eq!(
+        of("both", &refused),
+        format!("{said}; dyld would not load the copy: tried: /x (not valid)")
+    );
     let other = reporting(r#"{"loaded":true,"way":"plugin-name","code":"other","path":"/x"}"#);
-    assert!(of("name", &other).contains("is not patched (other): /x"));
+    assert!(of("both", &other).contains("is not patched (other): /x"));
+    let two = reporting(r#"{"loaded":true,"way":"both","code":"patched","path":"/x","images":2}"#);
+    assert!(of("both", &two).contains("2 drivers were loaded into one process"));
     let unused = reporting(r#"{"loaded":false}"#);
-    assert!(of("name", &unused).contains("no AGX driver was loaded"));
-    assert!(of("name", "exit 0").contains("left no report"));
+    assert!(of("both", &unused).contains("no AGX driver was loaded"));
+    assert!(of("both", "exit 0").contains("left no report"));
+}
+
+#[test]
+fn a_copy_that_came_in_by_path_alone_is_named_only_where_the_command_failed() {
+    let bench = Bench::new();
+    let script = reporting(
+        r#"{"loaded":true,"way":"library-path","code":"patched","path":"/x","plugin_name_asked":false}"#,
+    );
+    let (_, well) = bench.account(&["--driver", "patched"], &script);
+    assert!(!well.contains("by its path"), "{well}");
+    let (_, failed) = bench.account(&["--driver", "patched"], &format!("{script}; exit 1"));
+    assert!(failed.contains("if the command found no GPU, try --driver-way name"), "{failed}");
+}
+
+#[test]
+fn of_many_processes_each_counts_and_a_launcher_without_a_driver_does_not() {
+    let bench = Bench::new();
+    let patched = reporting(r#"{"loaded":true,"way":"both","code":"patched","path":"/x"}"#);
+    let system = reporting(r#"{"loaded":true,"way":"system","code":"original","path":"/s"}"#);
+    let launcher = reporting(r#"{"loaded":false}"#);
+    let child = |script: &str, name: &str| script.replace("$$", name);
+    let script = [
+        child(&patched, "worker1"),
+        child(&system, "worker2"),
+        child(&system, "worker3"),
+        child(&launcher, "launcher"),
+    ]
+    .join("; ");
+    let (account, said) = bench.account(&["--driver", "patched"], &script);
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("agxpatch: in 2 of 3 processes: the SYSTEM'S driver"), "{said}");
+    assert_eq!(account["processes"], 4);
+    assert_eq!(account["inside"].as_array().unwrap().len(), 3);
 }
 
 #[test]
 fn a_report_that_is_no_report_is_said_and_not_believed() {
     let bench = Bench::new();
     for text in ["not json", r#"{"schema":"another/1"}"#] {
-        let script = format!("printf '%s' '{text}' > $AGX_GUARD_REPORT");
+        let script = format!("printf '%s' '{text}' > $AGX_GUARD_REPORTS/1.json");
         let (account, said) = bench.account(&["--driver", "patched"], &script);
-        assert_eq!(account["inside"], Value::Null);
+        assert_eq!(account["inside"], serde_json::json!([]));
         assert!(said.contains("[AGX-1001]"), "{said}");
     }
 }
@@ -181,13 +231,61 @@ fn root_is_told_to_go_without() {
 }
 
 #[test]
-fn a_report_of_an_earlier_run_in_the_users_own_place_is_not_taken_for_this_ones() {
+fn the_users_own_report_is_theirs() {
     let bench = Bench::new();
     let place = bench.path("mine.json");
-    std::fs::write(&place, r#"{"schema":"agxpatch.guard/1","driver":{"loaded":true}}"#).unwrap();
-    let mut command = bench.command(&["--driver", "patched"], &["true"]);
+    let mut command =
+        bench.command(&["--driver", "patched"], &["sh", "-c", "echo $AGX_GUARD_REPORT"]);
     let output = command.env("AGX_GUARD_REPORT", &place).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("left no report"), "{said}");
-    assert!(place.exists());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), place.to_str().unwrap());
+}
+
+#[test]
+fn the_mode_in_the_librarys_own_variable_counts_unless_one_is_named() {
+    let bench = Bench::new();
+    let mode = |options: &[&str], inherited: &str| {
+        let mut command = bench.command(options, &["sh", "-c", "echo $AGX_GUARD"]);
+        let output = command.env("AGX_GUARD", inherited).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        text.lines().find(|line| !line.contains("is not known")).unwrap().to_owned()
+    };
+    assert_eq!(mode(&[], "throttle=2"), "throttle=2");
+    assert_eq!(mode(&["--guard", "serialize"], "throttle=2"), "serialize");
+    assert_eq!(mode(&[], ""), "guard");
+    assert!(mode(&[], "gaurd").contains("no such mode of the guard"));
+}
+
+#[test]
+fn of_two_first_runs_at_once_both_run() {
+    let bench = Bench::new();
+    let start = || {
+        let mut command = bench.command(&["--driver", "patched"], &["true"]);
+        command.stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    for run in [start(), start(), start()].map(|child| child.wait_with_output().unwrap()) {
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(0), "{said}");
+        assert!(!said.contains("made anew"), "{said}");
+    }
+}
+
+#[test]
+fn a_stress_run_starts_what_run_would_start_with_the_library_in_its_place() {
+    let bench = Bench::new();
+    let out = bench.path("stress.json");
+    let script = bench.path("tool");
+    std::fs::write(&script, "#!/usr/bin/env sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", HOME);
+    command.arg("--simulate").arg(bench.path("mac")).arg("stress").arg("--guard-library");
+    command.arg(bench.path("guard.dylib")).args(["--trials", "1", "--compare", "off,throttle=2"]);
+    command.arg("--out").arg(&out).arg("--reports").arg(bench.place.path());
+    let output = command.arg("--").arg(&script).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let kept = std::fs::read_to_string(&out).unwrap_or_else(|_| panic!("{said}"));
+    // Not `env` and not the script: the shell at the end of the chain.
+    assert!(kept.contains("/sh\"") && !kept.contains("/usr/bin/env"), "{kept}");
+    let library = format!("{HOME}/Library/Caches/agxpatch/guard/");
+    assert!(kept.contains(&library) && kept.contains("MPS_FORCE_GRAPH_PATH"), "{kept}");
 }

@@ -150,3 +150,28 @@ fn a_build_without_a_library_says_how_to_build_one() {
     assert_eq!(error.code(), Code::NoGuardLibrary);
     assert!(error.advice().unwrap().contains("AGXPATCH_GUARD_DYLIB"));
 }
+
+#[test]
+fn under_sudo_the_home_of_another_is_not_called_something_to_remove() {
+    let mac = empty();
+    mac.change(|machine| machine.user = 0).unwrap();
+    let error = unpack(&mac, home(), BYTES).unwrap_err();
+    assert_eq!(error.code(), Code::PlaceNotOurs);
+    assert_eq!(error.advice(), Some("run this as the user whose home it is, without sudo"));
+}
+
+#[test]
+fn who_comes_while_another_unpacks_waits_for_it() {
+    let place = tempfile::tempdir().unwrap();
+    let home = std::fs::canonicalize(place.path()).unwrap();
+    let path = unpack(&System, &home, BYTES).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let lock = path.parent().unwrap().parent().unwrap().join("lock");
+    let held = System.lock(&lock).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| unpack(&System, &home, BYTES).unwrap());
+        std::thread::yield_now();
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), path);
+    });
+}

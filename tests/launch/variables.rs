@@ -121,12 +121,26 @@ fn by_path_the_copys_folder_shadows_and_no_name_is_answered() {
 }
 
 #[test]
-fn the_users_own_place_for_the_report_wins() {
-    let wanted = Wanted { report: Some("/tmp/ours.json".into()), ..guarded(Mode::Guard) };
-    let ours = compose(Variables::new(), &wanted);
-    assert_eq!(get(&ours, "AGX_GUARD_REPORT"), Some("/tmp/ours.json"));
-    let theirs = compose(variables(&[("AGX_GUARD_REPORT", "mine.json")]), &wanted);
-    assert_eq!(get(&theirs, "AGX_GUARD_REPORT"), Some("mine.json"));
+fn by_both_ways_each_is_told_of_the_same_copy() {
+    let before = variables(&[("DYLD_LIBRARY_PATH", "/opt/own/lib")]);
+    let after = compose(before, &driver(Way::Both));
+    let folder = "/Users/me/d/AGXMetalG16X.bundle/Contents/MacOS";
+    // First, so that it is found; it holds one name, so nothing else is shadowed.
+    let list = format!("{folder}:/opt/own/lib");
+    assert_eq!(get(&after, "DYLD_LIBRARY_PATH"), Some(list.as_str()));
+    assert_eq!(get(&after, "AGX_GUARD_PLUGIN"), Some("../../../Users/me/d/AGXMetalG16X"));
+    assert_eq!(get(&after, "AGX_GUARD_PLUGIN_FOR"), Some("AGXMetalG16X"));
+}
+
+#[test]
+fn the_users_own_report_stays_beside_ours() {
+    let wanted = Wanted { reports: Some("/tmp/ours".into()), ..guarded(Mode::Guard) };
+    let outer = [("AGX_GUARD_REPORT", "mine.json"), ("AGX_GUARD_REPORTS", "/tmp/of an outer run")];
+    let after = compose(variables(&outer), &wanted);
+    assert_eq!(get(&after, "AGX_GUARD_REPORT"), Some("mine.json"));
+    assert_eq!(get(&after, "AGX_GUARD_REPORTS"), Some("/tmp/ours"));
+    let quiet = compose(variables(&outer), &guarded(Mode::Guard));
+    assert_eq!(get(&quiet, "AGX_GUARD_REPORTS"), None);
 }
 
 #[test]
