@@ -1,11 +1,15 @@
 //! `agxpatch run`: which program, with what, and what becomes of it.
 
+mod bench;
 mod children;
+mod deaths;
 mod forest;
+mod job_control;
 mod mac;
 mod programs;
 mod resolution;
 mod scoped;
+mod signals;
 mod simulated;
 mod unpacking;
 mod variables;
