@@ -38,6 +38,25 @@ fn the_same_file_is_signed_with_the_same_bytes() {
 }
 
 #[test]
+fn files_that_differ_by_the_linkers_uuid_alone_are_signed_with_the_same_bytes() {
+    const LC_UUID: u32 = 0x1b;
+    let mut linked = build(&Variant::PUBLISHED).unwrap();
+    let places = load_commands(&linked, LC_UUID);
+    let sign = |bytes: &[u8]| ad_hoc(bytes, "org.example.subject", None).unwrap();
+    let first = sign(&linked);
+    for at in &places {
+        linked[at + 8] ^= 1;
+    }
+    assert!(first == sign(&linked));
+    // And by anything else they are told apart.
+    let text = Universal::parse(&linked).unwrap().slices[1].offset.0 as usize + 0x4000;
+    linked[text] ^= 1;
+    let other = sign(&linked);
+    let at = load_commands(&first, LC_UUID)[1] + 8;
+    assert_ne!(first[at..at + 16], other[at..at + 16]);
+}
+
+#[test]
 fn a_changed_byte_of_code_is_seen_by_both_readers() {
     let mut bytes = signed();
     let last = Universal::parse(&bytes).unwrap().slices[1].offset.0 as usize;
