@@ -1,6 +1,7 @@
 //! Deploying, verifying, reverting and recovering on simulated Macs.
 
 mod bench;
+mod dialogues;
 mod faults;
 mod hostile;
 mod kept;
@@ -10,4 +11,5 @@ mod life;
 mod model;
 mod program;
 mod refusals;
+#[path = "../terminal/mod.rs"]
 mod terminal;

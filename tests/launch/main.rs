@@ -11,6 +11,8 @@ mod resolution;
 mod scoped;
 mod signals;
 mod simulated;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod unpacking;
 mod variables;
 mod verdicts;

@@ -41,9 +41,9 @@ impl Running {
 }
 
 /// Says `ready`, then waits for a signal, in the one way that every shell's
-/// traps interrupt.
+/// traps interrupt. What it waits for ends with the test's end of its input.
 fn waiting(signal: &str, answer: &str) -> String {
-    format!("trap 'kill $!; {answer}' {signal}; sleep 1000 & echo ready; wait")
+    format!("trap '{answer}' {signal}; exec 3<&0; cat <&3 >/dev/null & echo ready; wait")
 }
 
 #[test]
