@@ -11,5 +11,7 @@ mod life;
 mod model;
 mod program;
 mod refusals;
+#[path = "../signals/mod.rs"]
+mod signals;
 #[path = "../terminal/mod.rs"]
 mod terminal;

@@ -5,6 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::signals;
+
 /// `agxpatch run`, unguarded, with a home of its own.
 pub struct Bench(pub tempfile::TempDir);
 
@@ -24,7 +26,7 @@ impl Bench {
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.0.path());
         command.args(["run", "--guard", "off", "--settle", "0"]);
         command.arg("--reports").arg(self.path("reports")).args(options).arg("--").args(words);
-        command.stdin(Stdio::null());
+        signals::acting(command.stdin(Stdio::null()));
         command
     }
 

@@ -7,8 +7,10 @@ mod forest;
 mod job_control;
 mod mac;
 mod programs;
+mod relayed_signals;
 mod resolution;
 mod scoped;
+#[path = "../signals/mod.rs"]
 mod signals;
 mod simulated;
 #[path = "../terminal/mod.rs"]

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::signals;
+
 /// How long nothing may be shown before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -86,17 +88,13 @@ fn pseudo_terminal() -> (File, File) {
     unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) }
 }
 
-/// What a terminal's window does for the program in it. Signals act again as
-/// they do there: who started the tests may ignore SIGINT, as `cmd &` in a
-/// script does, and everything below would.
+/// What a terminal's window does for the program in it.
 #[allow(unsafe_code, reason = "a session begins between fork and exec")]
 fn own_session(command: &mut Command) {
-    // SAFETY: system calls only, on the descriptor that is standard input by then.
+    signals::acting(command);
+    // SAFETY: two system calls, on the descriptor that is standard input by then.
     unsafe {
         command.pre_exec(|| {
-            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
             rustix::process::setsid()?;
             match libc::ioctl(0, libc::TIOCSCTTY as _, 0) {
                 0 => Ok(()),
