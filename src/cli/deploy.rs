@@ -72,6 +72,8 @@ pub fn digest(session: &Session) -> Result<String> {
 
 /// Whether somebody wants this plan carried out.
 fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
+    let unlisted = if args.unlisted_build { " --unlisted-build" } else { "" };
+    let command = format!("sudo agxpatch deploy{unlisted}");
     if let Some(digest) = &args.plan {
         if *digest != plan.digest {
             return Err(Error::new(
@@ -80,7 +82,7 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
             )
             .with("agreed", digest)
             .with("plan", &plan.digest)
-            .next("look at it: sudo agxpatch deploy --dry-run"));
+            .next(format!("look at it: {command} --dry-run")));
         }
         if args.yes {
             return Ok(());
@@ -92,8 +94,7 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
     if !session.json {
         report::print(|out| show_plan(out, plan))?;
     }
-    let unlisted = if args.unlisted_build { " --unlisted-build" } else { "" };
-    let script = format!("sudo agxpatch deploy{unlisted} --yes --plan {}", plan.digest);
+    let script = format!("{command} --yes --plan {}", plan.digest);
     machine::ask("This changes the system volume.", &script)
 }
 

@@ -47,7 +47,7 @@ impl Report for Diagnosis {
             };
             let (name, changes) = (state.depth.name(), state.depth.changes());
             writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
-            if state.open {
+            if state.open || state.in_force {
                 writeln!(out, "                    {STRONG}{}{RESET}", state.command)?;
             } else {
                 writeln!(

@@ -61,27 +61,29 @@ pub struct DepthState {
     pub in_force: bool,
     /// The names of the findings that close it.
     pub closed_by: Vec<&'static str>,
-    /// The command that puts it in force.
+    /// The command that puts it in force, or looks whether it still is.
     pub command: &'static str,
 }
 
-/// The depths, the first open one in front.
+/// The depths, what is in force or else the first open one in front.
 pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
     let patched = matches!(diagnosis.driver, Verdict::Patched { .. });
     let state = |depth: Depth| {
         let closed_by: Vec<&'static str> =
             diagnosis.blockers(depth).map(|finding: &Finding| finding.check.name).collect();
+        let in_force = patched && depth == Depth::System;
         DepthState {
             depth,
             open: closed_by.is_empty(),
             recommended: false,
-            in_force: patched && depth == Depth::System,
+            in_force,
             closed_by,
-            command: depth.command(),
+            command: if in_force { "agxpatch verify" } else { depth.command() },
         }
     };
     let mut states: Vec<DepthState> = Depth::ALL.into_iter().map(state).collect();
-    if let Some(best) = states.iter().position(|state| state.open) {
+    let in_force = states.iter().position(|state| state.in_force);
+    if let Some(best) = in_force.or_else(|| states.iter().position(|state| state.open)) {
         states[..=best].rotate_right(1);
         states[0].recommended = true;
     }

@@ -13,6 +13,7 @@ mod depth;
 mod driver;
 mod examine;
 mod judge;
+mod volume;
 
 use std::path::PathBuf;
 

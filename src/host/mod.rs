@@ -34,6 +34,7 @@ pub mod csr;
 pub mod dry_run;
 pub mod log;
 pub mod machine;
+pub(crate) mod process;
 pub mod sip;
 pub mod system;
 pub mod trust;

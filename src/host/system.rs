@@ -2,30 +2,22 @@
 //!
 //! Paths are walked one name at a time with `openat` and `O_NOFOLLOW`, so that no
 //! link is followed anywhere, and every operation is made relative to the open
-//! directory. Tools are started by absolute path with an environment of our
-//! own. Nearly all of this is the same on every Unix and is tested wherever the
-//! program is built; the one system call only macOS has is in [`super::csr`].
+//! directory. Nearly all of this is the same on every Unix and is tested wherever
+//! the program is built; the one system call only macOS has is in [`super::csr`].
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{
-    Command, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Output, Status,
+    Command, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Output, process,
 };
 use crate::error::{Code, Error, Result};
-
-/// The environment tools are started with, and no other.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("LC_ALL", "C"), ("HOME", "/var/root")];
 
 /// The computer this program runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,55 +139,6 @@ fn sync(path: &Path, wanted: FileKind) -> Result<()> {
     file.sync_all().map_err(|error| io_failure(path, &error))
 }
 
-/// Runs a program with the environment of ours, and collects what it says.
-///
-/// A program that asks a person shows on the terminal all it says. What goes to
-/// standard output may be its question, which a pipe would hold back, so that
-/// goes to the terminal alone; complaints go there and are collected. All others
-/// get a process group of their own: Ctrl-C, or a connection that is lost, is for
-/// this program to answer and does not end a tool in the midst of its work.
-pub(crate) fn spawn(
-    program: &Path,
-    arguments: &[impl AsRef<OsStr>],
-    input: &Input,
-) -> std::io::Result<Output> {
-    let mut process = Process::new(program);
-    process.args(arguments).env_clear().envs(ENVIRONMENT).current_dir("/");
-    process.stdout(Stdio::piped()).stderr(Stdio::piped());
-    match input {
-        Input::Nothing => process.process_group(0).stdin(Stdio::null()),
-        Input::Terminal => process.stdin(Stdio::inherit()).stdout(std::io::stderr()),
-        Input::Secret(_) => process.process_group(0).stdin(Stdio::piped()),
-    };
-    let mut child = process.spawn()?;
-    let asks = *input == Input::Terminal;
-    let complaints = if asks { child.stderr.take() } else { None };
-    let shown = complaints.map(|complaints| show(complaints, std::io::stderr()));
-    if let (Input::Secret(secret), Some(mut stdin)) = (input, child.stdin.take()) {
-        // A tool that ends without reading its input has its reasons, and says
-        // them in its output.
-        drop(stdin.write_all(secret));
-    }
-    let output = child.wait_with_output()?;
-    let status = match (output.status.code(), output.status.signal()) {
-        (Some(code), _) => Status::Code(code),
-        (None, signal) => Status::Signal(signal.unwrap_or_default()),
-    };
-    Ok(Output { status, stdout: output.stdout, stderr: shown.unwrap_or(output.stderr) })
-}
-
-/// Passes on what is read as it comes, and keeps it.
-fn show(mut from: impl Read, mut to: impl Write) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 1024];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        // A terminal that went away is no reason not to hear the tool out.
-        drop(to.write_all(&buffer[..length]).and_then(|()| to.flush()));
-        kept.extend_from_slice(&buffer[..length]);
-    }
-    kept
-}
-
 impl Host for System {
     fn kind(&self) -> Kind {
         Kind::Real
@@ -207,7 +150,7 @@ impl Host for System {
                 .with("command", command)
                 .next("run this from a terminal"));
         }
-        spawn(command.tool.path(), &command.arguments, &command.input).map_err(|error| {
+        process::spawn(command.tool.path(), &command.arguments, &command.input).map_err(|error| {
             Error::new(Code::ToolFailed, format!("{} cannot be run", command.tool.name()))
                 .with("command", command)
                 .with("reason", error)
@@ -362,54 +305,5 @@ fn open_any(path: &Path) -> Result<fs::File> {
     match open(path, OFlags::RDONLY, FileKind::Directory) {
         Ok((file, _)) => Ok(file),
         Err(_) => open(path, OFlags::RDONLY, FileKind::File).map(|(file, _)| file),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sh(script: &str, input: &Input) -> Output {
-        spawn(Path::new("/bin/sh"), &["-c", script], input).unwrap()
-    }
-
-    #[test]
-    fn a_tool_gets_our_environment_and_none_of_the_callers() {
-        // Cargo set a number of variables for this process.
-        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        let mut seen: Vec<String> =
-            sh("/usr/bin/env", &Input::Nothing).text().lines().map(str::to_owned).collect();
-        // The shell sets these itself.
-        seen.retain(|line| {
-            !["PWD=", "_=", "SHLVL=", "OLDPWD="].iter().any(|n| line.starts_with(n))
-        });
-        seen.sort();
-        let mut ours = ENVIRONMENT.map(|(name, value)| format!("{name}={value}"));
-        ours.sort();
-        assert_eq!(seen, ours);
-    }
-
-    #[test]
-    fn a_secret_is_read_on_standard_input_and_a_tool_that_does_not_read_it_is_heard() {
-        let secret = Input::Secret(b"open sesame\n".to_vec());
-        assert_eq!(sh("read word; echo \"$word\"", &secret).text(), "open sesame\n");
-        assert_eq!(sh("exec <&-; exit 3", &secret).status, Status::Code(3));
-    }
-
-    #[test]
-    fn a_tool_that_asks_is_heard_on_the_terminal_and_its_complaint_is_kept() {
-        let output = sh("echo 'Failed to authenticate owner' >&2; exit 1", &Input::Terminal);
-        assert_eq!(output.complaint(), "Failed to authenticate owner\n");
-        let mut screen = Vec::new();
-        assert_eq!(show(&b"asked"[..], &mut screen), b"asked");
-        assert_eq!(screen, b"asked");
-    }
-
-    #[test]
-    fn a_tool_at_work_is_in_no_group_that_ctrl_c_reaches() {
-        let own = rustix::process::getpgrp().as_raw_nonzero().to_string();
-        let group =
-            |input| sh("ps -o pgid= -p $$ 2>/dev/null || cut -d' ' -f5 /proc/$$/stat", input);
-        assert_ne!(group(&Input::Nothing).text().trim(), own);
     }
 }

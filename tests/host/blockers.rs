@@ -216,7 +216,9 @@ fn a_patched_driver_of_ours_is_no_foreign_modification() {
     mac.reboot().unwrap();
     let diagnosis = look(&mac, Consent::default());
     assert!(diagnosis.is_clean());
-    assert!(diagnosis.depths.iter().any(|state| state.in_force));
+    let first = &diagnosis.depths[0];
+    assert!(first.in_force && first.recommended);
+    assert_eq!(first.command, "agxpatch verify");
 }
 
 #[test]

@@ -121,6 +121,11 @@ pub(super) fn library_validation_file(off: bool) -> String {
     text.replace("<string></string>", if off { "<true/>" } else { "<false/>" })
 }
 
+/// What macOS itself mounts: what, the device, where, and whether read-only.
+fn mount((place, device, at, read_only): (Place, &str, &str, bool)) -> Mount {
+    Mount { place, device: device.to_owned(), at: at.to_owned(), read_only, by_system: true }
+}
+
 fn mount_system_volumes(machine: &mut Machine) {
     let booted = Place::Snapshot(machine.booted.clone());
     machine.mounts = [
@@ -129,13 +134,7 @@ fn mount_system_volumes(machine: &mut Machine) {
         (Place::Update, device::UPDATE, "/System/Volumes/Update", false),
         (Place::Data, device::DATA, "/System/Volumes/Data", false),
     ]
-    .map(|(place, device, at, read_only)| Mount {
-        place,
-        device: device.to_owned(),
-        at: at.to_owned(),
-        read_only,
-        by_system: true,
-    })
+    .map(mount)
     .into();
 }
 
@@ -161,13 +160,7 @@ fn boot_recovery(machine: &mut Machine) {
         (Place::Data, device::DATA, "/Volumes/Macintosh HD - Data", false),
         (Place::Preboot, device::PREBOOT, "/System/Volumes/Preboot", false),
     ]
-    .map(|(place, device, at, read_only)| Mount {
-        place,
-        device: device.to_owned(),
-        at: at.to_owned(),
-        read_only,
-        by_system: true,
-    })
+    .map(mount)
     .into();
     machine.active_csr = machine.policy_csr | CsrConfig::UNRESTRICTED_FS.0;
     machine.mode = Mode::Recovery;
