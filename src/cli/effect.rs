@@ -57,7 +57,7 @@ pub fn run(
     let forms = forms.as_ref().map(|[json, text]| [json.as_str(), text.as_str()]);
     let files = effect::keep(host, &recorded, forms)?;
 
-    let exit = session.show(&recorded.report)?;
+    let exit = session.show(&recorded.report.counted())?;
     if is_after {
         session.show(&effect)?;
     }

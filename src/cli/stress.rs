@@ -114,7 +114,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let guarded = |command: &mut Command| guarded::environments(session, library, command);
     let report = args.effort.run(&args.compare, &guarded, None)?;
     keep(&out, &report)?;
-    let exit = session.show(&report)?;
+    let exit = session.show(&report.counted())?;
     if let Some(before) = before {
         session.show(&stress::before_after(&before, &report))?;
     }

@@ -34,7 +34,7 @@ pub use comparison::{BeforeAfter, before_after};
 pub use configuration::{Configuration, Environment, Environments, Guarded};
 pub use plan::{Plan, Turn};
 pub use record::{Moment, Recorded};
-pub use report::{Machine, StressReport, Subject};
+pub use report::{Counted, Machine, StressReport, Subject};
 pub use run::{Options, User, run};
 pub use trial::{Ended, Measurement, Trial, Verdict};
 pub use workload::{Command, Workload};

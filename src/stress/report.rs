@@ -84,16 +84,32 @@ pub struct StressReport {
     pub unattributed: Vec<Incident>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct File<Report, Accounts, Comparisons> {
-    schema: String,
-    accounts: Accounts,
-    comparisons: Comparisons,
+/// A run with all that is computed from it, as it is shown and kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct Counted<'a> {
+    /// What each configuration came to, in the order of the plan.
+    pub accounts: Vec<Account>,
+    /// Every configuration against the first.
+    pub comparisons: Vec<Comparison>,
+    /// The run.
     #[serde(flatten)]
-    report: Report,
+    pub report: &'a StressReport,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<Contents> {
+    schema: String,
+    #[serde(flatten)]
+    contents: Contents,
 }
 
 impl StressReport {
+    /// The run, counted.
+    pub fn counted(&self) -> Counted<'_> {
+        let accounts = self.accounts();
+        Counted { comparisons: against_first(&accounts), accounts, report: self }
+    }
+
     /// What each configuration came to, in the order of the plan.
     pub fn accounts(&self) -> Vec<Account> {
         let each = self.plan.configurations.iter();
@@ -112,12 +128,7 @@ impl StressReport {
 
     /// As kept in a file: the trials, and what is computed from them.
     pub fn to_json(&self) -> Result<String> {
-        let file = File {
-            schema: SCHEMA.to_owned(),
-            accounts: self.accounts(),
-            comparisons: self.comparisons(),
-            report: self,
-        };
+        let file = File { schema: SCHEMA.to_owned(), contents: self.counted() };
         serde_json::to_string_pretty(&file).map(|text| text + "\n").map_err(|error| {
             Error::new(Code::Bug, "the report cannot be serialised").with("reason", error)
         })
@@ -126,17 +137,16 @@ impl StressReport {
     /// Reads what [`StressReport::to_json`] wrote. What had been computed is left
     /// aside and computed again.
     pub fn from_json(text: &str) -> Result<StressReport> {
-        use serde::de::IgnoredAny;
         let broken = |reason: String| {
             Error::new(Code::BadStressReport, "the stress report cannot be read")
                 .with("reason", reason)
                 .next("run agxpatch stress again")
         };
-        let file: File<StressReport, IgnoredAny, IgnoredAny> =
+        let file: File<StressReport> =
             serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
         if file.schema != SCHEMA {
             return Err(broken(format!("its schema is not {SCHEMA}")));
         }
-        Ok(file.report)
+        Ok(file.contents)
     }
 }

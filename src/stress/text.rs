@@ -4,29 +4,29 @@ use std::io::{self, Write};
 
 use super::comparison::{Account, BeforeAfter, Comparison, Difference};
 use super::configuration::Configuration;
-use super::report::StressReport;
+use super::report::{Counted, StressReport};
 use super::statistics::Interval;
 use super::trial::{Trial, Verdict};
 use crate::exit::Exit;
 use crate::report::{Report, style};
 
-impl Report for StressReport {
+impl Report for Counted<'_> {
     const SCHEMA: &'static str = "agxpatch.stress/1";
 
     /// Anything but success if a trial did not complete: a child that died is
     /// never hidden.
     fn exit(&self) -> Exit {
-        if self.is_clean() { Exit::Success } else { Exit::Mismatch }
+        if self.report.is_clean() { Exit::Success } else { Exit::Mismatch }
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let accounts = self.accounts();
-        writeln!(out, "{}{}{}", style::STRONG, self.headline(), style::RESET)?;
-        table(out, &accounts, |account| account.configuration.to_string())?;
-        kinds(out, &accounts)?;
-        comparisons(out, &self.comparisons())?;
-        failures(out, &self.trials)?;
-        notes(out, &self.notes(&accounts))
+        let Counted { accounts, report, .. } = self;
+        writeln!(out, "{}{}{}", style::STRONG, report.headline(), style::RESET)?;
+        table(out, accounts, |account| account.configuration.to_string())?;
+        kinds(out, accounts)?;
+        comparisons(out, &self.comparisons)?;
+        failures(out, &report.trials)?;
+        notes(out, &report.notes(accounts))
     }
 }
 

@@ -4,3 +4,5 @@ mod classes;
 mod folders;
 mod hostile;
 mod program;
+#[path = "../schema/mod.rs"]
+mod schema;

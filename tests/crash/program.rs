@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use agxpatch::simulate::crash_report::CrashReport;
+use serde_json::Value;
+
+use crate::schema::shape;
 
 fn crashes(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_agxpatch"))
@@ -55,7 +58,7 @@ fn the_list_gives_the_evidence_of_each_incident() {
 fn json_holds_every_incident_with_its_class() {
     let folder = example();
     let output = crashes(&["--json", "reports"], folder.path());
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["schema"], "agxpatch.crashes/1");
     let classes: Vec<&str> = json["result"]["incidents"]
         .as_array()
@@ -88,7 +91,7 @@ fn since_leaves_out_what_is_older() {
     let folder = example();
     let count = |since: &str| {
         let output = crashes(&["--json", "--since", since, "reports"], folder.path());
-        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         json["result"]["incidents"].as_array().unwrap().len()
     };
     // The reports are 0, 2,000 and 4,000 minutes after 2025-12-23T14:26:40Z.
@@ -139,7 +142,7 @@ fn the_names_of_files_do_not_act_on_the_terminal() {
         assert!(!shown.contains(&0x1b), "{}", String::from_utf8_lossy(&shown));
     }
     let output = crashes(&["--json", "."], folder.path());
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let path = json["result"]["incidents"][0]["path"].as_str().unwrap();
     assert!(path.ends_with("raw.ips"), "{path}");
 }
@@ -148,7 +151,7 @@ fn the_names_of_files_do_not_act_on_the_terminal() {
 fn the_json_schema_is_kept() {
     let folder = example();
     let output = crashes(&["--json", "reports"], folder.path());
-    let mut json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let incidents = json["result"]["incidents"].as_array_mut().unwrap();
     // One stands for all: the one with most members.
     incidents.retain(|incident| incident["class"] == "freed-encoder");
@@ -205,15 +208,14 @@ fn watching_tells_of_an_incident_when_it_comes() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut class = || {
-        let line = lines.next().unwrap().unwrap();
-        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-        json["result"]["class"].as_str().unwrap().to_owned()
-    };
-    assert_eq!([class(), class()], ["freed-encoder", "not-ours"]);
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let freed = next();
+    insta::assert_snapshot!("schema_crash", shape(&freed));
+    assert_eq!(freed["result"]["class"], "freed-encoder");
+    assert_eq!(next()["result"]["class"], "not-ours");
     // Older than the others, and new all the same.
     fs::write(folder.path().join("reports/new.ips"), CrashReport::spill(3).ips()).unwrap();
-    assert_eq!(class(), "null-impl-spill");
+    assert_eq!(next()["result"]["class"], "null-impl-spill");
     child.kill().unwrap();
     child.wait().unwrap();
 }

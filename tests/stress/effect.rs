@@ -7,6 +7,8 @@ use agxpatch::stress::StressReport;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::schema::shape;
+
 const FOLDER: &str = "/private/var/db/agxpatch";
 /// A user behind sudo; taken only where the tests run as root.
 const NOBODY: &str = "65534";
@@ -105,6 +107,7 @@ fn the_runs_before_and_after_a_deployment_are_kept_and_compared() {
     let json: Value = serde_json::from_str(&text(&bench.kept("stress-comparison.json"))).unwrap();
     assert_eq!(json["schema"], "agxpatch.effect/1");
     assert_eq!(json["result"]["stress"]["comparisons"][0]["crashes"]["significant"], true);
+    insta::assert_snapshot!("schema_effect", shape(&json));
     let driver = |name: &str| run(name).driver_sha256.unwrap();
     assert_eq!(manifest["original_sha256"], driver("stress-before.json"));
     assert_eq!(manifest["patched_sha256"], driver("stress-after.json"));
@@ -115,14 +118,13 @@ fn a_run_before_replaces_what_compared_an_older_one() {
     let bench = Bench::new();
     bench.deploy_and_restart();
     let alone = bench.stress(&["--json"], "exit 0");
-    let schemas: Vec<Value> = text(&alone)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .map(|line| line["schema"].clone())
-        .collect();
+    let lines: Vec<Value> =
+        text(&alone).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let schemas: Vec<&Value> = lines.iter().map(|line| &line["schema"]).collect();
     let expected =
         ["agxpatch.verify/1", "agxpatch.stress/1", "agxpatch.effect/1", "agxpatch.kept/1"];
     assert_eq!(schemas, expected);
+    insta::assert_snapshot!("schema_kept", shape(&lines[3]));
     assert!(text(&bench.kept("stress-comparison.txt")).contains("nothing to compare with"));
     assert!(bench.agxpatch(&["revert", "--yes"]).status.success());
 

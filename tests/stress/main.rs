@@ -5,5 +5,8 @@ mod children;
 mod comparison;
 mod effect;
 mod program;
+#[path = "../schema/mod.rs"]
+mod schema;
+mod schemas;
 mod statistics;
 mod workloads;
