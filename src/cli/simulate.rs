@@ -13,7 +13,7 @@ use crate::host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
 use crate::report::Report;
 use crate::simulate::driver;
 use crate::simulate::mac::{
-    Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Reach, Release, SimulatedMac,
+    Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Reach, Release, SimulatedMac,
     Terminal,
 };
 use crate::storage;
@@ -125,6 +125,12 @@ enum FaultKind {
     Power,
     /// The process is killed.
     Kill,
+    /// The process gets what Ctrl-C sends.
+    Interrupt,
+    /// The process gets what `kill` sends.
+    Terminate,
+    /// The process gets what a lost connection sends.
+    HangUp,
 }
 
 /// What is worth knowing of the Mac at a glance.
@@ -200,6 +206,9 @@ fn fault(kind: FaultKind, reach: Reach, loss: Loss) -> Fault {
         FaultKind::Space => Fault::NoSpace,
         FaultKind::Power => Fault::Power { reach, loss },
         FaultKind::Kill => Fault::Kill { reach },
+        FaultKind::Interrupt => Fault::Signal { signal: Asking::Interrupt },
+        FaultKind::Terminate => Fault::Signal { signal: Asking::Terminate },
+        FaultKind::HangUp => Fault::Signal { signal: Asking::HangUp },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Deploying, verifying, reverting and recovering on simulated Macs.
 
+mod asked;
 mod bench;
 mod dialogues;
 mod faults;

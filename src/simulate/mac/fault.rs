@@ -49,10 +49,41 @@ pub enum Fault {
         /// How far the effect got.
         reach: Reach,
     },
+    /// The effect is done, and the process gets a signal that it may answer. Only a
+    /// process on a Mac kept in a directory really does.
+    Signal {
+        /// Which.
+        signal: Asking,
+    },
+}
+
+/// Signals that ask a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asking {
+    /// Ctrl-C.
+    Interrupt,
+    /// `kill`.
+    Terminate,
+    /// The terminal or the connection is gone.
+    HangUp,
+}
+
+impl Asking {
+    pub(super) fn raise(self) {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let number = match self {
+            Asking::Interrupt => SIGINT,
+            Asking::Terminate => SIGTERM,
+            Asking::HangUp => SIGHUP,
+        };
+        // It names a signal there is, so nothing can fail.
+        drop(signal_hook::low_level::raise(number));
+    }
 }
 
 impl Fault {
-    /// Every fault in every form.
+    /// Every way in which an effect fails or is cut off.
     pub fn all() -> Vec<Fault> {
         let mut all = vec![Fault::InputOutput, Fault::NoSpace];
         for reach in Reach::ALL {

@@ -26,13 +26,13 @@ mod tools;
 mod volume;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, SYSTEM_VERSION};
-pub use fault::{Fault, Plan, Reach, Witness};
+pub use fault::{Asking, Fault, Plan, Reach, Witness};
 pub use fingerprint::Fingerprint;
 pub use machine::{CsrutilForm, FileVault, Machine, Mode, Release, Signer, Snapshot, Terminal};
 pub use volume::{Loss, Object};
@@ -55,6 +55,7 @@ pub struct SimulatedMac {
     store: Store,
     judge: SignatureJudge,
     killed: AtomicBool,
+    asked: Mutex<Option<Asking>>,
     witness: Option<Witness>,
 }
 
@@ -81,7 +82,13 @@ impl SimulatedMac {
     }
 
     fn running(store: Store, judge: SignatureJudge) -> SimulatedMac {
-        SimulatedMac { store, judge, killed: AtomicBool::new(false), witness: None }
+        SimulatedMac {
+            store,
+            judge,
+            killed: AtomicBool::new(false),
+            asked: Mutex::default(),
+            witness: None,
+        }
     }
 
     /// Lets `judge` tell who signed contents nobody declared a signer for.
@@ -203,6 +210,10 @@ impl SimulatedMac {
         let reach = match fault {
             Fault::InputOutput => return carry_out(held, Extent::InputOutput),
             Fault::NoSpace => return carry_out(held, Extent::NoSpace),
+            Fault::Signal { signal } => {
+                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+                return carry_out(held, Extent::Whole);
+            }
             Fault::Power { reach, .. } | Fault::Kill { reach } => reach,
         };
         // What the caller would have heard is lost with the caller.
@@ -226,18 +237,22 @@ impl SimulatedMac {
         self.killed.store(true, Ordering::Relaxed);
     }
 
-    fn end_if_killed(&self) {
+    fn get_signals(&self) {
         if self.killed.load(Ordering::Relaxed) && self.store.is_kept() {
             let own = rustix::process::getpid();
             // Nothing is left to do should the kernel refuse; the error that is
             // returned next ends the program anyway.
             let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
         }
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(signal) = asked.filter(|_| self.store.is_kept()) {
+            signal.raise();
+        }
     }
 
     fn counted<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
         let result = self.effect(carry_out);
-        self.end_if_killed();
+        self.get_signals();
         result
     }
 }

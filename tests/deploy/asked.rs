@@ -1,0 +1,69 @@
+//! Programs that are asked to stop while they work, by real signals.
+//!
+//! Each costs two runs of the program on a driver of full size, so a few effects are
+//! tried, and all with `AGXPATCH_KILL_ALL` set.
+
+use agxpatch::deploy::layout;
+use agxpatch::host::Host;
+use agxpatch::simulate::mac::{Asking, Fault};
+
+use crate::kept::Kept;
+
+/// Asks a command to stop after one of its effects. What it ended with, and the Mac.
+fn asked(start: &Kept, arguments: &[&str], nth: u64, signal: Asking) -> (Option<i32>, Kept) {
+    let kept = Kept::like(start.place.path());
+    kept.open().inject(nth, Fault::Signal { signal }).unwrap();
+    let output = kept.run(arguments);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        assert!(complaint.contains("[AGX-0704]") && complaint.contains("Ctrl-C"), "{output:?}");
+    }
+    assert_eq!(kept.open().machine().unwrap().mounted_by_hand(), [""; 0], "{output:?}");
+    assert_eq!(kept.open().metadata(&layout::journal()).unwrap(), None, "{output:?}");
+    (output.status.code(), kept)
+}
+
+fn effects_of(start: &Kept, arguments: &[&str]) -> u64 {
+    let whole = Kept::like(start.place.path());
+    let before = whole.open().effects().unwrap();
+    assert!(whole.run(arguments).status.success());
+    whole.open().effects().unwrap() - before
+}
+
+fn tried(effects: u64) -> impl Iterator<Item = u64> {
+    let stride = if std::env::var_os("AGXPATCH_KILL_ALL").is_some() { 1 } else { 31 };
+    (1..=effects).step_by(stride)
+}
+
+#[test]
+fn ctrl_c_undoes_a_deployment_until_its_snapshot_and_a_lost_connection_never_does() {
+    let clean = Kept::new();
+    let digest = clean.digest();
+    let deploy = ["deploy", "--unlisted-build", "--yes", "--plan", &digest];
+    let effects = effects_of(&clean, &deploy);
+    let mut ends = Vec::new();
+    for nth in tried(effects) {
+        let (lost, mac) = asked(&clean, &deploy, nth, Asking::HangUp);
+        assert_eq!((lost, mac.state().as_str()), (Some(0), "PENDING_REBOOT"), "effect {nth}");
+        let how = if nth % 2 == 0 { Asking::Interrupt } else { Asking::Terminate };
+        let (code, mac) = asked(&clean, &deploy, nth, how);
+        let state = if code == Some(0) { "PENDING_REBOOT" } else { "CLEAN" };
+        assert_eq!(mac.state(), state, "effect {nth}");
+        ends.push(code);
+    }
+    // Undone early, finished late, and nothing in between.
+    assert!(ends.starts_with(&[Some(6)]) && ends.ends_with(&[Some(0)]), "{ends:?}");
+    assert!(ends.is_sorted_by(|before, after| before >= after), "{ends:?}");
+}
+
+#[test]
+fn nothing_that_is_asked_stops_a_revert() {
+    let active = Kept::new();
+    assert!(active.deploy(&active.digest()).status.success());
+    active.open().reboot().unwrap();
+    let revert = ["revert", "--yes"];
+    for nth in tried(effects_of(&active, &revert)) {
+        let (code, mac) = asked(&active, &revert, nth, Asking::Interrupt);
+        assert_eq!((code, mac.state().as_str()), (Some(0), "REVERT_PENDING"), "effect {nth}");
+    }
+}
