@@ -240,4 +240,6 @@ class Crashes(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    # Who started this may ignore it, and the programs would inherit that.
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     unittest.main()
