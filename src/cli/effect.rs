@@ -33,6 +33,7 @@ struct Effect {
 #[derive(Serialize)]
 struct Kept {
     moment: &'static str,
+    /// None for one that was interrupted.
     files: Vec<PathBuf>,
 }
 
@@ -49,6 +50,12 @@ pub fn run(
         Ok(Box::new(Guarded { library: None, macos: cfg!(target_os = "macos") }))
     };
     let report = effort.run(&[Configuration::Off], &nothing, user)?;
+    if report.interrupted {
+        let exit = session.show(&report.counted())?;
+        // A whole run that was kept earlier is worth more than part of one.
+        session.show(&Kept { moment: standing.moment.name(), files: Vec::new() })?;
+        return Ok(exit);
+    }
     let mut recorded = standing.record(report);
     let reports = standing.deployed.map(|moment| reports_apart(effort, moment, host.now()));
     let effect = Effect { reports: reports.transpose()?, stress: recorded.comparison.take() };
@@ -61,8 +68,7 @@ pub fn run(
     if is_after {
         session.show(&effect)?;
     }
-    let moment = if is_after { "after" } else { "before" };
-    session.show(&Kept { moment, files })?;
+    session.show(&Kept { moment: recorded.moment.name(), files })?;
     Ok(exit)
 }
 
@@ -134,6 +140,9 @@ impl Report for Kept {
     const SCHEMA: &'static str = "agxpatch.kept/1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.files.is_empty() {
+            return writeln!(out, "\nnothing was kept of it, and what was kept earlier stands");
+        }
         writeln!(out)?;
         for file in &self.files {
             writeln!(out, "kept: {}", file.display())?;

@@ -1,8 +1,7 @@
 //! `agxpatch stress`: how often a workload dies, under which configuration.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,9 +12,10 @@ use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::stress::{
-    self, Command, Configuration, Environments, Options, Plan, StressReport, Trial, User, Verdict,
-    Workload,
+    self, Command, Configuration, Counted, Environments, Options, Plan, StressReport, Trial, User,
+    Verdict, Workload,
 };
+use crate::{launch, storage};
 
 /// Arguments of `agxpatch stress`.
 #[derive(clap::Args, Debug)]
@@ -113,8 +113,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let library = args.guard_library.as_deref();
     let guarded = |command: &mut Command| guarded::environments(session, library, command);
     let report = args.effort.run(&args.compare, &guarded, None)?;
-    keep(&out, &report)?;
-    let exit = session.show(&report.counted())?;
+    storage::write(&out, report.to_json()?.as_bytes(), false)?;
+    let exit = session.show(&Counted { kept: Some(out), ..report.counted() })?;
     if let Some(before) = before {
         session.show(&stress::before_after(&before, &report))?;
     }
@@ -224,11 +224,15 @@ fn check(command: &Command, user: Option<User>) -> Result<()> {
 }
 
 /// An interrupted run ends its child and reports what it has; a second
-/// interrupt ends the program.
+/// interrupt ends the program. What was ignored from the start, as `nohup` has
+/// it, is no interrupt.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        if launch::is_ignored(signal) {
+            continue;
+        }
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| {
@@ -238,8 +242,11 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// A line a trial on standard error, for whoever watches.
+/// A line a trial on standard error, where somebody watches.
 fn tell_progress(trial: &Trial, of: usize) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
     let word = match (trial.verdict, &trial.reason) {
         (Verdict::Completed, _) => "completed",
         (_, Some(reason)) => reason,
@@ -256,20 +263,6 @@ fn tell_progress(trial: &Trial, of: usize) {
 
 fn default_file() -> PathBuf {
     jiff::Zoned::now().strftime("agxpatch-stress-%Y%m%d-%H%M%S.json").to_string().into()
-}
-
-fn keep(path: &Path, report: &StressReport) -> Result<()> {
-    let text = report.to_json()?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| {
-            Error::new(Code::WriteFailed, "the report cannot be written")
-                .with("path", path.display())
-                .with("reason", error)
-        })
 }
 
 fn read_report(path: &Path) -> Result<StressReport> {

@@ -223,7 +223,7 @@ fn is_foreground() -> bool {
 
 /// Whether the signal was ignored when this program started.
 #[allow(unsafe_code, reason = "the disposition is only to be had by this call")]
-fn is_ignored(signal: i32) -> bool {
+pub fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: without a new action nothing is changed; the old one is written to
     // a place of its type, which is all zeroes, a valid value, where the call fails.

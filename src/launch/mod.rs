@@ -40,7 +40,7 @@ pub mod verdict;
 pub use account::{Account, Attempt};
 pub use advice::{instead, judge_file, judge_target};
 pub use aftermath::{Crash, Lookout};
-pub use child::{Ended, Relay};
+pub use child::{Ended, Relay, is_ignored};
 pub use image::Facts;
 pub use mode::Mode;
 pub use prepare::{Mac, Prepared, Request, needs_a_mac, needs_mac, prepare};

@@ -210,6 +210,12 @@ fn caveats(before: &StressReport, after: &StressReport) -> Vec<String> {
     if before.subject.timeout_seconds != after.subject.timeout_seconds {
         caveats.push("the two runs allowed different times".to_owned());
     }
+    for (which, run) in [("before", before), ("after", after)] {
+        if run.interrupted {
+            let (made, planned) = (run.trials.len(), run.plan.turns().len());
+            caveats.push(format!("the run {which} was interrupted: {made} of {planned} trials"));
+        }
+    }
     // Interleaving is what makes configurations of one run comparable.
     caveats.push("the runs were made one after the other, so what else changed counts too".into());
     caveats

@@ -16,6 +16,14 @@ pub enum Moment {
 }
 
 impl Moment {
+    /// `before` or `after`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Moment::Before => "before",
+            Moment::After => "after",
+        }
+    }
+
     /// The name of the file that keeps the run.
     pub fn file_name(self) -> &'static str {
         match self {

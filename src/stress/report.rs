@@ -91,6 +91,9 @@ pub struct Counted<'a> {
     pub accounts: Vec<Account>,
     /// Every configuration against the first.
     pub comparisons: Vec<Comparison>,
+    /// Where it is kept, once it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<PathBuf>,
     /// The run.
     #[serde(flatten)]
     pub report: &'a StressReport,
@@ -107,7 +110,7 @@ impl StressReport {
     /// The run, counted.
     pub fn counted(&self) -> Counted<'_> {
         let accounts = self.accounts();
-        Counted { comparisons: against_first(&accounts), accounts, report: self }
+        Counted { comparisons: against_first(&accounts), accounts, kept: None, report: self }
     }
 
     /// What each configuration came to, in the order of the plan.

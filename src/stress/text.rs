@@ -8,7 +8,7 @@ use super::report::{Counted, StressReport};
 use super::statistics::Interval;
 use super::trial::{Trial, Verdict};
 use crate::exit::Exit;
-use crate::report::{Report, style};
+use crate::report::{Report, printable, style};
 
 impl Report for Counted<'_> {
     const SCHEMA: &'static str = "agxpatch.stress/1";
@@ -21,12 +21,17 @@ impl Report for Counted<'_> {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Counted { accounts, report, .. } = self;
-        writeln!(out, "{}{}{}", style::STRONG, report.headline(), style::RESET)?;
+        let style = if report.interrupted { style::WARN } else { style::STRONG };
+        writeln!(out, "{style}{}{}", report.headline(), style::RESET)?;
         table(out, accounts, |account| account.configuration.to_string())?;
         kinds(out, accounts)?;
         comparisons(out, &self.comparisons)?;
         failures(out, &report.trials)?;
-        notes(out, &report.notes(accounts))
+        notes(out, &report.notes(accounts))?;
+        match &self.kept {
+            Some(path) => writeln!(out, "every trial is in {}", printable(&path.to_string_lossy())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -37,18 +42,19 @@ impl StressReport {
             1 => "one configuration".to_owned(),
             count => format!("{count} configurations in turn"),
         };
-        let minutes = self.ended.duration_since(self.began).as_secs_f64() / 60.0;
-        let (name, made) = (&subject.name, trials.len());
-        format!("{name}: {configurations}, {made} trials in {minutes:.1} min")
+        let (name, made, planned) = (&subject.name, trials.len(), plan.turns().len());
+        let trials = match self.interrupted {
+            true => format!("{made} of {planned} trials"),
+            false => format!("{made} trials"),
+        };
+        let lasted = duration(self.ended.duration_since(self.began).as_secs_f64());
+        let end = if self.interrupted { ": interrupted" } else { "" };
+        format!("{name}: {configurations}, {trials} in {lasted}{end}")
     }
 
     /// What a reader has to know before believing the figures.
     pub fn notes(&self, accounts: &[Account]) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.interrupted {
-            let planned = self.plan.turns().len();
-            notes.push(format!("interrupted after {} of {planned} trials", self.trials.len()));
-        }
         if self.report_folders.is_empty() {
             notes.push(
                 "no folder of crash reports here: a worker that died behind an exit code of 0 \
@@ -90,6 +96,10 @@ impl Report for BeforeAfter {
         comparisons(out, &self.comparisons)?;
         notes(out, &self.caveats)
     }
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.1} min", seconds / 60.0) }
 }
 
 fn percent(rate: f64) -> String {

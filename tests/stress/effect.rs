@@ -14,17 +14,17 @@ const FOLDER: &str = "/private/var/db/agxpatch";
 const NOBODY: &str = "65534";
 
 /// A Mac in a directory, opened for a deployment, and a folder of reports.
-struct Bench(tempfile::TempDir);
+pub struct Bench(tempfile::TempDir);
 
 impl Bench {
-    fn new() -> Bench {
+    pub fn new() -> Bench {
         let bench = Bench(tempfile::tempdir().unwrap());
         std::fs::create_dir(bench.0.path().join("reports")).unwrap();
         assert!(bench.agxpatch(&["simulate", "new", "--open"]).status.success());
         bench
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
         command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
         command.current_dir(self.0.path()).args(["--simulate", "mac"]).args(arguments);
@@ -37,13 +37,18 @@ impl Bench {
 
     /// `verify --stress` with a shell script in place of a workload.
     fn stress(&self, options: &[&str], script: &str) -> Output {
+        self.stress_command(options, script).output().unwrap()
+    }
+
+    pub fn stress_command(&self, options: &[&str], script: &str) -> Command {
         let fixed = ["verify", "--stress", "--trials", "8", "--settle", "0"];
         let rest = ["--reports", "reports", "--", "/bin/sh", "-c", script];
         let mut command = self.command(&[&fixed[..], options, &rest].concat());
-        command.env("SUDO_UID", NOBODY).env("SUDO_GID", NOBODY).output().unwrap()
+        command.env("SUDO_UID", NOBODY).env("SUDO_GID", NOBODY);
+        command
     }
 
-    fn kept(&self, name: &str) -> Output {
+    pub fn kept(&self, name: &str) -> Output {
         self.agxpatch(&["simulate", "get", &format!("{FOLDER}/{name}")])
     }
 
@@ -62,7 +67,7 @@ impl Bench {
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap()
 }
 

@@ -4,9 +4,14 @@ mod attribution;
 mod children;
 mod comparison;
 mod effect;
+mod interruption;
 mod program;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod schemas;
+#[path = "../signals/mod.rs"]
+mod signals;
 mod statistics;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod workloads;
