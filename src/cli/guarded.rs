@@ -3,14 +3,15 @@
 //! `run` and `stress` start what [`launch::prepare`](fn@launch::prepare) prepared,
 //! so that what is measured is what is used.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Session, files};
 use crate::error::{Code, Error, Result};
 use crate::host::{Host, Kind};
 use crate::launch::environment::changes;
-use crate::launch::{self, Mac, Mode, Prepared, Request, library};
+use crate::launch::files::Disk;
+use crate::launch::{self, Mac, Mode, Prepared, Request, Scene, library};
 use crate::storage;
 use crate::stress::{self, Configuration, Environment, Environments};
 
@@ -67,6 +68,16 @@ pub fn directory() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| {
         Error::new(Code::ReadFailed, "the working directory is gone").with("reason", error)
     })
+}
+
+/// The program a word of a command line stands for, by its absolute path: what is
+/// run is what was found, whatever the PATH of a child.
+///
+/// # Errors
+/// `CommandNotFound`, `NotExecutable`, and those of [`directory`].
+pub fn program(word: &OsStr) -> Result<PathBuf> {
+    let scene = Scene { files: &Disk, directory: &directory()? };
+    scene.find(word, &std::env::vars_os().collect())
 }
 
 /// What brings the configurations of a stress run about. On a Mac `command` becomes

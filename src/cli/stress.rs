@@ -134,7 +134,7 @@ impl Effort {
         user: Option<User>,
     ) -> Result<StressReport> {
         let plan = self.plan(configurations)?;
-        let scripts = scripts_folder()?;
+        let scripts = scripts_folder(user)?;
         let (name, mut command) = self.command(scripts.path(), user)?;
         let environments = environments(&mut command)?;
         let stop = stop_on_interrupt()?;
@@ -168,7 +168,8 @@ impl Effort {
     fn command(&self, scripts: &Path, user: Option<User>) -> Result<(String, Command)> {
         if let Some((program, words)) = self.command.split_first() {
             let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
-            return Ok((name.into_owned(), Command::given(program.clone(), words.to_vec())));
+            let program = guarded::program(program)?;
+            return Ok((name.into_owned(), Command::given(program.into(), words.to_vec())));
         }
         let workload = self.workload.unwrap_or(Workload::Transformer);
         workload.write(scripts)?;
@@ -176,7 +177,9 @@ impl Effort {
             vec![("device", self.device.clone()), ("threads", self.threads.to_string())];
         options.extend(self.iterations.map(|count| ("iterations", count.to_string())));
         options.extend(self.duration.map(|seconds| ("duration", seconds.to_string())));
-        let command = Command::workload(workload, scripts, self.python.clone(), &options);
+        let python = guarded::program(&self.python)
+            .map_err(|error| error.next("name a Python that has torch with --python"))?;
+        let command = Command::workload(workload, scripts, python.into(), &options);
         check(&command, user)?;
         Ok((workload.id().to_owned(), command))
     }
@@ -191,10 +194,16 @@ impl Effort {
     }
 }
 
-/// A folder for the workload's scripts, which another user may read.
-fn scripts_folder() -> Result<tempfile::TempDir> {
+/// A folder for the workload's scripts, which whoever runs them may read.
+fn scripts_folder(user: Option<User>) -> Result<tempfile::TempDir> {
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    tempfile::Builder::new().permissions(readable).tempdir().map_err(|error| {
+    let mut builder = tempfile::Builder::new();
+    let folder = match user {
+        None => builder.permissions(readable).tempdir(),
+        // Root's own temporary folder is closed to all others.
+        Some(_) => builder.permissions(readable).tempdir_in("/tmp"),
+    };
+    folder.map_err(|error| {
         Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
     })
 }

@@ -118,8 +118,12 @@ pub fn resolve(scene: &Scene<'_>, command: &[OsString], variables: Variables) ->
 }
 
 impl Scene<'_> {
-    /// The file a word of a command line stands for.
-    fn find(&self, word: &OsStr, variables: &Variables) -> Result<PathBuf> {
+    /// The file a word of a command line stands for, by its absolute path; the
+    /// word is looked for along the `PATH` of `variables`.
+    ///
+    /// # Errors
+    /// `CommandNotFound` and `NotExecutable`.
+    pub fn find(&self, word: &OsStr, variables: &Variables) -> Result<PathBuf> {
         let missing = |code, message: &str| {
             Err(Error::new(code, message).with("command", word.to_string_lossy()))
         };

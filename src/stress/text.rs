@@ -43,9 +43,10 @@ impl StressReport {
             count => format!("{count} configurations in turn"),
         };
         let (name, made, planned) = (&subject.name, trials.len(), plan.turns().len());
-        let trials = match self.interrupted {
-            true => format!("{made} of {planned} trials"),
-            false => format!("{made} trials"),
+        let trials = match (self.interrupted, made) {
+            (true, _) => format!("{made} of {planned} trials"),
+            (false, 1) => "one trial".to_owned(),
+            (false, _) => format!("{made} trials"),
         };
         let lasted = duration(self.ended.duration_since(self.began).as_secs_f64());
         let end = if self.interrupted { ": interrupted" } else { "" };

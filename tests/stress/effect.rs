@@ -178,6 +178,27 @@ fn only_root_may_and_the_workload_is_not_run_as_root() {
 }
 
 #[test]
+fn the_user_behind_sudo_can_read_the_workload_that_root_wrote() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can run something as another user");
+        return;
+    }
+    let bench = Bench::new();
+    let closed = tempfile::tempdir().unwrap();
+    let python = tempfile::NamedTempFile::new_in("/tmp").unwrap().into_temp_path();
+    std::fs::write(&python, "#!/bin/sh\nexec cat \"$1\" > /dev/null\n").unwrap();
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&python, mode(0o755)).unwrap();
+    std::fs::set_permissions(closed.path(), mode(0o700)).unwrap();
+    let run = ["verify", "--stress", "--workload", "matmul", "--trials", "1", "--settle", "0"];
+    let mut command = bench.command(&[&run[..], &["--baselines", "0", "--python"]].concat());
+    command.arg(python.as_os_str()).env("SUDO_UID", NOBODY).env("SUDO_GID", NOBODY);
+    // As root's is on macOS.
+    let output = command.env("TMPDIR", closed.path()).output().unwrap();
+    assert!(text(&output).contains("it printed no result"), "{}", text(&output));
+}
+
+#[test]
 fn what_belongs_to_stress_is_refused_without_it() {
     let bench = Bench::new();
     for wrong in [

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+    command.arg("stress").args(["--reports", "reports", "--settle", "0"]).args(arguments);
+    command.current_dir(folder).env("NO_COLOR", "1");
+    command
+}
+
 fn stress(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_agxpatch"))
-        .arg("stress")
-        .args(["--reports", "reports", "--settle", "0"])
-        .args(arguments)
-        .current_dir(folder)
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
+    command(folder, arguments).output().unwrap()
 }
 
 fn folder() -> tempfile::TempDir {
@@ -73,19 +73,18 @@ fn a_clean_run_ends_with_0_and_is_compared_with_an_earlier_one() {
     assert_eq!(lines[1]["result"]["comparisons"][0]["crashes"]["significant"], true);
 }
 
+/// What a workload prints that did what it should.
+const MEASURES: &str = concat!(
+    r#"echo '{"agxpatch_workload":1,"workload":"mlp","device":"cpu","threads":8,"operations":9,"#,
+    r#""expected":9,"seconds":1.0,"errors":[],"max_difference":null,"tolerance":null}'"#
+);
+
 #[test]
 fn two_runs_of_a_workload_are_runs_of_the_same_command() {
     let folder = folder();
-    let python = folder.path().join("python");
-    let line = r#"{"agxpatch_workload":1,"workload":"mlp","device":"cpu","threads":8,
-        "operations":9,"expected":9,"seconds":1.0,"errors":[],"max_difference":null,
-        "tolerance":null}"#;
-    let line = line.split_whitespace().collect::<String>();
-    std::fs::write(&python, format!("#!/bin/sh\necho '{line}'\n")).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&python, mode).unwrap();
+    put_program(folder.path(), "python", MEASURES);
     let run = |arguments: &[&str]| {
-        let fixed = ["--workload", "mlp", "--python", "./python", "--trials", "2"];
+        let fixed = ["--workload", "mlp", "--python", "bin/python", "--trials", "2"];
         let output = stress(folder.path(), &[&fixed, arguments].concat());
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
@@ -124,12 +123,56 @@ fn what_contradicts_itself_is_refused_before_anything_runs() {
 #[test]
 fn a_python_without_torch_is_told_before_the_first_trial() {
     let folder = folder();
-    let python = folder.path().join("python");
-    std::fs::write(&python, "#!/bin/sh\necho no torch here >&2\nexit 77\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&python, mode).unwrap();
-    let output = stress(folder.path(), &["--workload", "mlp", "--python", "./python"]);
+    put_program(folder.path(), "python", "echo no torch here >&2; exit 77");
+    let output = stress(folder.path(), &["--workload", "mlp", "--python", "bin/python"]);
     assert_eq!(output.status.code(), Some(8));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("no torch here") && told.contains("--python"), "{told}");
+}
+
+/// A program in `folder/bin` that may stand for any, and tells its name.
+fn put_program(folder: &Path, name: &str, script: &str) {
+    std::fs::create_dir_all(folder.join("bin")).unwrap();
+    let program = folder.join("bin").join(name);
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+}
+
+#[test]
+fn what_is_run_was_found_before_and_is_named_by_its_absolute_path() {
+    let folder = folder();
+    put_program(folder.path(), "python3", MEASURES);
+    put_program(folder.path(), "mine", "exit 0");
+    let found = |name: &str, arguments: &[&str]| {
+        let out = format!("{name}.json");
+        let fixed = ["--trials", "1", "--baselines", "0", "--out", &out];
+        let mut command = command(folder.path(), &[&fixed, arguments].concat());
+        // An entry of the PATH that means another place in another folder.
+        let output = command.env("PATH", "bin:/usr/bin:/bin").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let kept = std::fs::read(folder.path().join(out)).unwrap();
+        let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        assert_eq!(kept["subject"]["name"], name);
+        kept["subject"]["command"][0].as_str().unwrap().to_owned()
+    };
+    let bin = |name: &str| folder.path().join("bin").join(name).display().to_string();
+    assert_eq!(found("mine", &["--", "mine"]), bin("mine"));
+    assert_eq!(found("mlp", &["--workload", "mlp"]), bin("python3"));
+}
+
+#[test]
+fn what_is_not_found_is_not_run() {
+    let folder = folder();
+    put_program(folder.path(), "mine", "touch ran");
+    let told = |arguments: &[&str]| {
+        let output = command(folder.path(), arguments).env("PATH", "/nowhere").output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(told(&["--", "mine"]).contains("mine"));
+    assert!(told(&["--", "bin/other"]).contains("bin/other"));
+    let python = told(&["--workload", "mlp"]);
+    assert!(python.contains("python3") && python.contains("--python"), "{python}");
+    assert!(!folder.path().join("ran").exists());
 }
