@@ -74,7 +74,7 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
         }
         let exit = super::run_words(words(directory.path(), arguments, session)?, session)?;
         if exit != *expected {
-            return Err(Error::new(Code::Bug, "a step of the demo did not end as it should")
+            return Err(unexpected(session)
                 .with("step", arguments.join(" "))
                 .with("exit", exit.code()));
         }
@@ -84,6 +84,16 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
     }
     anstream::println!("\n{FAINT}Nothing outside of a temporary directory was touched.{RESET}");
     Ok(Exit::Success)
+}
+
+fn unexpected(session: &Session) -> Error {
+    let what = "a step of the demo did not end as it should";
+    match &session.catalog {
+        None => Error::new(Code::Bug, what),
+        Some(directory) => Error::new(Code::CatalogueBroken, what)
+            .with("catalogue", directory.display())
+            .next("the story is that of the built-in catalogue; tell it without --catalog"),
+    }
 }
 
 /// Stands for the digest of the plan, which is not known before.

@@ -10,12 +10,12 @@ use crate::address::{FileOffset, VmAddr};
 use crate::arm64::Instruction;
 use crate::codesign::Kind;
 use crate::edit::Hex;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::macho::{Architecture, Container, Slice, Universal};
 use crate::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
-use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
+use crate::report::{Report, printable};
 use crate::storage;
 
 use super::{Session, files};
@@ -39,7 +39,10 @@ struct Inspection {
     #[serde(flatten)]
     sighting: Option<Sighting>,
     window: Vec<Instruction>,
+    /// Why there is no one place, in a sentence.
     remark: Option<String>,
+    /// The same with its circumstances.
+    reason: Option<Error>,
 }
 
 #[derive(Serialize)]
@@ -66,13 +69,14 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Inspection> {
     let file = Universal::parse(bytes)?;
     let sha256 = Hex(&Sha256::digest(bytes)).to_string();
     let slices = file.slices.iter().map(facts).collect::<Result<_>>()?;
-    let looked = engine.look_for_any(&file);
-    let (sighting, remark) = match looked {
+    let (sighting, reason) = match engine.look_for_any(&file) {
         Ok(sighting) => {
-            let remark = sighting.clone().site().err().map(|error| error.to_string());
-            (Some(sighting), remark)
+            let reason = sighting.clone().site().err();
+            (Some(sighting), reason)
         }
-        Err(error) => (None, Some(error.to_string())),
+        // What is wrong with the catalogue says nothing of the file.
+        Err(error) if error.exit() == Exit::Usage => return Err(error),
+        Err(error) => (None, Some(error)),
     };
     let window = match &sighting {
         Some(Sighting::Found(site)) => {
@@ -90,7 +94,8 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Inspection> {
         state: state_of(engine, sighting.as_ref()),
         sighting,
         window,
-        remark,
+        remark: reason.as_ref().map(Error::to_string),
+        reason,
     })
 }
 
@@ -128,7 +133,7 @@ impl Report for Inspection {
     const SCHEMA: &'static str = "agxpatch.inspect/1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{STRONG}{}{RESET}", self.file)?;
+        writeln!(out, "{STRONG}{}{RESET}", printable(&self.file))?;
         writeln!(out, "  {} bytes, sha256 {}", self.size, self.sha256)?;
         match &self.known {
             Some(build) => writeln!(
@@ -149,7 +154,7 @@ impl Report for Inspection {
         };
         writeln!(out, "state: {colour}{}{RESET}", self.state)?;
         if let Some(remark) = &self.remark {
-            writeln!(out, "  {remark}")?;
+            writeln!(out, "  {}", printable(remark))?;
         }
         self.sighting(out)
     }
@@ -172,7 +177,7 @@ impl Inspection {
         match &self.sighting {
             Some(Sighting::Found(site)) => {
                 let place = &site.place;
-                let method = place.method.as_deref().unwrap_or("a function without a name");
+                let method = printable(place.name());
                 writeln!(
                     out,
                     "  {} in {}, {method} (file offset {})",
@@ -198,15 +203,18 @@ impl Inspection {
                     )?;
                 }
             }
-            Some(Sighting::Several(found)) => {
-                for (architecture, at, state) in found {
-                    writeln!(out, "  {at} in {architecture}, {state}")?;
-                }
-            }
+            Some(Sighting::Several(_)) | None => self.circumstances(out)?,
             Some(Sighting::Partly { at, original, of }) => {
                 writeln!(out, "  {at}: {original} of {of} words are of the original")?;
             }
-            None => {}
+        }
+        Ok(())
+    }
+
+    fn circumstances(&self, out: &mut dyn Write) -> io::Result<()> {
+        let context = self.reason.iter().flat_map(Error::context);
+        for (name, value) in context {
+            writeln!(out, "  {name}: {}", printable(value))?;
         }
         Ok(())
     }

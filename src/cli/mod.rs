@@ -30,6 +30,7 @@ mod verify;
 mod version;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -53,7 +54,7 @@ pub struct Session {
     pub color: ColorChoice,
 
     /// Add signatures and patches from this directory's `signatures/` and
-    /// `patches/`.
+    /// `patches/`, wherever a command looks for any.
     #[arg(long, global = true, value_name = "DIR")]
     pub catalog: Option<PathBuf>,
 
@@ -157,9 +158,30 @@ fn run_words(mut words: Vec<OsString>, session: &Session) -> Result<Exit> {
     if session.json {
         words.push("--json".into());
     }
+    if let Some(directory) = &session.catalog {
+        words.extend(["--catalog".into(), directory.into()]);
+    }
     let program = Program::try_parse_from(words)
         .map_err(|error| Error::new(Code::Bug, "a step is no command").with("reason", error))?;
     program.command.run(&program.session)
+}
+
+/// Prints what the parser of command lines says. It repeats the words it was
+/// given as they are, so where one acts on a terminal its colours are left out.
+fn show_usage(error: &clap::Error) {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let acting: Vec<String> = words.filter(|word| report::printable(word) != *word).collect();
+    let printed = if acting.is_empty() {
+        error.print()
+    } else {
+        let text = error.render().ansi().to_string();
+        let text =
+            acting.iter().fold(text, |text, word| text.replace(word, &report::printable(word)));
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        write!(std::io::stderr(), "{}", report::screened(&plain))
+    };
+    // A reader that went away while help was printed is no error.
+    drop(printed);
 }
 
 /// Parses the command line, runs the command, prints what went wrong.
@@ -169,8 +191,7 @@ pub fn main() -> Exit {
         Err(error) if error.kind() == ErrorKind::DisplayVersion => return version::print(),
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            // A reader that went away while help was printed is no error.
-            drop(error.print());
+            show_usage(&error);
             return exit;
         }
     };

@@ -12,8 +12,8 @@ use crate::exit::Exit;
 use crate::macho::Universal;
 use crate::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
 use crate::proof::{self, Judgement};
-use crate::report::Report;
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
+use crate::report::{Report, printable};
 use crate::storage::{self, Input};
 
 use super::{Session, files};
@@ -182,7 +182,10 @@ impl Report for Patching {
             return writeln!(
                 out,
                 "{}: {GOOD}already {}{RESET} at {} in {}; nothing written",
-                self.file, self.site.state, place.window.start, place.architecture
+                printable(&self.file),
+                self.site.state,
+                place.window.start,
+                place.architecture
             );
         }
         writeln!(
@@ -190,7 +193,7 @@ impl Report for Patching {
             "{STRONG}{}{RESET} in {}, {} (file offset {})",
             self.patch,
             place.architecture,
-            place.method.as_deref().unwrap_or("a function without a name"),
+            printable(place.name()),
             place.offset
         )?;
         files::show_window(out, &self.words)?;
@@ -203,13 +206,13 @@ impl Report for Patching {
             (None, None) => {}
         }
         for defect in &self.defects {
-            writeln!(out, "{WARN}known defect:{RESET} {defect}")?;
+            writeln!(out, "{WARN}known defect:{RESET} {}", printable(defect))?;
         }
         for gap in &self.does_not_fix {
-            writeln!(out, "{WARN}does not fix:{RESET} {gap}")?;
+            writeln!(out, "{WARN}does not fix:{RESET} {}", printable(gap))?;
         }
         match &self.output {
-            Some(output) => writeln!(out, "{GOOD}wrote{RESET} {output}"),
+            Some(output) => writeln!(out, "{GOOD}wrote{RESET} {}", printable(output)),
             None => writeln!(out, "dry run: nothing written"),
         }
     }

@@ -15,7 +15,7 @@ use crate::proof::picture::{self, LOCKLESS, Page};
 use crate::proof::steps::Room;
 use crate::proof::{self, Shown, Verdict, Version, tla};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
-use crate::report::{self, Report};
+use crate::report::{self, Report, printable};
 use crate::storage;
 
 use super::{Session, files};
@@ -136,7 +136,7 @@ fn page_of<'a>(file: &Path, plan: &'a Plan, shown: &'a Shown) -> Page<'a> {
         interleavings: &version.interleavings,
     };
     Page {
-        subject: place.method.as_deref().unwrap_or("a function without a name"),
+        subject: place.name(),
         facts: vec![
             ("file", file.display().to_string()),
             ("slice", place.architecture.to_string()),
@@ -172,7 +172,7 @@ impl Report for Proving {
             self.patch,
             place.window.start,
             place.architecture,
-            place.method.as_deref().unwrap_or("a function without a name")
+            printable(place.name())
         )?;
         self.summary(out)?;
         if self.shown.verdict != Verdict::Holds {
@@ -183,7 +183,7 @@ impl Report for Proving {
             writeln!(out, "  {WARN}not saved{RESET}  {LOCKLESS}")?;
         }
         for path in &self.written {
-            writeln!(out, "  {FAINT}wrote {path}{RESET}")?;
+            writeln!(out, "  {FAINT}wrote {}{RESET}", printable(path))?;
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
-use crate::report::Report;
 use crate::report::style::{FAINT, RESET, STRONG};
+use crate::report::{Report, printable};
 use crate::simulate::driver::{self, Variant};
 use crate::storage;
 
@@ -80,7 +80,7 @@ impl Report for Synthesis {
         match (&self.file, self.size) {
             (Some(file), Some(size)) => {
                 let variant = &self.variants[0];
-                writeln!(out, "{file}: {size} bytes, {}", variant.about)?;
+                writeln!(out, "{}: {size} bytes, {}", printable(file), variant.about)?;
                 writeln!(out, "{FAINT}synthetic: published words, everything else made up{RESET}")
             }
             _ => {

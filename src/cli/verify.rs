@@ -77,9 +77,10 @@ impl Report for FileVerification {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         report::checks(out, &self.checks)?;
+        let file = report::printable(&self.file);
         match self.holds {
-            true => writeln!(out, "{GOOD}{} is patched and sealed{RESET}", self.file),
-            false => writeln!(out, "{BAD}{} is not a sound patched driver{RESET}", self.file),
+            true => writeln!(out, "{GOOD}{file} is patched and sealed{RESET}"),
+            false => writeln!(out, "{BAD}{file} is not a sound patched driver{RESET}"),
         }
     }
 }

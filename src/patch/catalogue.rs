@@ -222,10 +222,12 @@ impl Catalogue {
     }
 
     /// Refuses what no file can be blamed for before all are there: patches for
-    /// signatures that do not exist, a name that two patches answer to, and
-    /// signatures for processors whose code is no such assembly.
+    /// signatures that do not exist, a name that two patches answer to, names that
+    /// cannot be typed, and signatures for processors whose code is no such
+    /// assembly.
     pub fn check(&self) -> Result<()> {
         for signature in &self.signatures {
+            check_name(&signature.name, || self.signature_place(&signature.name, "name"))?;
             let odd =
                 signature.architectures.iter().find(|name| !ARCHITECTURES.contains(&name.as_str()));
             if let Some(named) =
@@ -248,6 +250,9 @@ impl Catalogue {
     }
 
     fn check_patch(&self, number: usize, patch: &Patch) -> Result<()> {
+        for name in [&patch.name].into_iter().chain(&patch.alias) {
+            check_name(name, || self.patch_place(&patch.name, "name"))?;
+        }
         let broken = |what: &str, text: &str| {
             Error::new(Code::CatalogueBroken, what)
                 .with("patch", &patch.name)
@@ -318,6 +323,18 @@ impl Catalogue {
     pub fn known_build(&self, sha256: &str) -> Option<&KnownBuild> {
         self.builds.iter().find(|build| build.sha256.eq_ignore_ascii_case(sha256))
     }
+}
+
+/// Names are typed on command lines and stand in sentences.
+fn check_name(name: &str, place: impl Fn() -> String) -> Result<()> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    if !name.is_empty() && name.chars().all(plain) && !name.starts_with('-') {
+        return Ok(());
+    }
+    Err(Error::new(Code::CatalogueBroken, "a name is not a plain word")
+        .with("name", name)
+        .with("file", place())
+        .next("make it of letters, digits, hyphens, underscores and full stops"))
 }
 
 fn read<T: for<'a> Deserialize<'a>>(text: &str, origin: &str) -> Result<T> {

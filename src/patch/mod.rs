@@ -1,8 +1,8 @@
 //! What to change in a file, and what state a file is in.
 //!
 //! The catalogue (`catalogue`) holds signatures, patches and known builds as
-//! data. The engine (`engine`) compiles them and looks for them in a file; what
-//! it finds is a sighting (`sighting`). A plan (`plan`) is a site, a rewrite and
+//! data. The engine (`engine`) compiles them and looks for them in a file
+//! (`look`); what it finds is a sighting (`sighting`). A plan (`plan`) is a site, a rewrite and
 //! the complete list of edits, resealed signatures included. `verify` judges a
 //! finished file from the file alone.
 //!
@@ -13,6 +13,7 @@
 mod catalogue;
 mod engine;
 mod lint;
+mod look;
 mod methods;
 mod plan;
 mod provenance;

@@ -94,6 +94,13 @@ pub struct Place {
     pub method: Option<String>,
 }
 
+impl Place {
+    /// The method's name as a reader is told it.
+    pub fn name(&self) -> &str {
+        self.method.as_deref().unwrap_or("a function without a name")
+    }
+}
+
 impl Sighting {
     /// The site, or an error that says what was found instead.
     pub fn site(self) -> Result<Site> {
@@ -114,12 +121,14 @@ impl Sighting {
 
 fn several(found: &[(String, VmAddr, State)]) -> Error {
     let error = Error::new(Code::ManyMatches, "the sequence occurs more than once");
-    found
-        .iter()
-        .fold(error, |error, (architecture, at, state)| {
-            error.with("at", format!("{at} in {architecture}, {state}"))
-        })
-        .next("which of them to patch is for a person to find out; nothing was changed")
+    let shown = found.iter().take(SEVERAL).fold(error, |error, (architecture, at, state)| {
+        error.with("at", format!("{at} in {architecture}, {state}"))
+    });
+    match found.len().saturating_sub(SEVERAL) {
+        0 => shown,
+        more => shown.with("and at", format!("{more} more places")),
+    }
+    .next("which of them to patch is for a person to find out; nothing was changed")
 }
 
 fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
@@ -129,6 +138,9 @@ fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
         .fold(error, |error, miss| error.with("near miss", miss.sentence(telling)))
         .next("this build of the driver may hold other code; nothing was changed")
 }
+
+/// How many places an error shows of a sequence that occurs too often.
+const SEVERAL: usize = 10;
 
 /// How many near misses an error shows.
 const NEAREST: usize = 3;
@@ -142,27 +154,30 @@ pub(super) struct Searched<'a> {
     pub methods: Vec<Range<VmAddr>>,
 }
 
-/// What to say where no form was found whole.
-pub(super) fn absent(searched: &[Searched<'_>], forms: &[Form]) -> Result<Sighting> {
-    let Some((original, rewrites)) = forms.split_first() else {
+/// What to say where no form was found whole, nor a mixture.
+pub(super) fn absent(code: &[signature::Code<'_>], forms: &[Form]) -> Result<Sighting> {
+    let Some(original) = forms.first() else {
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
-    let mut nearest = Vec::new();
-    for Searched { code, methods } in searched {
-        if let Some(mixture) = mixture(*code, methods, original, rewrites, forms) {
-            return Ok(mixture);
-        }
-        nearest.extend(signature::nearest(&original.pattern, *code, NEAREST));
-    }
+    let near = |code: &signature::Code<'_>| signature::nearest(&original.pattern, *code, NEAREST);
+    let mut nearest: Vec<NearMiss> = code.iter().flat_map(near).collect();
     nearest.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
     nearest.truncate(NEAREST);
     Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
 }
 
+/// The first mixture of the forms in the code.
+pub(super) fn mixture(searched: &[Searched<'_>], forms: &[Form]) -> Option<Sighting> {
+    let (original, rewrites) = forms.split_first()?;
+    searched.iter().find_map(|Searched { code, methods }| {
+        mixture_in(*code, methods, original, rewrites, forms)
+    })
+}
+
 /// The first window in which every word is of some form and the values agree.
 /// It must stand in the method where that is known; elsewhere one word of a
 /// rewrite proves nothing, for it may be a `nop`.
-fn mixture(
+fn mixture_in(
     code: signature::Code<'_>,
     methods: &[Range<VmAddr>],
     original: &Form,

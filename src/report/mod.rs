@@ -17,7 +17,8 @@ use crate::check::{Check, Status};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 
-pub use printable::printable;
+use printable::Escaped;
+pub use printable::{printable, screened};
 
 /// A command's result.
 pub trait Report: Serialize {
@@ -59,31 +60,36 @@ struct ErrorEnvelope<'a> {
 /// Prints `report` on standard output and returns its exit code. A reader that
 /// went away is no error.
 pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
-    print(|out| match format {
-        Format::Text => report.text(out),
+    match format {
+        Format::Text => print(|out| report.text(out))?,
         Format::Json => {
             let envelope = Envelope { schema: R::SCHEMA, exit: report.exit(), result: report };
-            json_line(out, &envelope)
+            delivered(json_line(&mut io::stdout().lock(), &envelope))?;
         }
-    })?;
+    }
     Ok(report.exit())
 }
 
 /// Writes text on standard output, whole and at once, such as what a question is
 /// about. A reader that went away is no error.
 pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let stdout = io::stdout();
-    let colours = anstream::AutoStream::choice(&stdout);
-    let mut out = anstream::AutoStream::new(Vec::new(), colours);
-    let written = text(&mut out).and_then(|()| {
-        let mut stdout = stdout.lock();
-        stdout.write_all(&out.into_inner())?;
-        stdout.flush()
+    let mut made = Vec::new();
+    let written = text(&mut made).and_then(|()| {
+        let stdout = io::stdout();
+        let colours = anstream::AutoStream::choice(&stdout);
+        let mut out = anstream::AutoStream::new(Vec::new(), colours);
+        out.write_all(screened(&String::from_utf8_lossy(&made)).as_bytes())?;
+        stdout.lock().write_all(&out.into_inner())
     });
-    match written {
+    delivered(written)
+}
+
+fn delivered(written: io::Result<()>) -> Result<()> {
+    match written.and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::new(Code::WriteFailed, "standard output cannot be written")
-                .with("reason", error))
+                .with("reason", error)
+                .next("see whether what it is directed to has room"))
         }
         _ => Ok(()),
     }
@@ -102,7 +108,7 @@ pub fn json<R: Report>(report: &R) -> Result<String> {
 /// where a script that asked for JSON looks.
 pub fn show_error(error: &Error, format: Format) -> Exit {
     let printed = match format {
-        Format::Text => write!(anstream::stderr(), "{}", render_error(error)),
+        Format::Text => write!(anstream::stderr(), "{}", screened(&render_error(error))),
         Format::Json => {
             let envelope = ErrorEnvelope { schema: "agxpatch.error/1", exit: error.exit(), error };
             json_line(&mut anstream::stdout(), &envelope)
@@ -115,16 +121,29 @@ pub fn show_error(error: &Error, format: Format) -> Exit {
 
 /// The text form of an error.
 pub fn render_error(error: &Error) -> String {
-    let mut text = format!("{}agxpatch:{} {error}\n", style::BAD, style::RESET);
+    let said = printable(&error.to_string());
+    let mut text = format!("{}agxpatch:{} {said}\n", style::BAD, style::RESET);
     for (name, value) in error.context() {
-        let mut lines = value.lines().map(printable);
+        let mut lines = value.lines().map(one_line);
         text.push_str(&format!("  {name}: {}\n", lines.next().unwrap_or_default()));
         lines.for_each(|line| text.push_str(&format!("    {line}\n")));
     }
     if let Some(advice) = error.advice() {
+        let advice = printable(advice);
         text.push_str(&format!("  {}next:{} {advice}\n", style::STRONG, style::RESET));
     }
     text
+}
+
+/// A line of a fact, printable, and no longer than a reader has patience for: the
+/// file it is of may have been one line.
+fn one_line(line: &str) -> String {
+    const PATIENCE: usize = 500;
+    let mut shown: String = printable(line).chars().take(PATIENCE).collect();
+    if line.chars().nth(PATIENCE).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Writes checks one a line, aligned, the way every verifier shows them.
@@ -142,13 +161,16 @@ pub fn checks(out: &mut dyn Write, checks: &[Check]) -> io::Result<()> {
             check.status,
             style::RESET,
             check.name,
-            check.detail
+            printable(&check.detail)
         )?;
     }
     Ok(())
 }
 
 fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
+    let mut line = serde_json::Serializer::with_formatter(Vec::new(), Escaped);
+    value.serialize(&mut line)?;
+    let mut line = line.into_inner();
+    line.push(b'\n');
+    out.write_all(&line)
 }

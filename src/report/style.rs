@@ -15,3 +15,9 @@ pub const STRONG: Style = Style::new().bold();
 pub const FAINT: Style = Style::new().dimmed();
 /// Back to normal; `{:#}` of any style would do, but reads less well inline.
 pub const RESET: anstyle::Reset = anstyle::Reset;
+
+/// What the styles put into a text.
+pub(super) fn sequences() -> Vec<String> {
+    let styles = [GOOD, BAD, WARN, STRONG, FAINT].map(|style| style.to_string());
+    styles.into_iter().chain([RESET.to_string()]).collect()
+}

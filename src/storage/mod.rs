@@ -6,7 +6,7 @@
 //! goes through `host`.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -153,11 +153,26 @@ fn write_like(
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-/// Reads a small text file, such as one of a catalogue.
+/// No text that people wrote is longer, in bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Reads a text file that was found in a directory, such as one of a catalogue.
 pub fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?.bytes.to_vec()).map_err(|_| {
-        Error::new(Code::ReadFailed, "the file is not UTF-8 text").with("file", path.display())
-    })
+    let advised = |error: Error| error.next("make it a text file you can read, or move it away");
+    let refused =
+        |what: &str| Err(advised(Error::new(Code::ReadFailed, what).with("file", path.display())));
+    let (file, metadata) = open_regular(path).map_err(advised)?;
+    if metadata.len() > LONGEST_TEXT {
+        return refused("the file is larger than any text");
+    }
+    let mut text = String::new();
+    match file.take(LONGEST_TEXT).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(reason) if reason.kind() == io::ErrorKind::InvalidData => {
+            refused("the file is not UTF-8 text")
+        }
+        Err(reason) => Err(advised(read_failed(path, &reason))),
+    }
 }
 
 /// The paths of the `.toml` files in a directory, by name; none if there is no
@@ -173,6 +188,7 @@ pub fn toml_files(directory: &Path) -> Result<Vec<PathBuf>> {
         Error::new(Code::ReadFailed, "the directory cannot be listed")
             .with("directory", directory.display())
             .with("reason", plain(&reason))
+            .next("see whether it is a directory, and yours to list")
     })?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();

@@ -1,7 +1,9 @@
 //! The mistakes of those who write signatures, and what they are told: the file,
 //! the line, and what to do.
 
-use crate::harness::{Ran, driver, run};
+use agxpatch::simulate::driver::{self, Variant};
+
+use crate::harness::{Ran, driver, program, run};
 
 const SOUND: &str = "name = \"clear\"\narchitectures = [\"arm64e\"]\npattern = \"\"\"\nstr xzr, [{self}, {ivar}]\nldp x29, x30, [sp, #0x90]\n\"\"\"\n";
 const REWRITE: &str =
@@ -26,6 +28,26 @@ impl Catalog {
         let path = self.0.path();
         let named = arguments.iter().map(|a| if *a == "d" { path.join("d") } else { (*a).into() });
         run(named.chain(["--catalog".into(), path.into()]))
+    }
+}
+
+impl Catalog {
+    /// The same as a user to whom permissions apply.
+    fn as_nobody(&self, arguments: &[&str]) -> Ran {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+        let path = self.0.path();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        let copy = path.join("agxpatch");
+        // By another process: no child of this one then holds it open to write.
+        let cp = std::process::Command::new("cp").arg(program().get_program()).arg(&copy).status();
+        assert!(cp.unwrap().success());
+        let mut command = std::process::Command::new(copy);
+        command.env_clear().args(arguments).arg("--catalog").arg(path);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        command.output().unwrap().into()
     }
 }
 
@@ -106,6 +128,97 @@ fn a_directory_that_holds_no_catalogue_is_refused() {
     }
     let ran = Catalog::new(&[], &[]).run(&["signatures", "list"]);
     told(&ran, "AGX-1001", &["signatures/*.toml"]);
+}
+
+/// Puts something odd at a path.
+type Make = fn(&std::path::Path);
+
+#[test]
+fn what_is_no_text_file_among_those_of_a_catalogue_is_refused_by_name() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let make: [(&str, Make); 7] = [
+        ("a pipe or device", |path| {
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }),
+        ("No such file or directory", |path| symlink("nothing", path).unwrap()),
+        ("symbolic links", |path| symlink(path.file_name().unwrap(), path).unwrap()),
+        ("a directory", |path| std::fs::create_dir(path).unwrap()),
+        ("larger than any text", |path| {
+            // A hole: it takes no room, and far more memory than there is to read.
+            std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+        }),
+        ("not UTF-8 text", |path| std::fs::write(path, b"\xff\xfe").unwrap()),
+        ("Permission denied", |path| {
+            std::fs::write(path, SOUND).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o0)).unwrap();
+        }),
+    ];
+    for (what, make) in make {
+        for kind in ["signatures", "patches"] {
+            let catalog = Catalog::new(&[("mine.toml", SOUND)], &[]);
+            make(&catalog.0.path().join(kind).join("odd.toml"));
+            let list = &["signatures", "list"][..];
+            let denied = what == "Permission denied";
+            let ran = if denied { catalog.as_nobody(list) } else { catalog.run(list) };
+            told(&ran, "AGX-1001", &[what, &format!("{kind}/odd.toml")]);
+        }
+    }
+}
+
+#[test]
+fn a_signature_among_a_thousand_is_found_by_every_command() {
+    let one = |n: u32| {
+        let rest = n.wrapping_mul(0x9e37_79b1);
+        format!(
+            "[[signature]]\nname = \"s{n}\"\narchitectures = [\"arm64e\"]\npattern = \"word {rest:08x}/ffffffff\\nword {n:08x}/ffffffff\"\n"
+        )
+    };
+    // Where the built-in signature is not, with words that stand there once.
+    let bytes = driver::build(Variant::named("no-hit").unwrap()).unwrap();
+    let words = bytes[0xa6_4000 + 0x2b_de00..][..64].chunks(4);
+    let words: Vec<String> = words
+        .map(|word| format!("word {:08x}/ffffffff", u32::from_le_bytes(word.try_into().unwrap())))
+        .collect();
+    let mine = SOUND
+        .replace("name =", "[[signature]]\nname =")
+        .replace("str xzr, [{self}, {ivar}]\nldp x29, x30, [sp, #0x90]", &words.join("\n"));
+    let many: String = (0..1000).map(one).chain([mine]).collect();
+    let rewrite = REWRITE.replace("nop\n?", &format!("nop{}", "\n?".repeat(15)));
+    let catalog = Catalog::new(&[("mine.toml", &many)], &[("p.toml", &rewrite)]);
+    std::fs::write(catalog.0.path().join("d"), bytes).unwrap();
+    let p = catalog.0.path().join("p");
+    let ran = catalog.run(&["inspect", "d"]);
+    assert!(ran.stdout.contains("state: original\n  clear in arm64e"), "{}", ran.stdout);
+    let path = p.to_str().unwrap();
+    let ran = catalog.run(&["patch", "d", "-o", path, "--patch", "cleared", "--unproven"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = catalog.run(&["inspect", path]);
+    assert!(ran.stdout.contains("state: patched\n  clear in arm64e"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_fault_in_a_signature_is_told_by_every_command_that_looks_for_it() {
+    let broken = SOUND.replace("str xzr", "frob xzr");
+    let catalog = Catalog::new(&[("mine.toml", &broken)], &[]);
+    // The built-in signature is there, and the other need not be looked for.
+    assert_eq!(catalog.run(&["inspect", "d"]).code, 0);
+    let d = catalog.0.path().join("d");
+    std::fs::remove_file(&d).unwrap();
+    let words = ["synth".as_ref(), d.as_os_str(), "--variant".as_ref(), "no-hit".as_ref()];
+    assert_eq!(run(words).code, 0);
+    for command in [&["inspect", "d"][..], &["patch", "d", "--dry-run"]] {
+        told(&catalog.run(command), "AGX-0201", &["mine.toml:4", "frob xzr"]);
+    }
+}
+
+#[test]
+fn a_sequence_that_occurs_everywhere_is_not_told_place_by_place() {
+    let common = "name = \"common\"\narchitectures = [\"arm64e\"]\npattern = \"bl {f}\"\n";
+    let rewrite = REWRITE.replace("\"clear\"", "\"common\"").replace("nop\n?", "nop");
+    let catalog = Catalog::new(&[("mine.toml", common)], &[("p.toml", &rewrite)]);
+    let ran = catalog.run(&["patch", "d", "--dry-run", "--patch", "cleared", "--unproven"]);
+    told(&ran, "AGX-0203", &["more places"]);
+    assert!(ran.stderr.lines().count() < 20, "{}", ran.stderr);
 }
 
 #[test]

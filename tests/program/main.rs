@@ -3,7 +3,9 @@
 mod authors;
 mod bad_input;
 mod harness;
+mod hostile;
 mod main_job;
+mod options;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod transcripts;

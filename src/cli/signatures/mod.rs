@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::macho::{Architecture, Universal};
 use crate::patch::{Engine, Patch, Signature, anchor_hits, lint};
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
-use crate::report::{self, Report};
+use crate::report::{self, Report, printable};
 use crate::signature::{Code, Many, Pattern, Template};
 use crate::simulate::driver::{self, Variant};
 
@@ -84,10 +84,11 @@ impl Report for Listing {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for signature in &self.signatures {
             writeln!(out, "{STRONG}{}{RESET}", signature.name)?;
-            writeln!(out, "  {}", signature.summary)?;
+            writeln!(out, "  {}", printable(&signature.summary))?;
             for patch in self.patches.iter().filter(|p| p.signature == signature.name) {
                 let mark = if patch.default { " (default)" } else { "" };
-                writeln!(out, "  patch {STRONG}{}{RESET}{mark}: {}", patch.name, patch.summary)?;
+                let summary = printable(&patch.summary);
+                writeln!(out, "  patch {STRONG}{}{RESET}{mark}: {summary}", patch.name)?;
             }
         }
         writeln!(out, "{FAINT}catalogue {}{RESET}", self.catalogue)
@@ -156,7 +157,7 @@ impl Report for Explanation {
             writeln!(out, "\n{STRONG}patch {}{RESET}\n\n{}", patch.name, patch.essay.trim())?;
             writeln!(out, "\n{}", patch.rewrite.trim_end())?;
             for gap in &patch.does_not_fix {
-                writeln!(out, "\n{WARN}does not fix:{RESET} {gap}")?;
+                writeln!(out, "\n{WARN}does not fix:{RESET} {}", printable(gap))?;
             }
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::macho::{Slice, Universal};
 use crate::patch::{Engine, Form, Signature, State};
-use crate::report::Report;
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
+use crate::report::{Report, printable};
 use crate::signature::{Code, Many, Match, NearMiss, nearest};
 use crate::storage::Parts;
 
@@ -186,7 +186,7 @@ impl Report for Occurrences {
             }
         }
         if self.found.is_empty() {
-            writeln!(out, "no signature occurs in {}", self.file)?;
+            writeln!(out, "no signature occurs in {}", printable(&self.file))?;
         }
         for Nearest { signature, architecture, telling, misses } in &self.nearest {
             writeln!(
