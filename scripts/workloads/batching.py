@@ -1,29 +1,30 @@
-"""One thread with batches instead of many threads with one each.
+"""One thread with batches instead of many threads with one sample each.
 
 The published answer to threads that crash: the transformer blocks on a batch of
-eight, 30 times. --threads N means a batch of N in one thread, so that the rate,
-in samples, compares with that of `transformer` with N threads.
+eight, 30 times, against 8 threads with one sample, and 4 threads with two. An
+operation here is a sample, so --threads 8 --batch 1 and --threads 4 --batch 2 are
+those two, and their rates compare.
 """
 
 import harness
+from transformer import model_of
 
 
 def main():
-    options = harness.arguments(__doc__, iterations=30)
+    options = harness.arguments(__doc__, threads=1, iterations=30, batch=8)
     torch = harness.torch_on(options)
-    batch_size, options.threads = options.threads, 1
-    block = torch.nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.0, batch_first=True)
-    model = torch.nn.TransformerEncoder(block, 2).eval().to(options.device)
-    batch = torch.randn(batch_size, 32, 256, device=options.device)
 
     def make(_thread):
+        model = model_of(torch).to(options.device)
+        batch = torch.randn(options.batch, 32, 256, device=options.device)
+
         def operation(_iteration):
             with torch.no_grad():
                 model(batch)
             harness.synchronize(torch, options.device)
         return operation
 
-    harness.run("batching", options, make, per_call=batch_size)
+    harness.run("batching", options, make, per_call=options.batch)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ TOLERANCE = 1e-3
 def main():
     options = harness.arguments(__doc__, iterations=10)
     torch = harness.torch_on(options)
-    torch.manual_seed(2994)
     block = torch.nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.0, batch_first=True)
     reference = torch.nn.TransformerEncoder(block, 2).eval()
     model = copy.deepcopy(reference).to(options.device)

@@ -9,10 +9,12 @@ it. The last line printed is JSON that `agxpatch stress` reads:
      "max_difference": null, "tolerance": null}
 
 Nothing here locks, retries or waits for the driver: whether it survives being
-called from many threads is the question.
+called from many threads is the question. --permits N asks for the published
+workaround in Python: at most N threads inside an operation, 1 for a lock.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -20,9 +22,11 @@ import threading
 import time
 
 SKIP = 77
+SEED = 2994
 
 
-def arguments(description, *, threads=8, iterations=None, duration=None):
+def arguments(description, *, threads=8, iterations=None, duration=None, batch=None,
+              permits=None):
     """The options every workload takes, with this one's defaults."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="mps", help="torch device (default: %(default)s)")
@@ -38,10 +42,18 @@ def arguments(description, *, threads=8, iterations=None, duration=None):
                             help="seconds to run (default: %(default)s)")
     else:
         parser.set_defaults(duration=None)
+    if batch is not None:
+        parser.add_argument("--batch", type=int, default=batch, metavar="N",
+                            help="samples an operation (default: %(default)s)")
+    parser.add_argument("--permits", type=int, default=permits, metavar="N",
+                        help="threads inside an operation at once (default: "
+                             f"{permits or 'no bound'})")
     parser.add_argument("--check", action="store_true", help="only tell whether it could run")
     options = parser.parse_args()
-    if options.threads < 1:
-        parser.error("--threads must be at least 1")
+    for name in ("threads", "batch", "permits"):
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1")
     return options
 
 
@@ -56,6 +68,7 @@ def torch_on(options):
     except Exception as error:  # torch raises several kinds for a missing device
         reason = str(error).splitlines()[0][:120]
         sys.exit(_skip(f"torch {torch.__version__} has no device {options.device}: {reason}"))
+    torch.manual_seed(SEED)
     torch.set_grad_enabled(False)
     if options.device == "cpu":
         # The threads are the workload's own.
@@ -77,15 +90,20 @@ def synchronize(torch, device):
         torch.mps.synchronize()
 
 
-def run(name, options, make_operation, *, tolerance=None, per_call=1):
+def run(name, options, make_operation, *, tolerance=None, per_call=1, final_check=None):
     """Runs the workload and prints its result.
 
     make_operation(thread) is called in each thread before the clock starts and
     returns a function of the iteration's number: one operation, which returns
-    None or its difference from the expected result. per_call is how many
-    operations one call stands for.
+    None or its difference from the expected result. The first call in each thread
+    comes before the clock starts and is not counted. per_call is how many
+    operations one call stands for. final_check() returns what is wrong once all
+    threads have ended, or None.
     """
     errors = []
+    permit = contextlib.nullcontext()
+    if options.permits is not None:
+        permit = threading.Semaphore(options.permits)
     done = [0] * options.threads
     differences = [[] for _ in range(options.threads)]
     spans = [None] * options.threads
@@ -95,11 +113,16 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1):
         started = False
         try:
             operation = make_operation(thread)
+            # The first call compiles kernels and fills caches, which is not what a
+            # rate is about; whether it survives counts all the same.
+            with permit:
+                operation(0)
             barrier.wait()
             started = True
             began = time.perf_counter()
             for iteration in _iterations(options, began):
-                difference = operation(iteration)
+                with permit:
+                    difference = operation(iteration)
                 done[thread] += per_call
                 if difference is not None:
                     differences[thread].append(difference)
@@ -119,6 +142,9 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1):
     for worker in workers:
         worker.join()
 
+    wrong = final_check() if final_check else None
+    if wrong:
+        errors.append(wrong)
     spans = [span for span in spans if span]
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans) if spans else 0.0
     report(name, options, sum(done), seconds, errors, sum(differences, []), tolerance, per_call)

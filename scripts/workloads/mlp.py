@@ -7,17 +7,12 @@ import harness
 
 
 def main():
-    options = harness.arguments(__doc__, iterations=50)
+    options = harness.arguments(__doc__, iterations=50, batch=4)
     torch = harness.torch_on(options)
-    nn = torch.nn
 
     def make(_thread):
-        model = nn.Sequential(
-            nn.Linear(512, 1024), nn.ReLU(),
-            nn.Linear(1024, 1024), nn.ReLU(),
-            nn.Linear(1024, 512),
-        ).to(options.device).eval()
-        batch = torch.randn(4, 512, device=options.device)
+        model = model_of(torch).to(options.device)
+        batch = torch.randn(options.batch, 512, device=options.device)
 
         def operation(_iteration):
             # Autograd's mode belongs to the thread.
@@ -27,6 +22,16 @@ def main():
         return operation
 
     harness.run("mlp", options, make)
+
+
+def model_of(torch):
+    """The published model, ready for inference."""
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Linear(512, 1024), nn.ReLU(),
+        nn.Linear(1024, 1024), nn.ReLU(),
+        nn.Linear(1024, 512),
+    ).eval()
 
 
 if __name__ == "__main__":

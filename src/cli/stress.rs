@@ -1,5 +1,6 @@
 //! `agxpatch stress`: how often a workload dies, under which configuration.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use crate::diagnostics::{self, SETTLE};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::stress::{
-    self, Command, Configuration, Counted, Environments, Options, Plan, StressReport, Trial, User,
-    Verdict, Workload,
+    self, Command, Configuration, Counted, Environments, Options, Plan, StressReport, Swept, Trial,
+    User, Variant, Verdict, Workload,
 };
 use crate::{launch, storage};
 
@@ -57,18 +58,32 @@ pub struct Effort {
           value_parser = clap::value_parser!(u32).range(..=100_000))]
     baselines: u32,
 
-    /// Seconds a trial may take.
-    #[arg(long, value_name = "S", default_value_t = 300.0, value_parser = parse_seconds)]
-    timeout: f64,
+    /// Seconds a trial may take: 300, and for a workload that runs for a time that
+    /// time more.
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    timeout: Option<f64>,
 
     /// A workload that comes along; needs Python with torch.
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
 
-    /// Threads of the workload.
-    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "command",
+    /// Threads of the workload, instead of its own number; several, such as
+    /// 1,2,4,8,16, are tried in turn.
+    #[arg(long, value_name = "LIST", conflicts_with = "command", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=256))]
-    threads: u32,
+    threads: Vec<u32>,
+
+    /// Samples an operation, instead of the workload's own number; several, such as
+    /// 1,8,64,256, are tried in turn.
+    #[arg(long, value_name = "LIST", conflicts_with = "command", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Vec<u32>,
+
+    /// Let at most N threads into an operation at once, by a semaphore in Python; 1
+    /// is a lock.
+    #[arg(long, value_name = "N", conflicts_with = "command",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    permits: Option<u32>,
 
     /// Operations a thread, instead of the workload's own number.
     #[arg(long, value_name = "N", conflicts_with = "command")]
@@ -143,7 +158,7 @@ impl Effort {
             command,
             name,
             user,
-            timeout: Duration::from_secs_f64(self.timeout),
+            timeout: self.timeout(),
             reports: self.report_folders(),
             settle: Duration::from_secs_f64(self.settle),
             stop: &stop,
@@ -159,8 +174,33 @@ impl Effort {
             return Err(Error::new(Code::BadConfiguration, "a configuration is named twice")
                 .next("name each once with --compare"));
         }
+        let variants = self.variants()?;
+        let alone = |each: &Variant| each.of == Swept::Batch || each.value == 1;
+        // One thread is among the values, or has no one meaning.
+        let baselines = if variants.iter().any(alone) { 0 } else { self.baselines };
         let configurations = configurations.to_vec();
-        Ok(Plan { configurations, trials: self.trials, baselines: self.baselines })
+        Ok(Plan { configurations, variants, trials: self.trials, baselines })
+    }
+
+    /// What the workload is run with in turn.
+    fn variants(&self) -> Result<Vec<Variant>> {
+        let refuse =
+            |message: &str, advice: &str| Err(Error::new(Code::BadArgument, message).next(advice));
+        let (of, values) = match (self.threads.as_slice(), self.batch.as_slice()) {
+            ([_, _, ..], [_, _, ..]) => {
+                return refuse(
+                    "only one of --threads and --batch can have several values",
+                    "run agxpatch stress for each value of the other",
+                );
+            }
+            (threads @ [_, _, ..], _) => (Swept::Threads, threads),
+            (_, batch @ [_, _, ..]) => (Swept::Batch, batch),
+            _ => return Ok(Vec::new()),
+        };
+        if values.iter().collect::<BTreeSet<_>>().len() != values.len() {
+            return refuse("a value is named twice", "name each once");
+        }
+        Ok(values.iter().map(|value| Variant { of, value: *value }).collect())
     }
 
     /// The command, or the workload written into `scripts`: the one named, or
@@ -173,15 +213,39 @@ impl Effort {
         }
         let workload = self.workload.unwrap_or(Workload::Transformer);
         workload.write(scripts)?;
-        let mut options =
-            vec![("device", self.device.clone()), ("threads", self.threads.to_string())];
-        options.extend(self.iterations.map(|count| ("iterations", count.to_string())));
-        options.extend(self.duration.map(|seconds| ("duration", seconds.to_string())));
+        // Several are the plan's.
+        let lone = |values: &[u32]| match values {
+            [value] => Some(*value),
+            _ => None,
+        };
+        let numbers = [
+            ("threads", lone(&self.threads)),
+            ("batch", lone(&self.batch)),
+            ("permits", self.permits),
+            ("iterations", self.iterations),
+            ("duration", self.duration),
+        ];
+        let given = |(name, number): (_, Option<u32>)| Some((name, number?.to_string()));
+        let device = ("device", self.device.clone());
+        let options: Vec<_> =
+            std::iter::once(device).chain(numbers.into_iter().filter_map(given)).collect();
         let python = guarded::program(&self.python)
             .map_err(|error| error.next("name a Python that has torch with --python"))?;
         let command = Command::workload(workload, scripts, python.into(), &options);
         check(&command, user)?;
         Ok((workload.id().to_owned(), command))
+    }
+
+    fn timeout(&self) -> Duration {
+        const USUAL: Duration = Duration::from_secs(300);
+        let runs_for = || {
+            let own = || self.workload.and_then(Workload::duration);
+            self.duration.map(|seconds| Duration::from_secs(seconds.into())).or_else(own)
+        };
+        match self.timeout {
+            Some(seconds) => Duration::from_secs_f64(seconds),
+            None => USUAL + runs_for().unwrap_or_default(),
+        }
     }
 
     /// Where crash reports are looked for.
@@ -261,13 +325,9 @@ fn tell_progress(trial: &Trial, of: usize) {
         (_, Some(reason)) => reason,
         (_, None) => "failed",
     };
-    let threads = if trial.baseline { " with one thread" } else { "" };
-    let (number, configuration, seconds) = (trial.number, trial.configuration, trial.seconds);
+    let (number, label, seconds) = (trial.number, trial.label(), trial.seconds);
     // Progress nobody can see is not worth failing for.
-    drop(writeln!(
-        anstream::stderr(),
-        "{number:>4}/{of}  {configuration}{threads}  {seconds:.1} s  {word}"
-    ));
+    drop(writeln!(anstream::stderr(), "{number:>4}/{of}  {label}  {seconds:.1} s  {word}"));
 }
 
 fn default_file() -> PathBuf {

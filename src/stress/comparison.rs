@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::configuration::Configuration;
+use super::plan::{Swept, Variant, label};
 use super::report::StressReport;
 use super::statistics::{
     Interval, Proportion, SIGNIFICANCE, Sample, difference, fisher, holm, ratio, welch,
 };
 use super::trial::{Ended, Trial, Verdict};
 
-/// What the trials of one configuration come to. Trials with one thread are in
-/// `baseline` alone.
+/// What the trials of one configuration, and one value where there are several, come
+/// to. Baselines, which have one thread, are in `one_thread` alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     /// The configuration.
     pub configuration: Configuration,
+    /// The value, where the workload is run with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
     /// Trials in which a process died, of all.
     pub crashes: Proportion,
     /// Wilson's interval for the rate of crashes.
@@ -111,17 +115,27 @@ pub struct BeforeAfter {
 }
 
 impl Account {
-    /// Of the trials of `configuration` among `trials`.
-    pub fn of(configuration: Configuration, trials: &[Trial]) -> Account {
+    /// What it is of, as people are told.
+    pub fn label(&self) -> String {
+        label(self.configuration, self.variant)
+    }
+
+    /// Of the trials of `configuration` with `variant` among `trials`.
+    pub fn of(configuration: Configuration, variant: Option<Variant>, trials: &[Trial]) -> Account {
         let mine = || trials.iter().filter(move |trial| trial.configuration == configuration);
-        let full: Vec<&Trial> = mine().filter(|trial| !trial.baseline).collect();
+        let full: Vec<&Trial> =
+            mine().filter(|trial| !trial.baseline && trial.variant == variant).collect();
         let single: Vec<&Trial> = mine().filter(|trial| trial.baseline).collect();
+        let alone = Some(Variant { of: Swept::Threads, value: 1 });
+        let with_one_thread = mine().filter(|trial| trial.baseline || trial.variant == alone);
+        let one_thread = rates(&with_one_thread.collect::<Vec<_>>());
         let crashes = proportion(&full, |trial| trial.verdict.is_crash());
         let failures = proportion(&full, |trial| trial.verdict != Verdict::Completed);
-        let (throughput, one_thread) = (rates(&full), rates(&single));
+        let throughput = rates(&full);
         let count = |verdict| full.iter().filter(|trial| trial.verdict == verdict).count() as u64;
         Account {
             configuration,
+            variant,
             crashes,
             crash_interval: crashes.interval(),
             failures,
@@ -133,7 +147,10 @@ impl Account {
                 full.iter()
                     .flat_map(|trial| trial.reports.iter().map(|report| report.class.to_string())),
             ),
-            efficiency: efficiency(&full, throughput.as_ref(), one_thread.as_ref()),
+            // Against itself one thread would only seem to be measured.
+            efficiency: (variant != alone)
+                .then(|| efficiency(&full, throughput.as_ref(), one_thread.as_ref()))
+                .flatten(),
             throughput,
             one_thread,
             one_thread_failures: proportion(&single, |trial| trial.verdict != Verdict::Completed),
@@ -172,12 +189,14 @@ fn efficiency(full: &[&Trial], many: Option<&Sample>, one: Option<&Sample>) -> O
     Some(Efficiency { threads, value: share(value), interval })
 }
 
-/// Every other account against the first.
+/// Every other configuration against the first, with the same value.
 pub fn against_first(accounts: &[Account]) -> Vec<Comparison> {
-    let Some((reference, others)) = accounts.split_first() else { return Vec::new() };
-    let pairs = others.iter().map(|other| {
-        let names = (reference.configuration.to_string(), other.configuration.to_string());
-        (names, reference, other)
+    let Some(first) = accounts.first() else { return Vec::new() };
+    let is_first = |account: &&Account| account.configuration == first.configuration;
+    let pairs = accounts.iter().filter(|account| !is_first(account)).filter_map(|other| {
+        let same = |account: &&Account| account.variant == other.variant;
+        let reference = accounts.iter().filter(is_first).find(same)?;
+        Some(((reference.label(), other.label()), reference, other))
     });
     compare(pairs.collect())
 }
@@ -186,8 +205,10 @@ pub fn against_first(accounts: &[Account]) -> Vec<Comparison> {
 pub fn before_after(before: &StressReport, after: &StressReport) -> BeforeAfter {
     let (first, second) = (before.accounts(), after.accounts());
     let pairs = first.iter().filter_map(|old| {
-        let new = second.iter().find(|new| new.configuration == old.configuration)?;
-        let name = |when: &str| format!("{} {when}", old.configuration);
+        let same =
+            |new: &&Account| (new.configuration, new.variant) == (old.configuration, old.variant);
+        let new = second.iter().find(same)?;
+        let name = |when: &str| format!("{} {when}", old.label());
         Some(((name("before"), name("after")), old, new))
     });
     BeforeAfter {

@@ -32,7 +32,7 @@ mod workload;
 pub use attribution::Attributed;
 pub use comparison::{BeforeAfter, before_after};
 pub use configuration::{Configuration, Environment, Environments, Guarded};
-pub use plan::{Plan, Turn};
+pub use plan::{Plan, Swept, Turn, Variant};
 pub use record::{Moment, Recorded};
 pub use report::{Counted, Machine, StressReport, Subject};
 pub use run::{Options, User, run};

@@ -113,10 +113,15 @@ impl StressReport {
         Counted { comparisons: against_first(&accounts), accounts, kept: None, report: self }
     }
 
-    /// What each configuration came to, in the order of the plan.
+    /// What each configuration came to, with each value, in the order of the plan.
     pub fn accounts(&self) -> Vec<Account> {
-        let each = self.plan.configurations.iter();
-        each.map(|configuration| Account::of(*configuration, &self.trials)).collect()
+        let variants = self.plan.each_variant();
+        let of = |configuration: &Configuration| {
+            let configuration = *configuration;
+            let one = move |variant: &_| Account::of(configuration, *variant, &self.trials);
+            variants.iter().map(one).collect::<Vec<_>>()
+        };
+        self.plan.configurations.iter().flat_map(of).collect()
     }
 
     /// Every configuration against the first.

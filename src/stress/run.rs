@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::attribution::attribute;
 use super::child::{self, Finished};
 use super::configuration::{Configuration, Environment, Environments};
-use super::plan::{Plan, Turn};
+use super::plan::{Plan, Turn, Variant};
 use super::report::{Machine, StressReport, Subject};
 use super::trial::{Measurement, Trial, Verdict};
 use super::workload::Command;
@@ -137,6 +137,9 @@ fn make(
     if turn.baseline {
         process.args(options.command.one_thread.iter().flatten());
     }
+    if let Some(Variant { of, value }) = turn.variant {
+        process.arg(of.option()).arg(value.to_string());
+    }
     if let Some(user) = options.user {
         user.take(&mut process);
     }
@@ -167,6 +170,7 @@ fn trial(
         number,
         round: turn.round,
         configuration: turn.configuration,
+        variant: turn.variant,
         baseline: turn.baseline,
         started,
         seconds: finished.lasted.as_secs_f64(),

@@ -23,7 +23,7 @@ impl Report for Counted<'_> {
         let Counted { accounts, report, .. } = self;
         let style = if report.interrupted { style::WARN } else { style::STRONG };
         writeln!(out, "{style}{}{}", report.headline(), style::RESET)?;
-        table(out, accounts, |account| account.configuration.to_string())?;
+        table(out, accounts)?;
         kinds(out, accounts)?;
         comparisons(out, &self.comparisons)?;
         failures(out, &report.trials)?;
@@ -89,10 +89,10 @@ impl Report for BeforeAfter {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}before{}", style::STRONG, style::RESET)?;
-        table(out, &self.before, |account| account.configuration.to_string())?;
+        table(out, &self.before)?;
         kinds(out, &self.before)?;
         writeln!(out, "\n{}after{}", style::STRONG, style::RESET)?;
-        table(out, &self.after, |account| account.configuration.to_string())?;
+        table(out, &self.after)?;
         kinds(out, &self.after)?;
         comparisons(out, &self.comparisons)?;
         notes(out, &self.caveats)
@@ -117,14 +117,12 @@ fn range(interval: Option<Interval>, unit: &str, scale: f64) -> String {
     }
 }
 
-fn table(
-    out: &mut dyn Write,
-    accounts: &[Account],
-    name: impl Fn(&Account) -> String,
-) -> io::Result<()> {
+fn table(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
+    let names = accounts.iter().map(|account| account.label().len());
+    let width = names.max().unwrap_or(0).max("configuration".len()) + 1;
     writeln!(
         out,
-        "\n{:<14}{:>10}  {:<17}{:>12}  {:>10}  {:<19}efficiency",
+        "\n{:<width$}{:>10}  {:<17}{:>12}  {:>10}  {:<19}efficiency",
         "configuration", "crashed", "95 %", "incomplete", "per second", "95 %"
     )?;
     for account in accounts {
@@ -138,8 +136,8 @@ fn table(
         let colour = if account.crashes.count > 0 { style::BAD } else { anstyle::Style::new() };
         writeln!(
             out,
-            "{:<14}{colour}{crashed:>10}{}  {:<17}{failed:>12}  {rate:>10}  {:<19}{}",
-            name(account),
+            "{:<width$}{colour}{crashed:>10}{}  {:<17}{failed:>12}  {rate:>10}  {:<19}{}",
+            account.label(),
             style::RESET,
             range(Some(account.crash_interval), " %", 100.0),
             range(account.throughput.and_then(|rate| rate.interval), "", 1.0),
@@ -166,7 +164,7 @@ fn kinds(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
                 .map(|(what, count)| format!("{what} {count}")),
         );
         if !parts.is_empty() {
-            writeln!(out, "  {}: {}", account.configuration, parts.join(", "))?;
+            writeln!(out, "  {}: {}", account.label(), parts.join(", "))?;
         }
     }
     Ok(())
@@ -218,10 +216,8 @@ fn failures(out: &mut dyn Write, trials: &[Trial]) -> io::Result<()> {
     }
     writeln!(out, "\n{}did not complete{}", style::WARN, style::RESET)?;
     for trial in failed.iter().take(SHOWN) {
-        let threads = if trial.baseline { ", one thread" } else { "" };
         let reason = trial.reason.as_deref().unwrap_or("unknown");
-        let (number, configuration) = (trial.number, trial.configuration);
-        write!(out, "  trial {number}, {configuration}{threads}: {reason}")?;
+        write!(out, "  trial {}, {}: {reason}", trial.number, trial.label())?;
         match trial.assertion {
             Some(assertion) => writeln!(out, "; Metal: {}", assertion.title())?,
             None => writeln!(out)?,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attribution::Attributed;
 use super::configuration::Configuration;
+use super::plan::{Variant, label};
 use crate::crash::Assertion;
 
 /// How a child ended.
@@ -152,6 +153,9 @@ pub struct Trial {
     pub round: u32,
     /// What it ran under.
     pub configuration: Configuration,
+    /// With which of the values, where it is run with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
     /// With one thread only, to measure efficiency against.
     pub baseline: bool,
     /// When it began.
@@ -177,6 +181,12 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// What it ran under and with, as people are told.
+    pub fn label(&self) -> String {
+        let one_thread = if self.baseline { ", one thread" } else { "" };
+        label(self.configuration, self.variant) + one_thread
+    }
+
     /// Decides the verdict from everything else; `measures` tells whether the
     /// workload is one that must say what it did.
     pub fn judge(&mut self, measures: bool) {

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 
@@ -44,13 +45,19 @@ workloads! {
     /// A perceptron of three layers.
     Mlp "mlp" "multi-layer perceptron 512-1024-1024-512"
     /// Layer normalisation.
-    LayerNorm "layernorm" "layer normalisation of 256"
+    LayerNorm "layernorm" "layer normalisation of 768, against the CPU's"
     /// Two transformer blocks.
     Transformer "transformer" "two transformer blocks, d 256, 4 heads, feed-forward 1024"
+    /// Six larger transformer blocks.
+    LargeTransformer "large-transformer" "six transformer blocks, d 512, 8 heads"
     /// Matrix products for a minute.
     Soak "soak" "matrix product of 128 x 128 for 60 seconds"
+    /// A linear layer and layer normalisation for an hour.
+    SoakHour "soak-hour" "linear layer and layer normalisation for an hour"
     /// One batch of eight against eight threads.
-    Batching "batching" "one thread with batches of eight, the answer to threading"
+    Batching "batching" "the transformer in one thread with batches of eight, samples a second"
+    /// The same for the perceptron.
+    MlpBatching "mlp-batching" "the same for the perceptron, samples a second"
     /// The device's results against the CPU's.
     Correctness "correctness" "results of many threads against the CPU's, within 1e-3"
 }
@@ -103,8 +110,8 @@ impl Command {
         let options =
             options.iter().flat_map(|(name, value)| [format!("--{name}").into(), value.into()]);
         let one_thread = match workload {
-            // It has one thread already.
-            Workload::Batching => None,
+            // They have one thread already.
+            Workload::Batching | Workload::MlpBatching => None,
             _ => Some(vec!["--threads".into(), "1".into()]),
         };
         Command {
@@ -118,11 +125,22 @@ impl Command {
 }
 
 impl Workload {
-    /// Writes the workload and what it needs into `folder`; returns the script.
+    /// How long it runs unless told otherwise, where it runs for a time.
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Workload::Soak => Some(Duration::from_secs(60)),
+            Workload::SoakHour => Some(Duration::from_secs(3600)),
+            _ => None,
+        }
+    }
+
+    /// Writes the workload and what it needs into `folder`; returns its script.
     pub fn write(self, folder: &Path) -> Result<PathBuf> {
         let script = folder.join(self.id()).with_extension("py");
-        let files = [(folder.join("harness.py"), HARNESS), (script.clone(), self.source())];
-        for (path, source) in files {
+        // All of them, since one may take its model from another.
+        let workloads = Workload::ALL.iter().map(|each| (each.id(), each.source()));
+        for (name, source) in workloads.chain([("harness", HARNESS)]) {
+            let path = folder.join(name).with_extension("py");
             fs::write(&path, source).map_err(|error| {
                 Error::new(Code::WriteFailed, "the workload cannot be written")
                     .with("path", path.display())

@@ -45,7 +45,12 @@ pub fn shell(script: &str) -> Command {
 
 pub fn options_for(command: Command, trials: u32) -> Options<'static> {
     Options {
-        plan: Plan { configurations: vec![Configuration::Off], trials, baselines: 0 },
+        plan: Plan {
+            configurations: vec![Configuration::Off],
+            variants: Vec::new(),
+            trials,
+            baselines: 0,
+        },
         command,
         name: "test".into(),
         user: None,
@@ -212,7 +217,12 @@ fn each_configuration_sees_its_own_environment() {
     let configurations: Vec<Configuration> =
         all.split(',').map(|name| name.parse().unwrap()).collect();
     let options = Options {
-        plan: Plan { configurations: configurations.clone(), trials: 1, baselines: 0 },
+        plan: Plan {
+            configurations: configurations.clone(),
+            variants: Vec::new(),
+            trials: 1,
+            baselines: 0,
+        },
         ..options_for(shell("echo \"[$AGX_GUARD]\" >&2"), 1)
     };
     let seen: Vec<String> =

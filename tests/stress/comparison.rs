@@ -2,14 +2,15 @@
 
 use agxpatch::stress::comparison::Account;
 use agxpatch::stress::{
-    Configuration, Environments, Guarded, Options, Plan, StressReport, before_after, run,
+    Configuration, Environments, Guarded, Options, Plan, StressReport, Swept, Variant,
+    before_after, run,
 };
 
 use crate::children::{Bench, options_for, shell};
 
 fn plan(names: &str, trials: u32, baselines: u32) -> Plan {
     let configurations = names.split(',').map(|name| name.parse().unwrap()).collect();
-    Plan { configurations, trials, baselines }
+    Plan { configurations, variants: Vec::new(), trials, baselines }
 }
 
 /// A workload that is killed under `off`, hangs under `serialize`, and works else.
@@ -93,6 +94,64 @@ fn before_and_after_are_compared_by_configuration() {
     assert!(!same.caveats.iter().any(|caveat| caveat.contains("different")));
 }
 
+fn sweep(of: Swept, values: &[u32]) -> Vec<Variant> {
+    values.iter().map(|value| Variant { of, value: *value }).collect()
+}
+
+#[test]
+fn values_take_turns_within_a_configuration() {
+    let plan = Plan { variants: sweep(Swept::Threads, &[1, 2, 4]), ..plan("off,guard", 4, 0) };
+    let turns = plan.turns();
+    assert_eq!(turns.len(), 4 * 2 * 3);
+    let of_round = |round| {
+        let mine = turns.iter().filter(move |turn| turn.round == round);
+        let value = |turn: &agxpatch::stress::Turn| turn.variant.unwrap().value;
+        mine.map(|turn| format!("{} {}", turn.configuration, value(turn))).collect::<Vec<_>>()
+    };
+    assert_eq!(of_round(0), ["off 1", "off 2", "off 4", "guard 1", "guard 2", "guard 4"]);
+    assert_eq!(of_round(1), ["guard 2", "guard 4", "guard 1", "off 2", "off 4", "off 1"]);
+}
+
+#[test]
+fn each_number_of_threads_has_an_account_and_a_comparison_of_its_own() {
+    // Sixteen threads die unguarded; each thread more adds half of the first.
+    let script = "t=$2; test \"$t$AGX_GUARD\" = 16 && { ulimit -c 0; kill -11 $$; }; \
+                  echo \"{\\\"agxpatch_workload\\\":1,\\\"workload\\\":\\\"t\\\",\\\"device\\\":\\\"cpu\\\",\
+                  \\\"threads\\\":$t,\\\"operations\\\":$((50 + 50 * t)),\\\"expected\\\":null,\
+                  \\\"seconds\\\":1.0,\\\"errors\\\":[],\\\"max_difference\\\":null,\
+                  \\\"tolerance\\\":null}\"";
+    let mut command = shell(script);
+    command.arguments.push("sh".into());
+    command.measures = true;
+    let variants = sweep(Swept::Threads, &[1, 4, 16]);
+    let plan = Plan { variants, ..plan("off,guard", 8, 0) };
+    let report = Bench::new().run(&Options { plan, ..options_for(command, 1) });
+    let seen: Vec<_> =
+        report.accounts().iter().map(|each| (each.label(), each.crashes.count)).collect();
+    let expected = [
+        ("off, 1 thread", 0),
+        ("off, 4 threads", 0),
+        ("off, 16 threads", 8),
+        ("guard, 1 thread", 0),
+        ("guard, 4 threads", 0),
+        ("guard, 16 threads", 0),
+    ];
+    assert_eq!(seen, expected.map(|(name, count)| (name.to_owned(), count)));
+    let efficiency = |index: usize| report.accounts()[index].efficiency.map(|each| each.value);
+    assert_eq!([efficiency(3), efficiency(4), efficiency(5)], [None, Some(0.625), Some(0.53125)]);
+    let comparisons = report.comparisons();
+    assert_eq!(comparisons.len(), 3);
+    let worst = &comparisons[2];
+    assert_eq!(
+        (worst.reference.as_str(), worst.configuration.as_str()),
+        ("off, 16 threads", "guard, 16 threads")
+    );
+    assert!(worst.crashes.significant && !comparisons[0].crashes.significant);
+    assert_eq!(before_after(&report, &report).comparisons.len(), 6);
+    let text = report.to_json().unwrap();
+    assert_eq!(StressReport::from_json(&text).unwrap(), report);
+}
+
 #[test]
 fn efficiency_is_throughput_a_thread_against_one_thread() {
     // One thread makes 100 operations a second, eight make 200: a quarter each.
@@ -106,7 +165,7 @@ fn efficiency_is_throughput_a_thread_against_one_thread() {
     command.measures = true;
     let options = Options { plan: plan("off", 3, 2), ..options_for(command, 1) };
     let report = Bench::new().run(&options);
-    let account = Account::of(Configuration::Off, &report.trials);
+    let account = Account::of(Configuration::Off, None, &report.trials);
     assert_eq!(account.crashes.of, 3, "baselines are counted apart");
     let efficiency = account.efficiency.unwrap();
     assert_eq!((efficiency.threads, efficiency.value), (8, 0.25));

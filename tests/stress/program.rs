@@ -117,6 +117,9 @@ fn what_contradicts_itself_is_refused_before_anything_runs() {
     refused(&["--timeout", "-1", "--", "/bin/true"]);
     refused(&["--workload", "matmul", "--", "/bin/true"]);
     refused(&["--threads", "4", "--", "/bin/true"]);
+    refused(&["--workload", "mlp", "--threads", "1,2", "--batch", "1,8"]);
+    refused(&["--workload", "mlp", "--threads", "2,4,2"]);
+    refused(&["--workload", "mlp", "--threads", "0,1"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -159,6 +162,28 @@ fn what_is_run_was_found_before_and_is_named_by_its_absolute_path() {
     let bin = |name: &str| folder.path().join("bin").join(name).display().to_string();
     assert_eq!(found("mine", &["--", "mine"]), bin("mine"));
     assert_eq!(found("mlp", &["--workload", "mlp"]), bin("python3"));
+}
+
+#[test]
+fn a_workload_that_runs_for_a_time_is_given_that_time_and_more() {
+    let folder = folder();
+    put_program(folder.path(), "python", MEASURES);
+    let allowed = |arguments: &[&str]| {
+        let fixed = ["--json", "--trials", "1", "--baselines", "0", "--python", "bin/python"];
+        let out = ["--out", &format!("run{}.json", arguments.concat())];
+        let output = stress(folder.path(), &[&fixed[..], &out, arguments].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["result"]["subject"]["timeout_seconds"].as_f64().unwrap()
+    };
+    for (arguments, seconds) in [
+        (&["--workload", "mlp"][..], 300.0),
+        (&["--workload", "soak"], 360.0),
+        (&["--workload", "soak-hour"], 3900.0),
+        (&["--workload", "soak", "--duration", "10"], 310.0),
+        (&["--workload", "soak-hour", "--timeout", "5"], 5.0),
+    ] {
+        assert_eq!(allowed(arguments), seconds, "{arguments:?}");
+    }
 }
 
 #[test]

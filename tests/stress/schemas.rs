@@ -47,7 +47,7 @@ fn run(folder: &Path) -> (Vec<Value>, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
             .args(["--json", "stress", "--workload", "layernorm", "--python", "./python"])
             .args(["--trials", "3", "--baselines", "2", "--compare", "off,guard"])
-            .args(["--reports", "reports", "--settle", "0"])
+            .args(["--threads", "2,8", "--reports", "reports", "--settle", "0"])
             .args(arguments)
             .current_dir(folder)
             .output()

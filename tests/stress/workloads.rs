@@ -58,6 +58,26 @@ fn a_wrong_result_and_one_that_is_no_number_fail() {
 }
 
 #[test]
+fn no_more_threads_than_permitted_are_inside_an_operation() {
+    let script = "import harness, sys\n\
+        sys.setswitchinterval(1e-6)\n\
+        options = harness.arguments('test', iterations=20)\n\
+        inside, most = [], []\n\
+        def make(thread):\n    def operation(iteration):\n        \
+        inside.append(thread)\n        for _ in range(500): most.append(len(inside))\n        \
+        inside.remove(thread)\n    return operation\n\
+        harness.run('test', options, make, \
+        final_check=lambda: f'{max(most)} were inside' if max(most) > 2 else None)\n";
+    let run = |arguments: &[&str]| {
+        let output = python("python3", &[&["-c", script], arguments].concat());
+        Measurement::find(&String::from_utf8_lossy(&output.stdout)).unwrap().fault()
+    };
+    assert_eq!(run(&["--permits", "2"]), None);
+    let unbound = run(&[]).unwrap();
+    assert!(unbound.starts_with("1 errors, the first: ") && unbound.ends_with("were inside"));
+}
+
+#[test]
 fn help_needs_no_torch_and_a_missing_torch_is_told() {
     for workload in Workload::ALL {
         let script = format!("{SCRIPTS}/{}.py", workload.id());
@@ -100,7 +120,7 @@ fn every_workload_completes_on_the_cpu() {
     for workload in Workload::ALL {
         let script = format!("{SCRIPTS}/{}.py", workload.id());
         let length: &[&str] = match workload {
-            Workload::Soak => &["--duration", "0.2"],
+            Workload::Soak | Workload::SoakHour => &["--duration", "0.2"],
             _ => &["--iterations", "2"],
         };
         let arguments = [&[script.as_str(), "--device", "cpu", "--threads", "2"], length].concat();
