@@ -14,7 +14,8 @@ use crate::tools::{LAYOUTS, Workshop};
 /// sections, 42 slices, and the text of an error.
 const CONSTANT: usize = 64 * 1024;
 
-fn originals() -> &'static [Vec<u8>] {
+/// Files as clang and lld make them.
+pub fn originals() -> &'static [Vec<u8>] {
     static FILES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     FILES.get_or_init(|| {
         let workshop = Workshop::new();
@@ -28,21 +29,21 @@ fn originals() -> &'static [Vec<u8>] {
 
 /// One change: where (as a share of the region), how wide, and to what.
 #[derive(Clone, Debug)]
-struct Damage {
-    at: prop::sample::Index,
-    early: bool,
-    value: Value,
+pub struct Damage {
+    pub at: prop::sample::Index,
+    pub early: bool,
+    pub value: Value,
 }
 
 #[derive(Clone, Debug)]
-enum Value {
+pub enum Value {
     Byte(u8),
     Word(u32),
     Long(u64),
     Bit(u8),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+pub fn damage() -> impl Strategy<Value = Damage> {
     let edge = prop::sample::select(vec![0, 1, 8, 0x7f, 0xfff, 0x7fff_ffff, 0xffff_fff8, u32::MAX]);
     let value = prop_oneof![
         any::<u8>().prop_map(Value::Byte),
@@ -55,7 +56,7 @@ fn damage() -> impl Strategy<Value = Damage> {
         .prop_map(|(at, early, value)| Damage { at, early, value })
 }
 
-fn apply(bytes: &mut [u8], damage: &Damage) {
+pub fn apply(bytes: &mut [u8], damage: &Damage) {
     // Load commands stand in the first pages, metadata anywhere.
     let region = if damage.early { bytes.len().min(0x900) } else { bytes.len() };
     let at = damage.at.index(region);
