@@ -18,6 +18,11 @@ impl Assembler {
         Assembler::default()
     }
 
+    /// Whether anything was asked of it.
+    pub fn is_open(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     fn keystone(&self) -> Result<&Keystone> {
         if let Some(open) = self.0.get() {
             return Ok(open);

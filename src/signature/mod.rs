@@ -2,13 +2,14 @@
 //! compiler chose for it.
 //!
 //! A signature is a pattern of assembly with captures (`syntax`), compiled into
-//! words with holes (`template`) without knowing any encoding, and looked for
-//! word by word (`scan`). This module rests on the assembler alone: it knows
+//! words with holes (`template`) by asking the assembler, whose answers for the
+//! built-in catalogue are kept (`encodings`), and looked for word by word (`scan`). This module rests on the assembler alone: it knows
 //! nothing of files, slices or patches. Whether one match is the right one is
 //! decided by whoever asks.
 
 mod anchors;
 mod captures;
+mod encodings;
 mod pattern;
 mod scan;
 mod sieve;

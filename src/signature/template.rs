@@ -5,13 +5,15 @@
 //! and the bits of the word that move are the bits of the value. What moves
 //! otherwise than one bit for one bit (a logical immediate, the register of an
 //! alias) is refused. All lines of a pattern go to the assembler in one call,
-//! because a call costs as much as fifty lines.
+//! because a call costs as much as fifty lines; those it was asked about once
+//! and for all (`encodings`) do not go there.
 
 use crate::address::{VmAddr, Word};
 use crate::arm64::Assembler;
 use crate::error::{Code, Error, Result};
 
 use super::captures::{Captures, Kind, Value};
+use super::encodings;
 use super::syntax::{Form, Piece, Source, render_value};
 
 /// A word with holes where captured values stand.
@@ -88,7 +90,7 @@ impl Field {
         }
     }
 
-    fn mask(&self) -> u32 {
+    pub(super) fn mask(&self) -> u32 {
         self.bits.iter().fold(0, |mask, &bit| mask | 1 << bit)
     }
 }
@@ -103,19 +105,41 @@ const PROBE_ORIGIN: VmAddr = VmAddr(0x1000_0000);
 
 /// Turns every line of `source` into a template.
 pub fn compile(assembler: &Assembler, source: &Source) -> Result<Vec<Template>> {
+    compile_beside(assembler, source, |index| encodings::known(source, index))
+}
+
+/// The same by the assembler alone.
+#[cfg(test)]
+pub(super) fn compile_unaided(assembler: &Assembler, source: &Source) -> Result<Vec<Template>> {
+    compile_beside(assembler, source, |_| None)
+}
+
+/// Asks the assembler about the lines that are not `known`.
+fn compile_beside(
+    assembler: &Assembler,
+    source: &Source,
+    known: impl Fn(usize) -> Option<Template>,
+) -> Result<Vec<Template>> {
     let mut probes = Probes::default();
-    let plans: Vec<LinePlan> =
-        (0..source.lines.len()).map(|index| LinePlan::new(source, index, &mut probes)).collect();
-    let words = assembler.assemble(&probes.lines, PROBE_ORIGIN).map_err(|error| {
-        let refused = |(probe, line): (usize, &String)| {
-            assembler.assemble_line(line, PROBE_ORIGIN.instruction(probe)).is_err()
+    let mut plans = Vec::new();
+    let mut templates = Vec::with_capacity(source.lines.len());
+    for (index, line) in source.lines.iter().enumerate() {
+        let settled = match (&line.statement, line.bits) {
+            (None, Some((value, mask))) => Some(Template { mask, value, fields: Vec::new() }),
+            (None, None) => Some(Template::ANY),
+            (Some(_), _) => known(index),
         };
-        match probes.lines.iter().enumerate().position(refused) {
-            Some(probe) => error.with("line", &source.lines[probes.of_line[probe]].text),
-            None => error,
-        }
-    })?;
-    plans.into_iter().map(|plan| plan.finish(assembler, source, &words)).collect()
+        templates.push(settled.unwrap_or_else(|| {
+            plans.push(LinePlan::new(source, index, &mut probes));
+            Template::ANY
+        }));
+    }
+    let words = probes.assemble(assembler, source)?;
+    for plan in plans {
+        let index = plan.index;
+        templates[index] = plan.finish(assembler, source, &words)?;
+    }
+    Ok(templates)
 }
 
 /// Lines waiting for the one call to the assembler.
@@ -133,6 +157,19 @@ impl Probes {
         self.lines.push(render(source, index, address, values));
         self.of_line.push(index);
         self.lines.len() - 1
+    }
+
+    /// The words of all lines.
+    fn assemble(&self, assembler: &Assembler, source: &Source) -> Result<Vec<Word>> {
+        assembler.assemble(&self.lines, PROBE_ORIGIN).map_err(|error| {
+            let refused = |(probe, line): (usize, &String)| {
+                assembler.assemble_line(line, PROBE_ORIGIN.instruction(probe)).is_err()
+            };
+            match self.lines.iter().enumerate().position(refused) {
+                Some(probe) => error.with("line", &source.lines[self.of_line[probe]].text),
+                None => error,
+            }
+        })
     }
 }
 
@@ -184,7 +221,7 @@ struct LinePlan {
     index: usize,
     holes: Vec<(String, Form)>,
     /// The line with every hole at zero distance from its bystander.
-    base: Option<usize>,
+    base: usize,
     /// A second filling, to check the finished template with.
     check: Option<(usize, Vec<Hole>)>,
     /// Per hole: the probe with zero in it and one per bit.
@@ -202,12 +239,9 @@ impl LinePlan {
                 _ => None,
             })
             .collect();
-        let mut plan = LinePlan { index, holes, base: None, check: None, bits: Vec::new() };
-        if source.lines[index].statement.is_none() {
-            return plan;
-        }
+        let mut plan = LinePlan { index, holes, base: 0, check: None, bits: Vec::new() };
         let rest = plan.bystanders();
-        plan.base = Some(probes.add(source, index, &rest));
+        plan.base = probes.add(source, index, &rest);
         for hole in 0..plan.holes.len() {
             let form = plan.holes[hole].1;
             if form.kind() == Kind::Immediate {
@@ -252,12 +286,6 @@ impl LinePlan {
     }
 
     fn finish(self, assembler: &Assembler, source: &Source, words: &[Word]) -> Result<Template> {
-        let Some(base) = self.base else {
-            return Ok(match source.lines[self.index].bits {
-                Some((value, mask)) => Template { mask, value, fields: Vec::new() },
-                None => Template::ANY,
-            });
-        };
         let mut fields = Vec::new();
         for (hole, (name, form)) in self.holes.iter().enumerate() {
             let found = match form.kind() {
@@ -276,7 +304,7 @@ impl LinePlan {
             fields.push(Field { name: name.clone(), kind: form.kind(), bits, scale, signed });
         }
         let mask = !fields.iter().fold(0, |mask, field| mask | field.mask());
-        let template = Template { mask, value: words[base].0 & mask, fields };
+        let template = Template { mask, value: words[self.base].0 & mask, fields };
         self.confirm(&template, source, words)?;
         Ok(template)
     }

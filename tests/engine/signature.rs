@@ -2,6 +2,7 @@
 
 use agxpatch::address::{VmAddr, Word};
 use agxpatch::arm64::Assembler;
+use agxpatch::patch::Engine;
 use agxpatch::signature::{Code, Many, Pattern, Value, find, nearest};
 use proptest::prelude::*;
 
@@ -54,6 +55,15 @@ fn the_published_sequence_is_found_with_its_published_roles() {
     assert_eq!(captures.immediate("slots"), Some(0x1a68));
     assert_eq!(captures.address("unlock"), Some(VmAddr(0x6d49e4)));
     assert_eq!(captures.address("free"), Some(VmAddr(0x6d46c4)));
+}
+
+/// Each instruction of a built-in file that was changed wants its row in
+/// `src/signature/encodings.rs`: looking for it takes four times as long without.
+#[test]
+fn what_the_program_brings_along_is_looked_for_without_the_assembler() {
+    let engine = Engine::built_in().unwrap();
+    assert_eq!(engine.all_forms().unwrap().len(), 1);
+    assert!(!engine.assembler.is_open());
 }
 
 #[test]
