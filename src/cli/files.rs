@@ -25,10 +25,10 @@ pub fn catalogue(session: &Session) -> Result<Catalogue> {
             ));
     }
     for path in signatures {
-        catalogue.add_signature(&storage::read_text(&path)?, &path.display().to_string())?;
+        catalogue.add_signature(storage::read_text(&path)?, &path.display().to_string())?;
     }
     for path in patches {
-        catalogue.add_patch(&storage::read_text(&path)?, &path.display().to_string())?;
+        catalogue.add_patch(storage::read_text(&path)?, &path.display().to_string())?;
     }
     catalogue.check()?;
     Ok(catalogue)

@@ -4,6 +4,7 @@
 //! one with a name that exists already replaces it. Reading directories is the
 //! caller's affair.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,9 @@ struct BuildsFile {
     build: Vec<KnownBuild>,
 }
 
+/// The text of a file, which the catalogue keeps.
+pub type Text = Cow<'static, str>;
+
 /// Everything the tool knows by data.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
@@ -173,10 +177,10 @@ impl Catalogue {
     /// The files that are part of the program.
     pub fn built_in() -> Result<Catalogue> {
         let mut catalogue = Catalogue::default();
-        for (origin, text) in SIGNATURES {
+        for &(origin, text) in SIGNATURES {
             catalogue.add_signature(text, origin)?;
         }
-        for (origin, text) in PATCHES {
+        for &(origin, text) in PATCHES {
             catalogue.add_patch(text, origin)?;
         }
         catalogue.add_builds(BUILDS.1, BUILDS.0)?;
@@ -186,12 +190,9 @@ impl Catalogue {
 
     /// Adds the signature in the text of a file, or all of them where it holds
     /// many as `[[signature]]`; `origin` is named in errors.
-    pub fn add_signature(&mut self, text: &str, origin: &str) -> Result<()> {
-        let many = text.lines().any(|line| line.trim() == "[[signature]]");
-        let added = match many {
-            true => read::<SignaturesFile>(text, origin)?.signature,
-            false => vec![read(text, origin)?],
-        };
+    pub fn add_signature(&mut self, text: impl Into<Text>, origin: &str) -> Result<()> {
+        let text = text.into();
+        let added = read_signatures(&text, origin)?;
         self.provenance.add(origin, text);
         for signature in added {
             if self.provenance.define(Kind::Signature, &signature.name)? {
@@ -203,8 +204,9 @@ impl Catalogue {
     }
 
     /// Adds a patch from the text of its file; `origin` is named in errors.
-    pub fn add_patch(&mut self, text: &str, origin: &str) -> Result<()> {
-        let patch: Patch = read(text, origin)?;
+    pub fn add_patch(&mut self, text: impl Into<Text>, origin: &str) -> Result<()> {
+        let text = text.into();
+        let patch: Patch = read(&text, origin)?;
         self.provenance.add(origin, text);
         if self.provenance.define(Kind::Patch, &patch.name)? {
             self.patches.retain(|known| known.name != patch.name);
@@ -214,8 +216,9 @@ impl Catalogue {
     }
 
     /// Adds known builds from the text of their file.
-    pub fn add_builds(&mut self, text: &str, origin: &str) -> Result<()> {
-        let builds: BuildsFile = read(text, origin)?;
+    pub fn add_builds(&mut self, text: impl Into<Text>, origin: &str) -> Result<()> {
+        let text = text.into();
+        let builds: BuildsFile = read(&text, origin)?;
         self.provenance.add(origin, text);
         self.builds.extend(builds.build);
         Ok(())
@@ -335,6 +338,33 @@ fn check_name(name: &str, place: impl Fn() -> String) -> Result<()> {
         .with("name", name)
         .with("file", place())
         .next("make it of letters, digits, hyphens, underscores and full stops"))
+}
+
+/// The signatures in the text of a file that holds one, or many.
+///
+/// Of many, each is read by itself: a tree of all would be built only to be taken
+/// apart. That a line looks like a header proves nothing, it may be one of an
+/// essay; but a text that is cut within a string or a list does not parse. Then,
+/// as whenever something is wrong, the file is read as one.
+fn read_signatures(text: &str, origin: &str) -> Result<Vec<Signature>> {
+    let mut headers: Vec<usize> = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        headers.extend((line.trim() == "[[signature]]").then_some(at));
+        at += line.len();
+    }
+    if headers.is_empty() {
+        return Ok(vec![read(text, origin)?]);
+    }
+    let ends = headers.into_iter().skip(1).chain([text.len()]);
+    let pieces = ends.scan(0, |start, end| Some(&text[std::mem::replace(start, end)..end]));
+    let each: Option<Vec<SignaturesFile>> =
+        pieces.map(|piece| toml::from_str(piece).ok()).collect();
+    let signatures = match each {
+        Some(each) => each.into_iter().flat_map(|file| file.signature).collect(),
+        None => read::<SignaturesFile>(text, origin)?.signature,
+    };
+    Ok(signatures)
 }
 
 fn read<T: for<'a> Deserialize<'a>>(text: &str, origin: &str) -> Result<T> {

@@ -2,6 +2,7 @@
 //! line something of it stands. What is wrong with a file is of no use to its
 //! author without that.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
@@ -28,13 +29,13 @@ pub(super) struct Provenance {
 #[derive(Clone, Debug)]
 struct File {
     origin: String,
-    text: String,
+    text: Cow<'static, str>,
 }
 
 impl Provenance {
     /// Adds a file.
-    pub fn add(&mut self, origin: &str, text: &str) {
-        self.files.push(File { origin: origin.to_owned(), text: text.to_owned() });
+    pub fn add(&mut self, origin: &str, text: Cow<'static, str>) {
+        self.files.push(File { origin: origin.to_owned(), text });
     }
 
     /// All files so far are part of the program: their names may be taken over.
@@ -92,7 +93,7 @@ impl Provenance {
     /// SHA-256 over the files.
     pub fn digest(&self) -> String {
         let files = self.files.iter();
-        let whole = files.fold(Sha256::new(), |digest, file| digest.chain_update(&file.text));
+        let whole = files.fold(Sha256::new(), |digest, file| digest.chain_update(&*file.text));
         Hex(&whole.finalize()).to_string()
     }
 }

@@ -9,9 +9,11 @@
 //! each, and a group's words into one filter. Where an anchor stands, a second
 //! line tells the patterns that share it apart.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::pattern::Pattern;
+use super::template::Template;
 use super::words::WordMap;
 
 /// How many words are compared with the code one by one; each costs about as
@@ -87,14 +89,15 @@ pub(super) fn choose(patterns: &[&Pattern]) -> Vec<Group> {
 /// The lines of a pattern that can be its anchor, best first: those with the
 /// most fixed bits, and of equals the first.
 pub(super) fn lines(pattern: &Pattern) -> Vec<usize> {
-    let bits = |line: usize| pattern.templates[line].mask.count_ones();
-    let common = |line: usize| COMMONPLACE.contains(&pattern.templates[line].value);
-    let mut lines: Vec<usize> = (0..pattern.len()).collect();
-    lines.sort_by_key(|&line| (common(line), std::cmp::Reverse(bits(line)), line));
-    let good = |&&line: &&usize| bits(line) >= ANCHOR_BITS && !common(line);
-    let good = lines.iter().filter(good).count().max(1);
-    lines.truncate(good);
-    lines
+    let rank = |(line, template): (usize, &Template)| {
+        let common = COMMONPLACE.contains(&template.value);
+        (common, Reverse(template.mask.count_ones()), line)
+    };
+    let mut ranked: Vec<_> = pattern.templates.iter().enumerate().map(rank).collect();
+    ranked.sort_unstable();
+    let good = |(common, bits, _): &&_| !common && *bits <= Reverse(ANCHOR_BITS);
+    let good = ranked.iter().filter(good).count().max(1);
+    ranked.into_iter().take(good).map(|(.., line)| line).collect()
 }
 
 struct Plan<'p> {

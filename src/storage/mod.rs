@@ -165,7 +165,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     if metadata.len() > LONGEST_TEXT {
         return refused("the file is larger than any text");
     }
-    let mut text = String::new();
+    let mut text = String::with_capacity(metadata.len() as usize);
     match file.take(LONGEST_TEXT).read_to_string(&mut text) {
         Ok(_) => Ok(text),
         Err(reason) if reason.kind() == io::ErrorKind::InvalidData => {

@@ -2,6 +2,7 @@
 //! authors.
 
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -49,7 +50,9 @@ enum Verb {
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    let engine = files::engine(session)?;
+    // The process ends with the command. To give the pieces of a large catalogue
+    // back one by one would take as long as to look for it.
+    let engine = ManuallyDrop::new(files::engine(session)?);
     match args.verb {
         Verb::List => session.show(&list(&engine)),
         Verb::Explain { name } => session.show(&explain(&engine, &name)?),
