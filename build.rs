@@ -14,6 +14,7 @@ use std::process::Command;
 
 fn main() {
     guard_library();
+    static_cpp_library();
     println!("cargo:rerun-if-env-changed=AGXPATCH_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
     let named = variable("AGXPATCH_COMMIT").filter(|commit| !commit.is_empty());
@@ -44,6 +45,28 @@ fn guard_library() {
                 library.display()
             );
         }
+    }
+}
+
+/// Has the assembler's C++ library linked in where the compiler has it as an
+/// archive: to load and bind the shared one takes a third of what the program
+/// takes to start. A Mac has it in memory already.
+fn static_cpp_library() {
+    const ARCHIVE: &str = "libstdc++.a";
+    let built_here = variable("HOST") == variable("TARGET");
+    let linux = variable("CARGO_CFG_TARGET_OS").is_some_and(|system| system == "linux");
+    let Some(out) = variable("OUT_DIR").filter(|_| linux && built_here) else { return };
+    let compiler = variable("CXX").unwrap_or_else(|| "c++".to_owned());
+    let asked = Command::new(compiler).arg(format!("-print-file-name={ARCHIVE}")).output();
+    let Some(archive) = asked.ok().and_then(|said| String::from_utf8(said.stdout).ok()) else {
+        return;
+    };
+    // The linker takes the first of that name, and in this folder it is alone.
+    let folder = Path::new(&out).join("static");
+    let copied = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::copy(archive.trim(), folder.join(ARCHIVE)));
+    if copied.is_ok() {
+        println!("cargo:rustc-link-search=native={}", folder.display());
     }
 }
 
