@@ -49,22 +49,24 @@ impl Parts {
         self.file.read_exact_at(place, start).map_err(|reason| read_failed(&self.path, &reason))
     }
 
-    /// Calls `look` with one piece after the other of what lies in `range`,
-    /// with where it begins and how many of its bytes are its share: each piece
-    /// but the last reaches `overlap` bytes into the next. None of it is kept.
+    /// Calls `look` with one piece after the other of what lies in `range`, with
+    /// where it begins and how many of its bytes are its share: each reaches
+    /// `overlap` bytes further, but not past `end`. None of it is kept.
     pub fn each_piece(
         &self,
         range: Range<u64>,
+        end: u64,
         overlap: usize,
         mut look: impl FnMut(u64, u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut piece = Vec::new();
         for start in range.clone().step_by(PIECE) {
-            let end = range.end.min(start + (PIECE + overlap) as u64);
-            piece.resize((end - start) as usize, 0);
+            let share = (range.end - start).min(PIECE as u64);
+            let until = end.min(start + share + overlap as u64);
+            piece.resize((until - start) as usize, 0);
             let read = self.file.read_exact_at(&mut piece, start);
             read.map_err(|reason| read_failed(&self.path, &reason))?;
-            look(start, PIECE.min(piece.len()) as u64, &piece)?;
+            look(start, share, &piece)?;
         }
         Ok(())
     }
@@ -75,4 +77,4 @@ const RATHER_LARGE: u64 = 1 << 30;
 
 /// Bytes from the beginning of a piece to that of the next: small enough to
 /// stay in the second-level cache until it is looked at.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;

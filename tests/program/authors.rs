@@ -1,6 +1,7 @@
 //! The mistakes of those who write signatures, and what they are told: the file,
 //! the line, and what to do.
 
+use agxpatch::macho::{Architecture, Universal};
 use agxpatch::simulate::driver::{self, Variant};
 
 use crate::harness::{Ran, driver, program, run};
@@ -334,4 +335,56 @@ fn ten_thousand_signatures_are_no_trouble() {
     assert!(ran.stdout.starts_with("agx-encoder-release at 0x2be05c"), "{}", ran.stdout);
     let ran = Catalog::new(&[("mine.toml", &twice)], &[]).run(&["signatures", "test", "d"]);
     told(&ran, "AGX-0302", &["two signatures have one name", "mine.toml:40002"]);
+}
+
+/// The headers of a file that holds many are found before it is parsed.
+#[test]
+fn a_line_of_an_essay_is_no_header() {
+    let other = SOUND.replace("\"clear\"", "\"other\"");
+    let many = format!(
+        "# Two.\n\n[[signature]]\n{SOUND}essay = \"\"\"\n[[signature]]\nname = 'no'\n\"\"\"\n  [[signature]]\n{other}[signature.functions]\nivar = \"_free\"\n"
+    );
+    let ran = Catalog::new(&[("mine.toml", &many)], &[]).run(&["--json", "signatures", "list"]);
+    let listed = ran.json()["result"]["signatures"].clone();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|s| s["name"].clone()).collect();
+    assert_eq!(names, ["agx-encoder-release", "clear", "other"]);
+    assert_eq!(listed[1]["essay"], "[[signature]]\nname = 'no'\n");
+    assert_eq!(listed[2]["functions"]["ivar"], "_free");
+    let stray = format!("name = \"stray\"\n{many}");
+    let ran = Catalog::new(&[("mine.toml", &stray)], &[]).run(&["signatures", "list"]);
+    told(&ran, "AGX-0302", &["mine.toml", "line 1", "unknown field `name`"]);
+}
+
+/// Code is read in pieces, and its halves are searched at once: a match may lie
+/// across any border of them.
+#[test]
+fn matches_are_found_once_wherever_they_lie() {
+    const WORDS: [u32; 5] = [0x0123_4567, 0x89ab_cdef, 0x0246_8ace, 0x1357_9bdf, 0x0f1e_2d3c];
+    const STEP: usize = 4096;
+    let mut bytes = driver().to_vec();
+    let file = Universal::parse(driver()).unwrap();
+    let slice = file.slice(Architecture::ARM64E).unwrap();
+    let text = slice.image().unwrap().text().unwrap().clone();
+    let (first, size) = (slice.offset.0 as usize + text.offset.0 as usize, text.bytes.len());
+    let middle = size / 8 * 4;
+    let steps = |from: usize, to: usize| (from..to).step_by(STEP).enumerate();
+    let mut planted: Vec<usize> = Vec::new();
+    for (number, border) in steps(0, middle).chain(steps(middle, size)) {
+        let at = border.saturating_sub(4 * ((number + number / 16) % WORDS.len()));
+        if at >= planted.last().map_or(0, |last| last + 4 * WORDS.len()) {
+            let words: Vec<u8> = WORDS.iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes[first + at..first + at + words.len()].copy_from_slice(&words);
+            planted.push(at);
+        }
+    }
+    let pattern: String = WORDS.iter().map(|word| format!("word {word:08x}/ffffffff\n")).collect();
+    let pattern = SOUND.replace("str xzr, [{self}, {ivar}]\nldp x29, x30, [sp, #0x90]\n", &pattern);
+    let catalog = Catalog::new(&[("mine.toml", &pattern)], &[]);
+    std::fs::write(catalog.0.path().join("d"), bytes).unwrap();
+    let found =
+        catalog.run(&["--json", "signatures", "test", "d"]).json()["result"]["found"].clone();
+    let mine = found.as_array().unwrap().iter().filter(|hit| hit["signature"] == "clear");
+    let mine: Vec<String> = mine.map(|hit| hit["at"].as_str().unwrap().to_owned()).collect();
+    let planted = planted.iter().map(|at| text.address.plus(*at as u64).to_string());
+    assert_eq!(mine, planted.collect::<Vec<_>>());
 }

@@ -1,9 +1,11 @@
 //! `agxpatch signatures test FILE`: where signatures occur, and what comes near
 //! where none does.
 //!
-//! Of the file only the load commands and the code are read, the code in pieces.
+//! Of the file only the load commands and the code are read, the code in pieces
+//! and by two threads.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Serialize;
@@ -72,18 +74,15 @@ pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
             forms.iter().filter(|(signature, _)| signature.is_for(&text.architecture)).collect();
         let many = Many::new(here.iter().map(|(_, form)| &form.pattern));
         let longest = here.iter().map(|(_, form)| form.pattern.len()).max().unwrap_or(1);
-        text.each_piece(&parts, longest, |code, ends| {
-            for (number, hit) in many.find(code).into_iter().filter(|(_, hit)| hit.at < ends) {
-                let (signature, form) = here[number];
-                found.push(Occurrence {
-                    signature: signature.name.clone(),
-                    architecture: text.architecture.clone(),
-                    state: form.state.clone(),
-                    hit,
-                });
-            }
-            Ok(())
-        })?;
+        for (number, hit) in text.find(&parts, &many, longest)? {
+            let (signature, form) = here[number];
+            found.push(Occurrence {
+                signature: signature.name.clone(),
+                architecture: text.architecture.clone(),
+                state: form.state.clone(),
+                hit,
+            });
+        }
     }
     let mut names: Vec<&str> = found.iter().map(|found| found.signature.as_str()).collect();
     names.sort_unstable();
@@ -124,22 +123,40 @@ struct Text {
     /// Address of the first instruction.
     address: VmAddr,
     /// Where it stands in the file.
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
 }
 
 impl Text {
-    /// Calls `look` with the code in pieces, each but the last `longest`
-    /// instructions longer than its share, and with where its share ends.
-    fn each_piece(
+    /// All matches with the number of their pattern, by place; none is of more
+    /// than `longest` instructions. One half is searched while the other is.
+    fn find(&self, parts: &Parts, many: &Many<'_>, longest: usize) -> Result<Vec<(usize, Match)>> {
+        let Range { start, end } = self.range;
+        let middle = start + (end - start) / 8 * 4;
+        let halves = std::thread::scope(|scope| {
+            let second = scope.spawn(|| self.find_in(middle..end, parts, many, longest));
+            let first = self.find_in(start..middle, parts, many, longest);
+            [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+        });
+        let [first, second] = halves;
+        Ok(first?.into_iter().chain(second?).collect())
+    }
+
+    /// The matches that begin in `share` of the file.
+    fn find_in(
         &self,
+        share: Range<u64>,
         parts: &Parts,
+        many: &Many<'_>,
         longest: usize,
-        mut look: impl FnMut(Code<'_>, VmAddr) -> Result<()>,
-    ) -> Result<()> {
-        parts.each_piece(self.range.clone(), longest * 4, |start, share, bytes| {
+    ) -> Result<Vec<(usize, Match)>> {
+        let mut found = Vec::new();
+        parts.each_piece(share, self.range.end, longest * 4, |start, share, bytes| {
             let address = self.address.plus(start - self.range.start);
-            look(Code { address, bytes }, address.plus(share))
-        })
+            let begins = |(_, hit): &(usize, Match)| hit.at < address.plus(share);
+            found.extend(many.find(Code { address, bytes }).into_iter().filter(begins));
+            Ok(())
+        })?;
+        Ok(found)
     }
 }
 
