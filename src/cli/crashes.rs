@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
+use super::counter::Counter;
 use crate::diagnostics::{self, Incident, Limits, Mark, Overview, Seen, Skipped, Watcher};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
@@ -68,7 +69,10 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         true => readable(folders(&[])),
         false => (args.paths.clone(), Vec::new()),
     };
-    let mut collection = diagnostics::collect(&paths, &Limits::default())?;
+    let counter = (!session.json).then(|| Counter::new("reports read"));
+    let count = || counter.iter().for_each(Counter::count);
+    let mut collection = diagnostics::collect_counted(&paths, &Limits::default(), &count)?;
+    drop(counter);
     collection.unreadable.extend(closed);
     let now = Timestamp::now();
     if let Some(file) = &args.save_mark {

@@ -4,6 +4,7 @@
 //! that another command would want.
 
 mod check_sip;
+mod counter;
 mod crashes;
 mod demo;
 mod deploy;

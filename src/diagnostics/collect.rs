@@ -88,7 +88,16 @@ pub struct Collection {
 /// Reads every report in `paths`, folders or files. A path that cannot be read
 /// at all is an error; anything further down is named in the result.
 pub fn collect(paths: &[PathBuf], limits: &Limits) -> Result<Collection> {
-    collect_unseen(paths, limits, &mut HashSet::new())
+    collect_unseen(paths, limits, &mut HashSet::new(), &|| ())
+}
+
+/// As [`collect`], calling `done` after each file that was read, from any thread.
+pub fn collect_counted(
+    paths: &[PathBuf],
+    limits: &Limits,
+    done: &(dyn Fn() + Sync),
+) -> Result<Collection> {
+    collect_unseen(paths, limits, &mut HashSet::new(), done)
 }
 
 /// As [`collect`], leaving out files whose fingerprint is in `seen`, and adding
@@ -97,13 +106,14 @@ pub(super) fn collect_unseen(
     paths: &[PathBuf],
     limits: &Limits,
     seen: &mut HashSet<Fingerprint>,
+    done: &(dyn Fn() + Sync),
 ) -> Result<Collection> {
     // Bounded, so that the walk never gets far ahead of the reading.
     let (sender, receiver) = sync_channel::<PathBuf>(256);
     let receiver = Mutex::new(receiver);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..limits.workers.max(1))
-            .map(|_| scope.spawn(|| read_all(&receiver, limits)))
+            .map(|_| scope.spawn(|| read_all(&receiver, limits, done)))
             .collect();
         let mut all = Tally::default();
         let mut walk = Walk { limits, seen };
@@ -134,7 +144,11 @@ fn unreadable_folder(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Takes paths until there are no more. The buffer is used for all of them.
-fn read_all(receiver: &Mutex<Receiver<PathBuf>>, limits: &Limits) -> Tally {
+fn read_all(
+    receiver: &Mutex<Receiver<PathBuf>>,
+    limits: &Limits,
+    done: &(dyn Fn() + Sync),
+) -> Tally {
     let mut tally = Tally::default();
     let mut buffer = Vec::new();
     loop {
@@ -151,6 +165,7 @@ fn read_all(receiver: &Mutex<Receiver<PathBuf>>, limits: &Limits) -> Tally {
             }
             Err(reason) => tally.skip(Skipped::new(path, reason)),
         }
+        done();
         buffer.truncate(KEPT);
         buffer.shrink_to(KEPT);
     }

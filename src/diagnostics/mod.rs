@@ -23,7 +23,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
-pub use collect::{Collection, Incident, Limits, Skipped, collect};
+pub use collect::{Collection, Incident, Limits, Skipped, collect, collect_counted};
 pub use gather::gather;
 pub use mark::Mark;
 pub use overview::{Overview, Seen};

@@ -33,7 +33,7 @@ impl Watcher {
     pub fn look(&mut self) -> Result<Vec<Incident>> {
         let there = |path: &&PathBuf| path.exists();
         let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
-        let found = collect_unseen(&paths, &self.limits, &mut self.files)?;
+        let found = collect_unseen(&paths, &self.limits, &mut self.files, &|| ())?;
         let unseen = |incident: &Incident| self.incidents.insert(incident.report.incident.clone());
         Ok(found.incidents.into_iter().filter(unseen).collect())
     }
