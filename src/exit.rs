@@ -20,7 +20,7 @@ pub enum Exit {
     NotFound = 4,
     /// The input or the macOS build is not one this tool can work on.
     Unsupported = 5,
-    /// A check after a change failed and the change was undone.
+    /// A change failed, or was given up, and was undone.
     RolledBack = 6,
     /// The proof refused the rewrite.
     Unproven = 7,
