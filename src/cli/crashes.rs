@@ -71,7 +71,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     };
     let counter = (!session.json).then(|| Counter::new("reports read"));
     let count = || counter.iter().for_each(Counter::count);
-    let mut collection = diagnostics::collect_counted(&paths, &Limits::default(), &count)?;
+    let limits = Limits::default();
+    let mut collection = diagnostics::collect_counted(&paths, &limits, &count)?;
     drop(counter);
     collection.unreadable.extend(closed);
     let now = Timestamp::now();
@@ -84,7 +85,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     if let Some(folder) = &args.keep {
         let new = |each: &&Incident| mark.as_ref().is_none_or(|mark| mark.is_new(each));
-        diagnostics::gather(collection.incidents.iter().filter(new), folder)?;
+        diagnostics::gather(collection.incidents.iter().filter(new), folder, &limits)?;
     }
     let overview = Overview::new(collection, mark.as_ref(), args.list);
     if let Some(file) = &args.html {

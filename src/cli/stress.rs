@@ -16,7 +16,7 @@ use crate::stress::{
     self, Command, Configuration, Counted, Environments, Options, Plan, StressReport, Swept, Trial,
     User, Variant, Verdict, Workload,
 };
-use crate::{launch, storage};
+use crate::{launch, report, storage};
 
 /// Arguments of `agxpatch stress`.
 #[derive(clap::Args, Debug)]
@@ -325,6 +325,7 @@ fn tell_progress(trial: &Trial, of: usize) {
         (_, Some(reason)) => reason,
         (_, None) => "failed",
     };
+    let word = report::printable(word);
     let (number, label, seconds) = (trial.number, trial.label(), trial.seconds);
     // Progress nobody can see is not worth failing for.
     drop(writeln!(anstream::stderr(), "{number:>4}/{of}  {label}  {seconds:.1} s  {word}"));

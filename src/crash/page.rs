@@ -18,6 +18,8 @@ pub struct Page<'a> {
     pub made: &'a str,
     /// The counts.
     pub summary: &'a Summary,
+    /// Whether there was a mark that anything can be new since.
+    pub marked: bool,
     /// What could not be read: path and reason.
     pub unreadable: &'a [(String, String)],
 }
@@ -26,6 +28,7 @@ pub struct Page<'a> {
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 44.0;
+const RIGHT: f64 = 8.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 /// Most bars drawn; beyond it days share a bar.
@@ -58,9 +61,10 @@ fn write_page(out: &mut String, page: &Page) -> std::fmt::Result {
         legend(out, page.summary)?;
         chart(out, page.summary)?;
     }
-    classes(out, page.summary)?;
-    names(out, "By process", "process", &page.summary.processes)?;
-    names(out, "By driver", "driver", &page.summary.drivers)?;
+    let new = New { marked: page.marked };
+    classes(out, &new, page.summary)?;
+    names(out, &new, ["By process", "process"], &page.summary.processes)?;
+    names(out, &new, ["By driver", "driver"], &page.summary.drivers)?;
     unreadable(out, page.unreadable)?;
     writeln!(out, "<footer>{}</footer>\n</main>\n</body>\n</html>", escape(page.made))
 }
@@ -104,7 +108,7 @@ fn chart(out: &mut String, summary: &Summary) -> std::fmt::Result {
     let buckets = buckets(summary);
     let total = |bucket: &Bucket| bucket.families.iter().sum::<u64>();
     let top = ceiling(buckets.iter().map(total).max().unwrap_or(1));
-    let (full_width, full_height) = (LEFT + WIDTH + 8.0, TOP + HEIGHT + BOTTOM);
+    let (full_width, full_height) = (LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM);
     writeln!(
         out,
         "<svg viewBox=\"0 0 {full_width} {full_height}\" role=\"img\" \
@@ -166,9 +170,12 @@ fn bar(out: &mut String, bucket: &Bucket, x: f64, width: f64, top: u64) -> std::
 
 fn dates(out: &mut String, buckets: &[Bucket], step: f64) -> std::fmt::Result {
     const LABELS: usize = 7;
+    // Half of a date's width and a little.
+    const HALF: f64 = 32.0;
     let every = buckets.len().div_ceil(LABELS).max(1);
     for (index, bucket) in buckets.iter().enumerate().step_by(every) {
-        let (x, y) = (LEFT + step * (index as f64 + 0.5), TOP + HEIGHT + 20.0);
+        let x = (LEFT + step * (index as f64 + 0.5)).min(LEFT + WIDTH + RIGHT - HALF);
+        let y = TOP + HEIGHT + 20.0;
         let date = bucket.first;
         writeln!(
             out,
@@ -178,19 +185,15 @@ fn dates(out: &mut String, buckets: &[Bucket], step: f64) -> std::fmt::Result {
     Ok(())
 }
 
-/// The least number of the form 4, 8, 20, 40, 80, … that is not below `value`,
-/// so that four grid lines stand at whole numbers.
+/// The top of a scale that holds `value`: four round steps, so that the grid lines
+/// stand at whole numbers and the highest bar takes most of the height.
 fn ceiling(value: u64) -> u64 {
-    let mut decade = 4_u64;
-    loop {
-        for factor in [1, 2, 5] {
-            let candidate = decade.saturating_mul(factor);
-            if candidate >= value {
-                return candidate;
-            }
-        }
-        decade = decade.saturating_mul(10);
-    }
+    const TENTHS: [u128; 9] = [10, 15, 20, 25, 30, 40, 50, 60, 80];
+    // 10^20 is more than a u64 holds.
+    let decades = (0..=20).map(|power| 10_u128.pow(power));
+    let steps = decades.flat_map(|decade| TENTHS.map(|tenths| tenths * decade));
+    let mut tops = steps.filter(|step| step % 10 == 0).map(|step| step / 10 * 4);
+    tops.find_map(|top| u64::try_from(top).ok().filter(|top| *top >= value)).unwrap_or(value)
 }
 
 fn legend(out: &mut String, summary: &Summary) -> std::fmt::Result {
@@ -205,37 +208,68 @@ fn legend(out: &mut String, summary: &Summary) -> std::fmt::Result {
     Ok(())
 }
 
-fn classes(out: &mut String, summary: &Summary) -> std::fmt::Result {
-    out.push_str(
+/// The last column of a table, which is there only where something can be new.
+struct New {
+    marked: bool,
+}
+
+impl New {
+    fn heading(&self) -> &'static str {
+        if self.marked { "<th class=\"n\">new</th>" } else { "" }
+    }
+
+    /// Nought is no news and leaves no mark.
+    fn cell(&self, count: u64) -> String {
+        match (self.marked, count) {
+            (false, _) => String::new(),
+            (true, 0) => "<td></td>".to_owned(),
+            (true, count) => format!("<td class=\"n new\">+{count}</td>"),
+        }
+    }
+}
+
+fn classes(out: &mut String, new: &New, summary: &Summary) -> std::fmt::Result {
+    writeln!(
+        out,
         "<h2>By class</h2>\n<div class=\"table\"><table>\n<tr><th>class</th><th>letter</th>\
-         <th>what happened</th><th class=\"n\">incidents</th><th class=\"n\">new</th></tr>\n",
-    );
+         <th>what happened</th><th class=\"n\">incidents</th>{}</tr>",
+        new.heading()
+    )?;
     for count in &summary.classes {
         writeln!(
             out,
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td></tr>",
-            count.class, count.letter, count.title, count.incidents, count.new
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td>{}</tr>",
+            count.class,
+            count.letter,
+            count.title,
+            count.incidents,
+            new.cell(count.new)
         )?;
     }
     out.push_str("</table></div>\n");
     Ok(())
 }
 
-fn names(out: &mut String, heading: &str, what: &str, counts: &[NamedCount]) -> std::fmt::Result {
+fn names(
+    out: &mut String,
+    new: &New,
+    [heading, what]: [&str; 2],
+    counts: &[NamedCount],
+) -> std::fmt::Result {
     writeln!(
         out,
         "<h2>{heading}</h2>\n<div class=\"table\"><table>\n<tr><th>{what}</th>\
-         <th class=\"n\">incidents</th><th class=\"n\">in GPU code</th><th class=\"n\">new</th></tr>"
+         <th class=\"n\">incidents</th><th class=\"n\">in GPU code</th>{}</tr>",
+        new.heading()
     )?;
     for count in counts.iter().take(ROWS) {
         writeln!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>{}</tr>",
             escape(&count.name),
             count.incidents,
             count.gpu,
-            count.new
+            new.cell(count.new)
         )?;
     }
     out.push_str("</table></div>\n");

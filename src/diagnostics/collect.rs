@@ -175,7 +175,7 @@ fn read_all(
 /// would mean to write it twice. What a path names may have changed since the
 /// walk, so the open file is what counts: a pipe put there meanwhile neither
 /// blocks the opening nor is read.
-fn read_file<'a>(
+pub(super) fn read_file<'a>(
     path: &Path,
     limits: &Limits,
     buffer: &'a mut Vec<u8>,

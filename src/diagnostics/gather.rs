@@ -4,15 +4,21 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Incident;
+use super::collect::{Incident, Limits, read_file};
 use crate::error::{Code, Error, Result};
 
 /// Copies the report of each incident into `folder`, one file an incident,
 /// named by it; one that is there already is left alone. Returns the new files.
+///
+/// # Errors
+/// `WriteFailed`, also where a report is no longer what was read within `limits`:
+/// since then a link, a pipe or a file without end may have taken its place.
 pub fn gather<'a>(
     incidents: impl IntoIterator<Item = &'a Incident>,
     folder: &Path,
+    limits: &Limits,
 ) -> Result<Vec<PathBuf>> {
+    let mut buffer = Vec::new();
     let failed = |path: &Path, error: io::Error| {
         Error::new(Code::WriteFailed, "a crash report cannot be kept")
             .with("path", path.display())
@@ -22,7 +28,12 @@ pub fn gather<'a>(
     let mut written = Vec::new();
     for incident in incidents {
         let target = folder.join(file_name(incident));
-        match copy(&incident.path, &target) {
+        if fs::symlink_metadata(&target).is_ok() {
+            continue;
+        }
+        let contents = read_file(&incident.path, limits, &mut buffer)
+            .map_err(|reason| failed(&incident.path, io::Error::other(reason)))?;
+        match write_new(&target, contents) {
             Ok(()) => written.push(target),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(&target, error)),
@@ -31,9 +42,8 @@ pub fn gather<'a>(
     Ok(written)
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let contents = fs::read(from)?;
-    OpenOptions::new().write(true).create_new(true).open(to)?.write_all(&contents)
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(contents)
 }
 
 /// Made of the identifier alone, which comes from the report and may hold

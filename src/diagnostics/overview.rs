@@ -84,7 +84,7 @@ impl Overview {
             .collection
             .unreadable
             .iter()
-            .map(|skipped| (shown(&skipped.path), skipped.reason.clone()))
+            .map(|skipped| (shown(&skipped.path), printable(&skipped.reason)))
             .collect();
         page::html(&Page {
             headline: &self.headline(),
@@ -94,6 +94,7 @@ impl Overview {
                 places.join(", ")
             ),
             summary: &self.summary,
+            marked: self.marked.is_some(),
             unreadable: &unreadable,
         })
     }
@@ -146,7 +147,7 @@ fn unread(out: &mut dyn Write, collection: &Collection) -> io::Result<()> {
     }
     writeln!(out, "\n{}not read{}", style::WARN, style::RESET)?;
     for skipped in collection.unreadable.iter().take(SHOWN) {
-        writeln!(out, "  {}: {}", shown(&skipped.path), skipped.reason)?;
+        writeln!(out, "  {}: {}", shown(&skipped.path), printable(&skipped.reason))?;
     }
     match collection.unreadable.len().checked_sub(SHOWN) {
         None | Some(0) => Ok(()),

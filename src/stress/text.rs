@@ -42,7 +42,7 @@ impl StressReport {
             1 => "one configuration".to_owned(),
             count => format!("{count} configurations in turn"),
         };
-        let (name, made, planned) = (&subject.name, trials.len(), plan.turns().len());
+        let (name, made, planned) = (printable(&subject.name), trials.len(), plan.turns().len());
         let trials = match (self.interrupted, made) {
             (true, _) => format!("{made} of {planned} trials"),
             (false, 1) => "one trial".to_owned(),
@@ -216,7 +216,7 @@ fn failures(out: &mut dyn Write, trials: &[Trial]) -> io::Result<()> {
     }
     writeln!(out, "\n{}did not complete{}", style::WARN, style::RESET)?;
     for trial in failed.iter().take(SHOWN) {
-        let reason = trial.reason.as_deref().unwrap_or("unknown");
+        let reason = printable(trial.reason.as_deref().unwrap_or("unknown"));
         write!(out, "  trial {}, {}: {reason}", trial.number, trial.label())?;
         match trial.assertion {
             Some(assertion) => writeln!(out, "; Metal: {}", assertion.title())?,

@@ -218,10 +218,10 @@ fn kept_reports_are_named_by_incident_and_kept_once() {
     let found = collect(&paths(&reports), &Limits::default()).unwrap();
 
     let inside = kept.path().join("reports");
-    assert_eq!(gather(&found.incidents, &inside).unwrap().len(), 2);
+    assert_eq!(gather(&found.incidents, &inside, &Limits::default()).unwrap().len(), 2);
     assert_eq!(fs::read_dir(&inside).unwrap().count(), 2);
     assert_eq!(fs::read_dir(kept.path()).unwrap().count(), 1);
-    assert!(gather(&found.incidents, &inside).unwrap().is_empty());
+    assert!(gather(&found.incidents, &inside, &Limits::default()).unwrap().is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use agxpatch::diagnostics::{Limits, collect, gather};
 use agxpatch::simulate::crash_report::CrashReport;
 use serde_json::Value;
 
@@ -127,20 +128,40 @@ fn since_leaves_out_what_is_older() {
     }
 }
 
+fn acts_on_a_terminal(text: &str) -> bool {
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().any(|c| (c.is_control() && c != '\n') || turns(c))
+}
+
 #[test]
 fn the_names_of_files_do_not_act_on_the_terminal() {
     use std::os::unix::ffi::OsStrExt;
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().join("\u{1b}]0;title\u{7}");
     fs::create_dir(&reports).unwrap();
-    fs::write(reports.join("\u{1b}[2Jbroken.ips"), "{").unwrap();
+    fs::write(reports.join("\u{1b}[2J\u{9b}2J\u{202e}broken.ips"), "{").unwrap();
     let raw = std::ffi::OsStr::from_bytes(b"\xffraw.ips");
     fs::write(reports.join(raw), CrashReport::trap(1).ips()).unwrap();
-    for arguments in [&["--list", "."][..], &["./missing\u{1b}[2J"], &["--watch=", "."]] {
+    let named = CrashReport::trap(2).process("\u{1b}[1mbold\u{9b}2J\u{2066}\n", 1, 1);
+    fs::write(reports.join("named.ips"), named.ips()).unwrap();
+    let typed = String::from_utf8(CrashReport::trap(3).ips()).unwrap();
+    let typed = typed.replace("\"faultingThread\":1", "\"faultingThread\":\"\u{9b}2J\u{202e}\"");
+    fs::write(reports.join("typed.ips"), typed).unwrap();
+    for arguments in [
+        &["--list", "."][..],
+        &["--json", "."],
+        &["./missing\u{1b}[2J"],
+        &["--watch=", "."],
+        &["--mark", "./missing\u{9b}2J", "."],
+        &["--html", "./missing\u{9b}2J/page", "."],
+        &["--html", "page.html", "."],
+    ] {
         let output = crashes(arguments, folder.path());
-        let shown = [output.stdout, output.stderr].concat();
-        assert!(!shown.contains(&0x1b), "{}", String::from_utf8_lossy(&shown));
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!acts_on_a_terminal(&shown), "{shown:?}");
     }
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(!acts_on_a_terminal(&page), "{page:?}");
     let output = crashes(&["--json", "."], folder.path());
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let path = json["result"]["incidents"][0]["path"].as_str().unwrap();
@@ -185,6 +206,62 @@ fn the_page_needs_nothing_else_and_escapes_names() {
         assert!(!page.contains(fetched), "{fetched}");
     }
     assert!(page.contains("prefers-color-scheme: dark"));
+}
+
+/// The numbers beside the grid lines of the chart over `incidents` of one day.
+fn scale(incidents: u32) -> Vec<u64> {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..incidents {
+        let report = CrashReport::set_pipeline(number);
+        fs::write(folder.path().join(format!("{number}.ips")), report.ips()).unwrap();
+    }
+    assert!(crashes(&["--html", "page.html", "."], folder.path()).status.success());
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let labels = page.split("text-anchor=\"end\">").skip(1);
+    labels.map(|rest| rest.split('<').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn the_scale_of_the_chart_is_whole_numbers_just_above_the_highest_bar() {
+    assert_eq!(scale(1), [0, 1, 2, 3, 4]);
+    assert_eq!(scale(8), [0, 2, 4, 6, 8]);
+    assert_eq!(scale(9), [0, 3, 6, 9, 12]);
+    assert_eq!(scale(41), [0, 15, 30, 45, 60]);
+}
+
+#[test]
+fn nothing_is_called_new_on_a_page_without_a_mark_and_nought_never() {
+    let folder = example();
+    let page = |arguments: &[&str]| {
+        let fixed = ["--html", "page.html", "reports"];
+        crashes(&[arguments, &fixed].concat(), folder.path());
+        fs::read_to_string(folder.path().join("page.html")).unwrap()
+    };
+    assert!(!page(&[]).contains(">new<"));
+    crashes(&["--save-mark", "mark", "reports"], folder.path());
+    fs::write(folder.path().join("reports/x.ips"), CrashReport::spill(7).ips()).unwrap();
+    let marked = page(&["--mark", "mark"]);
+    assert!(marked.contains(">new<") && marked.contains(">+1<") && !marked.contains("+0"));
+}
+
+#[test]
+fn a_report_whose_place_was_taken_is_not_kept() {
+    let folder = example();
+    let reports = [folder.path().join("reports")];
+    let limits = Limits::default();
+    let found = collect(&reports, &limits).unwrap();
+    let (first, kept) = (found.incidents[0].path.clone(), folder.path().join("kept"));
+    let taken = |by: &dyn Fn()| {
+        fs::remove_file(&first).unwrap();
+        by();
+        let error = gather(&found.incidents, &kept, &limits).unwrap_err();
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
+        error.context().iter().map(|(_, value)| value.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let endless = || std::os::unix::fs::symlink("/dev/zero", &first).unwrap();
+    assert!(taken(&endless).contains("symbolic link"));
+    let large = || fs::File::create(&first).unwrap().set_len(1 << 40).unwrap();
+    assert!(taken(&large).contains("more than the 16777216 allowed"));
 }
 
 #[test]
