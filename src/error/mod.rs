@@ -2,9 +2,11 @@
 //!
 //! One type crosses every module border: a stable [`Code`], one plain sentence,
 //! the context as pairs, and what to do next. The codes stand in one table
-//! (`codes.rs`) so that a number found in a log leads to its meaning. Modules
+//! (`codes.rs`) so that a number found in a log leads to its meaning; what to do
+//! where the place knows nothing better stands in another (`advice.rs`). Modules
 //! keep richer types inside where they need to match on them.
 
+mod advice;
 mod codes;
 
 pub use codes::Code;
@@ -69,9 +71,14 @@ impl Error {
         &self.0.context
     }
 
-    /// What to do next.
+    /// What to do next, as whoever made the error knows it.
     pub fn advice(&self) -> Option<&str> {
         self.0.next.as_deref()
+    }
+
+    /// What to do next: that, or else what its code advises.
+    pub fn what_next(&self) -> Option<&str> {
+        self.advice().or_else(|| self.0.code.advice())
     }
 }
 
@@ -89,7 +96,7 @@ impl Serialize for Error {
         map.serialize_entry("code", self.0.code.as_str())?;
         map.serialize_entry("message", &self.0.message)?;
         map.serialize_entry("context", &context)?;
-        map.serialize_entry("next", &self.0.next)?;
+        map.serialize_entry("next", &self.what_next())?;
         map.end()
     }
 }

@@ -128,7 +128,7 @@ pub fn render_error(error: &Error) -> String {
         text.push_str(&format!("  {name}: {}\n", lines.next().unwrap_or_default()));
         lines.for_each(|line| text.push_str(&format!("    {line}\n")));
     }
-    if let Some(advice) = error.advice() {
+    if let Some(advice) = error.what_next() {
         let advice = printable(advice);
         text.push_str(&format!("  {}next:{} {advice}\n", style::STRONG, style::RESET));
     }

@@ -21,6 +21,7 @@ fn refused(bytes: &[u8], exit: i32, code: &str) -> String {
         if arguments[0] == "patch" {
             assert_eq!((ran.code, ran.error_code()), (exit, code), "{}", ran.stderr);
             assert!(first.starts_with("agxpatch: "), "one line says what is wrong: {first}");
+            assert!(ran.stderr.contains("\n  next: "), "and what to do: {}", ran.stderr);
         }
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
         assert_ne!(ran.code, 70, "{}", ran.stderr);
@@ -267,4 +268,45 @@ fn errors_are_json_when_json_is_asked_for() {
     assert_eq!(error["exit"], 5);
     assert_eq!(error["error"]["code"], "AGX-0101");
     assert!(ran.stderr.is_empty());
+}
+
+#[test]
+fn every_refusal_says_what_to_do_next() {
+    let place = Place::new();
+    let d = place.file("d", driver());
+    // The code directory of the first slice, which says so by its magic number.
+    let damaged = |new: [u8; 4], after: usize| {
+        let mut bytes = driver().to_vec();
+        let at = memchr::memmem::find(&bytes, &0xfade_0c02_u32.to_be_bytes()).unwrap() + after;
+        bytes[at..at + 4].copy_from_slice(&new);
+        bytes
+    };
+    let version = place.file("version", &damaged([9, 9, 9, 9], 8));
+    let digests = place.file("digests", &damaged([0, 0, 0, 1], 28));
+    let scattered = place.file("scattered", &damaged([0, 0, 0, 50], 44));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (file, out) = (text(&d), text(&place.path("p")));
+    for arguments in [
+        vec!["patch", &file, "-o", &out, "--patch", "nobody-wrote-it"],
+        vec!["prove", &file, "--patch", "nobody-wrote-it"],
+        vec!["patch", &text(&version), "-o", &out],
+        vec!["patch", &text(&digests), "-o", &out],
+        vec!["patch", &text(&scattered), "-o", &out],
+        vec!["inspect", &text(&place.path("nothing"))],
+        vec!["verify", "--file", &text(&place.path("nothing"))],
+        vec!["signatures", "explain", "nothing"],
+        vec!["signatures", "test", &text(&place.path("."))],
+        vec!["synth", &file],
+        vec!["synth", &text(&place.path("no/such/directory/d"))],
+        vec!["synth", &out, "--variant", "nothing"],
+        vec!["prove", &file, "--emit-tla", &format!("{file}/below")],
+        vec!["prove", &file, "--html", &file],
+    ] {
+        let ran = run(&arguments);
+        assert_ne!(ran.code, 0, "{arguments:?}");
+        assert!(ran.stderr.contains("\n  next: "), "{arguments:?}: {}", ran.stderr);
+        let json = run(arguments.iter().chain(&["--json"])).json();
+        assert!(json["error"]["next"].is_string(), "{arguments:?}: {json}");
+    }
+    assert_eq!(place.names(), ["d", "digests", "scattered", "version"]);
 }

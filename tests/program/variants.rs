@@ -25,6 +25,7 @@ fn is_refused(name: &str, exit: i32, code: &str) -> String {
     let (place, ran) = patch(name);
     assert_eq!((ran.code, ran.error_code()), (exit, code), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(place.names(), ["d"], "nothing is written");
+    assert!(ran.stderr.contains("\n  next: "), "{}", ran.stderr);
     ran.stderr
 }
 
