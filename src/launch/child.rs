@@ -108,14 +108,22 @@ pub struct Relay {
 
 #[derive(Default)]
 struct Shared {
-    /// The child that may be sent signals.
-    child: Mutex<Option<Pid>>,
+    receiver: Mutex<Receiver>,
     ending: AtomicBool,
 }
 
+/// Whom signals are passed on to.
+#[derive(Default)]
+struct Receiver {
+    /// The child that may be sent signals.
+    child: Option<Pid>,
+    /// What asked for the end while there was none.
+    early: Option<Signal>,
+}
+
 impl Shared {
-    fn child(&self) -> MutexGuard<'_, Option<Pid>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn receiver(&self) -> MutexGuard<'_, Receiver> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pass(&self, number: i32) {
@@ -125,10 +133,13 @@ impl Shared {
         if TYPED.contains(&number) && is_foreground() {
             return;
         }
-        let child = self.child();
-        if let (Some(child), Some(signal)) = (*child, Signal::from_named_raw(number)) {
-            // It has ended and is not reaped yet: nobody is left to be told.
+        let Some(signal) = Signal::from_named_raw(number) else { return };
+        let mut receiver = self.receiver();
+        if let Some(child) = receiver.child {
+            // Where it fails, it has ended and is not reaped yet: nobody is left to be told.
             let _ = rustix::process::kill_process(child, signal);
+        } else if ENDING.contains(&number) {
+            receiver.early = Some(signal);
         }
     }
 }
@@ -166,18 +177,18 @@ impl Relay {
     /// Where it cannot be started.
     pub fn run(&self, command: &mut Command) -> io::Result<(u32, Ended)> {
         let mut child = {
-            // Held while it starts, so that a signal is passed on or comes before.
-            let mut place = self.shared.child();
+            // Held while it starts, so that each signal comes before or is passed on,
+            // and none is both.
+            let mut receiver = self.shared.receiver();
             let child = command.spawn()?;
-            *place = pid(&child);
+            receiver.child = pid(&child);
+            if let (Some(child), Some(early)) = (receiver.child, receiver.early.take()) {
+                let _ = rustix::process::kill_process(child, early);
+            }
             child
         };
-        if self.is_ending() {
-            // It came before there was a child to pass it on to.
-            let _ = pid(&child).map(|pid| rustix::process::kill_process(pid, Signal::TERM));
-        }
         let waited = wait(&child);
-        *self.shared.child() = None;
+        self.shared.receiver().child = None;
         let status = child.wait()?;
         waited?;
         let ended = match (status.code(), status.signal()) {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -34,9 +34,12 @@ impl Running {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
     }
 
-    fn end(mut self) -> Option<i32> {
-        drop(self.child.stdin.take());
-        self.child.wait().unwrap().code()
+    fn end(mut self) -> ExitStatus {
+        // `wait` would close it, and what waits for its end would end of that.
+        let input = self.child.stdin.take();
+        let status = self.child.wait().unwrap();
+        drop(input);
+        status
     }
 }
 
@@ -64,7 +67,7 @@ fn signals_are_passed_on_and_the_commands_answer_counts() {
         let mut running = Running::start(command);
         running.signal(signal);
         assert_eq!(running.line(), name);
-        assert_eq!(running.end(), Some(7), "{name}");
+        assert_eq!(running.end().code(), Some(7), "{name}");
     }
 }
 
@@ -72,12 +75,9 @@ fn signals_are_passed_on_and_the_commands_answer_counts() {
 fn a_signal_the_command_does_not_handle_ends_it_and_so_agxpatch() {
     let bench = Bench::new();
     let script = "echo ready; exec cat";
-    let mut running = Running::start(bench.command(&[], &["sh", "-c", script]));
-    // `wait` would close it, and the command end of that.
-    let input = running.child.stdin.take();
+    let running = Running::start(bench.command(&[], &["sh", "-c", script]));
     running.signal(Signal::TERM);
-    assert_eq!(running.child.wait().unwrap().signal(), Some(15));
-    drop(input);
+    assert_eq!(running.end().signal(), Some(15));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
     running.signal(Signal::HUP);
     running.child.stdin.as_mut().unwrap().write_all(b"here\n").unwrap();
     assert_eq!(running.line(), "still here");
-    assert_eq!(running.end(), Some(0));
+    assert_eq!(running.end().code(), Some(0));
 }
 
 #[test]
@@ -103,5 +103,5 @@ fn who_asks_for_the_end_gets_no_new_start() {
     let script = waiting("TERM", "kill -SEGV $$");
     let running = Running::start(bench.command(&["--retries", "3"], &["sh", "-c", &script]));
     running.signal(Signal::TERM);
-    assert_eq!(running.end(), Some(139));
+    assert_eq!(running.end().code(), Some(139));
 }
