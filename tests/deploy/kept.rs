@@ -8,6 +8,8 @@ use agxpatch::simulate::driver::{self, Variant};
 use agxpatch::simulate::mac::SimulatedMac;
 use serde_json::Value;
 
+use crate::signals;
+
 /// A Mac in a directory.
 pub struct Kept {
     pub place: tempfile::TempDir,
@@ -62,7 +64,7 @@ impl Kept {
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
         command.env_clear().stdin(Stdio::null()).arg("--simulate").arg(self.mac());
-        command.args(arguments).output().unwrap()
+        signals::acting(command.args(arguments)).output().unwrap()
     }
 
     pub fn json(&self, arguments: &[&str]) -> Value {
