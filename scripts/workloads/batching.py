@@ -17,12 +17,7 @@ def main():
     def make(_thread):
         model = model_of(torch).to(options.device)
         batch = torch.randn(options.batch, 32, 256, device=options.device)
-
-        def operation(_iteration):
-            with torch.no_grad():
-                model(batch)
-            harness.synchronize(torch, options.device)
-        return operation
+        return harness.inference(torch, options, model, batch)
 
     harness.run("batching", options, make, per_call=options.batch)
 

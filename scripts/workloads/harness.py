@@ -84,6 +84,16 @@ def _skip(reason):
     return SKIP
 
 
+def inference(torch, options, model, batch):
+    """The operation that has the model look at the batch once."""
+    def operation(_iteration):
+        # Autograd's mode belongs to the thread.
+        with torch.no_grad():
+            model(batch)
+        synchronize(torch, options.device)
+    return operation
+
+
 def synchronize(torch, device):
     """Waits until the device has done what it was asked."""
     if device == "mps":

@@ -15,12 +15,7 @@ def main():
         block = torch.nn.TransformerEncoderLayer(512, 8, dropout=0.0, batch_first=True)
         model = torch.nn.TransformerEncoder(block, 6).eval().to(options.device)
         batch = torch.randn(options.batch, 128, 512, device=options.device)
-
-        def operation(_iteration):
-            with torch.no_grad():
-                model(batch)
-            harness.synchronize(torch, options.device)
-        return operation
+        return harness.inference(torch, options, model, batch)
 
     harness.run("large-transformer", options, make)
 

@@ -13,13 +13,7 @@ def main():
     def make(_thread):
         model = model_of(torch).to(options.device)
         batch = torch.randn(options.batch, 512, device=options.device)
-
-        def operation(_iteration):
-            # Autograd's mode belongs to the thread.
-            with torch.no_grad():
-                model(batch)
-            harness.synchronize(torch, options.device)
-        return operation
+        return harness.inference(torch, options, model, batch)
 
     harness.run("mlp", options, make)
 

@@ -14,12 +14,7 @@ def main():
     def make(_thread):
         model = model_of(torch).to(options.device)
         batch = torch.randn(options.batch, 32, 256, device=options.device)
-
-        def operation(_iteration):
-            with torch.no_grad():
-                model(batch)
-            harness.synchronize(torch, options.device)
-        return operation
+        return harness.inference(torch, options, model, batch)
 
     harness.run("transformer", options, make)
 
