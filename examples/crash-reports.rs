@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 
 const KINDS: [fn(u32) -> CrashReport; 6] = [
     CrashReport::set_pipeline,

@@ -6,10 +6,10 @@
 //! Counted apart are functions of 200 to 500 words, which is the size of the one
 //! that is patched.
 
-use agxpatch::Result;
-use agxpatch::address::VmAddr;
-use agxpatch::arm64::semantics::decode;
-use agxpatch::macho::{Image, Universal};
+use agxpatch_core::Result;
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::arm64::semantics::decode;
+use agxpatch_core::macho::{Image, Universal};
 
 fn main() -> Result<()> {
     for path in std::env::args().skip(1) {

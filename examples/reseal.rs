@@ -5,10 +5,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use agxpatch::address::{FileOffset, SliceOffset};
-use agxpatch::codesign::build::{self, Spec};
-use agxpatch::codesign::reseal;
-use agxpatch::edit::{Edit, EditKind};
+use agxpatch_core::address::{FileOffset, SliceOffset};
+use agxpatch_core::codesign::build::{self, Spec};
+use agxpatch_core::codesign::reseal;
+use agxpatch_core::edit::{Edit, EditKind};
 
 fn main() {
     for megabytes in std::env::args().skip(1).filter_map(|text| text.parse::<usize>().ok()) {

@@ -9,10 +9,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use agxpatch::address::VmAddr;
-use agxpatch::arm64::Assembler;
-use agxpatch::patch::Catalogue;
-use agxpatch::signature::{Code, Many, Pattern, find};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::arm64::Assembler;
+use agxpatch_core::patch::Catalogue;
+use agxpatch_core::signature::{Code, Many, Pattern, find};
 
 fn main() {
     let assembler = Assembler::new();

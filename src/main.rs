@@ -1,5 +1,5 @@
 //! The `agxpatch` program: everything is in the library.
 
-fn main() -> agxpatch::exit::Exit {
+fn main() -> agxpatch_core::exit::Exit {
     agxpatch::cli::main()
 }

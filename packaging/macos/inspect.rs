@@ -4,9 +4,9 @@
 //! The signature is judged twice, by the reader of this project and by
 //! `apple-codesign`, which share no code.
 
-use agxpatch::check::Check;
-use agxpatch::codesign::{self, EmbeddedSignature};
-use agxpatch::macho::{Image, Slice, Universal};
+use agxpatch_core::check::Check;
+use agxpatch_core::codesign::{self, EmbeddedSignature};
+use agxpatch_core::macho::{Image, Slice, Universal};
 use anyhow::{Context, Result};
 use apple_codesign::{MachFile, cryptography::DigestType};
 use goblin::mach::MachO;

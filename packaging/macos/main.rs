@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use agxpatch::check;
 use agxpatch::report;
+use agxpatch_core::check;
 
 use inspect::Expected;
 

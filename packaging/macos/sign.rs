@@ -1,7 +1,7 @@
 //! Ad-hoc signatures with the hardened runtime.
 
-use agxpatch::codesign::HashType;
-use agxpatch::macho::Universal;
+use agxpatch_core::codesign::HashType;
+use agxpatch_core::macho::Universal;
 use anyhow::{Context, Result};
 use apple_codesign::{CodeSignatureFlags, MachOSigner, SettingsScope, SigningSettings};
 use goblin::mach::MachO;

@@ -1,10 +1,10 @@
 //! The examination must see what is wrong with a file, not only what is right.
 
-use agxpatch::check::{Check, Status};
-use agxpatch::codesign;
-use agxpatch::edit;
-use agxpatch::macho::{Slice, Universal};
-use agxpatch::simulate::driver::{Variant, build};
+use agxpatch_core::check::{Check, Status};
+use agxpatch_core::codesign;
+use agxpatch_core::edit;
+use agxpatch_core::macho::{Slice, Universal};
+use agxpatch_simulate::driver::{Variant, build};
 
 use crate::inspect::{Expected, all};
 use crate::sign::ad_hoc;

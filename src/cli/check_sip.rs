@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Session;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::host::CsrConfig;
-use crate::host::sip::{Sip, Word};
 use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_host::CsrConfig;
+use agxpatch_host::sip::{Sip, Word};
 
 /// Say which protections of this Mac are on.
 #[derive(clap::Args, Debug)]
@@ -41,7 +41,7 @@ struct Protections {
 pub fn run(_: Args, session: &Session) -> Result<Exit> {
     let host = session.host()?;
     let sip = Sip::ask(host.as_ref())?;
-    let state = |bit: &crate::host::csr::Bit| BitState {
+    let state = |bit: &agxpatch_host::csr::Bit| BitState {
         mask: CsrConfig(bit.mask).to_string(),
         name: bit.name,
         protection: bit.protection,

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::Session;
 use super::counter::Counter;
 use crate::diagnostics::{self, Incident, Limits, Mark, Overview, Seen, Skipped, Watcher};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::report;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 /// Arguments of `agxpatch crashes`.
 #[derive(clap::Args, Debug)]

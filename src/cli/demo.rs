@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::report::style::{FAINT, RESET, STRONG};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 use super::{Session, deploy};
 

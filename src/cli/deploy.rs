@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::Session;
 use super::machine::{self, Worked};
-use crate::deploy::{self, Deployed, Options, Plan, kit};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::report::style::{FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::{self as deploy, Deployed, Options, Plan, kit};
 
 /// Put the patched driver in force on this Mac's system volume.
 ///

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::{Session, files};
-use crate::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
-use crate::error::Result;
-use crate::exit::Exit;
 use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
 
 /// Say everything that stands in the way of the fix, and which ways are open.
 #[derive(clap::Args, Debug)]
@@ -57,49 +57,46 @@ impl Report for Diagnosis {
                 )?;
             }
         }
-        self.ways_out(out)
+        remedies(out, self)
     }
 }
 
-impl Diagnosis {
-    /// What the owner would do to open what is closed.
-    fn ways_out(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.is_clean() {
-            return writeln!(out, "\nNothing stands in the way of changing the system volume.");
-        }
-        let closed = self.blockers(Depth::System).count();
-        writeln!(out, "\n{STRONG}{closed} in the way of changing the system volume{RESET}")?;
-        let mut told: Vec<&str> = Vec::new();
-        for finding in self.blockers(Depth::System) {
-            self.way_out(out, finding, &mut told)?;
-        }
-        writeln!(
-            out,
-            "{FAINT}agxpatch switches none of this off. Each is your decision, and costs \
-             protection.{RESET}"
-        )
+/// What the owner would do to open what is closed.
+fn remedies(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
+    if diagnosis.is_clean() {
+        return writeln!(out, "\nNothing stands in the way of changing the system volume.");
     }
+    let closed = diagnosis.blockers(Depth::System).count();
+    writeln!(out, "\n{STRONG}{closed} in the way of changing the system volume{RESET}")?;
+    let mut told: Vec<&str> = Vec::new();
+    for finding in diagnosis.blockers(Depth::System) {
+        remedies_of(out, finding, &mut told)?;
+    }
+    writeln!(
+        out,
+        "{FAINT}agxpatch switches none of this off. Each is your decision, and costs \
+         protection.{RESET}"
+    )
+}
 
-    fn way_out<'a>(
-        &self,
-        out: &mut dyn Write,
-        finding: &'a Finding,
-        told: &mut Vec<&'a str>,
-    ) -> io::Result<()> {
-        let name = finding.check.name;
-        if finding.remedies.is_empty() {
-            writeln!(out, "  {name}: nothing you could type changes this")?;
-        }
-        for remedy in &finding.remedies {
-            let place = match remedy.place {
-                Where::Terminal => "in a terminal",
-                Where::Recovery => "in recoveryOS",
-                Where::Settings => "in System Settings",
-            };
-            let again = if told.contains(&remedy.command.as_str()) { " (the same)" } else { "" };
-            writeln!(out, "  {name}: {place}: {STRONG}{}{RESET}{again}", remedy.command)?;
-            told.push(&remedy.command);
-        }
-        Ok(())
+fn remedies_of<'a>(
+    out: &mut dyn Write,
+    finding: &'a Finding,
+    told: &mut Vec<&'a str>,
+) -> io::Result<()> {
+    let name = finding.check.name;
+    if finding.remedies.is_empty() {
+        writeln!(out, "  {name}: nothing you could type changes this")?;
     }
+    for remedy in &finding.remedies {
+        let place = match remedy.place {
+            Where::Terminal => "in a terminal",
+            Where::Recovery => "in recoveryOS",
+            Where::Settings => "in System Settings",
+        };
+        let again = if told.contains(&remedy.command.as_str()) { " (the same)" } else { "" };
+        writeln!(out, "  {name}: {place}: {STRONG}{}{RESET}{again}", remedy.command)?;
+        told.push(&remedy.command);
+    }
+    Ok(())
 }

@@ -11,14 +11,16 @@ use serde::Serialize;
 use super::Session;
 use super::stress::Effort;
 use crate::crash::Apart;
-use crate::deploy::{Verification, effect};
 use crate::diagnostics::{self, Limits};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::host::Host;
 use crate::report::style::{FAINT, RESET, STRONG};
 use crate::report::{self, Report};
-use crate::stress::{BeforeAfter, Command, Configuration, Environments, Guarded, Moment, User};
+use crate::stress::{
+    BeforeAfter, Command, Configuration, Environments, Guarded, Moment, User, deployment,
+};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::Verification;
+use agxpatch_host::Host;
 
 /// Both comparisons, and where they are kept.
 #[derive(Serialize)]
@@ -44,7 +46,7 @@ pub fn run(
     effort: &Effort,
     session: &Session,
 ) -> Result<Exit> {
-    let standing = effect::Standing::of(host, found)?;
+    let standing = deployment::Standing::of(host, found)?;
     let user = workload_user()?;
     let nothing = |_: &mut Command| -> Result<Box<dyn Environments>> {
         Ok(Box::new(Guarded { library: None, macos: cfg!(target_os = "macos") }))
@@ -62,7 +64,7 @@ pub fn run(
     let is_after = recorded.moment == Moment::After;
     let forms = is_after.then(|| forms(&effect)).transpose()?;
     let forms = forms.as_ref().map(|[json, text]| [json.as_str(), text.as_str()]);
-    let files = effect::keep(host, &recorded, forms)?;
+    let files = deployment::keep(host, &recorded, forms)?;
 
     let exit = session.show(&recorded.report.counted())?;
     if is_after {

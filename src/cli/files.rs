@@ -3,11 +3,11 @@
 
 use std::io::{self, Write};
 
-use crate::edit::{Edit, EditKind, Hex};
-use crate::error::{Code, Error, Result};
-use crate::patch::{Catalogue, Engine, PlannedWord};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
 use crate::storage;
+use agxpatch_core::edit::{Edit, EditKind, Hex};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::patch::{Catalogue, Engine, PlannedWord};
 
 use super::Session;
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 use super::{Program, Session};
 

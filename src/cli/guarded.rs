@@ -7,13 +7,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Session, files};
-use crate::error::{Code, Error, Result};
-use crate::host::{Host, Kind};
 use crate::launch::environment::changes;
 use crate::launch::files::Disk;
 use crate::launch::{self, Mac, Mode, Prepared, Request, Scene, library};
 use crate::storage;
 use crate::stress::{self, Configuration, Environment, Environments};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::{Host, Kind};
 
 /// Prepares a command, with the guard library in the file `named` or else the one
 /// this program carries.

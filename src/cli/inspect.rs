@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::address::{FileOffset, VmAddr};
-use crate::arm64::Instruction;
-use crate::codesign::Kind;
-use crate::edit::Hex;
-use crate::error::{Error, Result};
-use crate::exit::Exit;
-use crate::macho::{Architecture, Container, Slice, Universal};
-use crate::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage;
+use agxpatch_core::address::{FileOffset, VmAddr};
+use agxpatch_core::arm64::Instruction;
+use agxpatch_core::codesign::Kind;
+use agxpatch_core::edit::Hex;
+use agxpatch_core::error::{Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::{Architecture, Container, Slice, Universal};
+use agxpatch_core::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
 
 use super::{Session, files};
 

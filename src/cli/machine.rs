@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal, Read};
 
 use super::steps::Steps;
 use super::{Session, files};
-use crate::deploy::{EngineWorkshop, Owner, Progress, Transcript, Workshop, layout};
-use crate::doctor;
-use crate::error::{Code, Error, Result};
-use crate::host::Host;
-use crate::host::dry_run::DryRun;
-use crate::host::log::Logged;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_deploy::doctor;
+use agxpatch_deploy::{EngineWorkshop, Owner, Progress, Transcript, Workshop, layout};
+use agxpatch_host::Host;
+use agxpatch_host::dry_run::DryRun;
+use agxpatch_host::log::Logged;
 
 /// What came of work on a machine.
 pub struct Worked<T> {

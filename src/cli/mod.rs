@@ -37,11 +37,11 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ColorChoice, Parser, Subcommand};
 
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::host::{Host, system::System};
 use crate::report::{self, Format, Report};
-use crate::simulate::mac::SimulatedMac;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_host::{Host, system::System};
+use agxpatch_simulate::mac::SimulatedMac;
 
 /// Options every command takes.
 #[derive(clap::Args, Clone, Debug)]

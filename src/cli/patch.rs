@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::edit::{Edit, Hex};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::macho::Universal;
-use crate::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
-use crate::proof::{self, Judgement};
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage::{self, Input};
+use agxpatch_core::edit::{Edit, Hex};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
+use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
 

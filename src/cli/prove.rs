@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::check::Status;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::macho::Universal;
-use crate::patch::{Plan, Site};
-use crate::proof::interleaving::{ASKED, Property, Trace, Violation};
-use crate::proof::picture::{self, LOCKLESS, Page};
-use crate::proof::steps::Room;
-use crate::proof::{self, Shown, Verdict, Version, tla};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report, printable};
 use crate::storage;
+use agxpatch_core::check::Status;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{Plan, Site};
+use agxpatch_core::proof::interleaving::{ASKED, Property, Trace, Violation};
+use agxpatch_core::proof::picture::{self, LOCKLESS, Page};
+use agxpatch_core::proof::steps::Room;
+use agxpatch_core::proof::{self, Shown, Verdict, Version, tla};
 
 use super::{Session, files};
 

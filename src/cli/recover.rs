@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use super::Session;
 use super::machine::{self, OwnerArgs};
-use crate::deploy::{self, Recovered};
-use crate::error::Result;
-use crate::exit::Exit;
 use crate::report::Report;
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::{self as deploy, Recovered};
 
 /// Finish or undo what an interrupted run left.
 #[derive(clap::Args, Debug)]

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::Session;
 use super::machine::{self, OwnerArgs, Worked};
-use crate::deploy::{self, Manifest, Reverted};
-use crate::error::Result;
-use crate::exit::Exit;
 use crate::report::Report;
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::{self as deploy, Manifest, Reverted};
 
 /// Take the patched driver back: Apple's file on the live volume, and Apple's
 /// sealed snapshot for the next boot.

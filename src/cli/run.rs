@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::{Session, guarded};
 use crate::diagnostics::{self, SETTLE};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::launch::environment::{Way, name};
 use crate::launch::{self, Account, Mode, Request, Supervision};
 use crate::report::style::{BAD, RESET};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 /// Run a command with the guard library, or with a patched copy of the driver.
 ///

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::launch::library;
 use crate::report::style::{BAD, GOOD, RESET, STRONG};
 use crate::report::{self, Report};
 use crate::selftest::{self, Loaded, Means, Private, Selftest};
 use crate::storage;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 use super::version::Version;
 use super::{Session, files};

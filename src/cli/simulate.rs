@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Session;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
 use crate::report::Report;
-use crate::simulate::driver;
-use crate::simulate::mac::{
+use crate::storage;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
+use agxpatch_simulate::driver;
+use agxpatch_simulate::mac::{
     Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Reach, Release, SimulatedMac,
     Terminal,
 };
-use crate::storage;
 
 /// Make and handle a simulated Mac.
 #[derive(clap::Args, Debug)]

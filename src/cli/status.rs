@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Session, files};
-use crate::deploy::{self, EngineWorkshop, Facts, State};
-use crate::error::Result;
-use crate::exit::Exit;
 use crate::report::Report;
 use crate::report::style::{BAD, RESET, STRONG};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::{self as deploy, EngineWorkshop, Facts, State};
 
 /// Say in one line whether the patch is in force, and what is pending.
 #[derive(clap::Args, Debug)]

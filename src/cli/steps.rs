@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::deploy::{Operation, Progress, Step};
 use crate::report::style::{FAINT, RESET};
+use agxpatch_deploy::{Operation, Progress, Step};
 
 /// A step that is done sooner is not worth a line.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use super::{Session, guarded};
 use crate::diagnostics::{self, SETTLE};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::stress::{
     self, Command, Configuration, Counted, Environments, Options, Plan, StressReport, Swept, Trial,
     User, Variant, Verdict, Workload,
 };
 use crate::{launch, report, storage};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 /// Arguments of `agxpatch stress`.
 #[derive(clap::Args, Debug)]

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use crate::report::style::{FAINT, RESET, STRONG};
 use crate::report::{Report, printable};
-use crate::simulate::driver::{self, Variant};
 use crate::storage;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
+use agxpatch_simulate::driver::{self, Variant};
 
 use super::Session;
 

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::check::{self, Check};
-use crate::deploy::{self, EngineWorkshop, State, Verification};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::patch::{self, Site};
-use crate::proof;
 use crate::report::style::{BAD, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
 use crate::storage;
+use agxpatch_core::check::{self, Check};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_core::patch::{self, Site};
+use agxpatch_core::proof;
+use agxpatch_deploy::{self as deploy, EngineWorkshop, State, Verification};
 
 use super::stress::Effort;
 use super::{Session, effect, files};

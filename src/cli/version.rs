@@ -6,10 +6,10 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::patch::Catalogue;
 use crate::report::{self, Format};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_core::patch::Catalogue;
 
 /// What a report needs to say to be traced to its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -11,7 +11,7 @@ use super::assertion::Assertion;
 use super::class::Class;
 use super::facts::{Facts, Form};
 use super::gpu_stack;
-use crate::address::VmAddr;
+use agxpatch_core::address::VmAddr;
 
 /// What a class rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

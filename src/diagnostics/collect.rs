@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 
 use super::walk::{Fingerprint, Found, Walk, reason_against};
 use crate::crash::{self, Class, CrashReport};
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// How much is looked at.
 #[derive(Clone, Debug)]

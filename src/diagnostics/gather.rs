@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::collect::{Incident, Limits, read_file};
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// Copies the report of each incident into `folder`, one file an incident,
 /// named by it; one that is there already is left alone. Returns the new files.

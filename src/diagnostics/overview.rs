@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Collection, Incident, Mark};
 use crate::crash::Summary;
 use crate::crash::page::{self, Page};
-use crate::exit::Exit;
 use crate::report::{Report, printable, style};
+use agxpatch_core::exit::Exit;
 
 /// One incident, as it is reported when it comes.
 #[derive(Serialize)]

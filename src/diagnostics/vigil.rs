@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Incident, Limits, Mark, collect};
-use crate::error::Result;
+use agxpatch_core::error::Result;
 
 /// How long macOS may take to write a report after the crash; the time the
 /// published wrapper allowed.

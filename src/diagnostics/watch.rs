@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::collect::{Incident, Limits, collect_unseen};
 use super::walk::Fingerprint;
-use crate::error::Result;
+use agxpatch_core::error::Result;
 
 /// Remembers which files and incidents it has seen.
 pub struct Watcher {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::crash::Class;
 use crate::diagnostics::{Incident, Limits, collect};
-use crate::error::Result;
+use agxpatch_core::error::Result;
 
 /// One crash report of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

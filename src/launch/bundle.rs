@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Code, Error, Result};
-use crate::host::{FileKind, Host};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::{FileKind, Host};
 
 use super::keep;
 

@@ -1,6 +1,6 @@
 //! What a command is resolved against: the files of a machine, read only.
 //!
-//! Unlike a [`Host`](crate::host::Host), which follows no link because it
+//! Unlike a [`Host`](agxpatch_host::Host), which follows no link because it
 //! changes things, this follows links as the kernel does when it starts a
 //! program. The trait is small so that whole trees of shims can be made up.
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use plist::Value;
 use serde::Serialize;
 
-use crate::codesign::{CodeDirectory, EmbeddedSignature, Kind, RUNTIME};
-use crate::error::Result;
-use crate::macho::{Architecture, Image, Slice, Universal};
+use agxpatch_core::codesign::{CodeDirectory, EmbeddedSignature, Kind, RUNTIME};
+use agxpatch_core::error::Result;
+use agxpatch_core::macho::{Architecture, Image, Slice, Universal};
 
 /// `CS_RESTRICT` of XNU's `cs_blobs.h`: no variables of dyld.
 const RESTRICT: u32 = 0x800;

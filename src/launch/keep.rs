@@ -9,8 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{Code, Error, Result};
-use crate::host::{FileKind, Host, Lock, Metadata};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::{FileKind, Host, Lock, Metadata};
 
 /// Whether others may write, `st_mode & S_IWGRP|S_IWOTH`.
 const OTHERS_WRITE: u32 = 0o022;
@@ -59,7 +59,7 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
     let mut at = base.to_owned();
     match host.metadata(base)? {
         Some(metadata) => owned(host, base, &metadata)?,
-        None => return Err(crate::host::missing(base)),
+        None => return Err(agxpatch_host::missing(base)),
     }
     for name in names {
         let parent = at.clone();

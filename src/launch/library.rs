@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::codesign::HashType;
-use crate::error::{Code, Error, Result};
-use crate::host::Host;
+use agxpatch_core::codesign::HashType;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::Host;
 
 use super::environment::LIBRARY;
 use super::keep;

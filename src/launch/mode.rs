@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// A mode of the guard library; the text form is the value of `AGX_GUARD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Code, Error, Result};
-use crate::host::{CsrConfig, Host, machine};
-use crate::macho::Universal;
-use crate::patch::Engine;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::Engine;
+use agxpatch_host::{CsrConfig, Host, machine};
 
 use super::environment::{self, Wanted, Way};
 use super::files::Disk;

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::files::Files;
 use super::{console_script, env_words, pyenv};
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// The variables a command is started with.
 pub type Variables = BTreeMap<OsString, OsString>;
@@ -260,6 +260,6 @@ fn is_text(head: &[u8]) -> bool {
 
 /// A command as it may be shown.
 pub fn command_text(command: &[OsString]) -> String {
-    let words = command.iter().map(|word| crate::host::command::quoted(&word.to_string_lossy()));
+    let words = command.iter().map(|word| agxpatch_host::command::quoted(&word.to_string_lossy()));
     words.collect::<Vec<_>>().join(" ")
 }

@@ -13,14 +13,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::address::Word;
-use crate::codesign::HashType;
-use crate::edit;
-use crate::error::{Code, Error, Result};
-use crate::host::{Host, machine};
-use crate::macho::Universal;
-use crate::patch::{Engine, Outcome, Plan};
-use crate::proof;
+use agxpatch_core::address::Word;
+use agxpatch_core::codesign::HashType;
+use agxpatch_core::edit;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{Engine, Outcome, Plan};
+use agxpatch_core::proof;
+use agxpatch_host::{Host, machine};
 
 use super::environment::{Driver, Way};
 use super::{bundle, keep};
@@ -132,8 +132,8 @@ fn patched(engine: &Engine, image: &mut [u8]) -> Result<(Plan, Words)> {
         (plan, words)
     };
     edit::apply(image, &plan.edits)?;
-    let (checks, _) = crate::patch::verify(engine, image)?;
-    match checks.into_iter().find(|check| check.status == crate::check::Status::Fail) {
+    let (checks, _) = agxpatch_core::patch::verify(engine, image)?;
+    match checks.into_iter().find(|check| check.status == agxpatch_core::check::Status::Fail) {
         None => Ok((plan, words)),
         Some(check) => {
             Err(Error::new(Code::VerifyFailed, "the patched driver is not as it must be")
@@ -218,8 +218,8 @@ fn place(
 fn relative(path: &Path) -> Result<String> {
     /// Longer answers the guard library does not give.
     const LONGEST: usize = 500;
-    let up = "../".repeat(crate::host::plain(Path::new(EXTENSIONS))?.len());
-    let name = format!("{up}{}", crate::host::plain(path)?.join("/"));
+    let up = "../".repeat(agxpatch_host::plain(Path::new(EXTENSIONS))?.len());
+    let name = format!("{up}{}", agxpatch_host::plain(path)?.join("/"));
     if name.len() > LONGEST || name.contains(':') {
         return Err(refused("the path to the copy of the driver is not one Metal can be told")
             .with("path", path.display()));

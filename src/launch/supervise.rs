@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 use super::account::{Account, Attempt, SCHEMA};
 use super::aftermath::{Crash, Lookout};

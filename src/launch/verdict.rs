@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::image::Facts;
-use crate::macho::Architecture;
+use agxpatch_core::macho::Architecture;
 
 /// What will become of the library, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

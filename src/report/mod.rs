@@ -13,9 +13,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::check::{Check, Status};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
+use agxpatch_core::check::{Check, Status};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::exit::Exit;
 
 use printable::Escaped;
 pub use printable::{printable, screened};

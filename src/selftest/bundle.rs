@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::check::Check;
-use crate::error::Result;
-use crate::host::{FileKind, Host};
+use agxpatch_core::check::Check;
+use agxpatch_core::error::Result;
+use agxpatch_host::{FileKind, Host};
 
 /// Deeper than any bundle is nested; what is below is not looked at.
 const DEEPEST: usize = 8;

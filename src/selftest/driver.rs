@@ -3,15 +3,15 @@
 //! What is told of it are places, counts, digests and names; the words of its
 //! code stay out.
 
-use crate::check::{Check, Status};
-use crate::codesign::{self, Concern, EmbeddedSignature, HashType};
-use crate::doctor;
-use crate::edit;
-use crate::error::Error;
-use crate::host::Host;
-use crate::macho::{Slice, Universal};
-use crate::patch::{self, Engine, Outcome, Plan, Sighting, Site, State};
-use crate::proof::{self, Verdict};
+use agxpatch_core::check::{Check, Status};
+use agxpatch_core::codesign::{self, Concern, EmbeddedSignature, HashType};
+use agxpatch_core::edit;
+use agxpatch_core::error::Error;
+use agxpatch_core::macho::{Slice, Universal};
+use agxpatch_core::patch::{self, Engine, Outcome, Plan, Sighting, Site, State};
+use agxpatch_core::proof::{self, Verdict};
+use agxpatch_deploy::doctor;
+use agxpatch_host::Host;
 
 use super::{bundle, function};
 

@@ -10,14 +10,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::address::{VmAddr, Word};
-use crate::arm64::Disassembler;
-use crate::arm64::semantics::{Address, Operation, Register, decode};
-use crate::check::Check;
-use crate::codesign::HashType;
-use crate::error::Result;
-use crate::macho::{Architecture, Image, Method, Universal};
-use crate::patch::{Engine, Site};
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::Disassembler;
+use agxpatch_core::arm64::semantics::{Address, Operation, Register, decode};
+use agxpatch_core::check::Check;
+use agxpatch_core::codesign::HashType;
+use agxpatch_core::error::Result;
+use agxpatch_core::macho::{Architecture, Image, Method, Universal};
+use agxpatch_core::patch::{Engine, Site};
 
 /// How many instructions from the start are named in their order: past what a
 /// compiler writes to save registers and to load what it works with.

@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-use crate::check::Check;
-use crate::error::Result;
 use crate::launch::environment::Driver;
 use crate::launch::inside;
+use agxpatch_core::check::Check;
+use agxpatch_core::error::Result;
 
 use super::child::Done;
 
@@ -117,8 +117,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::check::Status;
     use crate::launch::environment::Way;
+    use agxpatch_core::check::Status;
 
     fn done(wait_status: i32, complained: &str) -> Done {
         Done {

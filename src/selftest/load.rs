@@ -9,9 +9,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::check::Check;
-use crate::doctor;
 use crate::launch::environment::LIBRARY;
+use agxpatch_core::check::Check;
+use agxpatch_deploy::doctor;
 
 use super::arena::Arena;
 use super::child;

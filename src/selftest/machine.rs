@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use crate::check::Check;
-use crate::doctor;
-use crate::error::{Error, Result};
-use crate::host::machine::{self, FileVault, LibraryValidation, Signer};
-use crate::host::sip::Sip;
-use crate::host::{Command, FileKind, Host, Kind, Tool, flag, unknown_answer, volume};
+use agxpatch_core::check::Check;
+use agxpatch_core::error::{Error, Result};
+use agxpatch_deploy::doctor;
+use agxpatch_host::machine::{self, FileVault, LibraryValidation, Signer};
+use agxpatch_host::sip::Sip;
+use agxpatch_host::{Command, FileKind, Host, Kind, Tool, flag, unknown_answer, volume};
 
 use super::private::Private;
 

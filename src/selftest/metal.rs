@@ -15,16 +15,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::check::Check;
-use crate::codesign;
-use crate::edit;
-use crate::error::{Code, Error, Result};
-use crate::host::machine::{self, LibraryValidation};
-use crate::host::{CsrConfig, Host};
 use crate::launch::environment::{Wanted, Way, compose};
 use crate::launch::inside::Told;
 use crate::launch::{Variables, library, scoped};
-use crate::macho::{Architecture, Universal};
+use agxpatch_core::check::Check;
+use agxpatch_core::codesign;
+use agxpatch_core::edit;
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_host::machine::{self, LibraryValidation};
+use agxpatch_host::{CsrConfig, Host};
 
 use super::Means;
 use super::arena::Arena;

@@ -3,7 +3,7 @@
 //! This program is written and tested where there is no Mac. What it believes
 //! about one — how the system's tools answer, what the driver holds, what the
 //! loader and Metal accept — is checked here by whoever has one, without changing
-//! anything of it: the questions of [`crate::host`] are asked and their answers
+//! anything of it: the questions of [`agxpatch_host`] are asked and their answers
 //! held against the forms the program knows (`machine`), the driver that is
 //! installed is inspected, planned, proven and patched in memory (`driver`,
 //! `function`, `bundle`), copies of it and the guard are loaded by child processes
@@ -32,9 +32,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::check::{self, Check};
-use crate::host::{Host, Kind};
-use crate::patch::Engine;
+use agxpatch_core::check::{self, Check};
+use agxpatch_core::patch::Engine;
+use agxpatch_host::{Host, Kind};
 
 pub use here::{Loaded, device_here, load_here};
 pub use private::Private;

@@ -10,8 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::edit::{self, Edit};
-use crate::error::{Code, Error, Result};
+use agxpatch_core::edit::{self, Edit};
+use agxpatch_core::error::{Code, Error, Result};
 
 mod contents;
 mod parts;

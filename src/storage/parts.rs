@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use agxpatch_core::error::Result;
 
 use super::{open_regular, read_failed, room_for};
 

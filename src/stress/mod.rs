@@ -19,6 +19,7 @@ mod attribution;
 mod child;
 pub mod comparison;
 mod configuration;
+pub mod deployment;
 pub mod distribution;
 mod plan;
 mod record;

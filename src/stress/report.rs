@@ -10,7 +10,7 @@ use super::configuration::{Configuration, Environment};
 use super::plan::Plan;
 use super::trial::{Trial, Verdict};
 use crate::diagnostics::Incident;
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 const SCHEMA: &str = "agxpatch.stress-report/1";
 

@@ -18,7 +18,7 @@ use super::trial::{Measurement, Trial, Verdict};
 use super::workload::Command;
 use crate::crash::Assertion;
 use crate::diagnostics::Vigil;
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// Whom the trials run as, where that is not the user of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::configuration::Configuration;
 use super::report::{Counted, StressReport};
 use super::statistics::Interval;
 use super::trial::{Trial, Verdict};
-use crate::exit::Exit;
 use crate::report::{Report, printable, style};
+use agxpatch_core::exit::Exit;
 
 impl Report for Counted<'_> {
     const SCHEMA: &'static str = "agxpatch.stress/1";

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Code, Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 macro_rules! workloads {
     ($($(#[$doc:meta])* $name:ident $id:literal $what:literal)*) => {

@@ -1,7 +1,7 @@
 //! Every published class in every form of report, and what resembles it.
 
 use agxpatch::crash::{self, Access, Assertion, Class, Family};
-use agxpatch::simulate::crash_report::{CrashReport, DRIVER, DRIVER_UUID};
+use agxpatch_simulate::crash_report::{CrashReport, DRIVER, DRIVER_UUID};
 
 fn class_of(bytes: &[u8]) -> Class {
     crash::read("Python-2025-12-23-104640.ips", bytes).class

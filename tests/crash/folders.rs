@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use agxpatch::crash::{Class, Summary};
 use agxpatch::diagnostics::{Limits, Mark, Vigil, Watcher, collect, gather, usual_folders};
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use jiff::Timestamp;
 
 fn folder() -> tempfile::TempDir {

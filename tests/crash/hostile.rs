@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use agxpatch::crash::{self, Class};
 use agxpatch::diagnostics::{Limits, collect};
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use proptest::prelude::*;
 
 fn reason(name: &str, bytes: &[u8]) -> String {

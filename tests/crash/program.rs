@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use agxpatch::diagnostics::{Limits, collect, gather};
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use serde_json::Value;
 
 use crate::schema::shape;

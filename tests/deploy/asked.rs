@@ -3,9 +3,9 @@
 //! Each costs two runs of the program on a driver of full size, so a few effects are
 //! tried, and all with `AGXPATCH_KILL_ALL` set.
 
-use agxpatch::deploy::layout;
-use agxpatch::host::Host;
-use agxpatch::simulate::mac::{Asking, Fault};
+use agxpatch_deploy::layout;
+use agxpatch_host::Host;
+use agxpatch_simulate::mac::{Asking, Fault};
 
 use crate::kept::Kept;
 

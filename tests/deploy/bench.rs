@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use agxpatch::check::Check;
-use agxpatch::deploy::{
+use agxpatch_core::check::Check;
+use agxpatch_core::error::Result;
+use agxpatch_deploy::doctor::Verdict;
+use agxpatch_deploy::{
     self, Content, Deployed, Options, Owner, Patched, Plan, Recovered, Reverted, State, Workshop,
 };
-use agxpatch::doctor::Verdict;
-use agxpatch::error::Result;
-use agxpatch::simulate::mac::{Boot, Signer, SimulatedMac};
+use agxpatch_simulate::mac::{Boot, Signer, SimulatedMac};
 
 pub const ORIGINAL: &[u8] = b"the driver as Apple made it";
 pub const PATCHED: &[u8] = b"the driver as it is patched";
@@ -61,19 +61,19 @@ pub fn open_mac() -> SimulatedMac {
 }
 
 pub fn deploy(mac: &SimulatedMac) -> Result<Deployed> {
-    deploy::deploy(mac, &Bench, Options::default(), &mut |_: &Plan| Ok(()), &())
+    agxpatch_deploy::deploy(mac, &Bench, Options::default(), &mut |_: &Plan| Ok(()), &())
 }
 
 pub fn revert(mac: &SimulatedMac) -> Result<Reverted> {
-    deploy::revert(mac, &Bench, Owner::AtTerminal, &mut |_| Ok(()), &())
+    agxpatch_deploy::revert(mac, &Bench, Owner::AtTerminal, &mut |_| Ok(()), &())
 }
 
 pub fn recover(mac: &SimulatedMac) -> Result<Recovered> {
-    deploy::recover(mac, &Bench, Owner::AtTerminal, &())
+    agxpatch_deploy::recover(mac, &Bench, Owner::AtTerminal, &())
 }
 
 pub fn state(mac: &SimulatedMac) -> State {
-    deploy::gather(mac, &Bench).unwrap().state()
+    agxpatch_deploy::gather(mac, &Bench).unwrap().state()
 }
 
 /// Boots and demands that windows are drawn.

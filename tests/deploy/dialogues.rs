@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use agxpatch::simulate::mac;
+use agxpatch_simulate::mac;
 
 use crate::kept::Kept;
 use crate::terminal::Terminal;
@@ -73,7 +73,7 @@ fn bless_asks_for_the_password_and_shows_none_of_it() {
     assert_eq!(status.code(), Some(0), "{shown}");
     assert!(shown.contains("reverted") && !shown.contains("note:"), "{shown}");
     assert!(!shown.contains("horse") && !shown.contains("wrong"), "{shown}");
-    let log = agxpatch::host::Host::read(&mac.open(), &agxpatch::deploy::layout::log()).unwrap();
+    let log = agxpatch_host::Host::read(&mac.open(), &agxpatch_deploy::layout::log()).unwrap();
     assert!(!String::from_utf8_lossy(&log.bytes).contains("horse"));
     assert_eq!(mac.state(), "REVERT_PENDING");
 }

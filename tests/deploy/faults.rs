@@ -18,11 +18,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use agxpatch::deploy::journal::Journal;
-use agxpatch::deploy::{Recovered, State, layout};
-use agxpatch::error::{Code, Error};
-use agxpatch::host::{Command, FileKind, Host, Input, Tool};
-use agxpatch::simulate::mac::{Boot, DRIVER, Fault, Fingerprint, Machine, Release, SimulatedMac};
+use agxpatch_core::error::{Code, Error};
+use agxpatch_deploy::journal::Journal;
+use agxpatch_deploy::{Recovered, State, layout};
+use agxpatch_host::{Command, FileKind, Host, Input, Tool};
+use agxpatch_simulate::mac::{Boot, DRIVER, Fault, Fingerprint, Machine, Release, SimulatedMac};
 
 use crate::bench::*;
 
@@ -204,7 +204,7 @@ impl Search {
         assert!(matches!(again, Recovered::Nothing { .. }), "{how}: {again:?}");
         nothing_left(mac, how);
         if settled == State::Active {
-            assert!(agxpatch::deploy::verify(mac, &Bench).unwrap().holds, "{how}");
+            assert!(agxpatch_deploy::verify(mac, &Bench).unwrap().holds, "{how}");
             assert!(mac.metadata(&layout::recovery_script()).unwrap().is_some(), "{how}");
         }
     }

@@ -4,10 +4,10 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use agxpatch::deploy::{self, Operation, Options, Plan, Progress, State, Step, layout};
-use agxpatch::error::{Code, Error};
-use agxpatch::host::{Command, Host, Tool};
-use agxpatch::simulate::mac::{DRIVER, SimulatedMac};
+use agxpatch_core::error::{Code, Error};
+use agxpatch_deploy::{self as deploy, Operation, Options, Plan, Progress, State, Step, layout};
+use agxpatch_host::{Command, Host, Tool};
+use agxpatch_simulate::mac::{DRIVER, SimulatedMac};
 
 use crate::bench::{deploy, *};
 use crate::faults::nothing_left;

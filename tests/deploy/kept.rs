@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use agxpatch::simulate::driver::{self, Variant};
-use agxpatch::simulate::mac::SimulatedMac;
+use agxpatch_simulate::driver::{self, Variant};
+use agxpatch_simulate::mac::SimulatedMac;
 use serde_json::Value;
 
 use crate::signals;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agxpatch::deploy::layout;
-use agxpatch::host::Host;
-use agxpatch::simulate::mac::{Boot, DRIVER, Fault, Reach};
+use agxpatch_deploy::layout;
+use agxpatch_host::Host;
+use agxpatch_simulate::mac::{Boot, DRIVER, Fault, Reach};
 use sha2::{Digest, Sha256};
 
 use crate::kept::{Kept, template};

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agxpatch::deploy::{Manifest, kit, layout};
-use agxpatch::host::Host;
-use agxpatch::simulate::mac::DRIVER;
+use agxpatch_deploy::{Manifest, kit, layout};
+use agxpatch_host::Host;
+use agxpatch_simulate::mac::DRIVER;
 
 use crate::bench::*;
 use crate::faults::active_mac;
@@ -226,9 +226,9 @@ fn the_state_after_the_script_is_set_right_by_recover() {
     mac.plant_on_live_volume(DRIVER, ORIGINAL).unwrap();
     mac.change(|machine| machine.tagged = None).unwrap();
     reboot(&mac);
-    assert_eq!(state(&mac), agxpatch::deploy::State::Unknown);
+    assert_eq!(state(&mac), agxpatch_deploy::State::Unknown);
     recover(&mac).unwrap();
-    assert_eq!(state(&mac), agxpatch::deploy::State::Clean);
+    assert_eq!(state(&mac), agxpatch_deploy::State::Clean);
 }
 
 #[test]
@@ -243,6 +243,6 @@ fn the_checksum_in_the_script_is_the_one_cksum_prints() {
         assert!(said.starts_with(&expected), "{said} {expected}");
     }
     let manifest: Manifest =
-        agxpatch::deploy::record::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
+        agxpatch_deploy::record::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
     assert!(!kit::script(&manifest, ORIGINAL).contains('@'));
 }

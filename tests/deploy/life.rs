@@ -1,10 +1,12 @@
 //! A deployment from its beginning to its end.
 
-use agxpatch::check::Status;
-use agxpatch::deploy::{self, Deployed, Manifest, Recovered, Reverted, State, layout, record};
-use agxpatch::host::Host;
-use agxpatch::host::dry_run::DryRun;
-use agxpatch::simulate::mac::{DRIVER, Fault, Reach};
+use agxpatch_core::check::Status;
+use agxpatch_deploy::{
+    self as deploy, Deployed, Manifest, Recovered, Reverted, State, layout, record,
+};
+use agxpatch_host::Host;
+use agxpatch_host::dry_run::DryRun;
+use agxpatch_simulate::mac::{DRIVER, Fault, Reach};
 
 use crate::bench::{deploy, *};
 use crate::faults::active_mac;
@@ -25,7 +27,7 @@ fn deploy_restart_verify_revert_restart() {
     assert_eq!(reboot(&mac), snapshot);
     assert_eq!(state(&mac), State::Active);
     assert_eq!(mac.read(DRIVER.as_ref()).unwrap().bytes, PATCHED);
-    let seen = agxpatch::deploy::verify(&mac, &Bench).unwrap();
+    let seen = agxpatch_deploy::verify(&mac, &Bench).unwrap();
     assert!(seen.holds, "{:#?}", seen.checks);
 
     assert!(matches!(deploy(&mac).unwrap(), Deployed::Already { state: State::Active, .. }));

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use agxpatch::deploy::journal::Journal;
-use agxpatch::deploy::record::Pending;
-use agxpatch::deploy::{self, Operation, Options, Owner, Plan, Progress, Step, layout};
-use agxpatch::host::{Command, Host, Tool};
-use agxpatch::simulate::mac::{DRIVER, Fault, Loss, Reach, SimulatedMac};
+use agxpatch_deploy::journal::Journal;
+use agxpatch_deploy::record::Pending;
+use agxpatch_deploy::{self as deploy, Operation, Options, Owner, Plan, Progress, Step, layout};
+use agxpatch_host::{Command, Host, Tool};
+use agxpatch_simulate::mac::{DRIVER, Fault, Loss, Reach, SimulatedMac};
 use tla_checker::checker::{CheckResult, check};
 use tla_checker::load::prepare_from_path;
 

@@ -1,10 +1,10 @@
 //! What a deployment refuses, each time without having changed anything.
 
-use agxpatch::deploy::{self, Deployed, Options, Owner, Plan, State, layout};
-use agxpatch::error::{Code, Error};
-use agxpatch::exit::Exit;
-use agxpatch::host::{Command, CsrConfig, Host, Tool};
-use agxpatch::simulate::mac::{DRIVER, FileVault, Release, Signer, SimulatedMac, Terminal};
+use agxpatch_core::error::{Code, Error};
+use agxpatch_core::exit::Exit;
+use agxpatch_deploy::{self as deploy, Deployed, Options, Owner, Plan, State, layout};
+use agxpatch_host::{Command, CsrConfig, Host, Tool};
+use agxpatch_simulate::mac::{DRIVER, FileVault, Release, Signer, SimulatedMac, Terminal};
 
 use crate::bench::*;
 use crate::faults::active_mac;
@@ -281,7 +281,7 @@ fn an_interrupted_run_is_to_be_recovered_first() {
     let mac = open_mac();
     mac.inject(
         30,
-        agxpatch::simulate::mac::Fault::Kill { reach: agxpatch::simulate::mac::Reach::After },
+        agxpatch_simulate::mac::Fault::Kill { reach: agxpatch_simulate::mac::Reach::After },
     )
     .unwrap();
     deploy(&mac).unwrap_err();

@@ -1,10 +1,10 @@
 //! The scan against the plainest one there is: every pattern, compared at every
 //! place.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::Assembler;
-use agxpatch::error::Code as ErrorCode;
-use agxpatch::signature::{Code, Many, Match, Pattern, find, nearest};
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::Assembler;
+use agxpatch_core::error::Code as ErrorCode;
+use agxpatch_core::signature::{Code, Many, Match, Pattern, find, nearest};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

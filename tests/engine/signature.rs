@@ -1,9 +1,9 @@
 //! Patterns: reading, compiling, matching.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::Assembler;
-use agxpatch::patch::Engine;
-use agxpatch::signature::{Code, Many, Pattern, Value, find, nearest};
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::Assembler;
+use agxpatch_core::patch::Engine;
+use agxpatch_core::signature::{Code, Many, Pattern, Value, find, nearest};
 use proptest::prelude::*;
 
 const RELEASE: &str = "

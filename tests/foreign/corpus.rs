@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use agxpatch::codesign::EmbeddedSignature;
-use agxpatch::error::Code;
+use agxpatch_core::codesign::EmbeddedSignature;
+use agxpatch_core::error::Code;
 
 use crate::engine::{Part, assert_sealed, one_word, parts, patch, was_sealed};
 use crate::judge;

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use agxpatch::Result;
-use agxpatch::address::{FileOffset, SliceOffset};
-use agxpatch::codesign::{self, Concern, Finding};
-use agxpatch::edit::{self, Edit, EditKind};
-use agxpatch::macho::{Slice, Universal};
+use agxpatch_core::Result;
+use agxpatch_core::address::{FileOffset, SliceOffset};
+use agxpatch_core::codesign::{self, Concern, Finding};
+use agxpatch_core::edit::{self, Edit, EditKind};
+use agxpatch_core::macho::{Slice, Universal};
 
 /// A slice of a file without its borrow.
 pub struct Part {

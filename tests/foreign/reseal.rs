@@ -1,6 +1,6 @@
 //! Programs and libraries by clang and lld, resealed after a change.
 
-use agxpatch::codesign::{EmbeddedSignature, Kind as SignatureKind};
+use agxpatch_core::codesign::{EmbeddedSignature, Kind as SignatureKind};
 use apple_codesign::cryptography::DigestType;
 
 use crate::engine::{assert_sealed, one_word, parts, patch, was_sealed};
@@ -114,7 +114,7 @@ fn an_unsigned_slice_is_refused_by_name() {
     let Some(tools) = Toolchain::find() else { return };
     let unsigned = tools.link(SOURCE, "x86_64", Kind::Library);
     let error = patch(&unsigned, &[]).unwrap_err();
-    assert_eq!(error.code(), agxpatch::error::Code::NoSignature);
+    assert_eq!(error.code(), agxpatch_core::error::Code::NoSignature);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Every blocker alone, and in pairs: named, and nothing changed.
 
-use agxpatch::doctor::{Consent, Depth, Diagnosis, Verdict, examine};
-use agxpatch::host::{CsrConfig, Host, Input};
-use agxpatch::simulate::mac::{
+use agxpatch_deploy::doctor::{Consent, Depth, Diagnosis, Verdict, examine};
+use agxpatch_host::{CsrConfig, Host, Input};
+use agxpatch_simulate::mac::{
     CsrutilForm, DRIVER as PATH, FileVault, Release, Signer, SimulatedMac,
 };
 
@@ -224,8 +224,8 @@ fn a_patched_driver_of_ours_is_no_foreign_modification() {
 #[test]
 fn a_machine_that_is_gone_ends_the_examination() {
     let mac = open_mac();
-    mac.power_off(agxpatch::simulate::mac::Loss::Nothing).unwrap();
+    mac.power_off(agxpatch_simulate::mac::Loss::Nothing).unwrap();
     let error = examine(&mac, &judge, Consent::default()).unwrap_err();
-    assert_eq!(error.code(), agxpatch::error::Code::MachineGone);
+    assert_eq!(error.code(), agxpatch_core::error::Code::MachineGone);
     assert_eq!(mac.effective_user(), 0);
 }

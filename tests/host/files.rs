@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use agxpatch::error::Code;
-use agxpatch::host::system::System;
-use agxpatch::host::{FileKind, Host, trust};
-use agxpatch::simulate::mac::SimulatedMac;
+use agxpatch_core::error::Code;
+use agxpatch_host::system::System;
+use agxpatch_host::{FileKind, Host, trust};
+use agxpatch_simulate::mac::SimulatedMac;
 
 use super::{DRIVER, open_mac};
 

@@ -11,8 +11,8 @@ mod tools;
 
 use std::path::Path;
 
-use agxpatch::host::{Command, Host, Input, Output, Tool};
-use agxpatch::simulate::mac::SimulatedMac;
+use agxpatch_host::{Command, Host, Input, Output, Tool};
+use agxpatch_simulate::mac::SimulatedMac;
 
 /// A driver as good as any: nothing here looks inside.
 const DRIVER: &[u8] = b"the driver as shipped";
@@ -46,7 +46,7 @@ fn bless(host: &dyn Host, option: &str, input: Input) -> Output {
 /// Puts `driver` on the live volume and makes the snapshot that boots it.
 fn deploy(mac: &SimulatedMac, driver: &[u8]) {
     assert!(mount(mac).succeeded());
-    let path = format!("{MOUNT}{}", agxpatch::simulate::mac::DRIVER);
+    let path = format!("{MOUNT}{}", agxpatch_simulate::mac::DRIVER);
     let beside = format!("{path}.new");
     mac.write_new(Path::new(&beside), driver, 0o755).unwrap();
     mac.rename(Path::new(&beside), Path::new(&path)).unwrap();

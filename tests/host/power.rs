@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use agxpatch::error::Code;
-use agxpatch::host::{CsrConfig, Host, Input};
-use agxpatch::simulate::mac::{
+use agxpatch_core::error::Code;
+use agxpatch_host::{CsrConfig, Host, Input};
+use agxpatch_simulate::mac::{
     Boot, DRIVER as PATH, Fault, FileVault, Loss, Release, Signer, SimulatedMac,
 };
 
@@ -13,7 +13,7 @@ use super::{DRIVER, bless, deploy, mount, open_mac};
 const FILE: &str = "/private/var/db/file";
 
 /// Replaces a file the right way, or without forcing its content to the disk.
-fn replace(host: &dyn Host, careful: bool) -> agxpatch::Result<()> {
+fn replace(host: &dyn Host, careful: bool) -> agxpatch_core::Result<()> {
     let beside = Path::new("/private/var/db/file.new");
     host.write_new(beside, b"new", 0o600)?;
     if careful {
@@ -137,8 +137,8 @@ fn an_update_takes_the_patch_away_and_changes_the_build() {
     let boot = mac.install_update(release, b"next driver").unwrap();
     assert!(matches!(boot, Boot::Up { .. }));
     assert_eq!(mac.read(Path::new(PATH)).unwrap().bytes, b"next driver");
-    assert_eq!(agxpatch::host::machine::release(&mac).unwrap().build, "24H1");
-    assert_eq!(agxpatch::host::volume::staged_update(&mac).unwrap(), None);
+    assert_eq!(agxpatch_host::machine::release(&mac).unwrap().build, "24H1");
+    assert_eq!(agxpatch_host::volume::staged_update(&mac).unwrap(), None);
     assert_eq!(mac.machine().unwrap().snapshots.len(), 1);
 }
 
@@ -159,7 +159,7 @@ fn going_back_to_the_sealed_snapshot_leaves_the_live_volume_patched() {
 #[test]
 fn a_boot_has_a_session_of_its_own() {
     let mac = open_mac();
-    let first = agxpatch::host::machine::boot_session(&mac).unwrap();
+    let first = agxpatch_host::machine::boot_session(&mac).unwrap();
     mac.reboot().unwrap();
-    assert_ne!(agxpatch::host::machine::boot_session(&mac).unwrap(), first);
+    assert_ne!(agxpatch_host::machine::boot_session(&mac).unwrap(), first);
 }

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use agxpatch::host::dry_run::{DryRun, REHEARSED_SNAPSHOT};
-use agxpatch::host::log::{Entry, Logged};
-use agxpatch::host::{Command, Host, Input, Tool};
-use agxpatch::simulate::mac::DRIVER as PATH;
+use agxpatch_host::dry_run::{DryRun, REHEARSED_SNAPSHOT};
+use agxpatch_host::log::{Entry, Logged};
+use agxpatch_host::{Command, Host, Input, Tool};
+use agxpatch_simulate::mac::DRIVER as PATH;
 
 use super::{DRIVER, MOUNT, bless, mount, open_mac, umount};
 

@@ -1,9 +1,9 @@
 //! Every form in which the protections are told.
 
-use agxpatch::error::Code;
-use agxpatch::host::sip::{Sip, Word};
-use agxpatch::host::{Command, CsrConfig, Host, Tool};
-use agxpatch::simulate::mac::{CsrutilForm, SimulatedMac};
+use agxpatch_core::error::Code;
+use agxpatch_host::sip::{Sip, Word};
+use agxpatch_host::{Command, CsrConfig, Host, Tool};
+use agxpatch_simulate::mac::{CsrutilForm, SimulatedMac};
 
 use super::DRIVER;
 

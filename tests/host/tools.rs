@@ -1,14 +1,14 @@
 //! The simulated tools say what the real ones say.
 
-use agxpatch::host::machine::{self, FileVault as State, LibraryValidation, Signer as Who};
-use agxpatch::host::{Command, CsrConfig, Host, Input, Status, Tool, volume};
-use agxpatch::simulate::mac::{DRIVER as PATH, FileVault, Mode, Signer, Terminal};
+use agxpatch_host::machine::{self, FileVault as State, LibraryValidation, Signer as Who};
+use agxpatch_host::{Command, CsrConfig, Host, Input, Status, Tool, volume};
+use agxpatch_simulate::mac::{DRIVER as PATH, FileVault, Mode, Signer, Terminal};
 
 use super::{DRIVER, MOUNT, bless, mount, open_mac, umount};
 
 #[test]
 fn mount_says_why_it_does_not() {
-    let refused = |change: fn(&mut agxpatch::simulate::mac::Machine)| {
+    let refused = |change: fn(&mut agxpatch_simulate::mac::Machine)| {
         let mac = open_mac();
         mac.change(change).unwrap();
         let output = mount(&mac);
@@ -83,7 +83,7 @@ fn a_tool_that_asks_is_not_started_without_a_terminal() {
     let words = ["--mount", MOUNT, "--last-sealed-snapshot"];
     let command = Command::effect(Tool::Bless, words).input(Input::Terminal);
     let error = mac.run(&command).unwrap_err();
-    assert_eq!(error.code(), agxpatch::error::Code::NoTerminal);
+    assert_eq!(error.code(), agxpatch_core::error::Code::NoTerminal);
     assert!(mac.machine().unwrap().tagged.is_some());
 }
 
@@ -107,7 +107,7 @@ fn a_question_that_changes_something_is_a_defect() {
     let words = ["-o", "nobrowse", "-t", "apfs", "/dev/disk3s1", MOUNT];
     let before = mac.machine().unwrap();
     let error = mac.run(&Command::question(Tool::Mount, words)).unwrap_err();
-    assert_eq!(error.code(), agxpatch::error::Code::Bug);
+    assert_eq!(error.code(), agxpatch_core::error::Code::Bug);
     assert_eq!(mac.machine().unwrap(), before);
 }
 

@@ -1,6 +1,6 @@
 //! Deaths of the command: which are tried again, and the reports they leave.
 
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 

@@ -52,7 +52,7 @@ impl Forest {
         Scene { files: self, directory: &self.directory }
     }
 
-    pub fn resolve(&self, words: &[&str]) -> agxpatch::Result<Target> {
+    pub fn resolve(&self, words: &[&str]) -> agxpatch_core::Result<Target> {
         let words: Vec<OsString> = words.iter().map(Into::into).collect();
         resolve(&self.scene(), &words, self.variables.clone())
     }

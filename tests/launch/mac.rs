@@ -1,7 +1,7 @@
 //! A simulated Mac whose user owns a home.
 
-use agxpatch::simulate::driver::{self, Variant};
-use agxpatch::simulate::mac::SimulatedMac;
+use agxpatch_simulate::driver::{self, Variant};
+use agxpatch_simulate::mac::SimulatedMac;
 use std::path::Path;
 use std::sync::OnceLock;
 

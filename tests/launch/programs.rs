@@ -1,7 +1,7 @@
 //! Mach-O programs that are just enough to be judged.
 
-use agxpatch::codesign::build::{self, Spec};
-use agxpatch::macho::Architecture;
+use agxpatch_core::codesign::build::{self, Spec};
+use agxpatch_core::macho::Architecture;
 
 /// Ad hoc signed, for arm64, nothing special.
 pub fn plain() -> Vec<u8> {

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use agxpatch::error::Code;
 use agxpatch::launch::Step;
+use agxpatch_core::error::Code;
 
 use crate::forest::Forest;
 

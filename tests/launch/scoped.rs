@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use agxpatch::Result;
-use agxpatch::error::Code;
-use agxpatch::host::Host;
 use agxpatch::launch::environment::Way;
 use agxpatch::launch::scoped::{Copy, prepare};
-use agxpatch::patch::{self, Engine};
-use agxpatch::simulate::driver;
-use agxpatch::simulate::mac::{Fault, Reach, SimulatedMac};
+use agxpatch_core::Result;
+use agxpatch_core::error::Code;
+use agxpatch_core::patch::{self, Engine};
+use agxpatch_host::Host;
+use agxpatch_simulate::driver;
+use agxpatch_simulate::mac::{Fault, Reach, SimulatedMac};
 
 use crate::mac::{HOME, USER, home, mac, published};
 
@@ -44,7 +44,7 @@ fn the_whole_bundle_is_copied_and_its_image_patched_proven_and_sealed() {
     let copy = copied(&mac).unwrap();
     let patched = mac.read(&image(&copy)).unwrap();
     let (checks, _) = patch::verify(&engine(), &patched.bytes).unwrap();
-    assert!(agxpatch::check::none_failed(&checks), "{checks:#?}");
+    assert!(agxpatch_core::check::none_failed(&checks), "{checks:#?}");
     assert_eq!(patched.bytes.len(), published().len());
     assert_eq!((patched.metadata.user, patched.metadata.mode), (USER, 0o755));
     let resource = copy.bundle.join("Contents/Resources/a.metallib");

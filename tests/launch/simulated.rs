@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use agxpatch::host::Host;
-use agxpatch::macho::Architecture;
-use agxpatch::simulate::driver;
-use agxpatch::simulate::mac::SimulatedMac;
+use agxpatch_core::macho::Architecture;
+use agxpatch_host::Host;
+use agxpatch_simulate::driver;
+use agxpatch_simulate::mac::SimulatedMac;
 use serde_json::Value;
 
 use crate::mac::{HOME, settle};
@@ -98,9 +98,9 @@ fn a_program_that_would_drop_the_library_is_not_run() {
     let bench = Bench::new();
     let trace = bench.path("trace");
     let program = bench.path("python3");
-    let spec = agxpatch::codesign::build::Spec {
-        flags: agxpatch::codesign::RUNTIME,
-        ..agxpatch::codesign::build::Spec::new("org.python")
+    let spec = agxpatch_core::codesign::build::Spec {
+        flags: agxpatch_core::codesign::RUNTIME,
+        ..agxpatch_core::codesign::build::Spec::new("org.python")
     };
     std::fs::write(&program, crate::programs::signed(&spec)).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))

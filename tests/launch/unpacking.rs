@@ -1,9 +1,9 @@
 //! The guard library in the user's cache.
 
-use agxpatch::error::Code;
-use agxpatch::host::{Host, system::System};
 use agxpatch::launch::library::{embedded, unpack};
-use agxpatch::simulate::mac::{Fault, SimulatedMac};
+use agxpatch_core::error::Code;
+use agxpatch_host::{Host, system::System};
+use agxpatch_simulate::mac::{Fault, SimulatedMac};
 
 use crate::mac::{HOME, USER, home, mac};
 

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use agxpatch::codesign::RUNTIME;
-use agxpatch::codesign::build::Spec;
 use agxpatch::launch::verdict::{Outcome, Surroundings, Verdict, judge};
 use agxpatch::launch::{Facts, instead, judge_file};
-use agxpatch::macho::Architecture;
+use agxpatch_core::codesign::RUNTIME;
+use agxpatch_core::codesign::build::Spec;
+use agxpatch_core::macho::Architecture;
 
 use crate::forest::Forest;
 use crate::programs::{entitlements, library, plain, program, signed, universal};

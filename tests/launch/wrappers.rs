@@ -2,7 +2,7 @@
 
 use agxpatch::launch::verdict::{Outcome, Surroundings};
 use agxpatch::launch::{Step, instead, judge_target};
-use agxpatch::macho::Architecture;
+use agxpatch_core::macho::Architecture;
 
 use crate::forest::Forest;
 use crate::programs;

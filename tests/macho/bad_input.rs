@@ -1,8 +1,8 @@
 //! Files that are not, or not quite, what was hoped for: each refused by name.
 
-use agxpatch::error::Code;
-use agxpatch::exit::Exit;
-use agxpatch::macho::Universal;
+use agxpatch_core::error::Code;
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::Universal;
 
 use crate::examine::everything;
 use crate::mini::{self, ARM64, HEADER, Mini, le32, le64};

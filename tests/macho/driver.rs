@@ -1,8 +1,8 @@
 //! The synthetic driver, which the reader was not written for.
 
-use agxpatch::address::VmAddr;
-use agxpatch::macho::{Architecture, Universal};
-use agxpatch::simulate::driver;
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_simulate::driver;
 
 #[test]
 fn the_synthetic_driver_answers_every_question() {

@@ -1,7 +1,7 @@
 //! Asks a file everything there is to ask.
 
-use agxpatch::Error;
-use agxpatch::macho::{Image, Universal};
+use agxpatch_core::Error;
+use agxpatch_core::macho::{Image, Universal};
 
 /// Every question, every answer thrown away; the first refusal of the table or
 /// of the load commands is returned.

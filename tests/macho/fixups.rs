@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use agxpatch::address::VmAddr;
-use agxpatch::macho::{Fixup, Pointer, Universal};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::macho::{Fixup, Pointer, Universal};
 use proptest::prelude::*;
 
 use crate::mini::{self, ARM64E, Mini, le32, le64};

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use agxpatch::address::{SliceOffset, VmAddr};
-use agxpatch::macho::Universal;
+use agxpatch_core::address::{SliceOffset, VmAddr};
+use agxpatch_core::macho::Universal;
 
 use crate::mini::{ARM64, Mini, le32, le64};
 use crate::tools::{LAYOUTS, Workshop, ask};
@@ -28,7 +28,7 @@ fn sections_are_those_llvm_reads() {
         let image = file.slices[0].image().unwrap();
         let told = ask("llvm-readobj", &["--sections"], &path);
         let sections = image.sections();
-        let ours = |of: fn(&agxpatch::macho::Section) -> u64| -> Vec<u64> {
+        let ours = |of: fn(&agxpatch_core::macho::Section) -> u64| -> Vec<u64> {
             sections.iter().map(of).collect()
         };
         assert!(sections.len() > 10);

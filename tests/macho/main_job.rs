@@ -4,13 +4,13 @@
 
 use std::sync::OnceLock;
 
-use agxpatch::address::FileOffset;
-use agxpatch::codesign::{self, Concern};
-use agxpatch::edit::{self, Edit, EditKind};
-use agxpatch::macho::Universal;
-use agxpatch::patch::{self, Engine, Outcome};
-use agxpatch::proof;
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_core::address::FileOffset;
+use agxpatch_core::codesign::{self, Concern};
+use agxpatch_core::edit::{self, Edit, EditKind};
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{self, Engine, Outcome};
+use agxpatch_core::proof;
+use agxpatch_simulate::driver::{self, Variant};
 use proptest::prelude::*;
 
 use crate::damage::{Damage, apply, damage, originals};

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use agxpatch::macho::Universal;
+use agxpatch_core::macho::Universal;
 
 use crate::mini::{ARM64, Mini, le32, segment};
 

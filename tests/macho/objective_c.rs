@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use agxpatch::error::Code;
-use agxpatch::macho::Universal;
+use agxpatch_core::error::Code;
+use agxpatch_core::macho::Universal;
 
 use crate::mini::{self, ARM64E, Mini, le32, le64};
 use crate::tools::{LAYOUTS, Workshop, ask};
@@ -102,7 +102,7 @@ fn one_class(head: u32, entry: &[u8]) -> Vec<u8> {
         .bytes()
 }
 
-fn only_method(bytes: &[u8]) -> Result<String, agxpatch::Error> {
+fn only_method(bytes: &[u8]) -> Result<String, agxpatch_core::Error> {
     let file = Universal::parse(bytes)?;
     let methods = file.slices[0].image()?.methods()?;
     Ok(methods.iter().map(|method| format!("{method} {}", method.implementation)).collect())

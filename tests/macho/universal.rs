@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use agxpatch::address::FileOffset;
-use agxpatch::error::Code;
-use agxpatch::macho::{Architecture, Container, Universal};
+use agxpatch_core::address::FileOffset;
+use agxpatch_core::error::Code;
+use agxpatch_core::macho::{Architecture, Container, Universal};
 
 use crate::mini::{self, ARM64, ARM64E, Mini, X86_64};
 use crate::tools::{Workshop, ask};
@@ -31,7 +31,7 @@ fn slices_of_joined_files_are_those_llvm_reads() {
         assert_eq!(file.container, container);
 
         let told = ask("llvm-objdump", &["--macho", "--universal-headers"], &path);
-        let ours = |of: fn(&agxpatch::macho::Slice) -> u64| -> Vec<u64> {
+        let ours = |of: fn(&agxpatch_core::macho::Slice) -> u64| -> Vec<u64> {
             file.slices.iter().map(of).collect()
         };
         assert_eq!(ours(|slice| slice.offset.0), numbers(&told, "offset"), "{told}");

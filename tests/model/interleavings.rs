@@ -1,9 +1,9 @@
 //! The table: which version of the window holds what.
 
-use agxpatch::proof::interleaving::{
+use agxpatch_core::proof::interleaving::{
     Act, Property, Readers, Scene, Thread, check, explore, replay, shortest_harm,
 };
-use agxpatch::proof::steps::{Event, Room};
+use agxpatch_core::proof::steps::{Event, Room};
 
 use crate::published::{DEFAULT, LEGACY, ORIGINAL, steps};
 
@@ -48,7 +48,7 @@ fn the_original_opens_the_window_on_both_paths_in_the_fewest_steps() {
     let found = explore(&steps(&ORIGINAL), Scene::of_threads(2, Readers::TakeTheLock)).unwrap();
     let trace = |room| {
         let of = |v: &&_| {
-            let v: &agxpatch::proof::interleaving::Violation = v;
+            let v: &agxpatch_core::proof::interleaving::Violation = v;
             v.property == Property::NoRaceWindow && v.room == Some(room)
         };
         let moves = &found.violations.iter().find(of).unwrap().trace.moves;

@@ -1,9 +1,9 @@
 //! The page that shows the proof.
 
-use agxpatch::check::Check;
-use agxpatch::proof::interleaving::{Interleavings, check};
-use agxpatch::proof::picture::{LOCKLESS, Page, Version, render};
-use agxpatch::proof::steps::Steps;
+use agxpatch_core::check::Check;
+use agxpatch_core::proof::interleaving::{Interleavings, check};
+use agxpatch_core::proof::picture::{LOCKLESS, Page, Version, render};
+use agxpatch_core::proof::steps::Steps;
 
 use crate::published::{DEFAULT, LEGACY, ORIGINAL, listing, steps};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_simulate::driver::{self, Variant};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,10 +1,10 @@
 //! The published window, and the two rewrites of it.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::semantics::Register;
-use agxpatch::arm64::{Disassembler, Instruction};
-use agxpatch::proof::Roles;
-use agxpatch::proof::steps::Steps;
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::semantics::Register;
+use agxpatch_core::arm64::{Disassembler, Instruction};
+use agxpatch_core::proof::Roles;
+use agxpatch_core::proof::steps::Steps;
 
 pub const ORIGIN: VmAddr = VmAddr(0x2be05c);
 
@@ -48,7 +48,7 @@ pub fn roles() -> Roles {
     }
 }
 
-pub fn try_steps(words: &[u32]) -> agxpatch::Result<Steps> {
+pub fn try_steps(words: &[u32]) -> agxpatch_core::Result<Steps> {
     let words: Vec<Word> = words.iter().copied().map(Word).collect();
     Steps::of(&words, ORIGIN, ORIGIN..ORIGIN.instruction(words.len()), &roles())
 }

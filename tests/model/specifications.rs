@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agxpatch::proof::interleaving::{Readers, Scene, explore};
-use agxpatch::proof::tla;
+use agxpatch_core::proof::interleaving::{Readers, Scene, explore};
+use agxpatch_core::proof::tla;
 use tla_checker::checker::{CheckResult, check};
 use tla_checker::load::prepare_from_path;
 

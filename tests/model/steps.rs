@@ -1,8 +1,8 @@
 //! Steps are read off the words, and what cannot be read is refused by name.
 
-use agxpatch::address::VmAddr;
-use agxpatch::error::Code;
-use agxpatch::proof::steps::{Event, Path};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::error::Code;
+use agxpatch_core::proof::steps::{Event, Path};
 
 use crate::published::{DEFAULT, LEGACY, ORIGINAL, steps, try_steps};
 

@@ -1,8 +1,8 @@
 //! The mistakes of those who write signatures, and what they are told: the file,
 //! the line, and what to do.
 
-use agxpatch::macho::{Architecture, Universal};
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_simulate::driver::{self, Variant};
 
 use crate::harness::{Ran, driver, program, run};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_simulate::driver::{self, Variant};
 
 /// The program with a clean environment.
 pub fn program() -> Command {

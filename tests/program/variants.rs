@@ -1,6 +1,6 @@
 //! Every variant of the synthetic driver has its outcome.
 
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_simulate::driver::{self, Variant};
 
 use crate::harness::{Place, Ran, run};
 

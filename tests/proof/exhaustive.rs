@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agxpatch::address::Word;
-use agxpatch::proof::Verdict;
+use agxpatch_core::address::Word;
+use agxpatch_core::proof::Verdict;
 
 use crate::fixture::{DEFAULT, Fixture, WINDOW, failures, index};
 

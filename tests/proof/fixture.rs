@@ -4,12 +4,12 @@
 
 use std::ops::Range;
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::Assembler;
-use agxpatch::arm64::semantics::Register;
-use agxpatch::check::Status;
-use agxpatch::error::Result;
-use agxpatch::proof::{Defect, LandingPads, Name, Proof, Roles, Site, Surroundings, prove};
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::Assembler;
+use agxpatch_core::arm64::semantics::Register;
+use agxpatch_core::check::Status;
+use agxpatch_core::error::Result;
+use agxpatch_core::proof::{Defect, LandingPads, Name, Proof, Roles, Site, Surroundings, prove};
 
 pub const ENTRY: VmAddr = VmAddr(0x2bdd1c);
 pub const WINDOW: Range<VmAddr> = VmAddr(0x2be05c)..VmAddr(0x2be090);

@@ -1,8 +1,8 @@
 //! Ways into the window from outside, each of which must be seen.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::check::Status;
-use agxpatch::proof::{LandingPads, Name, Obligation};
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::check::Status;
+use agxpatch_core::proof::{LandingPads, Name, Obligation};
 
 use crate::fixture::{DEFAULT, ENTRY, Fixture, TEXT, WINDOW, assemble};
 
@@ -145,7 +145,7 @@ fn a_table_bounded_by_a_branch_is_followed_as_well() {
 
 #[test]
 fn the_scan_of_the_text_agrees_with_looking_at_every_word() {
-    use agxpatch::arm64::semantics::{Operation, decode};
+    use agxpatch_core::arm64::semantics::{Operation, decode};
     for seed in 1..=6_u64 {
         let mut fixture = Fixture::new();
         let mut state = seed;

@@ -1,8 +1,8 @@
 //! What the proof says of the rewrites in the catalogue.
 
-use agxpatch::address::VmAddr;
-use agxpatch::check::Status;
-use agxpatch::proof::{Act, Defect, Name, Verdict, paths};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::check::Status;
+use agxpatch_core::proof::{Act, Defect, Name, Verdict, paths};
 
 use crate::fixture::{DEFAULT, ENTRY, Fixture, LEGACY, WINDOW, failures, roles};
 

@@ -1,10 +1,10 @@
 //! Functions that cannot be judged: a refusal that names the place.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::semantics::{Footprint, decode};
-use agxpatch::check::Status;
-use agxpatch::error::{Code, Error};
-use agxpatch::proof::Name;
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::semantics::{Footprint, decode};
+use agxpatch_core::check::Status;
+use agxpatch_core::error::{Code, Error};
+use agxpatch_core::proof::Name;
 
 use crate::fixture::{DEFAULT, Fixture, failures, index};
 
@@ -88,11 +88,11 @@ fn a_window_outside_the_function_is_refused() {
     {
         let mut site = fixture.site(&after);
         (site.window_start, site.window_end) = (VmAddr(start), VmAddr(end));
-        assert_eq!(agxpatch::proof::prove(&site).unwrap_err().code(), Code::NotUnderstood);
+        assert_eq!(agxpatch_core::proof::prove(&site).unwrap_err().code(), Code::NotUnderstood);
     }
     let mut site = fixture.site(&after);
     site.after = &after[..40];
-    assert_eq!(agxpatch::proof::prove(&site).unwrap_err().code(), Code::NotUnderstood);
+    assert_eq!(agxpatch_core::proof::prove(&site).unwrap_err().code(), Code::NotUnderstood);
 }
 
 /// What follows `done`, and whether the block's register is dead there.

@@ -2,10 +2,10 @@
 //!
 //! Most start from the default rewrite and spoil it in one way.
 
-use agxpatch::address::VmAddr;
-use agxpatch::check::Status;
-use agxpatch::error::Code;
-use agxpatch::proof::{Name, Verdict};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::check::Status;
+use agxpatch_core::error::Code;
+use agxpatch_core::proof::{Name, Verdict};
 
 use crate::fixture::{DEFAULT, Fixture, LEGACY, failures, index};
 
@@ -312,7 +312,7 @@ fn the_legacy_rewrite_spoilt_further_is_not_excused_by_what_it_declares() {
     let fixture = Fixture::new();
     let lines: Vec<(u64, &str)> = LEGACY.iter().copied().chain([(0x2be070, "nop")]).collect();
     let proof = fixture.prove(&fixture.rewritten(&lines)).unwrap();
-    let declared = [agxpatch::proof::Defect::FreeLostWhenFull];
+    let declared = [agxpatch_core::proof::Defect::FreeLostWhenFull];
     assert_eq!(proof.verdict(&declared), Verdict::Refuted);
     assert!(proof.obligations.iter().any(|o| o.status == Status::Fail));
 }

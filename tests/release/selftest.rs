@@ -3,14 +3,14 @@
 
 use std::sync::LazyLock;
 
-use agxpatch::address::VmAddr;
-use agxpatch::check::{Check, Status};
-use agxpatch::edit;
-use agxpatch::macho::{Architecture, Universal};
-use agxpatch::patch::{Engine, Outcome};
 use agxpatch::selftest::{self, Means, Private, Selftest};
-use agxpatch::simulate::driver::{Variant, build};
-use agxpatch::simulate::mac::{CsrutilForm, SimulatedMac};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::check::{Check, Status};
+use agxpatch_core::edit;
+use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_core::patch::{Engine, Outcome};
+use agxpatch_simulate::driver::{Variant, build};
+use agxpatch_simulate::mac::{CsrutilForm, SimulatedMac};
 
 use crate::harness::{prints, program};
 

@@ -1,7 +1,7 @@
 //! A crash report finds its trial, and no other.
 
-use agxpatch::simulate::crash_report::CrashReport;
 use agxpatch::stress::{Ended, Trial, Verdict};
+use agxpatch_simulate::crash_report::CrashReport;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::children::{Bench, options_for, shell};

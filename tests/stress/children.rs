@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use agxpatch::simulate::crash_report::CrashReport;
 use agxpatch::stress::{
     self, Command, Configuration, Ended, Environments, Guarded, Options, Plan, StressReport,
     Verdict,
 };
+use agxpatch_simulate::crash_report::CrashReport;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 

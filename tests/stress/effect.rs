@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use agxpatch::simulate::crash_report::CrashReport;
 use agxpatch::stress::StressReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use agxpatch::simulate::crash_report::CrashReport;
+use agxpatch_simulate::crash_report::CrashReport;
 use serde_json::Value;
 
 use crate::schema::shape;

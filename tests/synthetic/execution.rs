@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agxpatch::simulate::driver::facts;
+use agxpatch_simulate::driver::facts;
 use unicorn_engine::{Arch, Mode, Prot, RegisterARM64, Unicorn};
 
 use super::harness::{arm64e, driver};

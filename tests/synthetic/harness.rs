@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use agxpatch::simulate::driver::{self, Variant};
+use agxpatch_simulate::driver::{self, Variant};
 use goblin::mach::MachO;
 
 /// The variant's bytes, built once for all tests of this program.

@@ -1,7 +1,7 @@
 //! The published driver holds what is published.
 
-use agxpatch::macho::Universal;
-use agxpatch::simulate::driver::facts;
+use agxpatch_core::macho::Universal;
+use agxpatch_simulate::driver::facts;
 
 use super::harness::{arm64e, driver, image, word};
 
@@ -16,7 +16,7 @@ fn the_file_has_the_published_size_and_the_slice_its_published_place() {
 
 #[test]
 fn the_same_variant_gives_the_same_bytes() {
-    let again = agxpatch::simulate::driver::build(&agxpatch::simulate::driver::Variant::PUBLISHED);
+    let again = agxpatch_simulate::driver::build(&agxpatch_simulate::driver::Variant::PUBLISHED);
     assert!(*driver("published") == again.unwrap());
 }
 

@@ -1,6 +1,6 @@
 //! Every variant loads cleanly in readers that know nothing of this program.
 
-use agxpatch::simulate::driver::Variant;
+use agxpatch_simulate::driver::Variant;
 use object::{Object, ObjectSection};
 
 use super::harness::{arm64e, driver, images, llvm};

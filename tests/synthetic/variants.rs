@@ -1,9 +1,9 @@
 //! Each variant differs from the published driver in what its name says.
 
-use agxpatch::address::VmAddr;
-use agxpatch::codesign::{self, EmbeddedSignature, HashType};
-use agxpatch::macho::{Container, Image, Universal};
-use agxpatch::simulate::driver::{Variant, build_scaled, facts};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::codesign::{self, EmbeddedSignature, HashType};
+use agxpatch_core::macho::{Container, Image, Universal};
+use agxpatch_simulate::driver::{Variant, build_scaled, facts};
 
 use super::harness::{arm64e, driver, images, word};
 
@@ -219,6 +219,6 @@ fn a_scaled_driver_has_as_much_code_as_asked_for_and_the_sequence_once() {
 #[test]
 fn a_scaled_driver_beyond_what_the_formats_hold_is_refused() {
     for size in [0, 0x6f_ffff, 2_000_000_001, u64::MAX] {
-        assert_eq!(build_scaled(size).unwrap_err().code(), agxpatch::error::Code::BadArgument);
+        assert_eq!(build_scaled(size).unwrap_err().code(), agxpatch_core::error::Code::BadArgument);
     }
 }

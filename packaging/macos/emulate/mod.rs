@@ -17,7 +17,7 @@ mod system;
 
 use std::collections::BTreeMap;
 
-use agxpatch::macho::{Architecture, Universal};
+use agxpatch_core::macho::{Architecture, Universal};
 use anyhow::{Context, Result, anyhow, bail};
 use goblin::mach::MachO;
 use goblin::mach::load_command::CommandVariant;

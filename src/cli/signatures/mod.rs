@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
-use crate::address::Word;
-use crate::check::{self, Check};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::macho::{Architecture, Universal};
-use crate::patch::{Engine, Patch, Signature, anchor_hits, lint};
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{self, Report, printable};
-use crate::signature::{Code, Many, Pattern, Template};
-use crate::simulate::driver::{self, Variant};
+use agxpatch_core::address::Word;
+use agxpatch_core::check::{self, Check};
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_core::patch::{Engine, Patch, Signature, anchor_hits, lint};
+use agxpatch_core::signature::{Code, Many, Pattern, Template};
+use agxpatch_simulate::driver::{self, Variant};
 
 use super::{Session, files};
 

@@ -10,15 +10,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::address::VmAddr;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::macho::{Slice, Universal};
-use crate::patch::{Engine, Form, Signature, State};
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
-use crate::signature::{Code, Many, Match, NearMiss, nearest};
 use crate::storage::Parts;
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::error::Result;
+use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::{Slice, Universal};
+use agxpatch_core::patch::{Engine, Form, Signature, State};
+use agxpatch_core::signature::{Code, Many, Match, NearMiss, nearest};
 
 #[derive(Serialize)]
 pub struct Occurrences {

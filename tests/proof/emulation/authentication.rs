@@ -1,8 +1,8 @@
 //! Pointer authentication with the keys on: what the terms say of signing holds
 //! for the emulator's.
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::semantics::{
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::semantics::{
     Key, Modifier, Operation, Register, State, Terms, decode, execute,
 };
 use unicorn_engine::RegisterARM64;

@@ -1,6 +1,6 @@
 //! Terms evaluated in one concrete state.
 
-use agxpatch::arm64::semantics::{
+use agxpatch_core::arm64::semantics::{
     Binary, Condition, Event, Flags, FlagsNode, Half, History, Node, Term, Terms, Unary,
     flags_of_sum, negative_and_zero,
 };

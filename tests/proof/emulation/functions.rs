@@ -4,7 +4,7 @@
 //! register a callee may change, another for each run, so that nothing can agree
 //! by resting on it. Return addresses are signed and authenticated for real.
 
-use agxpatch::address::Word;
+use agxpatch_core::address::Word;
 use unicorn_engine::RegisterARM64;
 
 use super::evaluate::World;

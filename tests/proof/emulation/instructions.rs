@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use agxpatch::address::{VmAddr, Word};
-use agxpatch::arm64::Disassembler;
-use agxpatch::arm64::semantics::{
+use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::arm64::Disassembler;
+use agxpatch_core::arm64::semantics::{
     Address, Next, Operation, Places, Register, State, Terms, Test, decode, execute,
 };
 use unicorn_engine::RegisterARM64;

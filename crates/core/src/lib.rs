@@ -1,0 +1,21 @@
+//! The pure core of agxpatch: bytes in, values out.
+//!
+//! [`macho`] reads a universal file and its slices, [`signature`] finds a sequence
+//! of instructions in one, [`patch`] plans a rewrite of it, [`proof`] decides
+//! whether that rewrite is right, and [`codesign`] makes the file's signature fit
+//! again. Nothing here does input or output, asks the machine anything or prints:
+//! a caller reads the bytes, applies the planned [`edit`]s and writes the result.
+
+pub mod address;
+pub mod arm64;
+pub mod check;
+pub mod codesign;
+pub mod edit;
+pub mod error;
+pub mod exit;
+pub mod macho;
+pub mod patch;
+pub mod proof;
+pub mod signature;
+
+pub use error::{Error, Result};

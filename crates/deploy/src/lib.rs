@@ -1,0 +1,46 @@
+//! Putting a patched driver in force on a Mac's system volume, and taking it back.
+//!
+//! A change of the system volume is a transaction of steps ([`step`], the one
+//! table of them). A journal ([`journal`]) has each on the disk before it begins;
+//! a step that fails has everything undone; a process that is killed, or a Mac
+//! that loses power, leaves what `recover` can finish or undo, and in between the
+//! Mac always boots: into Apple's snapshot, or into one that holds the whole
+//! patched driver.
+//!
+//! What a plan rests on is looked at before anything is written, shown, agreed to
+//! and looked at once more under the lock. The transaction knows nothing of
+//! Mach-O or proofs: it asks a [`workshop`].
+//!
+//! Nothing here talks to a person, and everything that touches the machine goes
+//! through [`agxpatch_host`]. No protection is ever switched off here.
+
+#[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
+mod deploy;
+pub mod doctor;
+pub mod files;
+pub mod journal;
+pub mod kit;
+pub mod layout;
+mod plan;
+pub mod record;
+mod recover;
+mod revert;
+mod state;
+pub mod step;
+mod transcript;
+mod verify;
+mod volume;
+mod work;
+mod workshop;
+
+pub use deploy::{Deployed, deploy};
+pub use plan::{Options, Plan, PlannedStep, Prepared, planned, prepare, require_root, wrong_state};
+pub use record::Manifest;
+pub use recover::{Recovered, decide, recover};
+pub use revert::{Reverted, revert};
+pub use state::{Driver, Facts, Journaled, State, gather};
+pub use step::{Operation, Progress, Step};
+pub use transcript::Transcript;
+pub use verify::{Verification, verify};
+pub use volume::Owner;
+pub use workshop::{Content, EngineWorkshop, Patched, Workshop};

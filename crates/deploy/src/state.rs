@@ -1,0 +1,261 @@
+//! What state the machine is in, as a function of what was seen of it.
+//!
+//! Gathering asks the host; judging is pure. No single sign decides: the file's
+//! hash, its disassembly, who signed it, the snapshot that runs, the manifest that
+//! snapshot carries, the records on the data volume and the boot session are put
+//! together, and signs that contradict each other are [`State::Unknown`].
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::journal::Journal;
+use super::record::{self, Change, Manifest, Pending};
+use super::workshop::{Content, Workshop};
+use super::{files, layout};
+use crate::doctor;
+use agxpatch_core::error::{Code, Result};
+use agxpatch_host::Host;
+use agxpatch_host::machine::{self, Release, Signer};
+use agxpatch_host::volume::{self, BLESSED_PREFIX, SEALED_PREFIX};
+
+/// The states of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// As Apple made it.
+    Clean,
+    /// Deployed, and in force from the next restart on.
+    PendingReboot,
+    /// The deployed driver is the one that runs.
+    Active,
+    /// A patched driver runs that is not the deployed one.
+    ActiveOther,
+    /// Taken back, and gone from the next restart on.
+    RevertPending,
+    /// Deployed once, and replaced by an update of macOS since.
+    UpdatedAway,
+    /// Somebody else changed the system volume.
+    Foreign,
+    /// The signs contradict each other, or are missing.
+    Unknown,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 8] = [
+        State::Clean,
+        State::PendingReboot,
+        State::Active,
+        State::ActiveOther,
+        State::RevertPending,
+        State::UpdatedAway,
+        State::Foreign,
+        State::Unknown,
+    ];
+
+    /// As printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Clean => "CLEAN",
+            State::PendingReboot => "PENDING_REBOOT",
+            State::Active => "ACTIVE",
+            State::ActiveOther => "ACTIVE_OTHER",
+            State::RevertPending => "REVERT_PENDING",
+            State::UpdatedAway => "UPDATED_AWAY",
+            State::Foreign => "FOREIGN",
+            State::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// In one sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            State::Clean => "the driver is Apple's, and so is the snapshot that runs",
+            State::PendingReboot => "the patched driver comes into force with the next restart",
+            State::Active => "the patched driver is the one that runs",
+            State::ActiveOther => "a patched driver runs that agxpatch has no record of",
+            State::RevertPending => "Apple's driver comes back with the next restart",
+            State::UpdatedAway => "an update of macOS has replaced the patched driver",
+            State::Foreign => "somebody else changed the system volume",
+            State::Unknown => "the signs contradict each other, or are missing",
+        }
+    }
+
+    /// What one would do next, where there is something.
+    pub fn next(self) -> Option<&'static str> {
+        match self {
+            State::PendingReboot | State::RevertPending => Some("restart"),
+            State::UpdatedAway => {
+                Some("agxpatch doctor, then sudo agxpatch deploy, if the new driver has the defect")
+            }
+            State::ActiveOther => Some("sudo agxpatch revert, if a backup is kept"),
+            State::Unknown => Some("sudo agxpatch recover"),
+            State::Clean | State::Active | State::Foreign => None,
+        }
+    }
+}
+
+/// What was seen of the installed driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Driver {
+    /// The SHA-256 of the file.
+    pub sha256: String,
+    /// What its code holds.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Who signed it, where `codesign` could be asked.
+    pub signer: Option<Signer>,
+}
+
+/// Everything the state is judged by. A sign that could not be had is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The macOS that runs.
+    pub release: Option<Release>,
+    /// The driver of the running system.
+    pub driver: Option<Driver>,
+    /// The snapshot that runs.
+    pub snapshot: Option<String>,
+    /// The boot session.
+    pub session: Option<String>,
+    /// The manifest in the snapshot that runs.
+    pub booted_manifest: Option<Manifest>,
+    /// The manifest on the data volume.
+    pub manifest: Option<Manifest>,
+    /// The restart that is due.
+    pub pending: Option<Pending>,
+    /// The operation that was begun and not ended, if any.
+    pub journal: Option<Journaled>,
+    /// What could not be had, and why.
+    pub missing: Vec<String>,
+}
+
+/// What a journal tells at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Journaled {
+    /// The operation that was begun.
+    pub operation: super::step::Operation,
+    /// The step that was begun last.
+    pub step: Option<super::step::Step>,
+}
+
+/// Looks at the machine and changes nothing.
+pub fn gather(host: &dyn Host, shop: &dyn Workshop) -> Result<Facts> {
+    let mut missing = Vec::new();
+    let release = had("macOS", machine::release(host), &mut missing)?;
+    let driver = had("driver", driver(host, shop), &mut missing)?;
+    let system = had("system volume", volume::system_volume(host), &mut missing)?;
+    let session = had("boot session", machine::boot_session(host), &mut missing)?;
+    let booted = record::on_volume(host, Path::new("/"));
+    let manifest = record::read(host, &layout::manifest());
+    let pending = record::read(host, &layout::pending());
+    let journal = Journal::read(host).map(|journal| {
+        journal.map(|j| Journaled { operation: j.head.operation, step: j.last_step() })
+    });
+    Ok(Facts {
+        release,
+        driver,
+        snapshot: system.and_then(|system| system.snapshot),
+        session,
+        booted_manifest: had("manifest of the running system", booted, &mut missing)?.flatten(),
+        manifest: had("manifest", manifest, &mut missing)?.flatten(),
+        pending: had("pending record", pending, &mut missing)?.flatten(),
+        journal: had("journal", journal, &mut missing)?.flatten(),
+        missing,
+    })
+}
+
+/// An answer, or a note why there is none. A machine that is gone is an error.
+fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.code() == Code::MachineGone => Err(error),
+        Err(error) => {
+            missing.push(format!("{what}: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+fn driver(host: &dyn Host, shop: &dyn Workshop) -> Result<Driver> {
+    let path = doctor::driver_path();
+    let bytes = host.read(&path)?.bytes;
+    let signer = match machine::signer(host, &path) {
+        Err(error) if error.code() == Code::MachineGone => return Err(error),
+        signer => signer.ok(),
+    };
+    Ok(Driver { sha256: files::sha256(&bytes), content: shop.look(&bytes), signer })
+}
+
+impl Facts {
+    /// The state these facts amount to.
+    pub fn state(&self) -> State {
+        let (Some(driver), Some(snapshot), Some(release)) =
+            (&self.driver, &self.snapshot, &self.release)
+        else {
+            return State::Unknown;
+        };
+        // A record that is there and cannot be read may say anything.
+        if !self.missing.is_empty() {
+            return State::Unknown;
+        }
+        if snapshot.starts_with(SEALED_PREFIX) {
+            self.sealed(driver, release)
+        } else if snapshot.starts_with(BLESSED_PREFIX) {
+            self.blessed(driver)
+        } else {
+            State::Foreign
+        }
+    }
+
+    /// Apple's snapshot runs.
+    fn sealed(&self, driver: &Driver, release: &Release) -> State {
+        if driver.is_patched() || driver.signer.as_ref() != Some(&Signer::Apple) {
+            return State::Foreign;
+        }
+        match (&self.manifest, self.due()) {
+            (None, None) => State::Clean,
+            (Some(_), Some(Change::Deploy)) => State::PendingReboot,
+            (Some(manifest), None) if manifest.build != release.build => State::UpdatedAway,
+            _ => State::Unknown,
+        }
+    }
+
+    /// A snapshot runs that `bless` made.
+    fn blessed(&self, driver: &Driver) -> State {
+        let Some(booted) = &self.booted_manifest else {
+            return if driver.is_patched() { State::ActiveOther } else { State::Foreign };
+        };
+        let as_deployed = booted.patched_sha256 == driver.sha256;
+        let on_record = self.manifest.as_ref().is_some_and(|m| m.same_deployment(booted));
+        match self.due() {
+            Some(Change::Revert) => State::RevertPending,
+            Some(Change::Deploy) => State::PendingReboot,
+            None if as_deployed && on_record => State::Active,
+            None if driver.is_patched() => State::ActiveOther,
+            None => State::Foreign,
+        }
+    }
+
+    /// The change the next restart of this session brings, if one is on record.
+    pub fn due(&self) -> Option<Change> {
+        let pending = self.pending.as_ref()?;
+        (Some(&pending.session) == self.session.as_ref()).then_some(pending.change)
+    }
+}
+
+impl Driver {
+    fn is_patched(&self) -> bool {
+        matches!(self.content, Content::Patched { .. })
+    }
+}
+
+impl Manifest {
+    /// Whether both are about the same file put in place of the same file.
+    pub fn same_deployment(&self, other: &Manifest) -> bool {
+        self.original_sha256 == other.original_sha256
+            && self.patched_sha256 == other.patched_sha256
+            && self.build == other.build
+    }
+}

@@ -1,0 +1,175 @@
+//! Judging a machine: its state, and every sign it was judged by as a check.
+
+use serde::Serialize;
+
+use super::state::{self, Driver, Facts, State};
+use super::workshop::{Content, Workshop};
+use super::{files, layout};
+use crate::doctor;
+use agxpatch_core::check::{self, Check};
+use agxpatch_core::error::{Code, Result};
+use agxpatch_host::machine::Signer;
+use agxpatch_host::volume::{BLESSED_PREFIX, SEALED_PREFIX};
+use agxpatch_host::{Host, Kind};
+
+/// What was found of a machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// The state.
+    pub state: State,
+    /// Whether the patched driver runs and no check failed.
+    pub holds: bool,
+    /// Every sign that was looked at.
+    pub checks: Vec<Check>,
+    /// What they were read from.
+    pub facts: Facts,
+}
+
+/// Looks at everything and changes nothing.
+pub fn verify(host: &dyn Host, shop: &dyn Workshop) -> Result<Verification> {
+    let facts = state::gather(host, shop)?;
+    let state = facts.state();
+    let mut checks = vec![
+        interrupted(&facts),
+        legible(&facts),
+        snapshot(&facts, state),
+        hash(&facts, state),
+        signature(facts.driver.as_ref(), state),
+        manifests(&facts, state),
+        restart(&facts, state),
+        backup(host, &facts)?,
+    ];
+    if facts.driver.as_ref().is_some_and(|d| matches!(d.content, Content::Patched { .. })) {
+        checks.extend(shop.check(&host.read(&doctor::driver_path())?.bytes));
+    }
+    checks.push(on_hardware(host));
+    let holds = state == State::Active && check::none_failed(&checks);
+    Ok(Verification { state, holds, checks, facts })
+}
+
+fn interrupted(facts: &Facts) -> Check {
+    const NAME: &str = "nothing-interrupted";
+    match &facts.journal {
+        None => Check::pass(NAME, "no journal is open"),
+        Some(journal) => {
+            let step = journal.step.map_or("none", |step| step.name());
+            Check::fail(NAME, format!("{} stopped at {step}", journal.operation))
+        }
+    }
+}
+
+fn legible(facts: &Facts) -> Check {
+    let detail = match facts.missing.is_empty() {
+        true => "every question was answered".to_owned(),
+        false => facts.missing.join("; "),
+    };
+    Check::from("signs-legible", facts.missing.is_empty(), detail)
+}
+
+fn snapshot(facts: &Facts, state: State) -> Check {
+    const NAME: &str = "boot-snapshot";
+    let Some(name) = &facts.snapshot else {
+        return Check::fail(NAME, "macOS does not run from a snapshot, or does not tell");
+    };
+    let expected = match state {
+        State::Active | State::ActiveOther | State::RevertPending => BLESSED_PREFIX,
+        State::Clean | State::PendingReboot | State::UpdatedAway => SEALED_PREFIX,
+        State::Foreign | State::Unknown => return Check::fail(NAME, name.clone()),
+    };
+    Check::from(NAME, name.starts_with(expected), name.clone())
+}
+
+fn hash(facts: &Facts, state: State) -> Check {
+    const NAME: &str = "driver-hash";
+    let Some(driver) = &facts.driver else { return Check::fail(NAME, "no driver could be read") };
+    let booted = facts.booted_manifest.as_ref();
+    let (expected, whose) = match state {
+        State::Active | State::ActiveOther | State::RevertPending => {
+            (booted.map(|m| &m.patched_sha256), "the one deployed")
+        }
+        State::PendingReboot => {
+            (facts.manifest.as_ref().map(|m| &m.original_sha256), "the original")
+        }
+        _ => return Check::skipped(NAME, format!("nothing to compare {} with", driver.sha256)),
+    };
+    let holds = expected == Some(&driver.sha256);
+    let not = if holds { "" } else { "not " };
+    Check::from(NAME, holds, format!("{} is {not}{whose}", driver.sha256))
+}
+
+fn signature(driver: Option<&Driver>, state: State) -> Check {
+    const NAME: &str = "driver-signer";
+    let Some(signer) = driver.and_then(|driver| driver.signer.as_ref()) else {
+        return Check::skipped(NAME, "codesign could not be asked");
+    };
+    let patched = matches!(state, State::Active | State::ActiveOther | State::RevertPending);
+    match (signer, patched) {
+        (Signer::AdHoc, true) => Check::pass(NAME, "ad hoc, as a patched driver's is"),
+        (Signer::Apple, false) => Check::pass(NAME, "Apple"),
+        (Signer::Apple, true) => Check::fail(NAME, "Apple, which no patched driver's can be"),
+        (Signer::AdHoc, false) => Check::fail(NAME, "ad hoc: not the driver Apple shipped"),
+        (Signer::Other, _) => Check::fail(NAME, "somebody else"),
+        (Signer::Invalid(said), _) => Check::fail(NAME, said.lines().next().unwrap_or_default()),
+    }
+}
+
+fn manifests(facts: &Facts, state: State) -> Check {
+    const NAME: &str = "manifests-agree";
+    match (&facts.booted_manifest, &facts.manifest) {
+        (Some(booted), Some(kept)) => Check::from(
+            NAME,
+            booted.same_deployment(kept),
+            format!("{} by agxpatch {}", kept.patch, kept.tool),
+        ),
+        (None, None) => match state {
+            State::Clean => Check::pass(NAME, "there is none, and none is due"),
+            _ => Check::skipped(NAME, "there is none"),
+        },
+        (None, Some(_)) if state == State::PendingReboot => {
+            Check::skipped(NAME, "the snapshot that carries the other does not run yet")
+        }
+        (None, Some(kept)) => {
+            Check::fail(NAME, format!("only the data volume has one, of macOS {}", kept.build))
+        }
+        (Some(_), None) if state == State::RevertPending => {
+            Check::skipped(NAME, "the snapshot that carries one still runs")
+        }
+        (Some(_), None) => Check::fail(NAME, "only the snapshot that runs has one"),
+    }
+}
+
+fn restart(facts: &Facts, state: State) -> Check {
+    const NAME: &str = "no-restart-due";
+    match state {
+        State::PendingReboot => Check::fail(NAME, "the patched driver waits for a restart"),
+        State::RevertPending => Check::fail(NAME, "Apple's driver waits for a restart"),
+        _ => match &facts.pending {
+            None => Check::pass(NAME, "none is on record"),
+            Some(_) => Check::pass(NAME, "the one on record has happened"),
+        },
+    }
+}
+
+fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
+    const NAME: &str = "backup";
+    let manifest = facts.manifest.as_ref().or(facts.booted_manifest.as_ref());
+    let Some(manifest) = manifest else { return Ok(Check::skipped(NAME, "nothing is deployed")) };
+    if host.effective_user() != 0 {
+        return Ok(Check::skipped(NAME, "only root may read it: sudo agxpatch verify"));
+    }
+    let path = layout::backup(&manifest.original_sha256);
+    match files::read_exactly(host, &path, &manifest.original_sha256) {
+        Ok(_) => Ok(Check::pass(NAME, path.display().to_string())),
+        Err(error) if error.code() == Code::MachineGone => Err(error),
+        Err(error) => Ok(Check::fail(NAME, format!("{}: {error}", path.display()))),
+    }
+}
+
+/// What no file can show.
+fn on_hardware(host: &dyn Host) -> Check {
+    let reason = match host.kind() {
+        Kind::Simulated => "a simulated Mac has no GPU",
+        Kind::Real => "not looked at: run a Metal program, and see windows drawn",
+    };
+    Check::skipped("metal-works", reason)
+}

@@ -1,0 +1,330 @@
+//! Carrying out steps, one at a time, each noted in the journal before it begins.
+//!
+//! All sequences share this: what a step does depends only on what it is about
+//! (a manifest) and on what is found, never on who runs it. So every step can be
+//! run again, which is what recovery does.
+
+use std::path::{Path, PathBuf};
+
+use super::journal::{Head, Journal};
+use super::plan::Plan;
+use super::record::{self, Change, Manifest, Pending};
+use super::step::{Operation, Progress, Step};
+use super::volume::{self as live, Owner, Sealed};
+use super::workshop::{Content, Workshop};
+use super::{files, kit, layout};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::machine::{self, Signer};
+use agxpatch_host::volume::{self, BLESSED_PREFIX};
+use agxpatch_host::{Host, Lock, trust};
+
+/// The work on one operation.
+pub(super) struct Work<'a> {
+    pub host: &'a dyn Host,
+    pub shop: &'a dyn Workshop,
+    pub progress: &'a dyn Progress,
+    pub owner: Owner,
+    pub manifest: Manifest,
+    /// Original and patched driver, where a plan brought them.
+    pub plan: Option<&'a Plan>,
+    pub journal: Option<Journal>,
+    pub lock: Option<Lock>,
+    /// What a person should hear in the end.
+    pub notes: Vec<String>,
+}
+
+/// Takes the lock, making the directory it lies in.
+pub(super) fn take_lock(host: &dyn Host) -> Result<Lock> {
+    files::make_directory(host, Path::new(layout::STATE), 0o755)?;
+    host.lock(&layout::lock())
+}
+
+impl Work<'_> {
+    /// Runs the steps of an operation, from the first that is not done already.
+    pub fn run(&mut self, operation: Operation) -> Result<()> {
+        let started = |step: Step| match step {
+            Step::Lock => self.lock.is_some(),
+            Step::Journal => self.journal.is_some(),
+            _ => false,
+        };
+        let steps: Vec<Step> =
+            operation.steps().iter().copied().filter(|step| !started(*step)).collect();
+        for step in steps {
+            self.progress.begins(operation, step);
+            self.go_on(operation, step)?;
+            if let Some(journal) = self.journal.as_mut().filter(|_| step != Step::Close) {
+                journal.begin(self.host, step)?;
+            }
+            self.perform(operation, step)?;
+            self.progress.ends(operation, step);
+        }
+        self.lock = None;
+        Ok(())
+    }
+
+    /// Refuses a step of a deployment that somebody wants given up. What undoes or
+    /// finishes is never given up, and neither is what follows the snapshot.
+    fn go_on(&self, operation: Operation, step: Step) -> Result<()> {
+        match self.progress.gives_up() {
+            Some(why) if operation == Operation::Deploy && step <= Step::Snapshot => {
+                Err(Error::new(Code::NoConsent, "the deployment was given up").with("reason", why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, operation: Operation, step: Step) -> Result<()> {
+        match step {
+            Step::Lock => self.lock = Some(take_lock(self.host)?),
+            Step::Journal => self.open_journal(operation)?,
+            // The line that announces it is all there is to it.
+            Step::Undoing => {}
+            Step::Backup => self.backup()?,
+            Step::Kit => kit::write(self.host, &self.manifest, &self.planned()?.original)?,
+            Step::Stage => self.stage()?,
+            Step::Mount => drop(live::mount(self.host)?),
+            Step::Recheck => self.recheck()?,
+            Step::Beside => self.beside()?,
+            Step::Rename => live::take_name(self.host, &self.driver())?,
+            Step::ReadBack => self.read_back()?,
+            Step::Manifest => self.write_manifests()?,
+            Step::Snapshot => self.snapshot()?,
+            Step::Confirm => self.confirm()?,
+            Step::Restore => self.restore()?,
+            Step::Unmark => self.unmark()?,
+            Step::Seal => self.seal(operation)?,
+            Step::Unmount => live::unmount(self.host)?,
+            Step::Unstage => self.unstage()?,
+            Step::Unkit => kit::remove(self.host)?,
+            Step::Pending => self.note_pending(operation)?,
+            Step::Close => Journal::close(self.host)?,
+        }
+        Ok(())
+    }
+
+    fn planned(&self) -> Result<&Plan> {
+        self.plan.ok_or_else(|| Error::new(Code::Bug, "a step needs a plan and there is none"))
+    }
+
+    /// The driver on the mounted live volume.
+    fn driver(&self) -> PathBuf {
+        layout::on_volume(&layout::mount_point(), Path::new(&self.manifest.driver))
+    }
+
+    fn volume_manifest(&self) -> PathBuf {
+        layout::on_volume(&layout::mount_point(), Path::new(layout::VOLUME_MANIFEST))
+    }
+
+    fn open_journal(&mut self, operation: Operation) -> Result<()> {
+        let head = Head {
+            schema: Head::SCHEMA.to_owned(),
+            operation,
+            session: machine::boot_session(self.host)?,
+            manifest: self.manifest.clone(),
+        };
+        self.journal = Some(Journal::create(self.host, head)?);
+        Ok(())
+    }
+
+    fn backup(&self) -> Result<()> {
+        files::make_directory(self.host, &layout::backups(), 0o700)?;
+        let path = layout::backup(&self.manifest.original_sha256);
+        files::keep(self.host, &path, &self.planned()?.original, 0o600)
+    }
+
+    fn stage(&self) -> Result<()> {
+        files::make_directory(self.host, &layout::staging(), 0o700)?;
+        let path = layout::staged(&self.manifest.patched_sha256);
+        files::keep(self.host, &path, &self.planned()?.patched.bytes, 0o600)
+    }
+
+    /// The volume that was mounted must be the one the plan was made for.
+    fn recheck(&self) -> Result<()> {
+        let root = layout::mount_point();
+        let build = machine::release_on(self.host, &root)?.build;
+        if build != self.manifest.build {
+            return Err(Error::new(Code::WrongVolume, "the live volume holds another build")
+                .with("running", &self.manifest.build)
+                .with("live volume", build)
+                .next("an update is being prepared: install it first"));
+        }
+        let file = self.host.read(&self.driver())?;
+        files::check_file(&self.driver(), &file.metadata)?;
+        let found = files::sha256(&file.bytes);
+        if found != self.manifest.original_sha256 {
+            return Err(Error::new(Code::WrongVolume, "the live volume holds another driver")
+                .with("planned", &self.manifest.original_sha256)
+                .with("found", found));
+        }
+        let manifest = self.volume_manifest();
+        let unfinished = layout::unfinished(&manifest);
+        for path in [layout::beside(&self.driver()), manifest, unfinished] {
+            if self.host.metadata(&path)?.is_some() {
+                return Err(agxpatch_host::exists(&path).next("remove it, if nobody needs it"));
+            }
+            trust::only_root_can_change(self.host, path.parent().unwrap_or(&path))?;
+        }
+        Ok(())
+    }
+
+    fn beside(&self) -> Result<()> {
+        let bytes = &self.planned()?.patched.bytes;
+        let mode = self.manifest.original_mode;
+        live::write_beside(self.host, &self.driver(), bytes, mode).map(drop)
+    }
+
+    fn read_back(&self) -> Result<()> {
+        files::read_exactly(self.host, &self.driver(), &self.manifest.patched_sha256)?;
+        let mode = self.host.metadata(&self.driver())?.map(|metadata| metadata.mode);
+        if mode != Some(self.manifest.original_mode) {
+            return Err(Error::new(
+                Code::Altered,
+                "the driver's permissions are not the original's",
+            )
+            .with("file", self.driver().display()));
+        }
+        self.accepted_by_codesign()
+    }
+
+    /// Apple's own opinion, asked before any snapshot holds the file. Only within
+    /// the bundle can it be had: the signature covers `Info.plist` and resources,
+    /// and of a loose copy `codesign` says that these are missing.
+    fn accepted_by_codesign(&self) -> Result<()> {
+        if self.host.is_rehearsal() {
+            return Ok(());
+        }
+        match machine::signer(self.host, &self.driver())? {
+            Signer::AdHoc => Ok(()),
+            other => {
+                Err(Error::new(Code::VerifyFailed, "codesign does not accept the patched driver")
+                    .with("file", self.driver().display())
+                    .with("codesign", other))
+            }
+        }
+    }
+
+    fn write_manifests(&self) -> Result<()> {
+        record::write(self.host, &self.volume_manifest(), &self.manifest)?;
+        record::write(self.host, &layout::manifest(), &self.manifest)
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        let name = live::create_snapshot(self.host, &layout::mount_point())?;
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        match journal.chosen(self.host, &name) {
+            Err(error) if error.code() != Code::MachineGone => {
+                // The next boot is decided. Without the line a crash from here on
+                // has the snapshot made once more, which does no harm.
+                self.notes.push(format!("the snapshot's name was not noted: {error}"));
+                Ok(())
+            }
+            noted => noted,
+        }
+    }
+
+    fn confirm(&mut self) -> Result<()> {
+        if self.host.is_rehearsal() {
+            return Ok(());
+        }
+        let device = volume::system_volume(self.host)?.device;
+        let name = self.journal.as_ref().and_then(Journal::snapshot).unwrap_or_default();
+        let listed = volume::snapshots(self.host, &device)?;
+        if listed.iter().any(|snapshot| snapshot.name == name) {
+            return Ok(());
+        }
+        Err(Error::new(Code::SnapshotMissing, "bless made a snapshot that is not listed")
+            .with("snapshot", name))
+    }
+
+    /// Puts the original back, where the patched driver stands. A volume that an
+    /// update has taken over is left as it is.
+    fn restore(&mut self) -> Result<()> {
+        let driver = self.driver();
+        files::remove_if_present(self.host, &layout::beside(&driver))?;
+        let found = self.host.read(&driver)?;
+        let sha256 = files::sha256(&found.bytes);
+        if sha256 == self.manifest.original_sha256 {
+            return Ok(());
+        }
+        if machine::release_on(self.host, &layout::mount_point())?.build != self.manifest.build {
+            self.notes.push(
+                "the live volume holds another build by now; its driver was left alone".to_owned(),
+            );
+            return Ok(());
+        }
+        let ours = sha256 == self.manifest.patched_sha256
+            || matches!(self.shop.look(&found.bytes), Content::Patched { .. });
+        if !ours {
+            return Err(Error::new(Code::WrongVolume, "the live volume holds an unknown driver")
+                .with("found", sha256)
+                .with("deployed", &self.manifest.patched_sha256)
+                .next("find out who changed it; it was left alone"));
+        }
+        let backup = layout::backup(&self.manifest.original_sha256);
+        let bytes = files::read_exactly(self.host, &backup, &self.manifest.original_sha256)?;
+        live::write_beside(self.host, &driver, &bytes, self.manifest.original_mode)?;
+        live::take_name(self.host, &driver)?;
+        files::read_exactly(self.host, &driver, &self.manifest.original_sha256).map(drop)
+    }
+
+    fn unmark(&self) -> Result<()> {
+        for path in [self.volume_manifest(), layout::manifest()] {
+            files::remove_if_present(self.host, &layout::unfinished(&path))?;
+            files::remove_if_present(self.host, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Undoing a deployment whose snapshot was never chosen leaves nothing to do,
+    /// and nobody to ask for a password.
+    fn seal(&mut self, operation: Operation) -> Result<()> {
+        let chosen = self.journal.as_ref().is_some_and(|journal| journal.snapshot().is_some());
+        if operation != Operation::Revert && !chosen && !self.runs_from_ours()? {
+            return Ok(());
+        }
+        match live::choose_sealed(self.host, &layout::mount_point(), &self.owner)? {
+            Sealed::Chosen => Ok(()),
+            Sealed::NotAuthenticated(said) => {
+                self.notes.push(format!(
+                    "bless cleared the choice of the patched snapshot and was then refused the \
+                     password ({said}); after the restart, agxpatch verify tells which one runs"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    fn runs_from_ours(&self) -> Result<bool> {
+        let booted = volume::booted_snapshot(self.host)?;
+        Ok(booted.is_some_and(|name| name.starts_with(BLESSED_PREFIX)))
+    }
+
+    fn unstage(&self) -> Result<()> {
+        // A manifest that was being written again, too, when the Mac was restarted.
+        for path in [layout::backup(&self.manifest.original_sha256), layout::manifest()] {
+            files::remove_if_present(self.host, &layout::unfinished(&path))?;
+        }
+        let path = layout::staged(&self.manifest.patched_sha256);
+        files::remove_if_present(self.host, &layout::unfinished(&path))?;
+        files::remove_if_present(self.host, &path)?;
+        files::remove_directory_if_empty(self.host, &layout::staging())
+    }
+
+    /// A restart is due where another snapshot comes up than the one that runs.
+    fn note_pending(&self, operation: Operation) -> Result<()> {
+        let ours_runs = self.runs_from_ours()?;
+        let snapshot = self.journal.as_ref().and_then(Journal::snapshot).map(str::to_owned);
+        let change = match operation {
+            Operation::Deploy | Operation::Complete | Operation::Finish => Change::Deploy,
+            Operation::Undo | Operation::Cancel | Operation::Revert => Change::Revert,
+        };
+        if ours_runs == (change == Change::Deploy) {
+            files::remove_if_present(self.host, &layout::unfinished(&layout::pending()))?;
+            return files::remove_if_present(self.host, &layout::pending());
+        }
+        let schema = Pending::SCHEMA.to_owned();
+        let session = machine::boot_session(self.host)?;
+        let pending = Pending { schema, change, session, snapshot };
+        record::write(self.host, &layout::pending(), &pending)
+    }
+}

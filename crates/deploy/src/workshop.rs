@@ -1,0 +1,124 @@
+//! What a deployment must know of drivers, and of nothing else.
+//!
+//! The transaction moves bytes about; which bytes, and whether they are right,
+//! is asked here. [`EngineWorkshop`] answers with the patch engine and the proof.
+//! Tests of the transaction put something small in its place.
+
+use serde::Serialize;
+
+use crate::doctor::{EngineJudge, Judge, Verdict};
+use agxpatch_core::check::{self, Check};
+use agxpatch_core::edit::{self, Edit};
+use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{self, Engine, Outcome, Plan, Sighting, State};
+use agxpatch_core::proof;
+
+/// What a driver file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+pub enum Content {
+    /// The sequence as the compiler made it.
+    Original,
+    /// A rewrite.
+    Patched {
+        /// Which.
+        patch: String,
+    },
+    /// Neither, and why.
+    Unknown {
+        /// In one sentence.
+        reason: String,
+    },
+}
+
+/// A patched, re-signed and proven driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patched {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// The name of the patch.
+    pub patch: String,
+    /// The places that differ from the original.
+    pub edits: Vec<Edit>,
+    /// What was proven.
+    pub proof: Vec<Check>,
+}
+
+/// Knows drivers.
+pub trait Workshop {
+    /// What a file holds.
+    fn look(&self, bytes: &[u8]) -> Content;
+
+    /// What the doctor is to think of a driver.
+    fn judge(&self, bytes: &[u8]) -> Verdict;
+
+    /// The patched form of an original.
+    ///
+    /// # Errors
+    /// If the sequence is not there exactly once, or the proof refuses.
+    fn patch(&self, original: &[u8]) -> Result<Patched>;
+
+    /// Everything that must hold of a patched file, from the file alone.
+    fn check(&self, bytes: &[u8]) -> Vec<Check>;
+}
+
+/// The patch engine with the proof.
+pub struct EngineWorkshop<'a> {
+    /// Finds and rewrites.
+    pub engine: &'a Engine,
+}
+
+impl Workshop for EngineWorkshop<'_> {
+    fn look(&self, bytes: &[u8]) -> Content {
+        let found = Universal::parse(bytes)
+            .and_then(|file| self.engine.look_for_any(&file))
+            .and_then(Sighting::site);
+        match found.map(|site| site.state) {
+            Ok(State::Original) => Content::Original,
+            Ok(State::Patched { patch }) => Content::Patched { patch },
+            Err(error) => Content::Unknown { reason: error.to_string() },
+        }
+    }
+
+    fn judge(&self, bytes: &[u8]) -> Verdict {
+        EngineJudge { engine: self.engine }.judge(bytes)
+    }
+
+    fn patch(&self, original: &[u8]) -> Result<Patched> {
+        let file = Universal::parse(original)?;
+        let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
+            return Err(Error::new(Code::WrongState, "the driver is patched already"));
+        };
+        let proof = self.proof(&file, &plan)?;
+        let mut bytes = original.to_vec();
+        edit::apply(&mut bytes, &plan.edits)?;
+        let failed = self.check(&bytes).into_iter().find(|c| c.status == check::Status::Fail);
+        if let Some(failed) = failed {
+            return Err(Error::new(Code::VerifyFailed, "the patched copy does not verify")
+                .with("check", failed.name)
+                .with("seen", failed.detail));
+        }
+        Ok(Patched { bytes, patch: plan.patch, edits: plan.edits, proof })
+    }
+
+    fn check(&self, bytes: &[u8]) -> Vec<Check> {
+        match patch::verify(self.engine, bytes) {
+            Ok((mut checks, _)) => {
+                checks.push(proof::check_standing(self.engine, bytes));
+                checks
+            }
+            Err(error) => vec![Check::fail("readers-agree", error.to_string())],
+        }
+    }
+}
+
+impl EngineWorkshop<'_> {
+    /// The obligations of the proof, all of which hold. Nobody named a patch, so
+    /// one with defects is not let through.
+    fn proof(&self, file: &Universal<'_>, plan: &Plan) -> Result<Vec<Check>> {
+        let judgement = proof::judge(self.engine, file, plan)?;
+        proof::allow(&judgement, plan, false)?;
+        Ok(judgement.checks)
+    }
+}

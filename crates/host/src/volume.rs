@@ -1,0 +1,233 @@
+//! The system volume as questions to a host.
+//!
+//! macOS runs from a snapshot of the system volume. The volume itself, the live
+//! volume, is what can be changed; it is found by taking the snapshot's suffix
+//! off the device that runs, and believed only when diskutil's other answers
+//! agree. The seal of the volume says nothing (`Broken` is normal on Macs nobody
+//! touched): only a snapshot's name and seal do.
+
+use std::path::Path;
+
+use plist::{Dictionary, Value};
+use serde::Serialize;
+
+use super::{Command, Host, Output, Tool, tool_failed, unknown_answer};
+use agxpatch_core::error::Result;
+
+/// How the sealed snapshots Apple's installer makes are named.
+pub const SEALED_PREFIX: &str = "com.apple.os.update-";
+/// How the snapshots `bless` makes are named.
+pub const BLESSED_PREFIX: &str = "com.apple.bless.";
+
+/// The running system volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemVolume {
+    /// The device of the live volume, such as `disk3s1`.
+    pub device: String,
+    /// The snapshot macOS runs from, or none where it runs from the volume.
+    pub snapshot: Option<String>,
+    /// The volume group system and data volume share.
+    pub group: String,
+    /// Free bytes in the container.
+    pub free: u64,
+    /// Where the live volume is mounted, if it is.
+    pub mounted_at: Option<String>,
+}
+
+/// A snapshot of the system volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// Its UUID, where diskutil tells it.
+    pub uuid: Option<String>,
+    /// Its transaction number, where diskutil tells it; later is larger.
+    pub xid: Option<u64>,
+    /// Whether diskutil marks it as the next root. What the mark means is
+    /// inferred, not documented: report it, decide nothing by it.
+    pub root_to: Option<bool>,
+}
+
+impl Snapshot {
+    /// Whether it is one of Apple's own, by its name.
+    pub fn is_sealed_release(&self) -> bool {
+        self.name.starts_with(SEALED_PREFIX)
+    }
+}
+
+/// An update that is being prepared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StagedUpdate {
+    /// The file that tells of it.
+    pub file: &'static str,
+    /// The build it brings, where the file says.
+    pub build: Option<String>,
+}
+
+/// The snapshot macOS runs from, or none where it runs from the volume: one question
+/// where [`system_volume`] has three.
+pub fn booted_snapshot(host: &dyn Host) -> Result<Option<String>> {
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);
+    let (root, _) = property_list(host, &command)?;
+    let is_snapshot = boolean(&root, "APFSSnapshot").unwrap_or(false);
+    Ok(string(&root, "APFSSnapshotName").filter(|_| is_snapshot).map(str::to_owned))
+}
+
+/// Finds the system volume that runs.
+pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);
+    let (root, output) = property_list(host, &command)?;
+    let unknown = |expected: &str| unknown_answer(&command, expected, &output);
+    let running = string(&root, "DeviceIdentifier").ok_or_else(|| unknown("DeviceIdentifier"))?;
+    let is_snapshot = boolean(&root, "APFSSnapshot").unwrap_or(false);
+    let device = if is_snapshot {
+        without_snapshot(running).ok_or_else(|| unknown("a device like disk3s1s1"))?
+    } else {
+        running
+    };
+    let group = string(&root, "APFSVolumeGroupID").ok_or_else(|| unknown("APFSVolumeGroupID"))?;
+    let free = unsigned(&root, "APFSContainerFree").ok_or_else(|| unknown("APFSContainerFree"))?;
+    let live_command = Command::question(Tool::Diskutil, ["info", "-plist", device]);
+    let (live, live_output) = property_list(host, &live_command)?;
+    if string(&live, "APFSVolumeGroupID") != Some(group) {
+        return Err(unknown_answer(&live_command, "the volume group of /", &live_output));
+    }
+    check_role(host, device)?;
+    let mounted_at = string(&live, "MountPoint").filter(|at| !at.is_empty() && *at != "/");
+    Ok(SystemVolume {
+        device: device.to_owned(),
+        snapshot: string(&root, "APFSSnapshotName").filter(|_| is_snapshot).map(str::to_owned),
+        group: group.to_owned(),
+        free,
+        mounted_at: mounted_at.map(str::to_owned),
+    })
+}
+
+/// `disk3s1s1` without the snapshot's suffix, however many digits it has.
+fn without_snapshot(device: &str) -> Option<&str> {
+    let (volume, suffix) = device.rsplit_once('s')?;
+    let (disk, slice) = volume.strip_prefix("disk")?.split_once('s')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(suffix) && digits(disk) && digits(slice)).then_some(volume)
+}
+
+/// Demands that diskutil gives the device the role `System`.
+fn check_role(host: &dyn Host, device: &str) -> Result<()> {
+    let command = Command::question(Tool::Diskutil, ["apfs", "list", "-plist"]);
+    let (list, output) = property_list(host, &command)?;
+    let volume = volumes(&list).find(|volume| string(volume, "DeviceIdentifier") == Some(device));
+    let roles = volume.and_then(|volume| volume.get("Roles")).and_then(Value::as_array);
+    let system = |role: &Value| role.as_string() == Some("System");
+    if roles.is_some_and(|roles| roles.iter().any(system)) {
+        Ok(())
+    } else {
+        Err(unknown_answer(&command, &format!("{device} in the role System"), &output))
+    }
+}
+
+fn volumes(list: &Dictionary) -> impl Iterator<Item = &Dictionary> {
+    let containers = list.get("Containers").and_then(Value::as_array).into_iter().flatten();
+    let volumes = containers
+        .filter_map(Value::as_dictionary)
+        .filter_map(|container| container.get("Volumes").and_then(Value::as_array));
+    volumes.flatten().filter_map(Value::as_dictionary)
+}
+
+/// Whether the seal of the snapshot that runs is intact, or none where diskutil
+/// does not tell.
+pub fn booted_seal_intact(host: &dyn Host) -> Result<Option<bool>> {
+    let command = Command::question(Tool::Diskutil, ["apfs", "list", "-plist"]);
+    let (list, output) = property_list(host, &command)?;
+    let mounted = volumes(&list)
+        .filter_map(|volume| volume.get("MountedSnapshots").and_then(Value::as_array))
+        .flatten()
+        .filter_map(Value::as_dictionary)
+        .find(|snapshot| string(snapshot, "SnapshotMountPoint") == Some("/"));
+    match mounted.and_then(|snapshot| string(snapshot, "Sealed")) {
+        None => Ok(None),
+        Some("Yes") => Ok(Some(true)),
+        Some("No" | "Broken") => Ok(Some(false)),
+        Some(_) => Err(unknown_answer(&command, "Sealed: Yes, No or Broken", &output)),
+    }
+}
+
+/// The snapshots of the live volume `device`, in diskutil's order.
+pub fn snapshots(host: &dyn Host, device: &str) -> Result<Vec<Snapshot>> {
+    let command = Command::question(Tool::Diskutil, ["apfs", "listSnapshots", "-plist", device]);
+    let (list, output) = property_list(host, &command)?;
+    let entries = list.get("Snapshots").and_then(Value::as_array);
+    let entries = entries.ok_or_else(|| unknown_answer(&command, "Snapshots", &output))?;
+    let snapshot = |entry: &Value| {
+        let entry = entry.as_dictionary()?;
+        Some(Snapshot {
+            name: string(entry, "SnapshotName")?.to_owned(),
+            uuid: string(entry, "SnapshotUUID").map(str::to_owned),
+            xid: unsigned(entry, "SnapshotXID"),
+            root_to: boolean(entry, "RootTo"),
+        })
+    };
+    let all: Option<Vec<Snapshot>> = entries.iter().map(snapshot).collect();
+    all.ok_or_else(|| unknown_answer(&command, "a SnapshotName for each", &output))
+}
+
+/// The update that is being prepared, if one is.
+pub fn staged_update(host: &dyn Host) -> Result<Option<StagedUpdate>> {
+    for file in ["/System/Volumes/Update/Update.plist", "/System/Volumes/Update/Preflight.plist"] {
+        let Some(content) = host.read_if_present(Path::new(file))? else { continue };
+        let plan = Value::from_reader(std::io::Cursor::new(content.bytes)).ok();
+        let build = plan
+            .as_ref()
+            .and_then(Value::as_dictionary)
+            .and_then(|plan| plan.get("update-asset-attributes")?.as_dictionary())
+            .and_then(|attributes| string(attributes, "Build"))
+            .map(str::to_owned);
+        return Ok(Some(StagedUpdate { file, build }));
+    }
+    Ok(None)
+}
+
+/// Runs a question that is answered with a property list, whose top is a
+/// dictionary. diskutil reports its failures in one, too.
+pub(super) fn property_list(host: &dyn Host, command: &Command) -> Result<(Dictionary, Output)> {
+    let output = host.run(command)?;
+    let value = Value::from_reader(std::io::Cursor::new(&output.stdout)).ok();
+    let dictionary = value.and_then(Value::into_dictionary);
+    if !output.succeeded() {
+        let said = dictionary.as_ref().and_then(|failure| string(failure, "ErrorMessage"));
+        let error = tool_failed(command, &output);
+        return Err(match said {
+            Some(message) => error.with("message", message),
+            None => error,
+        });
+    }
+    match dictionary {
+        Some(dictionary) => Ok((dictionary, output)),
+        None => Err(unknown_answer(command, "a property list", &output)),
+    }
+}
+
+pub(super) fn string<'d>(dictionary: &'d Dictionary, key: &str) -> Option<&'d str> {
+    dictionary.get(key)?.as_string()
+}
+
+fn boolean(dictionary: &Dictionary, key: &str) -> Option<bool> {
+    dictionary.get(key)?.as_boolean()
+}
+
+fn unsigned(dictionary: &Dictionary, key: &str) -> Option<u64> {
+    dictionary.get(key)?.as_unsigned_integer()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_snapshot;
+
+    #[test]
+    fn the_snapshot_suffix_goes_whatever_its_length() {
+        assert_eq!(without_snapshot("disk3s1s1"), Some("disk3s1"));
+        assert_eq!(without_snapshot("disk12s34s10"), Some("disk12s34"));
+        assert_eq!(without_snapshot("disk3s1"), None);
+        assert_eq!(without_snapshot("disk3s1s"), None);
+        assert_eq!(without_snapshot("rdisk3s1s1"), None);
+    }
+}

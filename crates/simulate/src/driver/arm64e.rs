@@ -1,0 +1,372 @@
+//! The arm64e slice: its code, and the metadata that leads to it.
+
+use std::collections::HashMap;
+
+use super::classes::{
+    COMMAND_BUFFER, COMMAND_BUFFER_SELECTORS, DEVICE, DEVICE_SELECTORS, ENCODERS,
+};
+use super::encode;
+use super::fixups::{Authentication, Fixups, Key};
+use super::image::{Image, Imported, Symbol};
+use super::layout::{DATA, DATA_CONST, Memory, Segment, TEXT, flags};
+use super::load_commands::Cpu;
+use super::objc::{Class, Metadata, Method, Variable};
+use super::places::{Places, STUB};
+use super::random::Random;
+use super::variant::{Build, Names, Variant};
+use super::{facts, names};
+use agxpatch_core::address::VmAddr;
+use agxpatch_core::arm64::Assembler;
+use agxpatch_core::error::{Code, Error, Result};
+
+const FAMILY: &str = "AGXG16XFamily";
+/// Size of one stub that sends a message.
+pub(super) const OBJC_STUB: u64 = 32;
+
+/// Builds the slice of a variant; `size` is what it must come to, if anything.
+pub(super) fn build(variant: &Variant, size: Option<u64>) -> Result<Vec<u8>> {
+    Builder::new(*variant, Places::of(variant.build))?.build(size)
+}
+
+/// Builds a slice with a `__text` of `size` bytes. It has no symbols, which would
+/// outgrow the code.
+pub(super) fn build_scaled(size: u64) -> Result<Vec<u8>> {
+    // The published functions need the one, relative method lists the other.
+    const SIZES: std::ops::RangeInclusive<u64> = 0x70_0000..=2_000_000_000;
+    if !SIZES.contains(&size) {
+        return Err(Error::new(Code::BadArgument, "no scaled driver has that much code")
+            .with("least", SIZES.start())
+            .with("most", SIZES.end()));
+    }
+    let variant = Variant { names: Names::MetadataOnly, ..Variant::PUBLISHED };
+    Builder::new(variant, Places::scaled(size))?.build(None)
+}
+
+/// A slice in the making.
+pub(super) struct Builder {
+    pub(super) variant: Variant,
+    pub(super) places: Places,
+    pub(super) assembler: Assembler,
+    pub(super) random: Random,
+    pub(super) fixups: Fixups,
+    pub(super) memory: Memory,
+    pub(super) starts: Vec<VmAddr>,
+    pub(super) names: HashMap<VmAddr, String>,
+}
+
+impl Builder {
+    fn new(variant: Variant, places: Places) -> Result<Builder> {
+        let memory = vec![0; places.cells.0 as usize + 0xc000];
+        Ok(Builder {
+            variant,
+            places,
+            assembler: Assembler::new(),
+            random: Random::new(0x3292),
+            fixups: Fixups::default(),
+            memory: Memory(memory),
+            starts: Vec::new(),
+            names: HashMap::new(),
+        })
+    }
+
+    fn build(mut self, size: Option<u64>) -> Result<Vec<u8>> {
+        let objc_stubs = self.objc_stubs();
+        let selectors = selectors();
+        let mut fixed = self.fixed_functions(objc_stubs, &selectors)?;
+        fixed.sort_by_key(|function| function.at);
+        self.write_code(&fixed);
+        let mut metadata = Metadata::new(self.classes(), selectors);
+        let mut segments = self.segments(&mut metadata, objc_stubs);
+        metadata.write(&mut self.memory, &mut self.fixups);
+        self.write_cells();
+        let indirect = self.write_stubs(&mut segments, &metadata, objc_stubs);
+        self.write_tables(&segments);
+        let fixups = self.fixups.write(&mut self.memory, &segments);
+        let (locals, exported) = self.symbols(&segments, &metadata);
+        let imports = self.fixups.imports();
+        let imported = imports
+            .iter()
+            .map(|import| Imported { name: import.name.clone(), library: import.library })
+            .collect();
+        let other = self.variant.build == Build::Other;
+        Ok(Image {
+            cpu: Cpu::ARM64E,
+            memory: self.memory,
+            segments,
+            uuid: if other { names::uuid(0x330) } else { facts::UUID },
+            source_version: source_version(self.variant.build),
+            libraries: names::LIBRARIES,
+            fixups,
+            function_starts: self.starts,
+            locals,
+            exported,
+            imported,
+            indirect,
+            signing: self.variant.signing,
+            size,
+        }
+        .build())
+    }
+
+    /// Where the stubs that send a message begin.
+    fn objc_stubs(&self) -> VmAddr {
+        let end = self.places.stubs.plus(STUB * names::STUBS.len() as u64);
+        VmAddr(end.0.next_multiple_of(32))
+    }
+
+    fn classes(&mut self) -> Vec<Class> {
+        if self.variant.names == Names::Neither {
+            return Vec::new();
+        }
+        let encoders = ENCODERS.map(|encoder| {
+            let variables = &[("_device", 0x18), ("_impl", 0x1b8)];
+            self.class(encoder.name, encoder.superclass, encoder.selectors, variables)
+        });
+        let mut classes = Vec::from(encoders);
+        let previous = [("_previousComputeCommandEncoder", 0x2f0)];
+        classes.push(self.class(
+            COMMAND_BUFFER,
+            "IOGPUMetalCommandBuffer",
+            COMMAND_BUFFER_SELECTORS,
+            &previous,
+        ));
+        let pool = [("_contextPool", 0x2a40)];
+        classes.push(self.class(DEVICE, "IOGPUMetalDevice", DEVICE_SELECTORS, &pool));
+        classes
+    }
+
+    /// A class; its methods without a published address take filler functions.
+    fn class(
+        &mut self,
+        name: &'static str,
+        superclass: &'static str,
+        selectors: &[&'static str],
+        variables: &[(&'static str, u32)],
+    ) -> Class {
+        let class = format!("{FAMILY}{name}");
+        let mut methods = Vec::new();
+        for &selector in selectors {
+            let implementation = self.places.method(name, selector).unwrap_or_else(|| {
+                loop {
+                    let start = self.random.pick(&self.starts);
+                    let far = start.0 < 0x24_0000;
+                    if far && !self.names.contains_key(&start) {
+                        break start;
+                    }
+                }
+            });
+            self.names.insert(implementation, format!("-[{class} {selector}]"));
+            methods.push(Method { selector, implementation });
+        }
+        let variables = variables
+            .iter()
+            .map(|&(variable, offset)| Variable {
+                name: variable,
+                cell: self.places.cell(name, variable),
+                offset,
+            })
+            .collect();
+        Class { name: class, superclass: (superclass, names::IOGPU), methods, variables }
+    }
+
+    fn segments(&self, metadata: &mut Metadata, objc_stubs: VmAddr) -> Vec<Segment> {
+        let places = &self.places;
+        let end = places.text_segment_end;
+        let data_at = end.plus(0x1_8000);
+        let mut text = Segment::new(TEXT, VmAddr(0), end, 5);
+        let size = places.text_end.0 - places.text.0;
+        let stubs = STUB * names::STUBS.len() as u64;
+        let objc_size = OBJC_STUB * metadata.selectors().len() as u64;
+        let code = |text: &mut Segment| {
+            text.add_at("__text", places.text, size, 2, flags::CODE);
+        };
+        let stub_sections = |text: &mut Segment| {
+            text.add_at("__auth_stubs", places.stubs, stubs, 2, flags::STUBS);
+            text.add_at("__objc_stubs", objc_stubs, objc_size, 5, flags::CODE);
+        };
+        if places.stubs < places.text {
+            stub_sections(&mut text);
+            code(&mut text);
+        } else {
+            code(&mut text);
+            stub_sections(&mut text);
+        }
+        metadata.add_text_sections(&mut text);
+        text.add("__cstring", CSTRINGS.len() as u64, 0, flags::CSTRINGS);
+        text.add("__const", (end.0 - text.used().0) & !15, 4, flags::REGULAR);
+
+        let mut constant = Segment::new(DATA_CONST, end, data_at, 3);
+        let got = 8 * names::STUBS.len() as u64;
+        constant.add("__auth_got", got, 3, flags::NON_LAZY_POINTERS);
+        constant.add("__const", 8 * TABLE_ENTRIES, 3, flags::REGULAR);
+        metadata.add_constant_sections(&mut constant);
+
+        let mut data = Segment::new(DATA, data_at, places.cells.plus(0xc000), 3);
+        metadata.add_data_sections(&mut data);
+        data.add_at("__objc_ivar", places.cells, 0x400, 2, flags::REGULAR);
+        metadata.add_class_section(&mut data);
+        data.add("__data", 0x4000, 3, flags::REGULAR);
+        let zero = VmAddr(data.address.0 + data.file_size);
+        data.add_at("__bss", zero, 0x7f00, 3, flags::ZERO_FILL);
+        data.vm_size += 0x8000;
+        vec![text, constant, data]
+    }
+
+    fn write_cells(&mut self) {
+        let mut cells = vec![(self.places.cell(DEVICE, "_contextPool"), 0x2a40)];
+        cells.push((self.places.cell(COMMAND_BUFFER, "_previousComputeCommandEncoder"), 0x2f0));
+        for encoder in &ENCODERS {
+            cells.push((self.places.cell(encoder.name, "_device"), 0x18));
+            cells.push((self.places.cell(encoder.name, "_impl"), 0x1b8));
+        }
+        for (cell, offset) in cells {
+            self.memory.put_words(cell, [offset]);
+        }
+    }
+
+    /// The stubs, the table they jump through, and the indirect symbols of both.
+    fn write_stubs(
+        &mut self,
+        segments: &mut [Segment],
+        metadata: &Metadata,
+        objc_stubs: VmAddr,
+    ) -> Vec<u32> {
+        let table = segments.get(1).map_or(VmAddr(0), |constant| constant.address);
+        let mut indirect = Vec::new();
+        let mut send = VmAddr(0);
+        for (index, name) in names::STUBS.iter().enumerate() {
+            let entry = table.plus(8 * index as u64);
+            let import = self.fixups.import(name, names::library(name));
+            let signed =
+                Authentication { key: Key::InstructionA, discriminator: 0, by_address: true };
+            self.fixups.bind(entry, import, Some(signed));
+            indirect.push(import);
+            if *name == "_objc_msgSend" {
+                send = entry;
+            }
+            let at = self.places.stub(name);
+            self.memory.put_words(at, jump_through(at, entry));
+        }
+        for (index, selector) in metadata.selectors().iter().enumerate() {
+            let at = objc_stubs.plus(OBJC_STUB * index as u64);
+            let reference = metadata.selector_reference(selector);
+            let low = (reference.0 & 0xfff) as u32;
+            let load = [encode::adrp(1, at, reference), encode::ldr(1, 1, low)];
+            let jump = jump_through(at.plus(8), send);
+            let trap = [encode::BRK_1; 2];
+            self.memory.put_words(at, load.into_iter().chain(jump).chain(trap));
+        }
+        let count = indirect.len() as u32;
+        indirect.extend_from_within(..);
+        for section in segments.iter_mut().flat_map(|segment| &mut segment.sections) {
+            if section.name == "__auth_got" {
+                section.indirect = count;
+            }
+        }
+        indirect
+    }
+
+    /// Constant data: strings, tables of numbers, tables of functions.
+    fn write_tables(&mut self, segments: &[Segment]) {
+        let sections = segments.iter().flat_map(|segment| {
+            segment.sections.iter().map(move |section| (segment.name, section))
+        });
+        for (segment, section) in sections {
+            match (segment, section.name) {
+                (TEXT, "__cstring") => self.memory.put(section.address, CSTRINGS),
+                (TEXT, "__const") => {
+                    for offset in (0..section.size).step_by(16) {
+                        let value = self.random.next() & 0x0fff_0fff;
+                        self.memory.put(section.address.plus(offset), &value.to_le_bytes());
+                    }
+                }
+                (DATA_CONST, "__const") => self.write_function_tables(section.address),
+                _ => {}
+            }
+        }
+    }
+
+    fn write_function_tables(&mut self, table: VmAddr) {
+        for index in 0..TABLE_ENTRIES {
+            let function = self.random.pick(&self.starts);
+            let discriminator = self.random.next() as u16;
+            let signed = Authentication { key: Key::InstructionA, discriminator, by_address: true };
+            self.fixups.point_signed(table.plus(8 * index), function, signed);
+        }
+    }
+
+    fn symbols(&self, segments: &[Segment], metadata: &Metadata) -> (Vec<Symbol>, Vec<Symbol>) {
+        if self.variant.names != Names::All {
+            return (Vec::new(), Vec::new());
+        }
+        let symbol = |name: String, address: VmAddr| {
+            let section = section_number(segments, address);
+            Symbol { name, address, section }
+        };
+        let text = section_number(segments, self.places.text);
+        let mut locals: Vec<Symbol> = self
+            .starts
+            .iter()
+            .enumerate()
+            .map(|(index, &address)| {
+                let known = self.names.get(&address).cloned();
+                let name = known.unwrap_or_else(|| names::function(index));
+                Symbol { name, address, section: text }
+            })
+            .collect();
+        let mut cells =
+            vec![(DEVICE, "_contextPool"), (COMMAND_BUFFER, "_previousComputeCommandEncoder")];
+        for encoder in &ENCODERS {
+            cells.extend([(encoder.name, "_device"), (encoder.name, "_impl")]);
+        }
+        for (class, variable) in cells {
+            let name = format!("_OBJC_IVAR_$_{FAMILY}{class}.{variable}");
+            locals.push(symbol(name, self.places.cell(class, variable)));
+        }
+        let exported =
+            metadata.class_symbols().map(|(name, address)| symbol(name, address)).collect();
+        (locals, exported)
+    }
+}
+
+/// Function pointers in constant tables.
+const TABLE_ENTRIES: u64 = 0x1000;
+const CSTRINGS: &[u8] = b"AGXMetalG16X\0compute\0blit\0render\0resource state\0out of memory\0";
+
+/// Build 329.2, or one that came after it.
+pub(super) fn source_version(build: Build) -> u64 {
+    match build {
+        Build::Published => facts::SOURCE_VERSION,
+        Build::Other => 331 << 40 | 4 << 30,
+    }
+}
+
+/// A jump through the signed pointer at `entry`.
+fn jump_through(at: VmAddr, entry: VmAddr) -> [u32; 4] {
+    let low = (entry.0 & 0xfff) as u32;
+    [
+        encode::adrp(17, at, entry),
+        encode::add_imm(17, 17, low),
+        encode::ldr(16, 17, 0),
+        encode::BRAA_X16_X17,
+    ]
+}
+
+/// Every selector of every class, each once.
+fn selectors() -> Vec<&'static str> {
+    let encoders = ENCODERS.iter().flat_map(|encoder| encoder.selectors);
+    let mut selectors: Vec<&'static str> =
+        encoders.chain(COMMAND_BUFFER_SELECTORS).chain(DEVICE_SELECTORS).copied().collect();
+    selectors.sort_unstable();
+    selectors.dedup();
+    selectors
+}
+
+/// Number of the section that holds `address`, from 1.
+fn section_number(segments: &[Segment], address: VmAddr) -> u8 {
+    let sections = segments.iter().flat_map(|segment| &segment.sections);
+    let inside = |(_, section): &(usize, &super::layout::Section)| {
+        (section.address.0..section.address.0 + section.size).contains(&address.0)
+    };
+    sections.enumerate().find(inside).map_or(0, |(index, _)| index as u8 + 1)
+}

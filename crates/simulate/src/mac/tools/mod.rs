@@ -1,0 +1,87 @@
+//! The system's tools as they answer on the simulated Mac.
+//!
+//! Texts and exit codes are those of real tools, taken from their sources and
+//! from real output. A call in a form that none of this program's code makes is
+//! answered like a usage error, so that a wrong argument shows in a test.
+
+mod bless;
+mod csrutil;
+mod diskutil;
+mod mount;
+mod password;
+mod small;
+
+use std::sync::Arc;
+
+use super::machine::Signer;
+use super::store::Held;
+use super::{Extent, SignatureJudge, answer};
+use agxpatch_core::codesign;
+use agxpatch_core::error::Result;
+use agxpatch_core::macho::{Slice, Universal};
+use agxpatch_host::{Command, Nature, Output, Tool};
+
+/// Reads the embedded signatures. A CMS signature is taken for broken: who made
+/// one is declared, never guessed.
+pub(super) fn default_judge() -> SignatureJudge {
+    Arc::new(|bytes| if is_ad_hoc(bytes) { Signer::AdHoc } else { Signer::Broken })
+}
+
+/// Whether every slice has an intact ad-hoc signature.
+fn is_ad_hoc(bytes: &[u8]) -> bool {
+    let intact = |slice: &Slice<'_>| {
+        let range = slice.image().ok().and_then(|image| image.code_signature());
+        range.is_some_and(|range| codesign::check(slice.bytes, range).is_empty())
+    };
+    Universal::parse(bytes)
+        .is_ok_and(|file| !file.slices.is_empty() && file.slices.iter().all(intact))
+}
+
+pub(super) fn run(
+    held: &mut Held,
+    command: &Command,
+    extent: Extent,
+    judge: &SignatureJudge,
+) -> Result<Output> {
+    let arguments: Option<Vec<&str>> =
+        command.arguments.iter().map(|argument| argument.to_str()).collect();
+    let Some(arguments) = arguments else {
+        return Ok(answer(64, "", "an argument is not UTF-8\n"));
+    };
+    if let Some(failure) = device_failure(command, extent) {
+        return Ok(failure);
+    }
+    let words = arguments.as_slice();
+    let machine = &mut held.machine;
+    Ok(match command.tool {
+        Tool::Bless => bless::run(machine, words, &command.input, extent),
+        Tool::Codesign => return small::codesign(held, words, judge),
+        Tool::Csrutil => csrutil::run(machine, words),
+        Tool::Defaults => return small::defaults(held, words),
+        Tool::Diskutil => diskutil::run(machine, words),
+        Tool::Fdesetup => small::fdesetup(machine, words),
+        Tool::Ioreg => small::ioreg(machine, words),
+        Tool::Mount => mount::mount(machine, words, extent),
+        Tool::Nvram => small::nvram(machine, words),
+        Tool::SwVers => small::sw_vers(machine, words),
+        Tool::Sysctl => small::sysctl(machine, words),
+        Tool::Umount => mount::umount(machine, words, extent),
+    })
+}
+
+/// A tool that meets a failing disk.
+fn device_failure(command: &Command, extent: Extent) -> Option<Output> {
+    let reason = match extent {
+        Extent::InputOutput => "Input/output error",
+        Extent::NoSpace => "No space left on device",
+        Extent::Whole | Extent::Midway => return None,
+    };
+    let number = if extent == Extent::NoSpace { 28 } else { 5 };
+    (command.nature == Nature::Effect)
+        .then(|| answer(number, "", format!("{}: {reason}\n", command.tool.name())))
+}
+
+/// What a tool says to arguments it does not know.
+fn usage(tool: Tool) -> Output {
+    answer(64, "", format!("usage: {} ...\n", tool.name()))
+}
