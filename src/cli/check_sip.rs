@@ -12,7 +12,7 @@ use agxpatch_core::exit::Exit;
 use agxpatch_host::CsrConfig;
 use agxpatch_host::sip::{Sip, Word};
 
-/// Say which protections of this Mac are on.
+/// Show which system protections are enabled
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 

@@ -14,7 +14,7 @@ use crate::report;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 
-/// Arguments of `agxpatch crashes`.
+/// Classify crash reports and count incidents
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Folders or files to read, instead of the usual folders of macOS.

@@ -12,7 +12,7 @@ use agxpatch_core::exit::Exit;
 
 use super::{Session, deploy};
 
-/// Show the whole story on a synthetic driver and a simulated Mac.
+/// Show every step on a synthetic driver and a simulated Mac
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 

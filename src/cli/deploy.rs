@@ -12,10 +12,10 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::{self as deploy, Deployed, Options, Plan, kit};
 
-/// Put the patched driver in force on this Mac's system volume.
+/// Put the patched driver on this Mac's system volume
 ///
-/// Shows a plan and asks before anything is changed. Scripts look at the plan
-/// with --dry-run and agree to it with --yes --plan DIGEST.
+/// Shows a plan and asks before it changes anything. A script reads the plan with
+/// --dry-run and applies it with --yes --plan DIGEST.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Show what would be done and change nothing.

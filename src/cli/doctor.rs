@@ -9,7 +9,7 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
 
-/// Say everything that stands in the way of the fix, and which ways are open.
+/// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Accept a driver whose hash is not listed, if it is Apple's and the proof

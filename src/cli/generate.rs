@@ -12,7 +12,7 @@ use agxpatch_core::exit::Exit;
 
 use super::{Program, Session};
 
-/// Write shell completions and man pages.
+/// Write shell completions and man pages
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

@@ -20,7 +20,7 @@ use agxpatch_core::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
 
 use super::{Session, files};
 
-/// Say what a file is and show the window's disassembly.
+/// Show what a file is, and the disassembly of the patch's window
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The driver, or any Mach-O file.

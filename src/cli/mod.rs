@@ -47,20 +47,26 @@ use agxpatch_simulate::mac::SimulatedMac;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Session {
     /// Print one JSON object instead of text.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 
     /// When to colour the output.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub color: ColorChoice,
 
     /// Add signatures and patches from this directory's `signatures/` and
     /// `patches/`, wherever a command looks for any.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     pub catalog: Option<PathBuf>,
 
     /// Work on the simulated Mac kept in this directory instead of this one.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     pub simulate: Option<PathBuf>,
 }
 
@@ -94,11 +100,13 @@ struct Program {
     command: Command,
 }
 
+// The help of a command is the documentation of its `Args`; a comment on a variant
+// would replace it.
 macro_rules! commands {
-    ($($(#[$about:meta])* $name:ident($file:ident))*) => {
+    ($($(#[$attribute:meta])* $name:ident($file:ident))*) => {
         #[derive(Subcommand, Debug)]
         enum Command {
-            $($(#[$about])* $name($file::Args),)*
+            $($(#[$attribute])* $name($file::Args),)*
         }
 
         impl Command {
@@ -112,44 +120,25 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Say what a file is and show the window's disassembly.
     Inspect(inspect)
-    /// Write a patched, re-signed copy of a driver and show what changed.
     Patch(patch)
-    /// Prove a patch on the function it is for, from its bytes.
     Prove(prove)
-    /// Check that a driver is patched, whole and correctly sealed.
     Verify(verify)
-    /// List, explain, lint or try the signatures of the catalogue.
     Signatures(signatures)
-    /// Run a command with the guard library, or with a patched copy of the driver.
     Run(run)
-    /// Write a synthetic driver to try things on.
     Synth(synth)
-    /// Show the whole story on a synthetic driver and a simulated Mac.
     Demo(demo)
-    /// Say which protections of this Mac are on.
     CheckSip(check_sip)
-    /// Say everything that stands in the way of the fix, and which ways are open.
     Doctor(doctor)
-    /// Put the patched driver in force on this Mac's system volume.
     Deploy(deploy)
-    /// Take the patched driver back.
     Revert(revert)
-    /// Finish or undo what an interrupted run left.
     Recover(recover)
-    /// Say in one line whether the patch is in force, and what is pending.
     Status(status)
-    /// Make and handle a simulated Mac.
     #[command(hide = true)]
     Simulate(simulate)
-    /// Sort crash reports into the known kinds and count incidents.
     Crashes(crashes)
-    /// Run a workload under several configurations and compare how often it dies.
     Stress(stress)
-    /// Check, without changing anything, what only a Mac can show.
     Selftest(selftest)
-    /// Write shell completions and man pages.
     #[command(hide = true)]
     Generate(generate)
 }

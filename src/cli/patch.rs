@@ -18,7 +18,9 @@ use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
 
-/// Write a patched, re-signed copy of a driver and show what changed.
+/// Write a patched, re-signed copy of a driver and show every byte that changes
+///
+/// The source file is never changed. A rewrite that the proof rejects is never written.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The driver. It is never written to.

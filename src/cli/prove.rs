@@ -20,8 +20,9 @@ use agxpatch_core::proof::{self, Shown, Verdict, Version, tla};
 
 use super::{Session, files};
 
-/// Prove a patch on the function it is for: for all inputs, and in every
-/// interleaving of threads.
+/// Prove a patch on the function in hand, from its bytes
+///
+/// The proof covers all inputs on every path, and every interleaving of threads.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The driver, as it was or patched.

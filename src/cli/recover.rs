@@ -10,7 +10,7 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::{self as deploy, Recovered};
 
-/// Finish or undo what an interrupted run left.
+/// Finish or undo what an interrupted deploy or revert left
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

@@ -12,8 +12,7 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::{self as deploy, Manifest, Reverted};
 
-/// Take the patched driver back: Apple's file on the live volume, and Apple's
-/// sealed snapshot for the next boot.
+/// Restore Apple's driver and select Apple's sealed snapshot for the next start
 ///
 /// bless asks for the password of an owner of this Mac.
 #[derive(clap::Args, Debug)]

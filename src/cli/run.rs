@@ -14,12 +14,12 @@ use crate::report::style::{BAD, RESET};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 
-/// Run a command with the guard library, or with a patched copy of the driver.
+/// Run a command with the guard library, or with a patched copy of the driver
 ///
-/// Standard input, outputs, signals and the exit status are the command's own; a
-/// death by signal N is told a shell as 128+N. Exit statuses of
-/// agxpatch itself come with a line `agxpatch: … [AGX-NNNN]` on standard error,
-/// and only before the command was started.
+/// Standard input, outputs and signals are the command's own, and agxpatch ends with
+/// the command's exit status (128+N for a death by signal N). An exit status of
+/// agxpatch itself comes with a line `agxpatch: … [AGX-NNNN]` on standard error, and
+/// only before the command has started.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// What the guard does: guard, throttle=N (at most N encoders open),

@@ -17,7 +17,7 @@ use agxpatch_core::exit::Exit;
 use super::version::Version;
 use super::{Session, files};
 
-/// Check, without changing anything, what only a Mac can show.
+/// Check what only a Mac can show, without changing anything
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Also write the result to this new file, to be attached to an issue: it

@@ -18,7 +18,7 @@ use agxpatch_simulate::mac::{
     Terminal,
 };
 
-/// Make and handle a simulated Mac.
+/// Create and drive a simulated Mac
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

@@ -11,7 +11,7 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::{self as deploy, EngineWorkshop, Facts, State};
 
-/// Say in one line whether the patch is in force, and what is pending.
+/// Show in one line whether the patch is active, and what is pending
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 

@@ -18,7 +18,7 @@ use crate::{launch, report, storage};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 
-/// Arguments of `agxpatch stress`.
+/// Run a workload under several configurations and compare how often it crashes
 #[derive(clap::Args, Debug)]
 #[command(mut_arg("workload", |workload| workload.required_unless_present("command")))]
 pub struct Args {

@@ -14,8 +14,9 @@ use agxpatch_simulate::driver::{self, Variant};
 
 use super::Session;
 
-/// Write a synthetic driver: the published words at the published addresses,
-/// everything else made up.
+/// Write a synthetic driver to try things on
+///
+/// It has the published words at the published addresses; everything else is made up.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Where to write it.

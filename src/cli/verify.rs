@@ -19,8 +19,7 @@ use agxpatch_deploy::{self as deploy, EngineWorkshop, State, Verification};
 use super::stress::Effort;
 use super::{Session, effect, files};
 
-/// Check that the patch is in force on this Mac, or that a file is patched, whole
-/// and correctly sealed.
+/// Check that the patch is active on this Mac, or that a file is patched and correctly sealed
 #[derive(clap::Args, Debug)]
 #[command(mut_group("Effort", |effort| effort.requires("stress")))]
 pub struct Args {

@@ -108,3 +108,17 @@ fn bash_takes_the_completions_it_is_given() {
     let output = std::process::Command::new("bash").args(["-c", &asked]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "inspect");
 }
+
+#[test]
+fn long_help_says_more_than_the_short_help() {
+    for (command, sentence) in [
+        ("deploy", "Shows a plan and asks before it changes anything."),
+        ("revert", "bless asks for the password of an owner of this Mac."),
+        ("run", "agxpatch ends with the command's exit status"),
+    ] {
+        let long = prints(&[command, "--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+        let short = prints(&[command, "-h"]).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(long.contains(sentence), "{command}: {long}");
+        assert!(!short.contains(sentence), "{command}: {short}");
+    }
+}

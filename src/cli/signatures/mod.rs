@@ -23,7 +23,7 @@ use super::{Session, files};
 
 mod test;
 
-/// List, explain, lint or try the signatures of the catalogue.
+/// List, explain, lint or test the signatures of the catalogue
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
