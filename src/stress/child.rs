@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -22,6 +22,11 @@ const KEPT: usize = 64 << 10;
 /// How long output is waited for once the group is dead: a process that left
 /// the group may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long after a child's death by an interrupting signal agxpatch waits to
+/// learn whether the same signal was sent to it.
+const SIGNAL_DELIVERY: Duration = Duration::from_secs(2);
+/// The signals that end a run early.
+const INTERRUPTING: [Signal; 3] = [Signal::HUP, Signal::INT, Signal::TERM];
 
 /// What became of a child.
 pub struct Finished {
@@ -32,7 +37,8 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Runs `command`; `None` if `stop` was set meanwhile.
+/// Runs `command`; `None` if the run was interrupted before the child had ended
+/// by itself.
 pub fn run(
     command: &mut Command,
     timeout: Duration,
@@ -51,6 +57,7 @@ pub fn run(
     let ended = match waited? {
         Waited::Stopped => return Ok(None),
         Waited::TimeIsUp => Ended::TimedOut,
+        Waited::Ended if interrupted(status, stop, SIGNAL_DELIVERY) => return Ok(None),
         Waited::Ended => match (status.code(), status.signal()) {
             (Some(code), _) => Ended::exited(code),
             (None, signal) => Ended::signalled(signal.unwrap_or_default()),
@@ -59,6 +66,28 @@ pub fn run(
     let deadline = Instant::now() + LAST_WORDS;
     let [stdout, stderr] = [stdout, stderr].map(|output| last_words(output, deadline));
     Ok(Some(Finished { pid, ended, lasted, stdout, stderr }))
+}
+
+/// Whether a child that ended with `status` was ended by the signal that
+/// interrupts the run.
+///
+/// A child belongs to agxpatch's process group until it has made its own, so a
+/// terminal's signal can kill it then. The kernel has sent agxpatch the same
+/// signal by the time the child is dead, but the thread that sets `stop` may not
+/// have run yet.
+fn interrupted(status: ExitStatus, stop: &AtomicBool, delivery: Duration) -> bool {
+    let died_of = |signal: &Signal| status.signal() == Some(signal.as_raw());
+    if !INTERRUPTING.iter().any(died_of) {
+        return false;
+    }
+    let deadline = Instant::now() + delivery;
+    while !stop.load(Ordering::Relaxed) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 enum Waited {
@@ -119,4 +148,45 @@ fn last_words(output: Option<Receiver<Vec<u8>>>, deadline: Instant) -> String {
     let left = deadline.saturating_duration_since(Instant::now());
     let bytes = output.and_then(|output| output.recv_timeout(left).ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn died_of(signal: Signal) -> ExitStatus {
+        ExitStatus::from_raw(signal.as_raw())
+    }
+
+    #[test]
+    fn a_child_that_the_interruption_killed_is_neither_a_crash_nor_a_result() {
+        let stop = AtomicBool::new(true);
+        for signal in INTERRUPTING {
+            assert!(interrupted(died_of(signal), &stop, Duration::ZERO), "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn the_childs_death_may_be_seen_before_the_signal_is_handled() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let judged =
+                scope.spawn(|| interrupted(died_of(Signal::INT), &stop, Duration::from_secs(3600)));
+            stop.store(true, Ordering::Relaxed);
+            assert!(judged.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn other_ends_are_results_even_while_the_run_is_interrupted() {
+        let stop = AtomicBool::new(true);
+        assert!(!interrupted(died_of(Signal::SEGV), &stop, Duration::ZERO));
+        assert!(!interrupted(ExitStatus::from_raw(0), &stop, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_child_that_interrupts_itself_is_a_result() {
+        let stop = AtomicBool::new(false);
+        assert!(!interrupted(died_of(Signal::INT), &stop, Duration::ZERO));
+    }
 }
