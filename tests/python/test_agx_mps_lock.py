@@ -67,7 +67,7 @@ class Lock(unittest.TestCase):
         for places in (1, 2, 3):
             lock, inside = MPSLock(places), Inside()
 
-            def work():
+            def work(lock=lock, inside=inside):
                 for _ in range(200):
                     with lock, inside:
                         pass
