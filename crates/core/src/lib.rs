@@ -10,6 +10,7 @@ pub mod address;
 pub mod arm64;
 pub mod check;
 pub mod codesign;
+pub mod driver_logic;
 pub mod edit;
 pub mod error;
 pub mod exit;
