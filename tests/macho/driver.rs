@@ -19,7 +19,7 @@ fn the_synthetic_driver_answers_every_question() {
     }
 
     let image = file.slice(Architecture::ARM64E).unwrap().image().unwrap();
-    let (entry, window, next) = (VmAddr(0x2bdd1c), VmAddr(0x2be05c), VmAddr(0x2be1f4));
+    let (entry, window, next) = (VmAddr(0x2bdd1c), VmAddr(0x2be05c), VmAddr(0x2be0f4));
     assert_eq!(image.function_containing(window).unwrap(), Some(entry..next));
     let methods = image.methods().unwrap();
     let found = methods.iter().find(|method| method.implementation == entry).unwrap();

@@ -93,20 +93,38 @@ fn partly_patched_holds_the_first_five_of_them() {
     }
 }
 
-#[test]
-fn branch_into_window_jumps_to_the_clear_from_above() {
-    let jump = |name, to: u64| {
-        let words = window(name, facts::ENTRY.0, 208);
-        words.iter().enumerate().any(|(index, word)| {
-            let at = facts::ENTRY.0 + 4 * index as u64;
-            word & 0xff00_0000 == 0xb400_0000 && at + (u64::from(word >> 5) & 0x7_ffff) * 4 == to
-        })
+/// The branches on zero in the method that go to the clear, by register.
+fn entries(name: &str) -> Vec<u32> {
+    let words = window(name, facts::ENTRY.0, 208);
+    let goes_there = |(index, word): &(usize, &u32)| {
+        let at = facts::ENTRY.0 + 4 * *index as u64;
+        **word & 0xff00_0000 == 0xb400_0000
+            && at + (u64::from(**word >> 5) & 0x7_ffff) * 4 == 0x2b_e08c
     };
-    assert!(jump("branch-into-window", 0x2b_e08c));
-    assert!(!jump("published", 0x2b_e08c));
-    assert!(jump("published", 0x2b_e090));
+    words.iter().enumerate().filter(goes_there).map(|(_, word)| word & 31).collect()
+}
+
+#[test]
+fn the_third_way_is_taken_where_the_block_just_loaded_is_null() {
+    assert_eq!(entries("third-way"), [20]);
+    // ldr x20, [x19, x24]; cbz x20, 0x2be08c
+    assert_eq!(window("third-way", facts::WINDOW.0 - 28, 2), [0xf878_6a74, 0xb400_0254]);
+}
+
+#[test]
+fn branch_into_window_tests_something_else_than_the_block() {
+    assert_eq!(entries("branch-into-window"), [8]);
     let before = window("published", facts::WINDOW.0, 13);
     assert_eq!(window("branch-into-window", facts::WINDOW.0, 13), before);
+}
+
+#[test]
+fn call_before_test_has_a_call_between_the_load_and_the_test() {
+    let words = window("call-before-test", facts::WINDOW.0 - 36, 4);
+    assert_eq!(words[0], 0xf878_6a74);
+    assert_eq!(words[2] & 0xfc00_0000, 0x9400_0000);
+    assert_eq!(words[3] & 0xff00_001f, 0xb400_0014);
+    assert_eq!(entries("call-before-test"), [20]);
 }
 
 #[test]

@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::classes::{
-    COMMAND_BUFFER, COMMAND_BUFFER_SELECTORS, DEVICE, DEVICE_SELECTORS, ENCODERS,
-};
+use super::classes::{ClassShape, SENT_TO_SUPER, Superclass, classes, selectors, variables};
 use super::encode;
 use super::fixups::{Authentication, Fixups, Key};
 use super::image::{Image, Imported, Symbol};
 use super::layout::{DATA, DATA_CONST, Memory, Segment, TEXT, flags};
 use super::load_commands::Cpu;
-use super::objc::{Class, Metadata, Method, Variable};
+use super::objc::{Class, Metadata, Method, Parent, Variable};
 use super::places::{Places, STUB};
 use super::random::Random;
 use super::variant::{Build, Names, Variant};
@@ -70,15 +68,15 @@ impl Builder {
     }
 
     fn build(mut self, size: Option<u64>) -> Result<Vec<u8>> {
-        let objc_stubs = self.objc_stubs();
-        let selectors = selectors();
+        let objc_stubs = self.places.objc_stubs();
+        let selectors = selectors(self.variant.build);
         let mut fixed = self.fixed_functions(objc_stubs, &selectors)?;
         fixed.sort_by_key(|function| function.at);
         self.write_code(&fixed);
         let mut metadata = Metadata::new(self.classes(), selectors);
         let mut segments = self.segments(&mut metadata, objc_stubs);
         metadata.write(&mut self.memory, &mut self.fixups);
-        self.write_cells();
+        self.write_cells(&metadata);
         let indirect = self.write_stubs(&mut segments, &metadata, objc_stubs);
         self.write_tables(&segments);
         let fixups = self.fixups.write(&mut self.memory, &segments);
@@ -88,12 +86,11 @@ impl Builder {
             .iter()
             .map(|import| Imported { name: import.name.clone(), library: import.library })
             .collect();
-        let other = self.variant.build == Build::Other;
         Ok(Image {
             cpu: Cpu::ARM64E,
             memory: self.memory,
             segments,
-            uuid: if other { names::uuid(0x330) } else { facts::UUID },
+            uuid: uuid(self.variant.build),
             source_version: source_version(self.variant.build),
             libraries: names::LIBRARIES,
             fixups,
@@ -108,45 +105,19 @@ impl Builder {
         .build())
     }
 
-    /// Where the stubs that send a message begin.
-    fn objc_stubs(&self) -> VmAddr {
-        let end = self.places.stubs.plus(STUB * names::STUBS.len() as u64);
-        VmAddr(end.0.next_multiple_of(32))
-    }
-
     fn classes(&mut self) -> Vec<Class> {
         if self.variant.names == Names::Neither {
             return Vec::new();
         }
-        let encoders = ENCODERS.map(|encoder| {
-            let variables = &[("_device", 0x18), ("_impl", 0x1b8)];
-            self.class(encoder.name, encoder.superclass, encoder.selectors, variables)
-        });
-        let mut classes = Vec::from(encoders);
-        let previous = [("_previousComputeCommandEncoder", 0x2f0)];
-        classes.push(self.class(
-            COMMAND_BUFFER,
-            "IOGPUMetalCommandBuffer",
-            COMMAND_BUFFER_SELECTORS,
-            &previous,
-        ));
-        let pool = [("_contextPool", 0x2a40)];
-        classes.push(self.class(DEVICE, "IOGPUMetalDevice", DEVICE_SELECTORS, &pool));
-        classes
+        classes(self.variant.build).map(|class| self.class(class)).collect()
     }
 
-    /// A class; its methods without a published address take filler functions.
-    fn class(
-        &mut self,
-        name: &'static str,
-        superclass: &'static str,
-        selectors: &[&'static str],
-        variables: &[(&'static str, u32)],
-    ) -> Class {
-        let class = format!("{FAMILY}{name}");
+    /// A class; its methods without an address of their own take filler functions.
+    fn class(&mut self, shape: &ClassShape) -> Class {
+        let class = format!("{FAMILY}{}", shape.name);
         let mut methods = Vec::new();
-        for &selector in selectors {
-            let implementation = self.places.method(name, selector).unwrap_or_else(|| {
+        for &selector in shape.selectors {
+            let implementation = self.places.method(shape.name, selector).unwrap_or_else(|| {
                 loop {
                     let start = self.random.pick(&self.starts);
                     let far = start.0 < 0x24_0000;
@@ -158,21 +129,22 @@ impl Builder {
             self.names.insert(implementation, format!("-[{class} {selector}]"));
             methods.push(Method { selector, implementation });
         }
-        let variables = variables
-            .iter()
-            .map(|&(variable, offset)| Variable {
-                name: variable,
-                cell: self.places.cell(name, variable),
-                offset,
-            })
-            .collect();
-        Class { name: class, superclass: (superclass, names::IOGPU), methods, variables }
+        let variables = shape.variables.iter().map(|&(name, offset)| {
+            let cell = self.places.cell(shape.name, name);
+            Variable { name, cell, offset }
+        });
+        let superclass = match shape.superclass {
+            Superclass::Imported(name) => Parent::Imported(name, names::IOGPU),
+            Superclass::Own(name) => Parent::Own(format!("{FAMILY}{name}")),
+        };
+        let variables = variables.collect();
+        Class { name: class, superclass, methods, variables }
     }
 
     fn segments(&self, metadata: &mut Metadata, objc_stubs: VmAddr) -> Vec<Segment> {
         let places = &self.places;
         let end = places.text_segment_end;
-        let data_at = end.plus(0x1_8000);
+        let data_at = places.data();
         let mut text = Segment::new(TEXT, VmAddr(0), end, 5);
         let size = places.text_end.0 - places.text.0;
         let stubs = STUB * names::STUBS.len() as u64;
@@ -183,6 +155,7 @@ impl Builder {
         let stub_sections = |text: &mut Segment| {
             text.add_at("__auth_stubs", places.stubs, stubs, 2, flags::STUBS);
             text.add_at("__objc_stubs", objc_stubs, objc_size, 5, flags::CODE);
+            text.add("__literal8", 8, 3, flags::LITERALS_8);
         };
         if places.stubs < places.text {
             stub_sections(&mut text);
@@ -198,12 +171,15 @@ impl Builder {
         let mut constant = Segment::new(DATA_CONST, end, data_at, 3);
         let got = 8 * names::STUBS.len() as u64;
         constant.add("__auth_got", got, 3, flags::NON_LAZY_POINTERS);
-        constant.add("__const", 8 * TABLE_ENTRIES, 3, flags::REGULAR);
+        constant.add("__got", 8, 3, flags::NON_LAZY_POINTERS);
+        constant.add("__const", BLOCK_DESCRIPTOR + 8 * TABLE_ENTRIES, 3, flags::REGULAR);
         metadata.add_constant_sections(&mut constant);
 
         let mut data = Segment::new(DATA, data_at, places.cells.plus(0xc000), 3);
         metadata.add_data_sections(&mut data);
         data.add_at("__objc_ivar", places.cells, 0x400, 2, flags::REGULAR);
+        let supers = 8 * SENT_TO_SUPER.len() as u64;
+        data.add("__objc_superrefs", supers, 3, flags::REGULAR | flags::NO_DEAD_STRIP);
         metadata.add_class_section(&mut data);
         data.add("__data", 0x4000, 3, flags::REGULAR);
         let zero = VmAddr(data.address.0 + data.file_size);
@@ -212,15 +188,16 @@ impl Builder {
         vec![text, constant, data]
     }
 
-    fn write_cells(&mut self) {
-        let mut cells = vec![(self.places.cell(DEVICE, "_contextPool"), 0x2a40)];
-        cells.push((self.places.cell(COMMAND_BUFFER, "_previousComputeCommandEncoder"), 0x2f0));
-        for encoder in &ENCODERS {
-            cells.push((self.places.cell(encoder.name, "_device"), 0x18));
-            cells.push((self.places.cell(encoder.name, "_impl"), 0x1b8));
+    /// The offsets of the instance variables, and the references to classes whose
+    /// superclass is sent messages.
+    fn write_cells(&mut self, metadata: &Metadata) {
+        for (class, variable, offset) in variables(self.variant.build) {
+            self.memory.put_words(self.places.cell(class, variable), [offset]);
         }
-        for (cell, offset) in cells {
-            self.memory.put_words(cell, [offset]);
+        for class in SENT_TO_SUPER {
+            if let Some(object) = metadata.class_object(&format!("{FAMILY}{class}")) {
+                self.fixups.point(self.places.super_reference(class), object);
+            }
         }
     }
 
@@ -258,9 +235,14 @@ impl Builder {
         }
         let count = indirect.len() as u32;
         indirect.extend_from_within(..);
+        let import = self.fixups.import(names::STACK_BLOCK, names::library(names::STACK_BLOCK));
+        self.fixups.bind(self.places.got(), import, None);
+        indirect.push(import);
         for section in segments.iter_mut().flat_map(|segment| &mut segment.sections) {
-            if section.name == "__auth_got" {
-                section.indirect = count;
+            match section.name {
+                "__auth_got" => section.indirect = count,
+                "__got" => section.indirect = 2 * count,
+                _ => {}
             }
         }
         indirect
@@ -280,7 +262,11 @@ impl Builder {
                         self.memory.put(section.address.plus(offset), &value.to_le_bytes());
                     }
                 }
-                (DATA_CONST, "__const") => self.write_function_tables(section.address),
+                (TEXT, "__literal8") => self.memory.put_words(section.address, BLOCK_FLAGS),
+                (DATA_CONST, "__const") => {
+                    self.memory.put_words(section.address, [0, 0, 0x30, 0]);
+                    self.write_function_tables(section.address.plus(BLOCK_DESCRIPTOR));
+                }
                 _ => {}
             }
         }
@@ -314,12 +300,7 @@ impl Builder {
                 Symbol { name, address, section: text }
             })
             .collect();
-        let mut cells =
-            vec![(DEVICE, "_contextPool"), (COMMAND_BUFFER, "_previousComputeCommandEncoder")];
-        for encoder in &ENCODERS {
-            cells.extend([(encoder.name, "_device"), (encoder.name, "_impl")]);
-        }
-        for (class, variable) in cells {
+        for (class, variable, _) in variables(self.variant.build) {
             let name = format!("_OBJC_IVAR_$_{FAMILY}{class}.{variable}");
             locals.push(symbol(name, self.places.cell(class, variable)));
         }
@@ -329,6 +310,10 @@ impl Builder {
     }
 }
 
+/// Size of the descriptor of a block: reserved, size of the block.
+const BLOCK_DESCRIPTOR: u64 = 16;
+/// Flags of a block that captures nothing to copy, and what is reserved.
+const BLOCK_FLAGS: [u32; 2] = [0x4000_0000, 0];
 /// Function pointers in constant tables.
 const TABLE_ENTRIES: u64 = 0x1000;
 const CSTRINGS: &[u8] = b"AGXMetalG16X\0compute\0blit\0render\0resource state\0out of memory\0";
@@ -338,6 +323,15 @@ pub(super) fn source_version(build: Build) -> u64 {
     match build {
         Build::Published => facts::SOURCE_VERSION,
         Build::Other => 331 << 40 | 4 << 30,
+        Build::Later => 347 << 40 | 6 << 30,
+    }
+}
+
+fn uuid(build: Build) -> [u8; 16] {
+    match build {
+        Build::Published => facts::UUID,
+        Build::Other => names::uuid(0x330),
+        Build::Later => names::uuid(0x347),
     }
 }
 
@@ -350,16 +344,6 @@ fn jump_through(at: VmAddr, entry: VmAddr) -> [u32; 4] {
         encode::ldr(16, 17, 0),
         encode::BRAA_X16_X17,
     ]
-}
-
-/// Every selector of every class, each once.
-fn selectors() -> Vec<&'static str> {
-    let encoders = ENCODERS.iter().flat_map(|encoder| encoder.selectors);
-    let mut selectors: Vec<&'static str> =
-        encoders.chain(COMMAND_BUFFER_SELECTORS).chain(DEVICE_SELECTORS).copied().collect();
-    selectors.sort_unstable();
-    selectors.dedup();
-    selectors
 }
 
 /// Number of the section that holds `address`, from 1.

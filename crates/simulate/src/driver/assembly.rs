@@ -106,6 +106,15 @@ fn encoded_here(line: &str, at: VmAddr) -> Option<u32> {
         "pacibsp" => Some(encode::PACIBSP),
         "retab" => Some(encode::RETAB),
         "autibsp" => Some(encode::AUTIBSP),
+        "pacia" | "pacda" => {
+            let (register, modifier) = operands.trim().strip_prefix('x')?.split_once(", x")?;
+            let (register, modifier) = (register.parse().ok()?, modifier.parse().ok()?);
+            Some(if mnemonic == "pacia" {
+                encode::pacia(register, modifier)
+            } else {
+                encode::pacda(register, modifier)
+            })
+        }
         "adrp" => {
             let (register, target) = operands.trim().strip_prefix('x')?.split_once(", #0x")?;
             let target = u64::from_str_radix(target, 16).ok()?;

@@ -1,16 +1,22 @@
 //! The encoders' `destroyImpl`: the code this program exists for.
 //!
 //! Twelve words of the real method are published and stand here where they
-//! stand there. The rest is written to make sense around them: the fields of
-//! `_impl` are released one by one, then the block goes back to its device's
-//! freelist of eight, under the device's lock, or to `free` where the freelist is
-//! full. A few rare cases are laid out behind the return, as a compiler does, so
-//! that the method is not a straight line for those who reason about it.
+//! stand there. Around them the method does what the same template is known to
+//! do elsewhere: it tests `_impl`, destroys the block in place, loads `_impl`
+//! again, and gives the block back to the pool of its device under the pool's
+//! lock, or to `free` where the freelist is full. A compiler lays rare cases out
+//! behind the return, and so does this.
 
 use super::assembly::{Bindings, assemble, length};
+use super::destroyers::{COMMAND_BUFFER_DEALLOC, SECOND_BLOCK, SUPER_DEALLOC};
+use super::listings::{
+    CALL, CORRECT, EPILOGUE, EPILOGUE_IMPL_LIVE, LEGACY, LIST, ORIGINAL, PROLOGUE, RELOAD,
+    RELOAD_BEFORE_A_CALL, RELOAD_WITHOUT_A_TEST, TAKE, destructor,
+};
 use super::variant::Release;
 use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::arm64::Assembler;
+use agxpatch_core::driver_logic::Freelist;
 use agxpatch_core::error::{Code, Error, Result};
 
 /// Which register plays which part.
@@ -19,170 +25,98 @@ pub(super) struct Registers {
     pub(super) this: u32,
     pub(super) imp: u32,
     pub(super) ivar: u32,
-    pub(super) pool: u32,
+    /// The C++ device, which the pool is part of.
+    pub(super) device: u32,
     pub(super) lock: u32,
     pub(super) slot: u32,
+    /// Registers for the destructor, which calls leave alone.
+    pub(super) spare: [u32; 4],
 }
 
 impl Registers {
-    pub(super) const PUBLISHED: Registers =
-        Registers { this: 19, imp: 20, ivar: 24, pool: 25, lock: 21, slot: 9 };
-    pub(super) const OTHER: Registers =
-        Registers { this: 21, imp: 19, ivar: 27, pool: 22, lock: 26, slot: 11 };
+    pub(super) const PUBLISHED: Registers = Registers {
+        this: 19,
+        imp: 20,
+        ivar: 24,
+        device: 25,
+        lock: 21,
+        slot: 9,
+        spare: [22, 26, 27, 23],
+    };
+    pub(super) const OTHER: Registers = Registers {
+        this: 21,
+        imp: 19,
+        ivar: 27,
+        device: 22,
+        lock: 26,
+        slot: 11,
+        spare: [20, 23, 24, 25],
+    };
+    pub(super) const LATER: Registers = Registers {
+        this: 20,
+        imp: 19,
+        ivar: 23,
+        device: 21,
+        lock: 22,
+        slot: 8,
+        spare: [24, 25, 26, 27],
+    };
+
+    pub(super) fn bind(&self, bindings: &mut Bindings) {
+        bindings
+            .register("this", self.this)
+            .register("impl", self.imp)
+            .register("ivar", self.ivar)
+            .register("device", self.device)
+            .register("lock", self.lock)
+            .register("slot", self.slot);
+        for (number, register) in self.spare.into_iter().enumerate() {
+            bindings.register(&format!("s{number}"), register);
+        }
+    }
 }
 
 /// One such method and what it refers to.
 pub(super) struct Destroy {
     pub(super) entry: VmAddr,
-    /// Where the window begins, the `b.hi`.
-    pub(super) window: VmAddr,
-    /// Where the method ends.
-    pub(super) end: VmAddr,
+    pub(super) shape: Shape,
     pub(super) registers: Registers,
     pub(super) release: Release,
-    /// Offset cells of `_impl`, `_device` and the device's `_contextPool`.
-    pub(super) impl_cell: VmAddr,
-    pub(super) device_cell: VmAddr,
-    pub(super) pool_cell: VmAddr,
-    /// Offset of the freelist's slots.
-    pub(super) slots: u32,
-    pub(super) objc_release: VmAddr,
-    pub(super) lock_stub: VmAddr,
-    pub(super) unlock_stub: VmAddr,
-    pub(super) free_stub: VmAddr,
+    /// The pool the block goes back to.
+    pub(super) pool: Freelist,
+    /// Everything else that the method refers to by name.
+    pub(super) bindings: Bindings,
 }
 
-const PROLOGUE: &str = "
-    pacibsp
-    sub   sp, sp, #0xa0
-    stp   x28, x27, [sp, #0x40]
-    stp   x26, x25, [sp, #0x50]
-    stp   x24, x23, [sp, #0x60]
-    stp   x22, x21, [sp, #0x70]
-    stp   x20, x19, [sp, #0x80]
-    stp   x29, x30, [sp, #0x90]
-    add   x29, sp, #0x90
-    mov   {this}, x0
-    adrp  x8, {impl_cell}
-    ldrsw {ivar}, [x8, {impl_cell_low}]
-    ldr   {impl}, [x0, {ivar}]
-    cbz   {impl}, {early}
-    adrp  x8, {device_cell}
-    ldrsw x8, [x8, {device_cell_low}]
-    ldr   {pool}, [x0, x8]
-    adrp  x8, {pool_cell}
-    ldrsw {lock}, [x8, {pool_cell_low}]
-";
-
-/// Takes the pool's lock and compares its count with what it can hold.
-const TAKE: &str = "
-    add   x0, {pool}, {lock}
-    bl    {lock_stub}
-    add   {slot}, {pool}, {lock}
-    ldr   w8, [{slot}, {count}]
-    cmp   w8, #7
-";
-
-/// The published words and, between the first and the second, three of ours.
-const ORIGINAL: &str = "
-    b.hi  {full}
-    add   w10, w8, #1
-    str   w10, [{slot}, {count}]
-    add   {slot}, {slot}, w8, uxtw #3
-    str   {impl}, [{slot}, {slots}]
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    b     {clear}
-full:
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    mov   x0, {impl}
-    bl    {free}
-clear:
-    str   xzr, [{this}, {ivar}]
-";
-
-/// The published rewrite: clears first on both paths, and has no room for `free`.
-const LEGACY: &str = "
-    b.hi  {full}
-    add   w10, w8, #1
-    str   w10, [{slot}, {count}]
-    add   {slot}, {slot}, w8, uxtw #3
-    str   {impl}, [{slot}, {slots}]
-    str   xzr, [{this}, {ivar}]
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    b     {done}
-full:
-    str   xzr, [{this}, {ivar}]
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    b     {done}
-";
-
-/// What a compiler makes of source that clears the field under the lock.
-const CORRECT: &str = "
-    b.hi  {full}
-    add   w10, w8, #1
-    str   w10, [{slot}, {count}]
-    add   {slot}, {slot}, w8, uxtw #3
-    str   {impl}, [{slot}, {slots}]
-    str   xzr, [{this}, {ivar}]
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    b     {done}
-full:
-    str   xzr, [{this}, {ivar}]
-    add   x0, {pool}, {lock}
-    bl    {unlock}
-    mov   x0, {impl}
-    bl    {free}
-";
-
-const EPILOGUE: &str = "
-    ldp   x29, x30, [sp, #0x90]
-    ldp   x20, x19, [sp, #0x80]
-    ldp   x22, x21, [sp, #0x70]
-    ldp   x24, x23, [sp, #0x60]
-    ldp   x26, x25, [sp, #0x50]
-    ldp   x28, x27, [sp, #0x40]
-    add   sp, sp, #0xa0
-    retab
-";
-
-/// The same, of a method that hands back the pointer it gave away.
-const EPILOGUE_IMPL_LIVE: &str = "
-    ldp   x29, x30, [sp, #0x90]
-    mov   x0, {impl}
-    ldp   x20, x19, [sp, #0x80]
-    ldp   x22, x21, [sp, #0x70]
-    ldp   x24, x23, [sp, #0x60]
-    ldp   x26, x25, [sp, #0x50]
-    ldp   x28, x27, [sp, #0x40]
-    add   sp, sp, #0xa0
-    retab
-";
+/// What stands around the block's return to its pool.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// The destructor, inlined, so that the window (its `b.hi`) and the end of the
+    /// method come out where they must.
+    Inlined { window: VmAddr, end: VmAddr },
+    /// A call of the destructor.
+    Called,
+    /// A second block, which goes back to a pool of its own.
+    TwoBlocks(Freelist),
+    /// The rest of `-[… CommandBuffer dealloc]`.
+    CommandBuffer,
+}
 
 /// How many rare cases lie behind the return.
-const RARE_CASES: usize = 4;
+const RARE_CASES: usize = 2;
 
 impl Destroy {
     /// The method's words, from its entry to its end.
     pub(super) fn words(&self, assembler: &Assembler) -> Result<Vec<Word>> {
-        let text = self.text()?;
-        let mut words = assemble(assembler, &text, self.entry, &self.bindings())?;
-        if self.release == Release::Partly {
-            self.put_part_of_the_legacy_rewrite(assembler, &mut words)?;
+        let (text, length) = self.text()?;
+        let mut words = assemble(assembler, &text, self.entry, &self.all_bindings())?;
+        if let (Release::Partly, Shape::Inlined { window, .. }) = (self.release, self.shape) {
+            self.put_part_of_the_legacy_rewrite(assembler, window, &mut words)?;
         }
-        if words.len() == self.length_between(self.entry, self.end) {
-            Ok(words)
-        } else {
-            Err(self.does_not_fit())
+        match length {
+            Some(length) if words.len() != length => Err(self.does_not_fit()),
+            _ => Ok(words),
         }
-    }
-
-    fn length_between(&self, from: VmAddr, to: VmAddr) -> usize {
-        to.distance_from(from).max(0) as usize / 4
     }
 
     fn does_not_fit(&self) -> Error {
@@ -190,27 +124,64 @@ impl Destroy {
             .with("entry", self.entry)
     }
 
-    fn text(&self) -> Result<String> {
+    /// The method, and the number of its instructions where that is fixed.
+    fn text(&self) -> Result<(String, Option<usize>)> {
+        let reload = match self.release {
+            Release::BranchIntoWindow => RELOAD_WITHOUT_A_TEST,
+            Release::CallBeforeTest => RELOAD_BEFORE_A_CALL,
+            _ => RELOAD,
+        };
+        let third = match (self.shape, self.release) {
+            (Shape::CommandBuffer | Shape::TwoBlocks(_), _)
+            | (_, Release::ThirdWay | Release::BranchIntoWindow | Release::CallBeforeTest) => {
+                "{clear}"
+            }
+            _ => "{done}",
+        };
         let window = match self.release {
             Release::Legacy => LEGACY,
             Release::Correct => CORRECT,
             _ => ORIGINAL,
         };
+        let reload = reload.replace("{third}", third);
+        let giving = format!("{reload}{TAKE}{window}");
+        let free = |text: String| Ok((text, None));
+        match self.shape {
+            Shape::Called => free(format!("{PROLOGUE}{CALL}{giving}done:{EPILOGUE}")),
+            Shape::CommandBuffer => {
+                free(format!("{COMMAND_BUFFER_DEALLOC}{giving}{SUPER_DEALLOC}{EPILOGUE}"))
+            }
+            Shape::TwoBlocks(_) => {
+                let second = once_more("second", &giving)
+                    .replace("{count}", "{second_count}")
+                    .replace("{lock_offset}", "{second_lock}")
+                    .replace("{slots}", "{second_slots}");
+                free(format!("{PROLOGUE}{LIST}{giving}{SECOND_BLOCK}{second}done:{EPILOGUE}"))
+            }
+            Shape::Inlined { window, end } => {
+                let before = words_between(self.entry, window) - length(&reload) - length(TAKE);
+                let all = words_between(self.entry, end);
+                Ok((self.inlined(&giving, before, all)?, Some(all)))
+            }
+        }
+    }
+
+    /// The method with `before` instructions before the block's return to its pool,
+    /// and `all` in all.
+    fn inlined(&self, giving: &str, before: usize, all: usize) -> Result<String> {
+        let mut text = format!("{PROLOGUE}{}", destructor());
+        if self.release == Release::Twice {
+            text.push_str(&first_of_two());
+        }
+        let room = before.checked_sub(length(&text)).ok_or_else(|| self.does_not_fit())?;
+        self.fields(&mut text, room);
         let epilogue = match self.release {
             Release::ImplLive => EPILOGUE_IMPL_LIVE,
             _ => EPILOGUE,
         };
-        let mut head = PROLOGUE.to_owned();
-        if self.release == Release::Twice {
-            head.push_str(&first_of_two());
-        }
-        let before = self.length_between(self.entry, self.window);
-        let room = before.checked_sub(length(&head) + length(TAKE));
-        self.fields(&mut head, room.ok_or_else(|| self.does_not_fit())?);
-        let mut text = format!("{head}{TAKE}{window}done:\n{epilogue}");
-        let total = self.length_between(self.entry, self.end);
-        let room = total.checked_sub(length(&text));
-        self.rare_cases(&mut text, room.ok_or_else(|| self.does_not_fit())?);
+        text.push_str(&format!("{giving}done:{epilogue}"));
+        let room = all.checked_sub(length(&text)).ok_or_else(|| self.does_not_fit())?;
+        self.rare_cases(&mut text, room);
         Ok(text)
     }
 
@@ -246,47 +217,33 @@ impl Destroy {
         }
     }
 
-    fn bindings(&self) -> Bindings {
-        let registers = self.registers;
-        let mut bindings = Bindings::default();
+    fn all_bindings(&self) -> Bindings {
+        let hex = |number: u32| format!("#{number:#x}");
+        let mut bindings = self.bindings.clone();
+        self.registers.bind(&mut bindings);
         bindings
-            .register("this", registers.this)
-            .register("impl", registers.imp)
-            .register("ivar", registers.ivar)
-            .register("pool", registers.pool)
-            .register("lock", registers.lock)
-            .register("slot", registers.slot)
-            .cell("impl_cell", self.impl_cell)
-            .cell("device_cell", self.device_cell)
-            .cell("pool_cell", self.pool_cell)
-            .text("slots", format!("#{:#x}", self.slots))
-            .text("count", format!("#{:#x}", self.slots + 8 * 8))
-            .address("early", self.window.instruction(self.early_out()))
-            .address("objc_release", self.objc_release)
-            .address("lock_stub", self.lock_stub)
-            .address("unlock", self.unlock_stub)
-            .address("free", self.free_stub);
-        bindings
-    }
-
-    /// Where a method without `_impl` goes, counted from the window: to the
-    /// epilogue, or into the window.
-    fn early_out(&self) -> usize {
-        match self.release {
-            Release::BranchIntoWindow => length(ORIGINAL) - 1,
-            Release::Correct => length(CORRECT),
-            _ => length(ORIGINAL),
+            .text("count", hex(self.pool.count))
+            .text("lock_offset", hex(self.pool.lock))
+            .text("slots", hex(self.pool.slots))
+            .text("last", hex(self.pool.capacity - 1));
+        if let Shape::TwoBlocks(second) = self.shape {
+            bindings
+                .text("second_count", hex(second.count))
+                .text("second_lock", hex(second.lock))
+                .text("second_slots", hex(second.slots));
         }
+        bindings
     }
 
     fn put_part_of_the_legacy_rewrite(
         &self,
         assembler: &Assembler,
+        window: VmAddr,
         words: &mut [Word],
     ) -> Result<()> {
         let text = format!("{LEGACY}done:\nnop\n");
-        let legacy = assemble(assembler, &text, self.window, &self.bindings())?;
-        let window = self.length_between(self.entry, self.window);
+        let legacy = assemble(assembler, &text, window, &self.all_bindings())?;
+        let window = words_between(self.entry, window);
         // The branch, and the words up to the second half of the rewrite.
         for index in [0, 5, 6, 7, 8] {
             if let (Some(place), Some(&word)) = (words.get_mut(window + index), legacy.get(index)) {
@@ -297,16 +254,23 @@ impl Destroy {
     }
 }
 
+fn words_between(from: VmAddr, to: VmAddr) -> usize {
+    to.distance_from(from).max(0) as usize / 4
+}
+
 /// The sequence once more, for encoders of another kind, which it leaves by the
 /// same epilogue.
 fn first_of_two() -> String {
-    let mut copy = format!("{TAKE}{ORIGINAL}");
-    for label in ["full", "clear"] {
-        copy = copy
-            .replace(&format!("{label}:"), &format!("other_{label}:"))
-            .replace(&format!("{{{label}}}"), &format!("{{other_{label}}}"));
-    }
+    let copy = once_more("first", &format!("{TAKE}{ORIGINAL}"));
     format!("ldr w8, [{{impl}}, #0x180]\ntbz w8, #0, {{one_pool}}\n{copy}b {{done}}\none_pool:\n")
+}
+
+/// The text with other labels.
+fn once_more(prefix: &str, text: &str) -> String {
+    ["full", "clear"].iter().fold(text.to_owned(), |text, label| {
+        text.replace(&format!("{label}:"), &format!("{prefix}_{label}:"))
+            .replace(&format!("{{{label}}}"), &format!("{{{prefix}_{label}}}"))
+    })
 }
 
 /// Offset of the next field of `_impl` to release.
@@ -336,51 +300,5 @@ impl Field {
             self.0 = 0x198;
         }
         self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::facts;
-    use super::*;
-
-    fn published(release: Release) -> Vec<Word> {
-        Destroy {
-            entry: facts::ENTRY,
-            window: facts::WINDOW,
-            end: facts::NEXT_METHOD,
-            registers: Registers::PUBLISHED,
-            release,
-            impl_cell: facts::IMPL_CELL,
-            device_cell: VmAddr(0x75_8010),
-            pool_cell: VmAddr(0x75_8014),
-            slots: facts::SLOTS,
-            objc_release: VmAddr(0x6d_4900),
-            lock_stub: VmAddr(0x6d_49d4),
-            unlock_stub: facts::UNLOCK_STUB,
-            free_stub: facts::FREE_STUB,
-        }
-        .words(&Assembler::new())
-        .unwrap()
-    }
-
-    fn at(words: &[Word], address: VmAddr) -> Word {
-        words[address.distance_from(facts::ENTRY) as usize / 4]
-    }
-
-    #[test]
-    fn the_published_words_come_out_of_the_assembler() {
-        let words = published(Release::Original);
-        for (address, word) in facts::WORDS {
-            assert_eq!(at(&words, address), word, "{address}");
-        }
-    }
-
-    #[test]
-    fn the_published_rewrite_comes_out_of_the_assembler() {
-        let words = published(Release::Legacy);
-        for (address, word) in facts::LEGACY_WORDS {
-            assert_eq!(at(&words, address), word, "{address}");
-        }
     }
 }

@@ -18,6 +18,16 @@ pub(super) const BRAA_X16_X17: u32 = 0xd71f_0a11;
 /// `brk #1`, which pads Objective-C stubs.
 pub(super) const BRK_1: u32 = 0xd420_0020;
 
+/// Signs an instruction's address with a modifier: `pacia xD, xN`.
+pub(super) fn pacia(rd: u32, rn: u32) -> u32 {
+    0xdac1_0000 | rn << 5 | rd
+}
+
+/// Signs the address of data with a modifier: `pacda xD, xN`.
+pub(super) fn pacda(rd: u32, rn: u32) -> u32 {
+    0xdac1_0800 | rn << 5 | rd
+}
+
 fn words_between(at: VmAddr, to: VmAddr) -> u32 {
     (to.distance_from(at) / 4) as u32
 }
@@ -169,6 +179,8 @@ mod tests {
             (AUTIBSP, "autibsp"),
             (BRAA_X16_X17, "braa x16, x17"),
             (BRK_1, "brk #1"),
+            (pacia(8, 17), "pacia x8, x17"),
+            (pacda(16, 17), "pacda x16, x17"),
         ];
         let disassembler = Disassembler::new().unwrap();
         for (word, text) in cases {

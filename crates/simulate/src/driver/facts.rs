@@ -35,8 +35,6 @@ pub const UNLOCK_STUB: VmAddr = VmAddr(0x6d_49e4);
 pub const IMPL_CELL: VmAddr = VmAddr(0x75_8300);
 /// Offset cell of `AGXG16XFamilyCommandBuffer._previousComputeCommandEncoder`.
 pub const PREVIOUS_ENCODER_CELL: VmAddr = VmAddr(0x75_8098);
-/// The freelist's slots, as an offset from its base plus eight times its count.
-pub const SLOTS: u32 = 0x1a68;
 
 /// The published words and their addresses. Between the first and the second
 /// stand three that nobody published.

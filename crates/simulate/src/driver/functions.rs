@@ -3,14 +3,27 @@
 
 use super::arm64e::{Builder, OBJC_STUB};
 use super::assembly::{Bindings, assemble};
-use super::classes::{COMMAND_BUFFER, COMPUTE, DESTROY, DEVICE, ENCODERS, RENDER};
+use super::classes::{
+    COMMAND_BUFFER, COMPUTE, DESTROY, FRAMEBUFFER, IMPL, PREVIOUS_BLIT, PREVIOUS_COMPUTE,
+    PREVIOUS_RENDER, RENDER, classes,
+};
 use super::code::{Callees, SHORTEST, Writer};
-use super::destroy::Destroy;
+use super::destroy::{Destroy, Shape};
+use super::places::Places;
 use super::random::Random;
-use super::variant::Release;
-use super::{encode, facts, names, siblings};
+use super::variant::{Build, Release};
+use super::{destroyers, encode, facts, listings, names, siblings};
 use agxpatch_core::address::{VmAddr, Word};
+use agxpatch_core::driver_logic::Freelist;
 use agxpatch_core::error::Result;
+
+/// The function of `destroyImpl`'s block, which follows the method.
+const BLOCK_INVOKE: VmAddr = VmAddr(0x2b_e0f4);
+/// Where it is called, the destructor of a compute encoder's block.
+const COMPUTE_DESTRUCTOR: VmAddr = VmAddr(0x2b_de40);
+const DEQUE_DESTRUCTOR: VmAddr = VmAddr(0x2b_f800);
+const RENDER_DESTRUCTOR: VmAddr = VmAddr(0x2c_0400);
+const END_COMPUTE_PASS: VmAddr = VmAddr(0x2b_7400);
 
 /// A function that stands where it must.
 pub(super) struct Fixed {
@@ -29,22 +42,44 @@ impl Builder {
         let mut bindings = Bindings::default();
         bindings
             .cell("impl_cell", places.impl_cell)
-            .cell("device_cell", places.cell(COMPUTE, "_device"))
-            .cell("pool_cell", places.cell(DEVICE, "_contextPool"))
-            .cell("previous_cell", places.cell(COMMAND_BUFFER, "_previousComputeCommandEncoder"))
+            .cell("previous_cell", places.cell(COMMAND_BUFFER, PREVIOUS_COMPUTE))
+            .cell("previous_blit_cell", places.cell(COMMAND_BUFFER, PREVIOUS_BLIT))
+            .cell("previous_render_cell", places.cell(COMMAND_BUFFER, PREVIOUS_RENDER))
+            .cell("framebuffer_cell", places.cell(RENDER, FRAMEBUFFER))
+            .cell("super_compute", places.super_reference(COMPUTE))
+            .cell("super_command_buffer", places.super_reference(COMMAND_BUFFER))
+            .cell("selector_dealloc", places.selector_reference("dealloc"))
+            .cell("selector_end_encoding", places.selector_reference("endEncoding"))
             .address("objc_retain", places.stub("_objc_retain"))
             .address("objc_release", places.stub("_objc_release"))
             .address("add_metal_resource", places.stub("_MTLResourceListAddResource"))
             .address("add_iogpu_resource", places.stub("_IOGPUResourceListAddResource"))
             .address("lock_stub", places.stub("_os_unfair_lock_lock"))
             .address("unlock", places.stub("_os_unfair_lock_unlock"))
+            .address("free", places.stub("_free"))
             .address("bzero", places.stub("_bzero"))
             .address("calloc", places.stub("_calloc"))
+            .address("operator_delete", places.stub("__ZdlPv"))
+            .address("dispatch_sync", places.stub("_dispatch_sync"))
             .address("send_destroy", send(DESTROY))
             .address("send_deferred_end", send("deferredEndEncoding"))
+            .address("send_deferred_end_with", send("deferredEndEncoding:"))
+            .address("send_set_previous", send("setPreviousComputeCommandEncoder:"))
+            .address("send_commit_encoder", send("commitEncoder"))
+            .address("send_device", send("device"))
+            .address("send_super", places.stub("_objc_msgSendSuper2"))
             .address("neighbour", VmAddr(0x26_430c).plus(places.shift))
-            .text("slots", format!("#{:#x}", places.slots))
-            .text("count", format!("#{:#x}", places.slots + 64));
+            .address("compute_destructor", COMPUTE_DESTRUCTOR.plus(places.shift))
+            .address("deque_destructor", DEQUE_DESTRUCTOR.plus(places.shift))
+            .address("render_destructor", RENDER_DESTRUCTOR.plus(places.shift))
+            .address("end_compute_pass", END_COMPUTE_PASS.plus(places.shift))
+            .cell("block_invoke", BLOCK_INVOKE.plus(places.shift))
+            .cell("block_flags", places.literals(selectors.len()))
+            .cell("block_descriptor", places.block_descriptor())
+            .cell("stack_block", places.got())
+            .text("device_field", format!("#{}", places.device_field));
+        freelist(&mut bindings, "", &places.pools.compute);
+        freelist(&mut bindings, "part_", &places.pools.part);
         bindings
     }
 
@@ -62,8 +97,11 @@ impl Builder {
         let mut fixed = vec![
             written(0x26_430c, Some(names::USE_RESOURCE_COMMON), siblings::USE_RESOURCE_COMMON)?,
             written(0x2b_d2b0, None, siblings::SET_COMPUTE_PIPELINE_STATE)?,
+            written(0x2b_d840, None, siblings::END_ENCODING)?,
             written(0x2b_d8dc, None, siblings::DEFERRED_END_ENCODING)?,
             written(0x24_cc34, None, siblings::COMMIT_ENCODER)?,
+            written(BLOCK_INVOKE.0, Some(names::BLOCK_INVOKE), listings::BLOCK_INVOKE)?,
+            written(0x2b_e128, None, destroyers::COMPUTE_DEALLOC)?,
             written(facts::NEXT_METHOD.0, None, siblings::INIT)?,
             self.faulting(0x2b_61d0, names::PREPARE_FOR_ENQUEUE, 1268, encode::ldr(8, 20, 0x98)),
             self.faulting(
@@ -72,18 +110,26 @@ impl Builder {
                 192,
                 encode::str_w(8, 20, 0x184),
             ),
+            self.filler(DEQUE_DESTRUCTOR, 40, Some(names::DEQUE_DESTRUCTOR)),
+            self.filler(RENDER_DESTRUCTOR, 90, Some(names::RENDER_DESTRUCTOR)),
+            self.filler(END_COMPUTE_PASS, 120, Some(names::END_COMPUTE_PASS)),
+            // computeCommandEncoderWithConfig:
+            self.filler(VmAddr(0x24_d694), 60, None),
+            self.command_buffer_dealloc(&bindings)?,
         ];
-        for (class, selector) in
-            [(COMMAND_BUFFER, "computeCommandEncoderWithConfig:"), (COMMAND_BUFFER, "dealloc")]
-        {
-            if let Some(at) = self.places.method(class, selector) {
-                fixed.push(Fixed { at, words: self.filler_words(at, 60), name: None });
-            }
+        if self.variant.build == Build::Later {
+            fixed.push(self.destructor(&bindings)?);
         }
-        for encoder in &ENCODERS {
-            fixed.push(self.destroy(encoder.name)?);
+        for class in classes(self.variant.build).filter(|it| it.selectors.contains(&DESTROY)) {
+            fixed.push(self.destroy(class.name, &bindings)?);
         }
         Ok(fixed)
+    }
+
+    /// A function of which no more than the address is known.
+    fn filler(&self, address: VmAddr, length: usize, name: Option<&'static str>) -> Fixed {
+        let at = address.plus(self.places.shift);
+        Fixed { at, words: self.filler_words(at, length), name }
     }
 
     /// A filler function with the instruction that a crash report names.
@@ -112,36 +158,91 @@ impl Builder {
         }
     }
 
-    fn destroy(&self, class: &str) -> Result<Fixed> {
-        let places = &self.places;
-        let entry = places.method(class, DESTROY).unwrap_or_default();
-        let (window, end) = match class {
-            COMPUTE => (facts::WINDOW.plus(places.shift), facts::NEXT_METHOD.plus(places.shift)),
-            _ => (entry.plus(0x200), entry.plus(0x2e0)),
+    /// The `destroyImpl` of that class.
+    fn destroy(&self, class: &str, bindings: &Bindings) -> Result<Fixed> {
+        let Places { pools, shift, .. } = &self.places;
+        let entry = self.places.method(class, DESTROY).unwrap_or_default();
+        let inlined = |window, end| Shape::Inlined { window, end };
+        let published = inlined(facts::WINDOW.plus(*shift), BLOCK_INVOKE.plus(*shift));
+        let (shape, release, pool) = match (class, self.variant.release) {
+            (COMPUTE, Release::InSiblingToo | Release::TwoBlocks) => {
+                (published, Release::Original, pools.compute)
+            }
+            (COMPUTE, release) if self.variant.build == Build::Later => {
+                (Shape::Called, release, pools.compute)
+            }
+            (COMPUTE, release) => (published, release, pools.compute),
+            (RENDER, Release::InSiblingToo) => {
+                let shape = inlined(entry.plus(0x200), entry.plus(0x2e0));
+                (shape, Release::Original, pools.render)
+            }
+            (RENDER, Release::TwoBlocks) => {
+                (Shape::TwoBlocks(pools.render), Release::Original, pools.compute)
+            }
+            (RENDER, _) => {
+                let mut bindings = bindings.clone();
+                freelist(&mut bindings, "", &pools.render);
+                return self.written(entry, class, destroyers::RENDER, bindings);
+            }
+            _ => return self.written(entry, class, destroyers::WITHOUT_A_POOL, bindings.clone()),
         };
-        let release = match (class, self.variant.release) {
-            (RENDER, Release::InSiblingToo) => Release::Original,
-            (COMPUTE, Release::InSiblingToo) => Release::Original,
-            (COMPUTE, release) => release,
-            _ => Release::Correct,
-        };
-        let destroy = Destroy {
-            entry,
-            window,
-            end,
-            registers: places.registers,
-            release,
-            impl_cell: places.cell(class, "_impl"),
-            device_cell: places.cell(class, "_device"),
-            pool_cell: places.cell(DEVICE, "_contextPool"),
-            slots: places.slots,
-            objc_release: places.stub("_objc_release"),
-            lock_stub: places.stub("_os_unfair_lock_lock"),
-            unlock_stub: places.stub("_os_unfair_lock_unlock"),
-            free_stub: places.stub("_free"),
-        };
+        self.giving_back(entry, class, shape, release, pool, bindings)
+    }
+
+    fn written(
+        &self,
+        at: VmAddr,
+        class: &str,
+        text: &str,
+        mut bindings: Bindings,
+    ) -> Result<Fixed> {
+        bindings.cell("impl_cell", self.places.cell(class, IMPL));
+        let words = assemble(&self.assembler, text, at, &bindings)?;
+        Ok(Fixed { at, words: words.iter().map(|word| word.0).collect(), name: None })
+    }
+
+    fn command_buffer_dealloc(&self, bindings: &Bindings) -> Result<Fixed> {
+        if self.variant.release != Release::InDeallocToo {
+            return Ok(self.filler(VmAddr(0x25_0440), 60, None));
+        }
+        let at = self.places.method(COMMAND_BUFFER, "dealloc").unwrap_or_default();
+        let pool = self.places.pools.command_buffer;
+        let release = Release::Original;
+        self.giving_back(at, COMMAND_BUFFER, Shape::CommandBuffer, release, pool, bindings)
+    }
+
+    /// A method that gives a block of its class back to a pool.
+    fn giving_back(
+        &self,
+        entry: VmAddr,
+        class: &str,
+        shape: Shape,
+        release: Release,
+        pool: Freelist,
+        bindings: &Bindings,
+    ) -> Result<Fixed> {
+        let mut bindings = bindings.clone();
+        bindings.cell("impl_cell", self.places.cell(class, IMPL));
+        let registers = self.places.registers;
+        let destroy = Destroy { entry, shape, registers, release, pool, bindings };
         let words = destroy.words(&self.assembler)?.iter().map(|Word(word)| *word).collect();
         Ok(Fixed { at: entry, words, name: None })
+    }
+
+    /// The destructor of a compute encoder's block as a function.
+    fn destructor(&self, bindings: &Bindings) -> Result<Fixed> {
+        let at = COMPUTE_DESTRUCTOR.plus(self.places.shift);
+        let mut bindings = bindings.clone();
+        self.places.registers.bind(&mut bindings);
+        let text = format!(
+            "{}{}{}",
+            listings::DESTRUCTOR_PROLOGUE,
+            listings::destructor(),
+            listings::EPILOGUE
+        );
+        let words = assemble(&self.assembler, &text, at, &bindings)?;
+        let words = words.iter().map(|word| word.0).collect();
+        Ok(Fixed { at, words, name: Some(names::COMPUTE_DESTRUCTOR) })
     }
 
     /// Writes the fixed functions and filler everywhere else.
@@ -189,4 +290,16 @@ impl Builder {
         }
         plan
     }
+}
+
+/// Binds the offsets of a freelist under names that begin with `prefix`.
+fn freelist(bindings: &mut Bindings, prefix: &str, list: &Freelist) {
+    let mut bind = |name: &str, number: u32| {
+        bindings.text(&format!("{prefix}{name}"), format!("#{number:#x}"));
+    };
+    bind("size", list.size);
+    bind("count", list.count);
+    bind("lock", list.lock);
+    bind("slots", list.slots);
+    bind("last", list.capacity - 1);
 }

@@ -12,6 +12,7 @@ pub(super) mod flags {
     pub(crate) const REGULAR: u32 = 0;
     pub(crate) const ZERO_FILL: u32 = 1;
     pub(crate) const CSTRINGS: u32 = 2;
+    pub(crate) const LITERALS_8: u32 = 4;
     pub(crate) const LITERAL_POINTERS: u32 = 5;
     pub(crate) const NON_LAZY_POINTERS: u32 = 6;
     pub(crate) const CODE: u32 = 0x8000_0400;

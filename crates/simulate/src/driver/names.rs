@@ -30,6 +30,7 @@ pub(super) const STUBS: &[&str] = &[
     "_MTLResourceListAddResource",
     "__Block_copy",
     "__Block_release",
+    "__ZdlPv",
     "___assert_rtn",
     "___error",
     "_abort",
@@ -41,6 +42,7 @@ pub(super) const STUBS: &[&str] = &[
     "_dispatch_release",
     "_dispatch_semaphore_signal",
     "_dispatch_semaphore_wait",
+    "_dispatch_sync",
     "_fclose",
     "_fopen",
     "_fprintf",
@@ -121,6 +123,21 @@ pub(super) fn library(name: &str) -> u8 {
     }
 }
 
+/// The class object of blocks on the stack.
+pub(super) const STACK_BLOCK: &str = "__NSConcreteStackBlock";
+
+/// The function of the block in `destroyImpl`.
+pub(super) const BLOCK_INVOKE: &str =
+    "___42-[AGXG16XFamilyComputeContext destroyImpl]_block_invoke";
+/// The destructor of a deque of words.
+pub(super) const DEQUE_DESTRUCTOR: &str = "__ZNSt3__15dequeIyNS_9allocatorIyEEED1Ev";
+/// `AGX::ComputeContext<…>::~ComputeContext()`, where it is no part of its caller.
+pub(super) const COMPUTE_DESTRUCTOR: &str = "__ZN3AGX14ComputeContextINS_6HAL2008EncodersENS1_7ClassesENS1_10ObjClassesENS1_28EncoderComputeServiceClassesEED1Ev";
+/// `AGX::RenderContext<…>::~RenderContext()`.
+pub(super) const RENDER_DESTRUCTOR: &str =
+    "__ZN3AGX13RenderContextINS_6HAL2008EncodersENS1_7ClassesENS1_10ObjClassesEED1Ev";
+/// `AGX::ComputeContext<…>::endComputePass(…)`.
+pub(super) const END_COMPUTE_PASS: &str = "__ZN3AGX14ComputeContextINS_6HAL2008EncodersENS1_7ClassesENS1_10ObjClassesENS1_28EncoderComputeServiceClassesEE14endComputePassEb";
 /// `AGX::ContextCommon<…>::useResourceCommon(…)`.
 pub(super) const USE_RESOURCE_COMMON: &str = "__ZN3AGX13ContextCommonINS_6HAL2008EncodersENS1_7ClassesENS1_10ObjClassesEE17useResourceCommonEPvmmm";
 /// `AGX::ComputeContext<…>::prepareForEnqueue(bool)`.

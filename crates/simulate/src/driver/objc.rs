@@ -24,10 +24,17 @@ pub(super) struct Variable {
 
 pub(super) struct Class {
     pub(super) name: String,
-    /// Symbol of the imported superclass, and its library.
-    pub(super) superclass: (&'static str, u8),
+    pub(super) superclass: Parent,
     pub(super) methods: Vec<Method>,
     pub(super) variables: Vec<Variable>,
+}
+
+/// A class's superclass.
+pub(super) enum Parent {
+    /// Of another image: its name, and the library it comes from.
+    Imported(&'static str, u8),
+    /// Of this one, by its name.
+    Own(String),
 }
 
 /// Sizes of the runtime's structures.
@@ -139,8 +146,9 @@ impl Metadata {
         let size = self.classes.iter().map(constants_size).sum();
         let selectors = 8 * self.selectors.len() as u64;
         let pointers = flags::LITERAL_POINTERS | flags::NO_DEAD_STRIP;
-        self.at.constants = data.add("__objc_const", size, 3, flags::REGULAR);
+        // First, where code finds them before anything else has its place.
         self.at.selectors = data.add("__objc_selrefs", selectors, 3, pointers);
+        self.at.constants = data.add("__objc_const", size, 3, flags::REGULAR);
     }
 
     /// The class objects, which lie behind the offset cells.
@@ -194,18 +202,14 @@ impl Metadata {
         memory: &mut Memory,
         fixups: &mut Fixups,
     ) {
-        let (superclass, library) = class.superclass;
         let meta = object.plus(CLASS);
         let own = constants.plus(CLASS_RO);
         let variables = own.plus(CLASS_RO);
         let cache = fixups.import("__objc_empty_cache", super::names::OBJC);
         let root = fixups.import("_OBJC_METACLASS_$_NSObject", super::names::OBJC);
-        let parent = fixups.import(&format!("_OBJC_CLASS_$_{superclass}"), library);
-        let parent_meta = fixups.import(&format!("_OBJC_METACLASS_$_{superclass}"), library);
         fixups.point_signed(object, meta, ISA);
-        fixups.bind(object.plus(8), parent, Some(SUPERCLASS));
         fixups.bind(meta, root, Some(ISA));
-        fixups.bind(meta.plus(8), parent_meta, Some(SUPERCLASS));
+        self.write_superclass(&class.superclass, object, fixups);
         for (place, data) in [(object, own), (meta, constants)] {
             fixups.bind(place.plus(16), cache, None);
             fixups.point_signed(place.plus(32), data, CLASS_DATA);
@@ -221,6 +225,30 @@ impl Metadata {
             fixups.point(own.plus(48), variables);
             self.write_variables(class, variables, memory, fixups);
         }
+    }
+
+    fn write_superclass(&self, superclass: &Parent, object: VmAddr, fixups: &mut Fixups) {
+        let places = [object.plus(8), object.plus(CLASS + 8)];
+        match superclass {
+            Parent::Imported(name, library) => {
+                for (place, kind) in places.into_iter().zip(["CLASS", "METACLASS"]) {
+                    let import = fixups.import(&format!("_OBJC_{kind}_$_{name}"), *library);
+                    fixups.bind(place, import, Some(SUPERCLASS));
+                }
+            }
+            Parent::Own(name) => {
+                let Some(parent) = self.class_object(name) else { return };
+                for (place, object) in places.into_iter().zip([parent, parent.plus(CLASS)]) {
+                    fixups.point_signed(place, object, SUPERCLASS);
+                }
+            }
+        }
+    }
+
+    /// Where the object of the class of that name lies.
+    pub(super) fn class_object(&self, name: &str) -> Option<VmAddr> {
+        let index = self.classes.iter().position(|class| class.name == name)?;
+        Some(self.at.classes.plus(2 * CLASS * index as u64))
     }
 
     fn write_variables(

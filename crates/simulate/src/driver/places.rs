@@ -1,17 +1,23 @@
 //! Where things are: the published build, one nobody has seen, and one of any
 //! size.
 
-use super::classes::{COMMAND_BUFFER, COMPUTE, DESTROY, DEVICE, ENCODERS, PUBLISHED};
+use super::arm64e::OBJC_STUB;
+use super::classes::{
+    COMMAND_BUFFER, COMPUTE, DESTROY, IMPL, PREVIOUS_COMPUTE, PUBLISHED, SENT_TO_SUPER, WRITTEN,
+    classes, selectors, variables,
+};
 use super::destroy::Registers;
 use super::variant::Build;
 use super::{facts, names};
 use agxpatch_core::address::VmAddr;
+use agxpatch_core::driver_logic::{self, Freelist};
 
 /// Size of one stub of an imported function.
 pub(super) const STUB: u64 = 16;
 
 /// Where things are in one build of the driver.
 pub(super) struct Places {
+    pub(super) build: Build,
     /// Distance of every published function from its published address.
     pub(super) shift: u64,
     pub(super) text: VmAddr,
@@ -21,7 +27,37 @@ pub(super) struct Places {
     pub(super) cells: VmAddr,
     pub(super) impl_cell: VmAddr,
     pub(super) registers: Registers,
-    pub(super) slots: u32,
+    pub(super) pools: Pools,
+    /// Where the Objective-C device keeps the C++ device.
+    pub(super) device_field: u32,
+}
+
+/// The freelists of the C++ device.
+#[derive(Clone, Copy)]
+pub(super) struct Pools {
+    pub(super) command_buffer: Freelist,
+    pub(super) compute: Freelist,
+    pub(super) part: Freelist,
+    pub(super) render: Freelist,
+}
+
+impl Pools {
+    const PUBLISHED: Pools = Pools {
+        command_buffer: driver_logic::COMMAND_BUFFER_POOL,
+        compute: driver_logic::COMPUTE_POOL,
+        part: driver_logic::PART_POOL,
+        render: driver_logic::RENDER_POOL,
+    };
+
+    /// The same in a device with more fields before them.
+    const fn moved(&self, bytes: u32) -> Pools {
+        Pools {
+            command_buffer: self.command_buffer.moved(bytes),
+            compute: self.compute.moved(bytes),
+            part: self.part.moved(bytes),
+            render: self.render.moved(bytes),
+        }
+    }
 }
 
 impl Places {
@@ -29,15 +65,17 @@ impl Places {
         let free = names::STUBS.iter().position(|stub| *stub == "_free").unwrap_or_default();
         let stubs = VmAddr(facts::FREE_STUB.0 - STUB * free as u64);
         let published = Places {
+            build,
             shift: 0,
-            text: VmAddr(0x4000),
+            text: VmAddr(0x5000),
             text_end: stubs,
             stubs,
             text_segment_end: VmAddr(0x73_8000),
             cells: VmAddr(0x75_8000),
             impl_cell: facts::IMPL_CELL,
             registers: Registers::PUBLISHED,
-            slots: facts::SLOTS,
+            pools: Pools::PUBLISHED,
+            device_field: driver_logic::DEVICE_FIELD,
         };
         match build {
             Build::Published => published,
@@ -47,7 +85,17 @@ impl Places {
                 stubs: stubs.plus(0x2344),
                 impl_cell: facts::IMPL_CELL.plus(0x54),
                 registers: Registers::OTHER,
-                slots: 0x1b20,
+                pools: Pools::PUBLISHED.moved(0xb8),
+                ..published
+            },
+            Build::Later => Places {
+                shift: 0x7b80,
+                text_end: stubs.plus(0x3150),
+                stubs: stubs.plus(0x3150),
+                impl_cell: facts::IMPL_CELL.plus(0x68),
+                registers: Registers::LATER,
+                pools: Pools::PUBLISHED.moved(0x170),
+                device_field: driver_logic::DEVICE_FIELD_26,
                 ..published
             },
         }
@@ -75,25 +123,62 @@ impl Places {
         self.stubs.plus(STUB * index as u64)
     }
 
+    /// Where the stubs that send a message begin.
+    pub(super) fn objc_stubs(&self) -> VmAddr {
+        let end = self.stubs.plus(STUB * names::STUBS.len() as u64);
+        VmAddr(end.0.next_multiple_of(32))
+    }
+
+    /// The literals, which follow the stubs of so many selectors.
+    pub(super) fn literals(&self, selectors: usize) -> VmAddr {
+        self.objc_stubs().plus(OBJC_STUB * selectors as u64)
+    }
+
+    /// The table of imported data, which follows that of imported functions.
+    pub(super) fn got(&self) -> VmAddr {
+        self.text_segment_end.plus(8 * names::STUBS.len() as u64)
+    }
+
+    /// The first constant.
+    pub(super) fn block_descriptor(&self) -> VmAddr {
+        self.got().plus(8)
+    }
+
+    /// Where the data begins: the references to selectors.
+    pub(super) fn data(&self) -> VmAddr {
+        self.text_segment_end.plus(0x1_8000)
+    }
+
+    pub(super) fn selector_reference(&self, selector: &str) -> VmAddr {
+        let index = selectors(self.build).iter().position(|known| *known == selector);
+        self.data().plus(8 * index.unwrap_or_default() as u64)
+    }
+
+    /// The reference through which a class's superclass is sent messages.
+    pub(super) fn super_reference(&self, class: &str) -> VmAddr {
+        let index = SENT_TO_SUPER.iter().position(|known| *known == class);
+        self.cells.plus(0x400 + 8 * index.unwrap_or_default() as u64)
+    }
+
+    /// Where a method begins that is more than filler.
     pub(super) fn method(&self, class: &str, selector: &str) -> Option<VmAddr> {
         if selector == DESTROY && class != COMPUTE {
-            let index = ENCODERS.iter().position(|encoder| encoder.name == class)?;
+            let index = classes(self.build).position(|shape| shape.name == class)?;
             return Some(VmAddr(0x2d_0000 + 0x2000 * index as u64).plus(self.shift));
         }
-        let published = PUBLISHED.iter().find(|(c, s, _)| (*c, *s) == (class, selector));
-        published.map(|(_, _, address)| address.plus(self.shift))
+        let known = PUBLISHED.iter().chain(&WRITTEN);
+        let found = known.copied().find(|(c, s, _)| (*c, *s) == (class, selector));
+        found.map(|(_, _, address)| address.plus(self.shift))
     }
 
     /// Offset cells: the two published ones, and the others in order.
     pub(super) fn cell(&self, class: &str, variable: &str) -> VmAddr {
         match (class, variable) {
-            (COMPUTE, "_impl") => self.impl_cell,
-            (COMMAND_BUFFER, _) => self.cells.plus(0x98),
-            (DEVICE, _) => self.cells.plus(0x14),
+            (COMPUTE, IMPL) => self.impl_cell,
+            (COMMAND_BUFFER, PREVIOUS_COMPUTE) => self.cells.plus(0x98),
             _ => {
-                let index = ENCODERS.iter().position(|encoder| encoder.name == class);
-                let index = index.unwrap_or_default() as u64;
-                self.cells.plus(0x100 + 8 * index + if variable == "_impl" { 4 } else { 0 })
+                let known = variables(self.build).position(|(c, v, _)| (c, v) == (class, variable));
+                self.cells.plus(0x100 + 4 * known.unwrap_or_default() as u64)
             }
         }
     }

@@ -17,8 +17,8 @@ pub(super) const USE_RESOURCE_COMMON: &str = "
     mov   x19, x2
     mov   x21, x1
     mov   x20, x0
-    adrp  x8, {device_cell}
-    ldrsw x8, [x8, {device_cell_low}]
+    adrp  x8, {previous_cell}
+    ldrsw x8, [x8, {previous_cell_low}]
     add   x25, x21, x8
     mov   x23, x22
     ldr   x24, [x21, #0x10]
@@ -92,7 +92,7 @@ pub(super) const DEFERRED_END_ENCODING: &str = "
     cbz   x8, {ended}
     mov   x0, x8
     mov   w1, #1
-    bl    {neighbour}
+    bl    {end_compute_pass}
 ended:
     mov   x0, x19
     ldp   x29, x30, [sp, #0x20]
@@ -102,7 +102,44 @@ ended:
     b     {send_destroy}
 ";
 
-/// `-[… commitEncoder]`: ends the previous encoder, releases it, forgets it.
+/// `endEncoding`: gives the block back at once, or leaves the encoder to the
+/// command buffer, which may coalesce it with the next one.
+pub(super) const END_ENCODING: &str = "
+    pacibsp
+    sub   sp, sp, #0x30
+    stp   x20, x19, [sp, #0x10]
+    stp   x29, x30, [sp, #0x20]
+    add   x29, sp, #0x20
+    mov   x19, x0
+    adrp  x8, {impl_cell}
+    ldrsw x8, [x8, {impl_cell_low}]
+    ldr   x8, [x0, x8]
+    cbz   x8, {now}
+    ldrb  w8, [x8, #0x760]
+    cbnz  w8, {later}
+now:
+    bl    {send_deferred_end}
+    b     {ended}
+later:
+    ldr   x0, [x19, #0x10]
+    mov   x2, x19
+    bl    {send_set_previous}
+ended:
+    adrp  x8, {super_compute}
+    ldr   x8, [x8, {super_compute_low}]
+    stp   x19, x8, [sp]
+    adrp  x8, {selector_end_encoding}
+    ldr   x1, [x8, {selector_end_encoding_low}]
+    mov   x0, sp
+    bl    {send_super}
+    ldp   x29, x30, [sp, #0x20]
+    ldp   x20, x19, [sp, #0x10]
+    add   sp, sp, #0x30
+    retab
+";
+
+/// `-[… commitEncoder]`: ends the previous encoder of each kind, releases it,
+/// forgets it, and takes no lock.
 pub(super) const COMMIT_ENCODER: &str = "
     pacibsp
     stp   x22, x21, [sp, #-0x30]!
@@ -110,16 +147,37 @@ pub(super) const COMMIT_ENCODER: &str = "
     stp   x29, x30, [sp, #0x20]
     add   x29, sp, #0x20
     mov   x19, x0
-    adrp  x8, {previous_cell}
-    ldrsw x21, [x8, {previous_cell_low}]
-    ldr   x20, [x0, x21]
-    cbz   x20, {none}
+    adrp  x8, {previous_blit_cell}
+    ldrsw x21, [x8, {previous_blit_cell_low}]
+    ldr   x20, [x19, x21]
+    cbz   x20, {no_blit}
     mov   x0, x20
     bl    {send_deferred_end}
     mov   x0, x20
     bl    {objc_release}
     str   xzr, [x19, x21]
-none:
+no_blit:
+    adrp  x8, {previous_cell}
+    ldrsw x21, [x8, {previous_cell_low}]
+    ldr   x20, [x19, x21]
+    cbz   x20, {no_compute}
+    mov   x0, x20
+    bl    {send_deferred_end}
+    mov   x0, x20
+    bl    {objc_release}
+    str   xzr, [x19, x21]
+no_compute:
+    adrp  x8, {previous_render_cell}
+    ldrsw x21, [x8, {previous_render_cell_low}]
+    ldr   x20, [x19, x21]
+    cbz   x20, {no_render}
+    mov   x0, x20
+    mov   w2, #1
+    bl    {send_deferred_end_with}
+    mov   x0, x20
+    bl    {objc_release}
+    str   xzr, [x19, x21]
+no_render:
     ldp   x29, x30, [sp, #0x20]
     ldp   x20, x19, [sp, #0x10]
     ldp   x22, x21, [sp], #0x30
@@ -127,7 +185,7 @@ none:
 ";
 
 /// `initWithCommandBuffer:config:`: takes a block from the freelist under the
-/// lock and clears it, or makes one.
+/// lock and wipes it when the lock is dropped, or makes one.
 pub(super) const INIT: &str = "
     pacibsp
     stp   x24, x23, [sp, #-0x40]!
@@ -137,32 +195,35 @@ pub(super) const INIT: &str = "
     add   x29, sp, #0x30
     mov   x19, x0
     mov   x23, x3
-    ldr   x22, [x2, #0x18]
-    adrp  x8, {device_cell}
-    ldrsw x8, [x8, {device_cell_low}]
-    str   x22, [x0, x8]
-    adrp  x8, {pool_cell}
-    ldrsw x21, [x8, {pool_cell_low}]
+    mov   x0, x2
+    bl    {send_device}
+    ldr   x22, [x0, {device_field}]
+    ldr   x24, [x22, {size}]
+    mov   w8, #17376
+    cmp   x24, x8
+    b.lo  {refused}
+    mov   w21, {lock}
     add   x0, x22, x21
     bl    {lock_stub}
-    add   x9, x22, x21
-    ldr   w8, [x9, {count}]
+    ldr   w8, [x22, {count}]
     cbz   w8, {empty}
     sub   w8, w8, #1
-    str   w8, [x9, {count}]
-    add   x9, x9, w8, uxtw #3
+    str   w8, [x22, {count}]
+    add   x9, x22, x8, lsl #3
     ldr   x20, [x9, {slots}]
     add   x0, x22, x21
     bl    {unlock}
+    cbz   x20, {allocate}
     mov   x0, x20
-    mov   w1, #0x700
+    mov   x1, x24
     bl    {bzero}
     b     {ready}
 empty:
     add   x0, x22, x21
     bl    {unlock}
-    mov   w0, #1
-    mov   w1, #0x700
+allocate:
+    mov   x0, x24
+    mov   w1, #1
     bl    {calloc}
     mov   x20, x0
 ready:
@@ -176,9 +237,15 @@ ready:
     ldr   x9, [x23, #0x20]
     str   x9, [x20, #0x638]
     mov   x0, x19
+out:
     ldp   x29, x30, [sp, #0x30]
     ldp   x20, x19, [sp, #0x20]
     ldp   x22, x21, [sp, #0x10]
     ldp   x24, x23, [sp], #0x40
     retab
+refused:
+    mov   x0, x19
+    bl    {objc_release}
+    mov   x0, #0
+    b     {out}
 ";

@@ -21,18 +21,30 @@ pub enum Container {
 pub enum Release {
     /// Unlocks, then clears the field: the published defect.
     Original,
+    /// The defect, with the second test's way into the window.
+    ThirdWay,
     /// The defect twice within the method.
     Twice,
-    /// The defect also in the render encoder's method.
+    /// The defect also in the render encoder's method, written as in the compute
+    /// encoder's.
     InSiblingToo,
+    /// The render encoder gives its block to the compute encoders' pool and a
+    /// second one to another: the defect twice in one method.
+    TwoBlocks,
+    /// The defect also in the command buffer's `dealloc`.
+    InDeallocToo,
     /// Clears under the lock.
     Correct,
     /// The published nine-word rewrite.
     Legacy,
     /// The first five words of that rewrite.
     Partly,
-    /// An early way out jumps to the clear in the middle of the window.
+    /// The way past the pool enters the window where the block is not known to be
+    /// NULL.
     BranchIntoWindow,
+    /// A call stands between the load of the block and the test that enters the
+    /// window.
+    CallBeforeTest,
     /// The register of `_impl` is read after the window.
     ImplLive,
 }
@@ -44,6 +56,9 @@ pub enum Build {
     Published,
     /// A build nobody has seen: other addresses, registers, freelist and UUID.
     Other,
+    /// What is known of the drivers of macOS 26: the destructor is called, the C++
+    /// device has another place, and there are Metal 4 classes.
+    Later,
 }
 
 /// Which names are left in the arm64e slice.
@@ -132,18 +147,34 @@ impl Variant {
         Variant::PUBLISHED,
         Variant::new("renamed", "another build: other registers, addresses, freelist and UUID")
             .build(Build::Other),
+        Variant::new("destructor-called", "a build as those of macOS 26, with Metal 4 classes")
+            .build(Build::Later),
         Variant::new("two-hits", "the sequence occurs twice within the method")
             .release(Release::Twice),
         Variant::new("sibling-hit", "the sequence occurs in the render encoder's method too")
             .release(Release::InSiblingToo),
+        Variant::new("third-way", "the second test enters the window at the clear")
+            .release(Release::ThirdWay),
+        Variant::new("dealloc-hit", "the sequence occurs in the command buffer's dealloc too")
+            .release(Release::InDeallocToo),
+        Variant::new("two-blocks", "the render encoder's method gives two blocks to two pools")
+            .release(Release::TwoBlocks),
         Variant::new("no-hit", "the field is cleared under the lock: nothing to patch")
             .release(Release::Correct),
         Variant::new("legacy-patched", "the published nine-word rewrite is in place")
             .release(Release::Legacy),
         Variant::new("partly-patched", "five of the nine words of that rewrite are in place")
             .release(Release::Partly),
-        Variant::new("branch-into-window", "an early way out jumps into the window")
-            .release(Release::BranchIntoWindow),
+        Variant::new(
+            "branch-into-window",
+            "a branch enters the window where the block is not known to be NULL",
+        )
+        .release(Release::BranchIntoWindow),
+        Variant::new(
+            "call-before-test",
+            "a call stands between the load of the block and the test that enters the window",
+        )
+        .release(Release::CallBeforeTest),
         Variant::new("impl-live", "the register of _impl is read after the window")
             .release(Release::ImplLive),
         Variant::new("stripped-symbols", "no symbols: the method is found by its metadata")
