@@ -3,11 +3,13 @@
 
 use std::io::{self, Write};
 
+use crate::report::printable;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
 use crate::storage;
+use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, EditKind, Hex};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_core::patch::{Catalogue, Engine, PlannedWord};
+use agxpatch_core::patch::{Catalogue, Engine, Occurrence, PlannedWord, Selection};
 
 use super::Session;
 
@@ -37,6 +39,22 @@ pub fn catalogue(session: &Session) -> Result<Catalogue> {
 /// The engine for that catalogue.
 pub fn engine(session: &Session) -> Result<Engine> {
     Engine::new(catalogue(session)?)
+}
+
+/// How sites are chosen where the user named these addresses, or none.
+pub fn selection(addresses: &[VmAddr]) -> Selection {
+    match addresses {
+        [] => Selection::ByMethod,
+        _ => Selection::At(addresses.to_vec()),
+    }
+}
+
+/// Shows where else a sequence stands.
+pub fn show_elsewhere(out: &mut dyn Write, elsewhere: &[Occurrence]) -> io::Result<()> {
+    for place in elsewhere {
+        writeln!(out, "  {FAINT}left alone:{RESET} {}", printable(&place.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Shows a window before and after, old and new side by side.

@@ -16,7 +16,10 @@ use agxpatch_core::edit::Hex;
 use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, Slice, Universal};
-use agxpatch_core::patch::{Engine, KnownBuild, Sighting, State, signature_kind};
+use agxpatch_core::patch::{
+    Engine, KnownBuild, Occurrence, Place, Selection, Sighting, Site, Sites, State, signature_kind,
+};
+use agxpatch_core::signature::NearMiss;
 
 use super::{Session, files};
 
@@ -25,6 +28,10 @@ use super::{Session, files};
 pub struct Args {
     /// The driver, or any Mach-O file.
     file: PathBuf,
+
+    /// Choose the place that holds this address, whatever its method.
+    #[arg(long, value_name = "ADDRESS")]
+    at: Vec<VmAddr>,
 }
 
 #[derive(Serialize)]
@@ -36,13 +43,29 @@ struct Inspection {
     known: Option<KnownBuild>,
     slices: Vec<SliceFacts>,
     state: &'static str,
-    #[serde(flatten)]
-    sighting: Option<Sighting>,
-    window: Vec<Instruction>,
-    /// Why there is no one place, in a sentence.
+    /// The places to patch.
+    sites: Vec<ShownSite>,
+    /// Further places where the sequence stands, which `patch` leaves alone.
+    elsewhere: Vec<Occurrence>,
+    /// The places where the sequence stands, if `patch` cannot choose among them.
+    places: Vec<Occurrence>,
+    /// Where the sequence stands nowhere, what comes nearest.
+    nearest: Vec<NearMiss>,
+    /// How many lines of the signature say something.
+    telling: Option<usize>,
+    /// Why there is nothing to patch, in a sentence.
     remark: Option<String>,
     /// The same with its circumstances.
     reason: Option<Error>,
+}
+
+/// A place to patch.
+#[derive(Serialize)]
+struct ShownSite {
+    #[serde(flatten)]
+    site: Site,
+    /// Its window, disassembled.
+    listing: Vec<Instruction>,
 }
 
 #[derive(Serialize)]
@@ -61,57 +84,48 @@ struct SliceFacts {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let input = storage::read(&args.file)?;
     let engine = files::engine(session)?;
-    let report = inspect(&engine, &args.file.display().to_string(), &input.bytes)?;
-    session.show(&report)
+    let name = args.file.display().to_string();
+    session.show(&inspect(&engine, &name, &input.bytes, &files::selection(&args.at))?)
 }
 
-fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Inspection> {
+fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> Result<Inspection> {
     let file = Universal::parse(bytes)?;
     let sha256 = Hex(&Sha256::digest(bytes)).to_string();
-    let slices = file.slices.iter().map(facts).collect::<Result<_>>()?;
-    let (sighting, reason) = match engine.look_for_any(&file) {
-        Ok(sighting) => {
-            let reason = sighting.clone().site().err();
-            (Some(sighting), reason)
-        }
-        // What is wrong with the catalogue says nothing of the file.
-        Err(error) if error.exit() == Exit::Usage => return Err(error),
-        Err(error) => (None, Some(error)),
-    };
-    let window = match &sighting {
-        Some(Sighting::Found(site)) => {
-            engine.disassembler.disassemble(&site.place.words, site.place.window.start)
-        }
-        _ => Vec::new(),
-    };
-    Ok(Inspection {
+    let mut inspection = Inspection {
         file: name.to_owned(),
         size: bytes.len() as u64,
         known: engine.catalogue().known_build(&sha256).cloned(),
         sha256,
         container: file.container,
-        slices,
-        state: state_of(engine, sighting.as_ref()),
-        sighting,
-        window,
-        remark: reason.as_ref().map(Error::to_string),
-        reason,
-    })
+        slices: file.slices.iter().map(facts).collect::<Result<_>>()?,
+        state: "unknown",
+        sites: Vec::new(),
+        elsewhere: Vec::new(),
+        places: Vec::new(),
+        nearest: Vec::new(),
+        telling: None,
+        remark: None,
+        reason: None,
+    };
+    match engine.look_for_any_and_select(&file, selection) {
+        Ok(sighting) => inspection.see(engine, sighting),
+        // What is wrong with the catalogue says nothing of the file.
+        Err(error) if error.exit() == Exit::Usage => return Err(error),
+        Err(error) => inspection.reason = Some(error),
+    }
+    inspection.remark = inspection.reason.as_ref().map(Error::to_string);
+    Ok(inspection)
 }
 
-/// One word for the state of the file. A patch with known defects is a legacy
-/// one.
-fn state_of(engine: &Engine, sighting: Option<&Sighting>) -> &'static str {
-    match sighting {
-        Some(Sighting::Found(site)) => match &site.state {
-            State::Original => "original",
-            State::Patched { patch } => match engine.catalogue().patch(patch) {
-                Ok(patch) if patch.defects.is_empty() => "patched",
-                _ => "legacy-patched",
-            },
+/// One word for the state of the sites. A patch with known defects is a legacy one.
+fn state_of(engine: &Engine, found: &Sites) -> &'static str {
+    match found.state() {
+        Some(State::Original) => "original",
+        Some(State::Patched { patch }) => match engine.catalogue().patch(patch) {
+            Ok(patch) if patch.defects.is_empty() => "patched",
+            _ => "legacy-patched",
         },
-        Some(Sighting::Partly { .. }) => "partly-patched",
-        _ => "unknown",
+        None => "partly-patched",
     }
 }
 
@@ -130,7 +144,7 @@ fn facts(slice: &Slice<'_>) -> Result<SliceFacts> {
 }
 
 impl Report for Inspection {
-    const SCHEMA: &'static str = "agxpatch.inspect/1";
+    const SCHEMA: &'static str = "agxpatch.inspect/2";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{STRONG}{}{RESET}", printable(&self.file))?;
@@ -161,6 +175,29 @@ impl Report for Inspection {
 }
 
 impl Inspection {
+    /// Takes in what was found.
+    fn see(&mut self, engine: &Engine, sighting: Sighting) {
+        match &sighting {
+            Sighting::Found(found) => {
+                self.state = state_of(engine, found);
+                let shown = found.sites.iter().map(|site| {
+                    let Place { words, window, .. } = &site.place;
+                    let listing = engine.disassembler.disassemble(words, window.start);
+                    ShownSite { site: site.clone(), listing }
+                });
+                self.sites = shown.collect();
+                self.elsewhere = found.elsewhere.clone();
+            }
+            Sighting::Partly { .. } => self.state = "partly-patched",
+            Sighting::Several { places } => self.places = places.clone(),
+            Sighting::Absent { nearest, telling } => {
+                self.nearest = nearest.clone();
+                self.telling = Some(*telling);
+            }
+        }
+        self.reason = sighting.sites().err();
+    }
+
     fn slice(&self, out: &mut dyn Write, slice: &SliceFacts) -> io::Result<()> {
         let SliceFacts { architecture, offset, size, .. } = slice;
         writeln!(out, "  {STRONG}{architecture}{RESET} at {offset}, {size} bytes ({size:#x})")?;
@@ -174,39 +211,36 @@ impl Inspection {
     }
 
     fn sighting(&self, out: &mut dyn Write) -> io::Result<()> {
-        match &self.sighting {
-            Some(Sighting::Found(site)) => {
-                let place = &site.place;
-                let method = printable(place.name());
-                writeln!(
-                    out,
-                    "  {} in {}, {method} (file offset {})",
-                    site.signature, place.architecture, place.offset
-                )?;
-                for (name, value) in site.captures.iter() {
-                    writeln!(out, "    {FAINT}{name:<8}{RESET} {value}")?;
-                }
-                for line in &self.window {
-                    writeln!(out, "  {}  {}  {}", line.address, line.word, line.text)?;
-                }
+        for ShownSite { site, listing } in &self.sites {
+            let place = &site.place;
+            let method = printable(place.name());
+            writeln!(
+                out,
+                "  {} in {}, {method} (file offset {})",
+                site.signature, place.architecture, place.offset
+            )?;
+            for (name, value) in site.captures.iter() {
+                writeln!(out, "    {FAINT}{name:<8}{RESET} {value}")?;
             }
-            Some(Sighting::Absent { nearest, telling }) => {
-                for miss in nearest {
-                    writeln!(
-                        out,
-                        "  near miss at {}: {} of {telling} lines fit, not line {}: `{}`, where {} stands",
-                        miss.at,
-                        miss.fitting,
-                        miss.line + 1,
-                        miss.wanted,
-                        miss.found
-                    )?;
-                }
+            for line in listing {
+                writeln!(out, "  {}  {}  {}", line.address, line.word, line.text)?;
             }
-            Some(Sighting::Several(_)) | None => self.circumstances(out)?,
-            Some(Sighting::Partly { at, original, of }) => {
-                writeln!(out, "  {at}: {original} of {of} words are of the original")?;
-            }
+        }
+        files::show_elsewhere(out, &self.elsewhere)?;
+        let telling = self.telling.unwrap_or_default();
+        for miss in &self.nearest {
+            writeln!(
+                out,
+                "  near miss at {}: {} of {telling} lines fit, not line {}: `{}`, where {} stands",
+                miss.at,
+                miss.fitting,
+                miss.line + 1,
+                miss.wanted,
+                miss.found
+            )?;
+        }
+        if self.nearest.is_empty() {
+            self.circumstances(out)?;
         }
         Ok(())
     }

@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage::{self, Input};
+use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, Hex};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{Engine, ORIGINAL, Outcome, Plan, PlannedWord, Site};
+use agxpatch_core::patch::{
+    Engine, FilePlan, ORIGINAL, Occurrence, Outcome, Plan, PlannedWord, Site, Sites, State,
+};
 use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
@@ -39,6 +42,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     patch: Option<String>,
 
+    /// Patch the place that holds this address, whatever its method. May be given
+    /// several times; all places are patched or none.
+    #[arg(long, value_name = "ADDRESS")]
+    at: Vec<VmAddr>,
+
     /// Replace the output if it exists.
     #[arg(long)]
     force: bool,
@@ -56,15 +64,24 @@ struct Patching {
     /// What became of it: `written`, `planned`, or `already`.
     outcome: &'static str,
     patch: String,
-    site: Site,
+    /// The sites, each with its rewrite.
+    sites: Vec<Rewrite>,
+    /// Further places where the sequence stands, which are left alone.
+    elsewhere: Vec<Occurrence>,
     source_sha256: Option<String>,
-    words: Vec<PlannedWord>,
     edits: Vec<Edit>,
+    defects: Vec<String>,
+    does_not_fix: Vec<String>,
+}
+
+/// A site and what becomes of it.
+#[derive(Serialize)]
+struct Rewrite {
+    site: Site,
+    words: Vec<PlannedWord>,
     proof: Option<Judgement>,
     /// Why there is no proof, where the user asked to go on without.
     unproven: Option<Error>,
-    defects: Vec<String>,
-    does_not_fix: Vec<String>,
 }
 
 /// Runs the command, on two threads: one reads the file while the other compiles
@@ -98,15 +115,10 @@ fn carry_out(
     args: &Args,
 ) -> Result<Patching> {
     let file = args.file.display().to_string();
-    let (plan, proof) = match propose(engine, &input.bytes, args)? {
-        Proposal::Already(site) => return Ok(already(file, *site)),
-        Proposal::Proven(plan, proof) => (plan, proof),
+    let mut report = match propose(engine, &input.bytes, args)? {
+        Proposal::Already(sites) => return Ok(already(file, *sites)),
+        Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),
     };
-    let mut report = patching(engine, file, *plan);
-    match proof {
-        Ok(judgement) => report.proof = Some(judgement),
-        Err(error) => report.unproven = Some(error),
-    }
     if let Some(output) = output {
         storage::write_edited(output, input, &report.edits, args.force)?;
         report.outcome = "written";
@@ -115,98 +127,102 @@ fn carry_out(
     Ok(report)
 }
 
-/// What to do, with the proof that allows it.
+/// A proof, or the reason why there is none, which does not stop the user.
+type Proof = std::result::Result<Judgement, Error>;
+
+/// What to do, with the proofs that allow it, one for each rewrite.
 enum Proposal {
-    Already(Box<Site>),
-    Proven(Box<Plan>, std::result::Result<Judgement, Error>),
+    Already(Box<Sites>),
+    Proven(Box<FilePlan>, Vec<Proof>),
 }
 
 fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     let file = Universal::parse(bytes)?;
-    let plan = match engine.plan(&file, args.patch.as_deref())? {
-        Outcome::Already(site) => return Ok(Proposal::Already(site)),
+    let selection = files::selection(&args.at);
+    let plan = match engine.plan_selected(&file, args.patch.as_deref(), &selection)? {
+        Outcome::Already(sites) => return Ok(Proposal::Already(sites)),
         Outcome::Plan(plan) => plan,
     };
-    if plan.patch == ORIGINAL {
-        let same = Error::new(Code::NoProofFor, "the compiler's own code is put back");
-        return Ok(Proposal::Proven(plan, Err(same)));
+    let prove = |rewrite: &Plan| prove(engine, &file, rewrite, args);
+    let proofs = plan.rewrites.iter().map(prove).collect::<Result<_>>()?;
+    Ok(Proposal::Proven(plan, proofs))
+}
+
+fn prove(engine: &Engine, file: &Universal<'_>, rewrite: &Plan, args: &Args) -> Result<Proof> {
+    if rewrite.patch == ORIGINAL {
+        return Ok(Err(Error::new(Code::NoProofFor, "the compiler's own code is put back")));
     }
-    let judged = proof::judge(engine, &file, &plan);
+    let judged = proof::judge(engine, file, rewrite);
     match &judged {
-        Ok(judgement) => proof::allow(judgement, &plan, args.patch.is_some())?,
+        Ok(judgement) => proof::allow(judgement, rewrite, args.patch.is_some())?,
         Err(error) if args.unproven && error.code() == Code::NoProofFor => {}
         Err(error) => return Err(error.clone()),
     }
-    Ok(Proposal::Proven(plan, judged))
+    Ok(judged)
 }
 
-fn patching(engine: &Engine, file: String, plan: Plan) -> Patching {
+fn patching(engine: &Engine, file: String, plan: FilePlan, proofs: Vec<Proof>) -> Patching {
     let notes = engine.catalogue().patch(&plan.patch).ok();
+    let sites = plan.rewrites.into_iter().zip(proofs).map(|(rewrite, proof)| {
+        let (proof, unproven) = match proof {
+            Ok(judgement) => (Some(judgement), None),
+            Err(error) => (None, Some(error)),
+        };
+        Rewrite { site: rewrite.site, words: rewrite.words, proof, unproven }
+    });
     Patching {
         file,
         output: None,
         outcome: "planned",
-        proof: None,
-        unproven: None,
+        sites: sites.collect(),
+        elsewhere: plan.elsewhere,
         defects: notes.map(|patch| patch.defects.clone()).unwrap_or_default(),
         does_not_fix: notes.map(|patch| patch.does_not_fix.clone()).unwrap_or_default(),
         patch: plan.patch,
-        site: plan.site,
         source_sha256: None,
-        words: plan.words,
         edits: plan.edits,
     }
 }
 
-fn already(file: String, site: Site) -> Patching {
+fn already(file: String, found: Sites) -> Patching {
+    let patch = found.state().map(State::to_string).unwrap_or_default();
+    let unchanged = |site| Rewrite { site, words: Vec::new(), proof: None, unproven: None };
     Patching {
         file,
         output: None,
         outcome: "already",
-        patch: site.state.to_string(),
-        site,
+        patch,
+        sites: found.sites.into_iter().map(unchanged).collect(),
+        elsewhere: found.elsewhere,
         source_sha256: None,
-        words: Vec::new(),
         edits: Vec::new(),
-        proof: None,
-        unproven: None,
         defects: Vec::new(),
         does_not_fix: Vec::new(),
     }
 }
 
 impl Report for Patching {
-    const SCHEMA: &'static str = "agxpatch.patch/1";
+    const SCHEMA: &'static str = "agxpatch.patch/2";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let place = &self.site.place;
         if self.outcome == "already" {
-            return writeln!(
+            return self.already(out);
+        }
+        for rewrite in &self.sites {
+            let place = &rewrite.site.place;
+            writeln!(
                 out,
-                "{}: {GOOD}already {}{RESET} at {} in {}; nothing written",
-                printable(&self.file),
-                self.site.state,
-                place.window.start,
-                place.architecture
-            );
+                "{STRONG}{}{RESET} in {}, {} (file offset {})",
+                self.patch,
+                place.architecture,
+                printable(place.name()),
+                place.offset
+            )?;
+            files::show_window(out, &rewrite.words)?;
         }
-        writeln!(
-            out,
-            "{STRONG}{}{RESET} in {}, {} (file offset {})",
-            self.patch,
-            place.architecture,
-            printable(place.name()),
-            place.offset
-        )?;
-        files::show_window(out, &self.words)?;
+        files::show_elsewhere(out, &self.elsewhere)?;
         files::show_edits(out, &self.edits)?;
-        match (&self.proof, &self.unproven) {
-            (Some(judgement), _) => writeln!(out, "{}", judgement.sentence())?,
-            (None, Some(reason)) => {
-                writeln!(out, "{WARN}not proven:{RESET} {}", reason.message())?;
-            }
-            (None, None) => {}
-        }
+        self.proofs(out)?;
         for defect in &self.defects {
             writeln!(out, "{WARN}known defect:{RESET} {}", printable(defect))?;
         }
@@ -217,5 +233,38 @@ impl Report for Patching {
             Some(output) => writeln!(out, "{GOOD}wrote{RESET} {}", printable(output)),
             None => writeln!(out, "dry run: nothing written"),
         }
+    }
+}
+
+impl Patching {
+    fn already(&self, out: &mut dyn Write) -> io::Result<()> {
+        for Rewrite { site, .. } in &self.sites {
+            writeln!(
+                out,
+                "{}: {GOOD}already {}{RESET} at {} in {}; nothing written",
+                printable(&self.file),
+                site.state,
+                site.place.window.start,
+                site.place.architecture
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What was proven, once where it is the same for all sites.
+    fn proofs(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut said = Vec::new();
+        for Rewrite { proof, unproven, .. } in &self.sites {
+            let sentence = match (proof, unproven) {
+                (Some(judgement), _) => judgement.sentence(),
+                (None, Some(reason)) => format!("{WARN}not proven:{RESET} {}", reason.message()),
+                (None, None) => continue,
+            };
+            if !said.contains(&sentence) {
+                writeln!(out, "{sentence}")?;
+                said.push(sentence);
+            }
+        }
+        Ok(())
     }
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report, printable};
 use crate::storage;
+use agxpatch_core::address::VmAddr;
 use agxpatch_core::check::Status;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{Plan, Site};
+use agxpatch_core::patch::{Engine, Plan, Site};
 use agxpatch_core::proof::interleaving::{ASKED, Property, Trace, Violation};
 use agxpatch_core::proof::picture::{self, LOCKLESS, Page};
 use agxpatch_core::proof::steps::Room;
@@ -31,6 +32,11 @@ pub struct Args {
     /// Prove this patch instead of the one the file holds, or else the default.
     #[arg(long, value_name = "NAME")]
     patch: Option<String>,
+
+    /// Prove the rewrite of the place that holds this address, where the sequence
+    /// occurs in several.
+    #[arg(long, value_name = "ADDRESS")]
+    at: Vec<VmAddr>,
 
     /// How many threads interleave; one of them reads, the others end encoders.
     #[arg(long, value_name = "N", default_value_t = 3,
@@ -73,8 +79,31 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     let engine = files::engine(session)?;
     let file = Universal::parse(&input.bytes)?;
-    let plan = proof::rewrite(&engine, &file, args.patch.as_deref())?;
-    let shown = proof::examine(&engine, &file, &plan, args.threads)?;
+    let selection = files::selection(&args.at);
+    let plans = proof::rewrites(&engine, &file, args.patch.as_deref(), &selection)?;
+    if plans.len() > 1 && (args.html.is_some() || args.emit_tla.is_some()) {
+        return Err(several(&plans));
+    }
+    let mut exit = Exit::Success;
+    for plan in plans {
+        let report = prove(&engine, &file, plan, &args)?;
+        let of_site = session.show(&report)?;
+        exit = if of_site == Exit::Success { exit } else { of_site };
+    }
+    Ok(exit)
+}
+
+/// What is written is about one function.
+fn several(plans: &[Plan]) -> Error {
+    let places = plans.iter().map(|plan| &plan.site.place);
+    Error::new(Code::ManyMatches, "a page or specification is about one place, and there are more")
+        .with_each("at", places.map(|place| format!("{}, {}", place.window.start, place.name())))
+        .next("choose one with --at ADDRESS")
+}
+
+/// Proves the rewrite of one site and writes what was asked for.
+fn prove(engine: &Engine, file: &Universal<'_>, plan: Plan, args: &Args) -> Result<Proving> {
+    let shown = proof::examine(engine, file, &plan, args.threads)?;
     let mut written = Vec::new();
     if let Some(directory) = &args.emit_tla {
         written.extend(emit_tla(directory, &plan.patch, &shown, args.force)?);
@@ -84,7 +113,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         storage::write(page, html.as_bytes(), args.force)?;
         written.push(page.display().to_string());
     }
-    session.show(&Proving {
+    Ok(Proving {
         file: args.file.display().to_string(),
         does_not_fix: engine.catalogue().patch(&plan.patch)?.does_not_fix.clone(),
         patch: plan.patch,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::report::style::{BAD, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
 use crate::storage;
+use agxpatch_core::address::VmAddr;
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
@@ -27,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
+    /// Check the place that holds this address, whatever its method, as `patch --at`.
+    #[arg(long, value_name = "ADDRESS", requires = "file")]
+    at: Vec<VmAddr>,
+
     /// Run a workload too, the transformer unless another is named, and keep the
     /// run in the manifest's folder: before a deployment to compare with, after
     /// it with the comparison. Needs root; the workload runs as the user behind
@@ -43,7 +48,7 @@ struct FileVerification {
     file: String,
     holds: bool,
     checks: Vec<Check>,
-    site: Option<Site>,
+    sites: Vec<Site>,
 }
 
 /// Runs the command.
@@ -61,14 +66,16 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         return Ok(if exit == Exit::Success { ran } else { exit });
     };
     let input = storage::read(&path)?;
-    let (mut checks, site) = patch::verify(&engine, &input.bytes)?;
-    checks.push(proof::check_standing(&engine, &input.bytes));
+    let selection = files::selection(&args.at);
+    let (mut checks, found) = patch::verify(&engine, &input.bytes, &selection)?;
+    checks.push(proof::check_standing(&engine, &input.bytes, &selection));
     let file = path.display().to_string();
-    session.show(&FileVerification { file, holds: check::none_failed(&checks), checks, site })
+    let sites = found.map(|found| found.sites).unwrap_or_default();
+    session.show(&FileVerification { file, holds: check::none_failed(&checks), checks, sites })
 }
 
 impl Report for FileVerification {
-    const SCHEMA: &'static str = "agxpatch.verify-file/1";
+    const SCHEMA: &'static str = "agxpatch.verify-file/2";
 
     fn exit(&self) -> Exit {
         if self.holds { Exit::Success } else { Exit::Mismatch }

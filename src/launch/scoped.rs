@@ -18,7 +18,7 @@ use agxpatch_core::codesign::HashType;
 use agxpatch_core::edit;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{Engine, Outcome, Plan};
+use agxpatch_core::patch::{Engine, FilePlan, Outcome, Plan, Selection};
 use agxpatch_core::proof;
 use agxpatch_host::{Host, machine};
 
@@ -116,23 +116,29 @@ struct Words {
 }
 
 /// Plans, proves, patches and seals the image in place.
-fn patched(engine: &Engine, image: &mut [u8]) -> Result<(Plan, Words)> {
+fn patched(engine: &Engine, image: &mut [u8]) -> Result<(FilePlan, Words)> {
     let (plan, words) = {
         let file = Universal::parse(image)?;
         let plan = match engine.plan(&file, None)? {
             Outcome::Plan(plan) => *plan,
-            Outcome::Already(site) => {
+            Outcome::Already(sites) => {
+                let states = sites.sites.iter().map(|site| &site.state);
                 return Err(
-                    refused("the system's driver is patched already").with("state", site.state)
+                    refused("the system's driver is patched already").with_each("state", states)
                 );
             }
         };
-        proof::allow(&proof::judge(engine, &file, &plan)?, &plan, false)?;
-        let words = words(&file, &plan)?;
+        proof::require(engine, &file, &plan, false)?;
+        // All sites are written together, so one of them tells the copy from the original.
+        let first = plan
+            .rewrites
+            .first()
+            .ok_or_else(|| Error::new(Code::Bug, "a plan rewrites nothing"))?;
+        let words = words(&file, first)?;
         (plan, words)
     };
     edit::apply(image, &plan.edits)?;
-    let (checks, _) = agxpatch_core::patch::verify(engine, image)?;
+    let (checks, _) = agxpatch_core::patch::verify(engine, image, &Selection::ByMethod)?;
     match checks.into_iter().find(|check| check.status == agxpatch_core::check::Status::Fail) {
         None => Ok((plan, words)),
         Some(check) => {

@@ -8,7 +8,7 @@ use agxpatch_core::codesign::{self, Concern, EmbeddedSignature, HashType};
 use agxpatch_core::edit;
 use agxpatch_core::error::Error;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_core::patch::{self, Engine, Outcome, Plan, Sighting, Site, State};
+use agxpatch_core::patch::{self, Engine, FilePlan, Outcome, Selection, Sighting, Site, State};
 use agxpatch_core::proof::{self, Verdict};
 use agxpatch_deploy::doctor;
 use agxpatch_host::Host;
@@ -42,15 +42,17 @@ pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
                 checks.push(slice_read(slice));
                 checks.push(slice_sealed(slice));
             }
-            let (sequence, site) = sequence(engine, &file);
+            let (sequence, sites) = sequence(engine, &file);
             checks.extend(sequence);
-            checks.extend(function::checks(engine, &file, site.as_ref()));
-            site.and_then(|site| {
-                checks.push(proven(engine, &file, &site));
+            checks.extend(function::checks(engine, &file, sites.first()));
+            checks.extend(sites.iter().map(|site| proven(engine, &file, site)));
+            if sites.is_empty() {
+                None
+            } else {
                 let (about, patched) = patched(engine, &file, &bytes);
                 checks.extend(about);
                 patched
-            })
+            }
         }
     };
     (checks, Driver { installed: Some(bytes), patched })
@@ -115,12 +117,12 @@ fn slice_sealed(slice: &Slice<'_>) -> Check {
 
 /// Where the sequence is, or what comes nearest: how much of it, and by the name
 /// of its instruction what stands where it ends.
-fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Option<Site>) {
+fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Vec<Site>) {
     const NAME: &str = "sequence-once";
     let failed = |error: &Error| vec![Check::fail(NAME, plain(error))];
     let sighting = match engine.look_for_any(file) {
         Ok(sighting) => sighting,
-        Err(error) => return (failed(&error), None),
+        Err(error) => return (failed(&error), Vec::new()),
     };
     if let Sighting::Absent { nearest, telling } = &sighting {
         let near = nearest.iter().map(|miss| {
@@ -132,11 +134,17 @@ fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Option<Site>)
             )
         });
         let near = near.collect::<Vec<_>>().join("; ");
-        return (vec![Check::fail(NAME, format!("it does not occur; nearest: {near}"))], None);
+        return (
+            vec![Check::fail(NAME, format!("it does not occur; nearest: {near}"))],
+            Vec::new(),
+        );
     }
-    match sighting.site() {
-        Ok(site) => (vec![Check::pass(NAME, whereabouts(&site))], Some(site)),
-        Err(error) => (failed(&error), None),
+    match sighting.sites() {
+        Ok(found) => {
+            let checks = found.sites.iter().map(|site| Check::pass(NAME, whereabouts(site)));
+            (checks.collect(), found.sites)
+        }
+        Err(error) => (failed(&error), Vec::new()),
     }
 }
 
@@ -154,7 +162,7 @@ fn whereabouts(site: &Site) -> String {
 /// not be looked at.
 fn proven(engine: &Engine, file: &Universal<'_>, site: &Site) -> Check {
     const NAME: &str = "proven";
-    let judged = engine.default_for(site).and_then(|patch| {
+    let judged = engine.default_for(&site.signature).and_then(|patch| {
         let wanted = State::Patched { patch: patch.name.clone() };
         proof::judge(engine, file, &engine.proposal(site.clone(), &wanted)?)
     });
@@ -192,7 +200,7 @@ fn patched(engine: &Engine, file: &Universal<'_>, bytes: &[u8]) -> (Vec<Check>, 
     (checks, Some(patched))
 }
 
-fn planned(plan: &Plan) -> Check {
+fn planned(plan: &FilePlan) -> Check {
     let bytes: usize = plan.edits.iter().map(|edit| edit.new.len()).sum();
     let detail = format!("{}: {bytes} bytes in {} places", plan.patch, plan.edits.len());
     Check::pass("planned", detail)
@@ -200,7 +208,7 @@ fn planned(plan: &Plan) -> Check {
 
 fn verified(engine: &Engine, patched: &[u8]) -> Check {
     const NAME: &str = "patched-in-memory";
-    match patch::verify(engine, patched) {
+    match patch::verify(engine, patched, &Selection::ByMethod) {
         Err(error) => Check::fail(NAME, plain(&error)),
         Ok((checks, _)) => match checks.iter().find(|check| check.status == Status::Fail) {
             None => Check::pass(NAME, format!("{} checks of the result hold", checks.len())),

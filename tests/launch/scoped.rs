@@ -43,7 +43,8 @@ fn the_whole_bundle_is_copied_and_its_image_patched_proven_and_sealed() {
     mac.plant(RESOURCE, b"shaders").unwrap();
     let copy = copied(&mac).unwrap();
     let patched = mac.read(&image(&copy)).unwrap();
-    let (checks, _) = patch::verify(&engine(), &patched.bytes).unwrap();
+    let (checks, _) =
+        patch::verify(&engine(), &patched.bytes, &patch::Selection::ByMethod).unwrap();
     assert!(agxpatch_core::check::none_failed(&checks), "{checks:#?}");
     assert_eq!(patched.bytes.len(), published().len());
     assert_eq!((patched.metadata.user, patched.metadata.mode), (USER, 0o755));

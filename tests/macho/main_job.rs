@@ -8,7 +8,7 @@ use agxpatch_core::address::FileOffset;
 use agxpatch_core::codesign::{self, Concern};
 use agxpatch_core::edit::{self, Edit, EditKind};
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{self, Engine, Outcome};
+use agxpatch_core::patch::{self, Engine, Outcome, Selection};
 use agxpatch_core::proof;
 use agxpatch_simulate::driver::{self, Variant};
 use proptest::prelude::*;
@@ -28,11 +28,11 @@ thread_local! {
 /// nothing else is to be changed.
 fn main_job(engine: &Engine, bytes: &[u8]) {
     let Ok(file) = Universal::parse(bytes) else { return };
-    let _ = patch::verify(engine, bytes);
-    let _ = proof::check_standing(engine, bytes);
+    let _ = patch::verify(engine, bytes, &Selection::ByMethod);
+    let _ = proof::check_standing(engine, bytes, &Selection::ByMethod);
     let edits = match engine.plan(&file, None) {
         Ok(Outcome::Plan(plan)) => {
-            let _ = proof::judge(engine, &file, &plan);
+            let _ = proof::require(engine, &file, &plan, false);
             plan.edits
         }
         _ => {

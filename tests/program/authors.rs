@@ -2,6 +2,7 @@
 //! the line, and what to do.
 
 use agxpatch_core::macho::{Architecture, Universal};
+use agxpatch_core::patch::{Catalogue, Engine};
 use agxpatch_simulate::driver::{self, Variant};
 
 use crate::harness::{Ran, driver, program, run};
@@ -387,4 +388,62 @@ fn matches_are_found_once_wherever_they_lie() {
     let mine: Vec<String> = mine.map(|hit| hit["at"].as_str().unwrap().to_owned()).collect();
     let planted = planted.iter().map(|at| text.address.plus(*at as u64).to_string());
     assert_eq!(mine, planted.collect::<Vec<_>>());
+}
+
+/// A signature for a line that occurs in many functions, in the methods `method`.
+fn frequent(method: &str) -> String {
+    format!(
+        "name = \"frequent\"\narchitectures = [\"arm64e\"]\nmethod = {method}\npattern = \"\"\"\nldp x29, x30, [sp, #{{n}}]\n\"\"\"\n"
+    )
+}
+
+#[test]
+fn the_method_chooses_among_places_and_the_others_are_listed() {
+    let text = frequent("\"-[AGX*FamilyComputeContext destroyImpl]\"");
+    let engine = Engine::new(with(&text)).unwrap();
+    let file = Universal::parse(driver()).unwrap();
+    let signature = engine.catalogue().signature("frequent").unwrap();
+    let found = engine.look(&file, signature).unwrap().sites().unwrap();
+    assert_eq!(found.sites.len(), 1);
+    let method = found.sites[0].place.method.as_deref();
+    assert_eq!(method, Some("-[AGXG16XFamilyComputeContext destroyImpl]"));
+    assert!(found.elsewhere.len() > 1);
+    assert!(found.elsewhere.iter().all(|place| place.method.as_deref() != method));
+}
+
+#[test]
+fn a_list_of_methods_that_the_file_does_not_have_is_refused_with_the_nearest_names() {
+    let text = frequent("[\"-[AGX*FamilyComputeContext destroyIt]\", \"-[Nothing at:all:]\"]");
+    let engine = Engine::new(with(&text)).unwrap();
+    let file = Universal::parse(driver()).unwrap();
+    let signature = engine.catalogue().signature("frequent").unwrap();
+    let error = engine.look(&file, signature).unwrap_err();
+    assert_eq!(error.code().as_str(), "AGX-0202");
+    let nearest: Vec<&str> = error
+        .context()
+        .iter()
+        .filter(|(name, _)| *name == "nearest name")
+        .map(|(_, name)| name.as_str())
+        .collect();
+    assert_eq!(nearest.len(), 3);
+    assert!(nearest.contains(&"-[AGXG16XFamilyComputeContext destroyImpl]"), "{nearest:?}");
+}
+
+#[test]
+fn a_sequence_that_stands_only_in_other_methods_is_refused_with_their_names() {
+    let text = SOUND.replace("pattern =", "method = \"-[AGX*FamilyBlitContext *]\"\npattern =");
+    let engine = Engine::new(with(&text)).unwrap();
+    let file = Universal::parse(driver()).unwrap();
+    let signature = engine.catalogue().signature("clear").unwrap();
+    let error = engine.look(&file, signature).unwrap_err();
+    assert_eq!(error.message(), "the sequence stands in another method than it should");
+    let told = |(name, value): &(&str, String)| *name == "at" && value.contains("destroyImpl]");
+    assert!(error.context().iter().any(told), "{error:?}");
+}
+
+/// The built-in catalogue with one more signature.
+fn with(signature: &str) -> Catalogue {
+    let mut catalogue = Catalogue::built_in().unwrap();
+    catalogue.add_signature(signature.to_owned(), "mine.toml").unwrap();
+    catalogue
 }

@@ -86,7 +86,7 @@ fn only_the_listed_bytes_change() {
     let ran =
         run(["--json".as_ref(), "patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()]);
     let report = ran.json();
-    assert_eq!(report["schema"], "agxpatch.patch/1");
+    assert_eq!(report["schema"], "agxpatch.patch/2");
     let mut expected = driver().to_vec();
     for edit in report["result"]["edits"].as_array().unwrap() {
         let hex = |name: &str| {

@@ -2,7 +2,7 @@
 
 use agxpatch_simulate::driver::{self, Variant};
 
-use crate::harness::{Place, Ran, run};
+use crate::harness::{Place, Ran, read, run};
 
 /// Patches the variant and returns the run and the place it ran in.
 fn patch(name: &str) -> (Place, Ran) {
@@ -60,8 +60,73 @@ fn two_hits_are_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_hit_in_a_sibling_method_is_not_passed_over() {
-    is_refused("sibling-hit", 4, "AGX-0203");
+fn both_methods_that_hold_the_sequence_are_patched_together() {
+    let (place, ran) = patch("sibling-hit");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for class in ["ComputeContext", "RenderContext"] {
+        let site = format!("agx-encoder-release in arm64e, -[AGXG16XFamily{class} destroyImpl]");
+        assert!(ran.stdout.contains(&site), "{}", ran.stdout);
+    }
+    let p = place.path("p");
+    let verified = run(["verify".as_ref(), "--file".as_ref(), p.as_os_str()]);
+    assert_eq!(verified.code, 0, "{}", verified.stdout);
+    assert_eq!(verified.stdout.matches("rewrite-in-place").count(), 2, "{}", verified.stdout);
+}
+
+#[test]
+fn a_file_with_only_one_of_the_methods_patched_does_not_verify() {
+    let (place, ran) = patch("sibling-hit");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (d, p) = (place.path("d"), place.path("p"));
+    let [compute, _] = sites(&d).try_into().unwrap();
+    let mut half = read(&p);
+    let original = read(&d);
+    half[compute..compute + 52].copy_from_slice(&original[compute..compute + 52]);
+    let half = place.file("half", &half);
+    let verified = run(["verify".as_ref(), "--file".as_ref(), half.as_os_str()]);
+    assert!(verified.stdout.contains("FAIL    rewrite-in-place"), "{}", verified.stdout);
+}
+
+/// The file offsets of the places that `inspect` lists for patching.
+fn sites(file: &std::path::Path) -> Vec<usize> {
+    let ran = run(["--json".as_ref(), "inspect".as_ref(), file.as_os_str()]).json();
+    let sites = ran["result"]["sites"].as_array().unwrap().iter();
+    let offset = |site: &serde_json::Value| {
+        let offset = site["offset"].as_str().unwrap().trim_start_matches("0x").to_owned();
+        usize::from_str_radix(&offset, 16).unwrap()
+    };
+    sites.map(offset).collect()
+}
+
+#[test]
+fn two_hits_are_told_in_json_and_one_is_chosen_by_its_address() {
+    let place = Place::new();
+    let d = place.file("d", &driver::build(Variant::named("two-hits").unwrap()).unwrap());
+    let inspected = run(["--json".as_ref(), "inspect".as_ref(), d.as_os_str()]);
+    assert_eq!(inspected.code, 0, "{}", inspected.stdout);
+    let result = &inspected.json()["result"];
+    let places: Vec<String> = result["places"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| place["at"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(places.len(), 2);
+    assert_eq!(result["reason"]["context"]["at"].as_array().unwrap().len(), 2);
+
+    let p = place.path("p");
+    let patch = |at: &str| {
+        let arguments = ["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()];
+        run(arguments.into_iter().chain(["--at".as_ref(), at.as_ref()]))
+    };
+    let nowhere = patch("0x1000");
+    assert_eq!((nowhere.code, nowhere.error_code()), (4, "AGX-0202"), "{}", nowhere.stderr);
+    assert!(places.iter().all(|place| nowhere.stderr.contains(place)), "{}", nowhere.stderr);
+    assert_eq!(patch(&places[1]).code, 0);
+    let verify = ["verify".as_ref(), "--file".as_ref(), p.as_os_str()];
+    assert_eq!(run(verify).code, 2, "two places are two places");
+    let chosen = run(verify.into_iter().chain(["--at".as_ref(), places[1].as_ref()]));
+    assert_eq!(chosen.code, 0, "{}", chosen.stdout);
 }
 
 #[test]

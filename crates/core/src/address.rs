@@ -94,6 +94,18 @@ impl SliceOffset {
     }
 }
 
+impl std::str::FromStr for VmAddr {
+    type Err = &'static str;
+
+    /// Reads an address as it is shown, such as `0x2be05c`.
+    fn from_str(text: &str) -> Result<VmAddr, Self::Err> {
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .map(VmAddr)
+            .ok_or("an address is hexadecimal and begins with 0x")
+    }
+}
+
 impl VmAddr {
     /// The address `bytes` further on; wraps, because input decides both.
     pub fn plus(self, bytes: u64) -> VmAddr {

@@ -11,7 +11,7 @@ use agxpatch_core::check::{self, Check};
 use agxpatch_core::edit::{self, Edit};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{self, Engine, Outcome, Plan, Sighting, State};
+use agxpatch_core::patch::{self, Engine, Outcome, Selection, Sighting, Sites, State};
 use agxpatch_core::proof;
 
 /// What a driver file holds.
@@ -73,10 +73,13 @@ impl Workshop for EngineWorkshop<'_> {
     fn look(&self, bytes: &[u8]) -> Content {
         let found = Universal::parse(bytes)
             .and_then(|file| self.engine.look_for_any(&file))
-            .and_then(Sighting::site);
-        match found.map(|site| site.state) {
-            Ok(State::Original) => Content::Original,
-            Ok(State::Patched { patch }) => Content::Patched { patch },
+            .and_then(Sighting::sites);
+        match found.as_ref().map(Sites::state) {
+            Ok(Some(State::Original)) => Content::Original,
+            Ok(Some(State::Patched { patch })) => Content::Patched { patch: patch.clone() },
+            Ok(None) => Content::Unknown {
+                reason: "the methods that hold the sequence are not in the same state".to_owned(),
+            },
             Err(error) => Content::Unknown { reason: error.to_string() },
         }
     }
@@ -90,7 +93,8 @@ impl Workshop for EngineWorkshop<'_> {
         let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
             return Err(Error::new(Code::WrongState, "the driver is patched already"));
         };
-        let proof = self.proof(&file, &plan)?;
+        // No one named a patch, so one with defects is not let through.
+        let proven = proof::require(self.engine, &file, &plan, false)?;
         let mut bytes = original.to_vec();
         edit::apply(&mut bytes, &plan.edits)?;
         let failed = self.check(&bytes).into_iter().find(|c| c.status == check::Status::Fail);
@@ -99,26 +103,17 @@ impl Workshop for EngineWorkshop<'_> {
                 .with("check", failed.name)
                 .with("seen", failed.detail));
         }
+        let proof = proven.into_iter().flat_map(|judgement| judgement.checks).collect();
         Ok(Patched { bytes, patch: plan.patch, edits: plan.edits, proof })
     }
 
     fn check(&self, bytes: &[u8]) -> Vec<Check> {
-        match patch::verify(self.engine, bytes) {
+        match patch::verify(self.engine, bytes, &Selection::ByMethod) {
             Ok((mut checks, _)) => {
-                checks.push(proof::check_standing(self.engine, bytes));
+                checks.push(proof::check_standing(self.engine, bytes, &Selection::ByMethod));
                 checks
             }
             Err(error) => vec![Check::fail("readers-agree", error.to_string())],
         }
-    }
-}
-
-impl EngineWorkshop<'_> {
-    /// The obligations of the proof, all of which hold. Nobody named a patch, so
-    /// one with defects is not let through.
-    fn proof(&self, file: &Universal<'_>, plan: &Plan) -> Result<Vec<Check>> {
-        let judgement = proof::judge(self.engine, file, plan)?;
-        proof::allow(&judgement, plan, false)?;
-        Ok(judgement.checks)
     }
 }

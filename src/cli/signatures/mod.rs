@@ -82,7 +82,7 @@ fn list(engine: &Engine) -> Listing {
 }
 
 impl Report for Listing {
-    const SCHEMA: &'static str = "agxpatch.signatures-list/1";
+    const SCHEMA: &'static str = "agxpatch.signatures-list/2";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for signature in &self.signatures {
@@ -143,7 +143,7 @@ fn radare(templates: &[Template]) -> String {
 }
 
 impl Report for Explanation {
-    const SCHEMA: &'static str = "agxpatch.signatures-explain/1";
+    const SCHEMA: &'static str = "agxpatch.signatures-explain/2";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{STRONG}{}{RESET}\n\n{}", self.signature.name, self.signature.essay.trim())?;

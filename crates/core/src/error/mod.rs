@@ -30,18 +30,37 @@ struct Parts {
     code: Code,
     message: String,
     context: Vec<(&'static str, String)>,
+    /// The names in `context` that stand for lists, however few their values.
+    lists: Vec<&'static str>,
     next: Option<String>,
 }
 
 impl Error {
     /// `message` is one plain sentence without a full stop.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error(Box::new(Parts { code, message: message.into(), context: Vec::new(), next: None }))
+        Error(Box::new(Parts {
+            code,
+            message: message.into(),
+            context: Vec::new(),
+            lists: Vec::new(),
+            next: None,
+        }))
     }
 
     /// Adds a fact: a path, an offset, a command's output.
     pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Error {
         self.0.context.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds facts of one kind, of which JSON makes a list.
+    pub fn with_each(
+        mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = impl fmt::Display>,
+    ) -> Error {
+        self.0.lists.push(name);
+        self.0.context.extend(values.into_iter().map(|value| (name, value.to_string())));
         self
     }
 
@@ -82,6 +101,32 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The context with one member a name. A name that stands for a list, or that
+    /// occurs more than once, has an array.
+    fn context_by_name(&self) -> serde_json::Map<String, serde_json::Value> {
+        use serde_json::{Map, Value, map::Entry};
+        let lists = self.0.lists.iter().map(|name| ((*name).to_owned(), Value::Array(Vec::new())));
+        let mut context: Map<String, Value> = lists.collect();
+        for (name, value) in &self.0.context {
+            let value = Value::from(value.clone());
+            match context.entry(*name) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(entry) => match entry.into_mut() {
+                    Value::Array(list) => list.push(value),
+                    single => {
+                        let first = single.take();
+                        *single = Value::Array(vec![first, value]);
+                    }
+                },
+            }
+        }
+        context
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [{}]", self.0.message, self.0.code)
@@ -90,8 +135,7 @@ impl fmt::Display for Error {
 
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let context: serde_json::Map<String, serde_json::Value> =
-            self.0.context.iter().map(|(k, v)| ((*k).to_owned(), v.clone().into())).collect();
+        let context = self.context_by_name();
         let mut map = serializer.serialize_map(Some(4))?;
         map.serialize_entry("code", self.0.code.as_str())?;
         map.serialize_entry("message", &self.0.message)?;

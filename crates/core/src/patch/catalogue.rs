@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Code, Error, Result};
 
@@ -24,9 +24,11 @@ pub struct Signature {
     pub summary: String,
     /// The architectures of slices it is looked for in, as `lipo` names them.
     pub architectures: Vec<String>,
-    /// The method it must stand in where the file names its methods, as
-    /// `-[Class selector]`; `*` stands for any letters.
-    pub method: Option<String>,
+    /// The methods it must stand in where the file names its methods, each as
+    /// `-[Class selector]`; `*` stands for any letters. A file may write one of
+    /// them as a string.
+    #[serde(default, rename = "method", deserialize_with = "one_or_many")]
+    pub methods: Vec<String>,
     /// For captured addresses, the name of the function called there. Where the
     /// image names its stubs, the call must be to that function; and a rewrite
     /// may use the name where the form that stands there does not capture it.
@@ -44,6 +46,20 @@ impl Signature {
     pub fn is_for(&self, architecture: &str) -> bool {
         self.architectures.iter().any(|name| name == architecture)
     }
+}
+
+/// Reads a string or a list of strings.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a string or a list of strings")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 /// What to put in a sequence's place.

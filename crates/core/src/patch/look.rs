@@ -4,46 +4,71 @@
 //! find a mixture of forms or the nearest misses, is left out where it cannot
 //! change what is said.
 
+use std::cell::OnceCell;
+
 use crate::address::VmAddr;
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Slice, Universal};
 use crate::signature::{self, Captures, Many, Match, Value};
 
 use super::catalogue::Signature;
+use super::choose;
 use super::engine::{Engine, Form};
-use super::methods::{Methods, glob};
-use super::sighting::{self, Place, Searched, Sighting, Site};
+use super::methods::Methods;
+use super::sighting::{self, Place, Sighting, Site};
+
+/// How the places to patch are chosen among those where a sequence stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// By the methods that the signature names; where the image names none, there
+    /// may be one place only.
+    #[default]
+    ByMethod,
+    /// The places that hold these addresses, whatever their methods.
+    At(Vec<VmAddr>),
+}
 
 /// A slice of the processor family that signatures are for, with its image and
 /// code if they can be read.
-struct Text<'f, 'a> {
-    slice: &'f Slice<'a>,
+pub(super) struct Text<'f, 'a> {
+    pub slice: &'f Slice<'a>,
     read: Result<(Image<'a>, signature::Code<'a>)>,
+    methods: OnceCell<Methods<'a>>,
 }
 
 /// A signature to look for, with its forms.
-type Known<'e> = (&'e Signature, &'e [Form]);
+pub(super) type Known<'e> = (&'e Signature, &'e [Form]);
 
 /// A place where a form of a signature stands.
-struct Hit {
+pub(super) struct Hit {
     /// Position of the slice among the texts.
-    text: usize,
+    pub text: usize,
     /// Position of the form among the signature's.
-    form: usize,
-    found: Match,
+    pub form: usize,
+    pub found: Match,
 }
 
 impl Engine {
-    /// Looks for one signature in every slice it is for.
+    /// Looks for one signature in every slice it is for, and chooses by method.
     ///
     /// # Errors
     /// If the file has no such slice, or one cannot be read. That the sequence
     /// is not there is a [`Sighting`] and no error.
     pub fn look(&self, file: &Universal<'_>, signature: &Signature) -> Result<Sighting> {
+        self.look_and_select(file, signature, &Selection::ByMethod)
+    }
+
+    /// As [`Engine::look`], with another way to choose.
+    pub fn look_and_select(
+        &self,
+        file: &Universal<'_>,
+        signature: &Signature,
+        selection: &Selection,
+    ) -> Result<Sighting> {
         let known = (signature, self.forms(signature)?);
         let texts = texts(file);
         let hits = scan(&texts, &[known]).pop().unwrap_or_default();
-        match self.judge(file, &texts, known, &hits)? {
+        match judge(file, &texts, known, &hits, selection)? {
             Some(sighting) => Ok(sighting),
             None => absent(file, &texts, known),
         }
@@ -60,6 +85,15 @@ impl Engine {
     /// If a signature had to be looked for and cannot be compiled. If none is there,
     /// as [`Engine::look`].
     pub fn look_for_any(&self, file: &Universal<'_>) -> Result<Sighting> {
+        self.look_for_any_and_select(file, &Selection::ByMethod)
+    }
+
+    /// As [`Engine::look_for_any`], with another way to choose.
+    pub fn look_for_any_and_select(
+        &self,
+        file: &Universal<'_>,
+        selection: &Selection,
+    ) -> Result<Sighting> {
         let texts = texts(file);
         let signatures = &self.catalogue().signatures;
         let (first, others) = signatures.split_at(signatures.len().min(1));
@@ -68,7 +102,7 @@ impl Engine {
             let compiled = together.iter().map(|signature| Ok((signature, self.forms(signature)?)));
             let compiled: Vec<Known<'_>> = compiled.collect::<Result<_>>()?;
             for (&known, hits) in compiled.iter().zip(scan(&texts, &compiled)) {
-                match self.judge(file, &texts, known, &hits) {
+                match judge(file, &texts, known, &hits, selection) {
                     Ok(Some(sighting)) => return Ok(sighting),
                     Ok(None) => nothing_of = nothing_of.or(Some(known)),
                     Err(error) if error.code() == Code::NoSlice => {
@@ -87,34 +121,21 @@ impl Engine {
             }
         }
     }
+}
 
-    /// What the places of a signature come to; none where there is nothing of it.
-    fn judge(
-        &self,
-        file: &Universal<'_>,
-        texts: &[Text<'_, '_>],
-        (signature, forms): Known<'_>,
-        hits: &[Hit],
-    ) -> Result<Option<Sighting>> {
-        let here = readable(file, texts, signature)?;
-        match hits {
-            // Without a rewrite there is nothing to be mixed with.
-            [] if forms.len() < 2 => Ok(None),
-            [] => Ok(sighting::mixture(&searched(&here, signature)?, forms)),
-            [hit] => {
-                let Text { slice, read } = &texts[hit.text];
-                let (image, _) = read.as_ref().map_err(Error::clone)?;
-                let site = site(slice, image, (signature, forms), hit)?;
-                Ok(Some(Sighting::Found(site)))
-            }
-            several => {
-                let each = several.iter().map(|hit| {
-                    let architecture = texts[hit.text].slice.architecture.to_string();
-                    (architecture, hit.found.at, forms[hit.form].state.clone())
-                });
-                Ok(Some(Sighting::Several(each.collect())))
-            }
-        }
+/// What the places of a signature come to; none where there is nothing of it.
+fn judge(
+    file: &Universal<'_>,
+    texts: &[Text<'_, '_>],
+    known: Known<'_>,
+    hits: &[Hit],
+    selection: &Selection,
+) -> Result<Option<Sighting>> {
+    readable(file, texts, known.0)?;
+    match selection {
+        Selection::ByMethod => choose::by_method(texts, known, hits),
+        Selection::At(_) if hits.is_empty() => Ok(None),
+        Selection::At(addresses) => choose::by_hand(texts, known, hits, addresses).map(Some),
     }
 }
 
@@ -126,12 +147,23 @@ fn texts<'f, 'a>(file: &'f Universal<'a>) -> Vec<Text<'f, 'a>> {
         Ok((image, code))
     };
     let arm = file.slices.iter().filter(|slice| slice.architecture.is_aarch64());
-    arm.map(|slice| Text { slice, read: read(slice) }).collect()
+    arm.map(|slice| Text { slice, read: read(slice), methods: OnceCell::new() }).collect()
 }
 
-impl Text<'_, '_> {
-    fn is_for(&self, signature: &Signature) -> bool {
+impl<'a> Text<'_, 'a> {
+    pub fn is_for(&self, signature: &Signature) -> bool {
         self.slice.architecture.name().is_some_and(|name| signature.is_for(name))
+    }
+
+    /// Its image and code.
+    pub fn read(&self) -> Result<&(Image<'a>, signature::Code<'a>)> {
+        self.read.as_ref().map_err(Error::clone)
+    }
+
+    /// What its image says of its methods, read once.
+    pub fn methods(&self) -> Result<&Methods<'a>> {
+        let (image, _) = self.read()?;
+        Ok(self.methods.get_or_init(|| Methods::of(image)))
     }
 }
 
@@ -157,16 +189,16 @@ fn scan(texts: &[Text<'_, '_>], known: &[Known<'_>]) -> Vec<Vec<Hit>> {
     hits
 }
 
-/// Image and code of each slice a signature is for; there must be one, and all
-/// must be readable.
-fn readable<'t, 'a>(
+/// The code of each slice a signature is for; there must be one, and all must be
+/// readable.
+fn readable<'a>(
     file: &Universal<'_>,
-    texts: &'t [Text<'_, 'a>],
+    texts: &[Text<'_, 'a>],
     signature: &Signature,
-) -> Result<Vec<&'t (Image<'a>, signature::Code<'a>)>> {
+) -> Result<Vec<signature::Code<'a>>> {
     let here = texts.iter().filter(|text| text.is_for(signature));
     let here: Vec<_> =
-        here.map(|text| text.read.as_ref().map_err(Error::clone)).collect::<Result<_>>()?;
+        here.map(|text| text.read().map(|(_, code)| *code)).collect::<Result<_>>()?;
     if here.is_empty() {
         let held: Vec<String> =
             file.slices.iter().map(|slice| slice.architecture.to_string()).collect();
@@ -179,50 +211,29 @@ fn readable<'t, 'a>(
     Ok(here)
 }
 
-/// The code of the slices with the functions of the signature's methods.
-fn searched<'a>(
-    here: &[&(Image<'a>, signature::Code<'a>)],
-    signature: &Signature,
-) -> Result<Vec<Searched<'a>>> {
-    here.iter()
-        .map(|(image, code)| {
-            let methods = match &signature.method {
-                Some(wanted) => Methods::of(image).functions_named(image, wanted)?,
-                None => Vec::new(),
-            };
-            Ok(Searched { code: *code, methods })
-        })
-        .collect()
-}
-
 /// What to say where there is nothing of a signature.
 fn absent(
     file: &Universal<'_>,
     texts: &[Text<'_, '_>],
     (signature, forms): Known<'_>,
 ) -> Result<Sighting> {
-    let here = readable(file, texts, signature)?;
-    let code: Vec<signature::Code<'_>> = here.iter().map(|(_, code)| *code).collect();
+    let code = readable(file, texts, signature)?;
+    choose::refuse_missing_methods(texts, signature)?;
     sighting::absent(&code, forms)
 }
 
-fn site(
-    slice: &Slice<'_>,
-    image: &Image<'_>,
-    (signature, forms): Known<'_>,
-    hit: &Hit,
-) -> Result<Site> {
+/// The place of a hit, with what stands there.
+pub(super) fn site(texts: &[Text<'_, '_>], known: Known<'_>, hit: &Hit) -> Result<Site> {
+    let (signature, forms) = known;
+    let text = &texts[hit.text];
+    let (image, _) = text.read()?;
     let form = &forms[hit.form];
-    let methods = Methods::of(image);
-    let place = place(slice, image, &methods, hit.found.at, form.pattern.len())?;
-    let site = Site {
+    Ok(Site {
         signature: signature.name.clone(),
         state: form.state.clone(),
         captures: name_calls(signature, image, hit.found.captures.clone())?,
-        place,
-    };
-    refuse_another_method(signature, &methods, &site)?;
-    Ok(site)
+        place: place(text.slice, image, text.methods()?, hit.found.at, form.pattern.len())?,
+    })
 }
 
 fn place(
@@ -279,19 +290,4 @@ fn name_calls(
         }
     }
     Ok(captures)
-}
-
-/// Where the file names its methods, the sequence must stand in the one the
-/// signature is for.
-fn refuse_another_method(signature: &Signature, methods: &Methods<'_>, site: &Site) -> Result<()> {
-    let Some(wanted) = &signature.method else { return Ok(()) };
-    let listed = methods.named(wanted).next().is_some();
-    let here = site.place.method.as_deref();
-    if !listed || here.is_some_and(|name| glob(wanted, name)) {
-        return Ok(());
-    }
-    Err(Error::new(Code::NoMatch, "the sequence stands in another method than it should")
-        .with("wanted", wanted)
-        .with("found in", here.unwrap_or("a function without a name"))
-        .with("address", site.place.window.start))
 }

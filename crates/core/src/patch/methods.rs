@@ -49,15 +49,47 @@ impl<'a> Methods<'a> {
         }
     }
 
-    /// Where the methods whose name is `wanted`, in which `*` stands for any
+    /// Whether the image names any method.
+    pub fn are_named(&self) -> bool {
+        self.each().next().is_some()
+    }
+
+    /// Whether a method has one of the `wanted` names.
+    pub fn any_named(&self, wanted: &[String]) -> bool {
+        self.named(wanted).next().is_some()
+    }
+
+    /// Where the methods whose name is one of `wanted`, in which `*` stands for any
     /// letters, begin.
-    pub fn named<'m>(&'m self, wanted: &'m str) -> impl Iterator<Item = VmAddr> + 'm {
+    fn named<'m>(&'m self, wanted: &'m [String]) -> impl Iterator<Item = VmAddr> + 'm {
         let mut text = String::new();
         self.each().filter_map(move |(name, implementation)| {
             text.clear();
             let written = write!(text, "{name}").is_ok();
-            (written && glob(wanted, &text)).then_some(implementation)
+            let fits = |wanted: &String| glob(wanted, &text);
+            (written && wanted.iter().any(fits)).then_some(implementation)
         })
+    }
+
+    /// The names that have most in common with one of `wanted`, best first.
+    pub fn nearest(&self, wanted: &[String]) -> Vec<String> {
+        let mut best: Vec<(usize, String)> = Vec::new();
+        let mut text = String::new();
+        for (name, _) in self.each().take(MAX_COMPARED) {
+            text.clear();
+            if write!(text, "{name}").is_err() || text.len() > MAX_NAME {
+                continue;
+            }
+            let shared = wanted.iter().map(|wanted| in_common(wanted, &text)).max().unwrap_or(0);
+            let full = best.len() == MAX_NEAREST;
+            if full && best.last().is_some_and(|(least, _)| shared <= *least) {
+                continue;
+            }
+            best.truncate(MAX_NEAREST - 1);
+            best.push((shared, text.clone()));
+            best.sort_by_key(|(shared, _)| std::cmp::Reverse(*shared));
+        }
+        best.into_iter().map(|(_, name)| name).collect()
     }
 
     /// The method that begins in `function`.
@@ -66,8 +98,12 @@ impl<'a> Methods<'a> {
         found.map(|(name, _)| name.to_string())
     }
 
-    /// The functions in which the methods named `wanted` begin, in order.
-    pub fn functions_named(&self, image: &Image<'a>, wanted: &str) -> Result<Vec<Range<VmAddr>>> {
+    /// The functions in which the methods named one of `wanted` begin, in order.
+    pub fn functions_named(
+        &self,
+        image: &Image<'a>,
+        wanted: &[String],
+    ) -> Result<Vec<Range<VmAddr>>> {
         let starts = image.function_starts()?;
         let mut functions: Vec<Range<VmAddr>> = Vec::new();
         let mut begin: Vec<VmAddr> = self.named(wanted).collect();
@@ -95,6 +131,34 @@ impl fmt::Display for Name<'_, '_> {
     }
 }
 
+/// How many names an error shows that are like the ones wanted.
+const MAX_NEAREST: usize = 3;
+
+/// Names longer than this, in bytes, are not compared with the ones wanted, nor are
+/// more names than this, for the comparison takes the product of their lengths.
+const MAX_NAME: usize = 256;
+const MAX_COMPARED: usize = 20_000;
+
+/// How many letters a name shares with a wanted one: for each part between stars,
+/// the longest run of letters that both have.
+fn in_common(wanted: &str, name: &str) -> usize {
+    wanted.split('*').map(|part| longest_shared(part.as_bytes(), name.as_bytes())).sum()
+}
+
+/// The length of the longest run of bytes that stands in both.
+fn longest_shared(one: &[u8], other: &[u8]) -> usize {
+    // `runs[i]` is the length of the run that ends before `other[i]`.
+    let mut runs = vec![0; other.len() + 1];
+    let mut longest = 0;
+    for byte in one {
+        for index in (0..other.len()).rev() {
+            runs[index + 1] = if other[index] == *byte { runs[index] + 1 } else { 0 };
+            longest = longest.max(runs[index + 1]);
+        }
+    }
+    longest
+}
+
 /// Whether `text` is `pattern`, in which `*` stands for any letters.
 pub(super) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
@@ -112,7 +176,16 @@ pub(super) fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    use super::{glob, in_common};
+
+    #[test]
+    fn names_of_the_same_class_or_selector_come_nearest() {
+        let wanted = "-[AGX*FamilyComputeContext destroyImpl]";
+        let misspelt = in_common(wanted, "-[AGXG16XFamilyComputeContext destroyImp]");
+        let other_selector = in_common(wanted, "-[AGXG16XFamilyComputeContext dealloc]");
+        let other = in_common(wanted, "-[NSObject description]");
+        assert!(misspelt > other_selector && other_selector > other);
+    }
 
     #[test]
     fn a_star_stands_for_any_letters_and_nothing_else_does() {

@@ -2,7 +2,8 @@
 //!
 //! The catalogue (`catalogue`) holds signatures, patches and known builds as
 //! data. The engine (`engine`) compiles them and looks for them in a file
-//! (`look`); what it finds is a sighting (`sighting`). A plan (`plan`) is a site, a rewrite and
+//! (`look`), and the signature's methods choose among the places (`choose`); what it
+//! finds is a sighting (`sighting`). A plan (`plan`) is the rewrite of every site and
 //! the complete list of edits, resealed signatures included. `verify` judges a
 //! finished file from the file alone.
 //!
@@ -11,6 +12,7 @@
 //! is carried out.
 
 mod catalogue;
+mod choose;
 mod engine;
 mod lint;
 mod look;
@@ -23,6 +25,7 @@ mod verify;
 pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
-pub use plan::{ORIGINAL, Outcome, Plan, PlannedWord, reseal_all};
-pub use sighting::{Place, Sighting, Site, State};
+pub use look::Selection;
+pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord, reseal_all};
+pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State};
 pub use verify::{kind as signature_kind, verify};

@@ -15,9 +15,23 @@ use crate::macho::Universal;
 
 use super::catalogue::Patch;
 use super::engine::Engine;
-use super::sighting::{Site, State};
+use super::look::Selection;
+use super::sighting::{Occurrence, Place, Site, Sites, State};
 
-/// What is to be done to a file.
+/// What is to be done to a file: the rewrites of all its sites, together.
+#[derive(Clone, Debug, Serialize)]
+pub struct FilePlan {
+    /// The patch; `original` for the way back.
+    pub patch: String,
+    /// One for each site, at least one.
+    pub rewrites: Vec<Plan>,
+    /// Further places where the sequence stands, which are left alone.
+    pub elsewhere: Vec<Occurrence>,
+    /// Every change of the file, in its order.
+    pub edits: Vec<Edit>,
+}
+
+/// What is to be done at one site.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// The patch; `original` for the way back.
@@ -30,8 +44,6 @@ pub struct Plan {
     /// to be held against, also where another rewrite stands now.
     #[serde(skip)]
     pub original: Vec<Word>,
-    /// Every change of the file, in its order.
-    pub edits: Vec<Edit>,
 }
 
 /// One word of the window.
@@ -53,63 +65,77 @@ pub struct PlannedWord {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// To be done.
-    Plan(Box<Plan>),
+    Plan(Box<FilePlan>),
     /// The file is in the wanted state.
-    Already(Box<Site>),
+    Already(Box<Sites>),
 }
 
 /// The name that asks for the way back.
 pub const ORIGINAL: &str = "original";
 
 impl Engine {
-    /// Plans the patch of that name, or the default one for what the file holds.
+    /// Plans the patch of that name, or the default one for what the file holds, at
+    /// every site that the signature's methods choose.
     pub fn plan(&self, file: &Universal<'_>, patch: Option<&str>) -> Result<Outcome> {
+        self.plan_selected(file, patch, &Selection::ByMethod)
+    }
+
+    /// As [`Engine::plan`], with another way to choose the sites.
+    pub fn plan_selected(
+        &self,
+        file: &Universal<'_>,
+        patch: Option<&str>,
+        selection: &Selection,
+    ) -> Result<Outcome> {
         let named = match patch {
             None | Some(ORIGINAL) => None,
             Some(name) => Some(self.catalogue().patch(name)?),
         };
         let sighting = match named {
-            Some(named) => self.look(file, self.catalogue().signature(&named.signature)?)?,
-            None => self.look_for_any(file)?,
+            Some(named) => {
+                let signature = self.catalogue().signature(&named.signature)?;
+                self.look_and_select(file, signature, selection)?
+            }
+            None => self.look_for_any_and_select(file, selection)?,
         };
-        let site = sighting.site()?;
+        let sites = sighting.sites()?;
         let wanted = match (patch, named) {
             (Some(ORIGINAL), _) => State::Original,
             (_, Some(named)) => State::Patched { patch: named.name.clone() },
-            _ => State::Patched { patch: self.default_for(&site)?.name.clone() },
+            _ => State::Patched { patch: self.default_for(sites.signature())?.name.clone() },
         };
-        if site.state == wanted {
-            return Ok(Outcome::Already(Box::new(site)));
+        if sites.state() == Some(&wanted) {
+            return Ok(Outcome::Already(Box::new(sites)));
         }
-        self.plan_at(file, site, &wanted).map(|plan| Outcome::Plan(Box::new(plan)))
+        self.plan_at(file, sites, &wanted).map(|plan| Outcome::Plan(Box::new(plan)))
     }
 
     /// The patch that a signature gets if none is named.
-    pub fn default_for(&self, site: &Site) -> Result<&Patch> {
-        let mut defaults =
-            self.catalogue().patches_for(&site.signature).filter(|patch| patch.default);
+    pub fn default_for(&self, signature: &str) -> Result<&Patch> {
+        let mut defaults = self.catalogue().patches_for(signature).filter(|patch| patch.default);
         match (defaults.next(), defaults.next()) {
             (Some(patch), None) => Ok(patch),
             _ => Err(Error::new(
                 Code::UnknownPatch,
                 "the signature that was found has no one patch marked as the default",
             )
-            .with("signature", &site.signature)
+            .with("signature", signature)
             .next("name a patch with --patch")),
         }
     }
 
-    fn plan_at(&self, file: &Universal<'_>, site: Site, wanted: &State) -> Result<Plan> {
-        let mut plan = self.proposal(site, wanted)?;
-        plan.edits = instruction_edits(&plan.site, &plan.words);
-        let seals = reseal_all(file, &plan.edits)?;
-        plan.edits.extend(seals);
-        plan.edits.sort_by_key(|edit| edit.at);
-        Ok(plan)
+    fn plan_at(&self, file: &Universal<'_>, sites: Sites, wanted: &State) -> Result<FilePlan> {
+        let Sites { sites, elsewhere } = sites;
+        let rewrites: Vec<Plan> =
+            sites.into_iter().map(|site| self.proposal(site, wanted)).collect::<Result<_>>()?;
+        let mut edits: Vec<Edit> = rewrites.iter().flat_map(instruction_edits).collect();
+        edits.extend(reseal_all(file, &edits)?);
+        edits.sort_by_key(|edit| edit.at);
+        Ok(FilePlan { patch: patch_name(wanted), rewrites, elsewhere, edits })
     }
 
-    /// The window as it shall be, without the edits of the file: what a proof
-    /// looks at, and it can be had of a file that is in the wanted state already.
+    /// The window of one site as it shall be. A proof looks at this, and a file that
+    /// is in the wanted state already has it too.
     pub fn proposal(&self, site: Site, wanted: &State) -> Result<Plan> {
         let forms = self.forms(self.catalogue().signature(&site.signature)?)?;
         let rewrite = |state: &State| match forms.iter().find(|form| form.state == *state) {
@@ -121,11 +147,7 @@ impl Engine {
             State::Original => site.place.words.clone(),
             _ => rewrite(&State::Original)?.into_iter().map(|word| word.new).collect(),
         };
-        let patch = match wanted {
-            State::Original => ORIGINAL.to_owned(),
-            State::Patched { patch } => patch.clone(),
-        };
-        Ok(Plan { patch, site, words, original, edits: Vec::new() })
+        Ok(Plan { patch: patch_name(wanted), site, words, original })
     }
 
     /// Renders, assembles and reads back the window as it shall be.
@@ -198,13 +220,20 @@ fn plain(text: &str) -> String {
     tokens.split_whitespace().map(spell).collect::<Vec<_>>().join(" ")
 }
 
-fn instruction_edits(site: &Site, words: &[PlannedWord]) -> Vec<Edit> {
-    let start = site.place.window.start;
-    words
+fn patch_name(state: &State) -> String {
+    match state {
+        State::Original => ORIGINAL.to_owned(),
+        State::Patched { patch } => patch.clone(),
+    }
+}
+
+fn instruction_edits(plan: &Plan) -> Vec<Edit> {
+    let Place { window, offset, .. } = &plan.site.place;
+    plan.words
         .iter()
         .filter(|word| word.old != word.new)
         .map(|word| Edit {
-            at: FileOffset(site.place.offset.0 + (word.address.0 - start.0)),
+            at: FileOffset(offset.0 + (word.address.0 - window.start.0)),
             old: word.old.to_bytes().to_vec(),
             new: word.new.to_bytes().to_vec(),
             kind: EditKind::Instruction,

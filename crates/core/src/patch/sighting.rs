@@ -38,8 +38,8 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "sighting", rename_all = "kebab-case")]
 pub enum Sighting {
-    /// The sequence, once, in one of its forms.
-    Found(Site),
+    /// The sequence, once in each of the places to patch.
+    Found(Sites),
     /// A mixture of its forms, every word of which is of one or the other.
     Partly {
         /// Address of the first word.
@@ -49,8 +49,11 @@ pub enum Sighting {
         /// How many lines tell the forms apart.
         of: usize,
     },
-    /// The sequence more than once: architecture, address and form of each.
-    Several(Vec<(String, VmAddr, State)>),
+    /// The sequence more than once where only one place can be the right one.
+    Several {
+        /// The places.
+        places: Vec<Occurrence>,
+    },
     /// Nothing, and what comes nearest.
     Absent {
         /// The best near misses, best first.
@@ -58,6 +61,53 @@ pub enum Sighting {
         /// How many lines of the pattern say something.
         telling: usize,
     },
+}
+
+/// The places to patch, which are patched together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sites {
+    /// One in each method, at least one in all.
+    pub sites: Vec<Site>,
+    /// Further places where the sequence stands, which are left alone.
+    pub elsewhere: Vec<Occurrence>,
+}
+
+/// A place where a form of a sequence stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Occurrence {
+    /// The slice's architecture.
+    pub architecture: String,
+    /// Address of the first word.
+    pub at: VmAddr,
+    /// The method it stands in, if the image says so.
+    pub method: Option<String>,
+    /// The form.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+impl fmt::Display for Occurrence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Occurrence { architecture, at, method, state } = self;
+        write!(f, "{at} in {architecture}, {state}")?;
+        match method {
+            Some(method) => write!(f, ", {method}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Sites {
+    /// The signature that was found.
+    pub fn signature(&self) -> &str {
+        self.sites.first().map_or("", |site| &site.signature)
+    }
+
+    /// The one form in which the sequence stands everywhere.
+    pub fn state(&self) -> Option<&State> {
+        let state = &self.sites.first()?.state;
+        self.sites.iter().all(|site| site.state == *state).then_some(state)
+    }
 }
 
 /// A sequence that was found once.
@@ -102,56 +152,53 @@ impl Place {
 }
 
 impl Sighting {
-    /// The site, or an error that says what was found instead.
-    pub fn site(self) -> Result<Site> {
+    /// The places to patch, or an error that says what was found instead.
+    pub fn sites(self) -> Result<Sites> {
         match self {
-            Sighting::Found(site) => Ok(site),
+            Sighting::Found(sites) => Ok(sites),
             Sighting::Partly { at, original, of } => Err(Error::new(
                 Code::PartlyPatched,
                 "the window holds a mixture of the original and a rewrite",
             )
             .with("address", at)
             .with("words of the original", format!("{original} of {of}"))
-            .next("start again from the original file; this one was patched by halves")),
-            Sighting::Several(found) => Err(several(&found)),
+            .next("start from the original file; this one is only partially patched")),
+            Sighting::Several { places } => Err(several(&places)),
             Sighting::Absent { nearest, telling } => Err(absent_error(&nearest, telling)),
         }
     }
 }
 
-fn several(found: &[(String, VmAddr, State)]) -> Error {
+fn several(places: &[Occurrence]) -> Error {
     let error = Error::new(Code::ManyMatches, "the sequence occurs more than once");
-    let shown = found.iter().take(SEVERAL).fold(error, |error, (architecture, at, state)| {
-        error.with("at", format!("{at} in {architecture}, {state}"))
-    });
-    match found.len().saturating_sub(SEVERAL) {
+    let shown = places.iter().take(MAX_PLACES).map(Occurrence::to_string);
+    let shown = error.with_each("at", shown);
+    match places.len().saturating_sub(MAX_PLACES) {
         0 => shown,
         more => shown.with("and at", format!("{more} more places")),
     }
-    .next("which of them to patch is for a person to find out; nothing was changed")
+    .next("nothing was changed; inspect the places and choose with --at ADDRESS")
 }
 
 fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
     let error = Error::new(Code::NoMatch, "the sequence does not occur in the file");
-    nearest
-        .iter()
-        .fold(error, |error, miss| error.with("near miss", miss.sentence(telling)))
+    error
+        .with_each("near miss", nearest.iter().map(|miss| miss.sentence(telling)))
         .next("this build of the driver may hold other code; nothing was changed")
 }
 
 /// How many places an error shows of a sequence that occurs too often.
-const SEVERAL: usize = 10;
+pub(super) const MAX_PLACES: usize = 10;
 
 /// How many near misses an error shows.
-const NEAREST: usize = 3;
+const MAX_NEAREST: usize = 3;
 
-/// A slice's code, and where in it the signature's method stands.
-pub(super) struct Searched<'a> {
-    /// All of the code.
-    pub code: signature::Code<'a>,
-    /// The functions of the methods the signature is for, in order; none where
-    /// the image does not name them.
-    pub methods: Vec<Range<VmAddr>>,
+/// Where a mixture of forms is looked for.
+pub(super) enum Searched<'a> {
+    /// The code of one of the signature's methods.
+    Method(signature::Code<'a>),
+    /// All code of a slice that does not name its methods.
+    Slice(signature::Code<'a>),
 }
 
 /// What to say where no form was found whole, nor a mixture.
@@ -159,31 +206,33 @@ pub(super) fn absent(code: &[signature::Code<'_>], forms: &[Form]) -> Result<Sig
     let Some(original) = forms.first() else {
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
-    let near = |code: &signature::Code<'_>| signature::nearest(&original.pattern, *code, NEAREST);
+    let near =
+        |code: &signature::Code<'_>| signature::nearest(&original.pattern, *code, MAX_NEAREST);
     let mut nearest: Vec<NearMiss> = code.iter().flat_map(near).collect();
     nearest.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
-    nearest.truncate(NEAREST);
+    nearest.truncate(MAX_NEAREST);
     Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
 }
 
 /// The first mixture of the forms in the code.
 pub(super) fn mixture(searched: &[Searched<'_>], forms: &[Form]) -> Option<Sighting> {
     let (original, rewrites) = forms.split_first()?;
-    searched.iter().find_map(|Searched { code, methods }| {
-        mixture_in(*code, methods, original, rewrites, forms)
-    })
+    searched.iter().find_map(|searched| mixture_in(searched, original, rewrites, forms))
 }
 
 /// The first window in which every word is of some form and the values agree.
-/// It must stand in the method where that is known; elsewhere one word of a
-/// rewrite proves nothing, for it may be a `nop`.
+/// Outside of the signature's methods one word of a rewrite proves nothing, for it
+/// may be a `nop`.
 fn mixture_in(
-    code: signature::Code<'_>,
-    methods: &[Range<VmAddr>],
+    searched: &Searched<'_>,
     original: &Form,
     rewrites: &[Form],
     forms: &[Form],
 ) -> Option<Sighting> {
+    let (code, at_least) = match searched {
+        Searched::Method(code) => (code, 0),
+        Searched::Slice(code) => (code, 2),
+    };
     let words: Vec<Word> = Word::all(code.bytes).collect();
     let template = |form: &Form, line: usize| form.pattern.templates[line].clone();
     let telling: Vec<usize> = (0..original.pattern.len())
@@ -202,13 +251,7 @@ fn mixture_in(
             return None;
         }
         let original = of_original(window);
-        let believable = match methods {
-            [] => original + 2 <= telling.len(),
-            _ => {
-                let next = methods.partition_point(|method| method.end <= at);
-                methods.get(next).is_some_and(|method| method.contains(&at))
-            }
-        };
+        let believable = original + at_least <= telling.len();
         believable.then_some(Sighting::Partly { at, original, of: telling.len() })
     })
 }

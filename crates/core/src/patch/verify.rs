@@ -6,22 +6,27 @@ use crate::error::Result;
 use crate::macho::{Slice, Universal};
 
 use super::engine::Engine;
-use super::sighting::{Sighting, Site, State};
+use super::look::Selection;
+use super::sighting::{Place, Sighting, Site, Sites, State};
 
 /// Everything that must hold of a patched driver, each with what was seen.
 ///
 /// # Errors
 /// If the bytes are no Mach-O at all, so that there is nothing to check.
-pub fn verify(engine: &Engine, bytes: &[u8]) -> Result<(Vec<Check>, Option<Site>)> {
+pub fn verify(
+    engine: &Engine,
+    bytes: &[u8],
+    selection: &Selection,
+) -> Result<(Vec<Check>, Option<Sites>)> {
     let file = Universal::parse(bytes)?;
     let mut checks = vec![readers(&file)];
-    let sighting = engine.look_for_any(&file);
-    let site = window(engine, sighting, &mut checks);
+    let sighting = engine.look_for_any_and_select(&file, selection);
+    let sites = windows(engine, sighting, &mut checks);
     for slice in &file.slices {
         checks.push(sealed(slice));
     }
     checks.push(one_signer(&file));
-    Ok((checks, site))
+    Ok((checks, sites))
 }
 
 fn readers(file: &Universal<'_>) -> Check {
@@ -35,23 +40,24 @@ fn readers(file: &Universal<'_>) -> Check {
     Check::pass(NAME, format!("goblin and object read the same in {}", names.join(" and ")))
 }
 
-/// The checks of the window itself.
-fn window(engine: &Engine, sighting: Result<Sighting>, checks: &mut Vec<Check>) -> Option<Site> {
+/// The checks of the windows themselves.
+fn windows(engine: &Engine, sighting: Result<Sighting>, checks: &mut Vec<Check>) -> Option<Sites> {
     const FOUND: &str = "sequence-once";
-    let site = match sighting.and_then(Sighting::site) {
-        Ok(site) => site,
+    let found = match sighting.and_then(Sighting::sites) {
+        Ok(found) => found,
         Err(error) => {
             checks.push(Check::fail(FOUND, error.to_string()));
             return None;
         }
     };
-    checks.push(Check::pass(
-        FOUND,
-        format!("{} in {}, {}", site.place.window.start, site.place.architecture, site.state),
-    ));
-    checks.push(patched(engine, &site));
-    checks.push(reads_back(engine, &site));
-    Some(site)
+    for site in &found.sites {
+        let Place { window, architecture, .. } = &site.place;
+        let seen = format!("{} in {architecture}, {}", window.start, site.state);
+        checks.push(Check::pass(FOUND, seen));
+        checks.push(patched(engine, site));
+        checks.push(reads_back(engine, site));
+    }
+    Some(found)
 }
 
 fn patched(engine: &Engine, site: &Site) -> Check {

@@ -16,7 +16,7 @@ use crate::arm64::Instruction;
 use crate::check::{Check, Status};
 use crate::error::Result;
 use crate::macho::Universal;
-use crate::patch::{Engine, Plan, State};
+use crate::patch::{Engine, Plan, Selection, State};
 
 /// One version of the window and what its interleavings come to.
 #[derive(Clone, Debug, Serialize)]
@@ -44,23 +44,30 @@ pub struct Shown {
     pub properties: Vec<Check>,
 }
 
-/// The rewrite that is to be proven for `file`: the one of that name, else the
-/// one the file holds, else the default. It has no edits.
-pub fn rewrite(engine: &Engine, file: &Universal<'_>, name: Option<&str>) -> Result<Plan> {
+/// The rewrites that are to be proven for `file`, one for each site: those of the
+/// patch of that name, else of the one the file holds, else of the default.
+pub fn rewrites(
+    engine: &Engine,
+    file: &Universal<'_>,
+    name: Option<&str>,
+    selection: &Selection,
+) -> Result<Vec<Plan>> {
     let named = name.map(|name| engine.catalogue().patch(name)).transpose()?;
     let sighting = match named {
-        Some(patch) => engine.look(file, engine.catalogue().signature(&patch.signature)?)?,
-        None => engine.look_for_any(file)?,
-    };
-    let site = sighting.site()?;
-    let wanted = match (named, &site.state) {
-        (Some(patch), _) => State::Patched { patch: patch.name.clone() },
-        (None, State::Patched { .. }) => site.state.clone(),
-        (None, State::Original) => {
-            State::Patched { patch: engine.default_for(&site)?.name.clone() }
+        Some(patch) => {
+            let signature = engine.catalogue().signature(&patch.signature)?;
+            engine.look_and_select(file, signature, selection)?
         }
+        None => engine.look_for_any_and_select(file, selection)?,
     };
-    engine.proposal(site, &wanted)
+    let found = sighting.sites()?;
+    let wanted = match (named, found.state()) {
+        (Some(patch), _) => State::Patched { patch: patch.name.clone() },
+        (None, Some(state @ State::Patched { .. })) => state.clone(),
+        // Of sites in different states, those that are not patched yet decide.
+        (None, _) => State::Patched { patch: engine.default_for(found.signature())?.name.clone() },
+    };
+    found.sites.into_iter().map(|site| engine.proposal(site, &wanted)).collect()
 }
 
 /// Proves a rewrite for all inputs, and explores every interleaving of `threads`

@@ -24,9 +24,9 @@ pub mod steps;
 mod tables;
 pub mod tla;
 
-pub use case::{Shown, Version, examine, rewrite};
+pub use case::{Shown, Version, examine, rewrites};
 pub use obligation::{Name, Obligation};
-pub use of_plan::{Judgement, allow, check_default, check_standing, judge, with_site};
+pub use of_plan::{Judgement, allow, check_default, check_standing, judge, require, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};
 pub use site::{Defect, LandingPads, Roles, Site, Surroundings};
 

@@ -12,10 +12,10 @@ use crate::arm64::semantics::Register;
 use crate::check::{Check, Status};
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Universal};
-use crate::patch::{Engine, ORIGINAL, Plan, Site as FoundSite, State};
+use crate::patch::{Engine, FilePlan, ORIGINAL, Plan, Selection, Site as FoundSite, State};
 use crate::signature::Captures;
 
-use super::case::{rewrite, verdict_on};
+use super::case::{rewrites, verdict_on};
 use super::interleaving;
 use super::steps::Steps;
 use super::{Defect, LandingPads, Obligation, Roles, Site, Surroundings, Verdict, prove};
@@ -59,7 +59,7 @@ pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judge
 /// Whether the default rewrite of a site is proven, as one check.
 pub fn check_default(engine: &Engine, file: &Universal<'_>, site: &FoundSite) -> Check {
     const NAME: &str = "proof";
-    let judged = engine.default_for(site).and_then(|patch| {
+    let judged = engine.default_for(&site.signature).and_then(|patch| {
         let wanted = State::Patched { patch: patch.name.clone() };
         let plan = engine.proposal(site.clone(), &wanted)?;
         let judgement = judge(engine, file, &plan)?;
@@ -70,14 +70,37 @@ pub fn check_default(engine: &Engine, file: &Universal<'_>, site: &FoundSite) ->
 
 /// Whether the rewrite that stands in a file is proven against the original it
 /// replaced, which is rendered from the catalogue, as one check.
-pub fn check_standing(engine: &Engine, bytes: &[u8]) -> Check {
+pub fn check_standing(engine: &Engine, bytes: &[u8], selection: &Selection) -> Check {
     const NAME: &str = "proof";
     let judged = Universal::parse(bytes).and_then(|file| {
-        let plan = rewrite(engine, &file, None)?;
-        let judgement = judge(engine, &file, &plan)?;
-        allow(&judgement, &plan, false).map(|()| judgement.sentence())
+        let mut sentences = Vec::new();
+        for plan in rewrites(engine, &file, None, selection)? {
+            let judgement = judge(engine, &file, &plan)?;
+            allow(&judgement, &plan, false)?;
+            sentences.push(judgement.sentence());
+        }
+        // Sites that are alike are proven alike, which is said once.
+        sentences.dedup();
+        Ok(sentences.join("; "))
     });
     as_check(NAME, judged)
+}
+
+/// Proves every rewrite of a plan.
+///
+/// # Errors
+/// As [`judge`] and [`allow`], for the first rewrite that may not be carried out.
+pub fn require(
+    engine: &Engine,
+    file: &Universal<'_>,
+    plan: &FilePlan,
+    by_name: bool,
+) -> Result<Vec<Judgement>> {
+    let proven = |rewrite: &Plan| {
+        let judgement = judge(engine, file, rewrite)?;
+        allow(&judgement, rewrite, by_name).map(|()| judgement)
+    };
+    plan.rewrites.iter().map(proven).collect()
 }
 
 fn as_check(name: &'static str, judged: Result<String>) -> Check {

@@ -6,6 +6,8 @@
 //! touched. What costs is the words that are not anchors, and a sieve tells
 //! those of a whole block at once.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::address::{VmAddr, Word};
@@ -61,6 +63,13 @@ impl NearMiss {
 }
 
 impl<'a> Code<'a> {
+    /// The code of these addresses, if all of it is here.
+    pub fn part(self, addresses: Range<VmAddr>) -> Option<Code<'a>> {
+        let start = usize::try_from(addresses.start.0.checked_sub(self.address.0)?).ok()?;
+        let end = usize::try_from(addresses.end.0.checked_sub(self.address.0)?).ok()?;
+        Some(Code { address: addresses.start, bytes: self.bytes.get(start..end)? })
+    }
+
     /// The instructions; bytes after the last whole one are none.
     fn words(&self) -> &'a [[u8; 4]] {
         self.bytes.as_chunks().0

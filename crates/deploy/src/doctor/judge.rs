@@ -1,6 +1,6 @@
 //! The patch engine's opinion of a driver.
 
-use agxpatch_core::check::Status;
+use agxpatch_core::check::{Check, Status};
 use agxpatch_core::codesign::HashType;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, KnownState, Sighting, Site, State};
@@ -28,27 +28,36 @@ impl Judge for EngineJudge<'_> {
             Ok(file) => file,
             Err(error) => return refused(error.to_string()),
         };
-        let sighting = self.engine.look_for_any(&file).and_then(Sighting::site);
+        let sighting = self.engine.look_for_any(&file).and_then(Sighting::sites);
         match sighting {
             Err(error) => refused(error.to_string()),
-            Ok(Site { state: State::Patched { patch }, .. }) => Verdict::Patched { patch },
-            Ok(site) => self.unlisted(&file, &site),
+            Ok(found) => match found.state() {
+                Some(State::Patched { patch }) => Verdict::Patched { patch: patch.clone() },
+                _ => self.unlisted(&file, &found.sites),
+            },
         }
     }
 }
 
 impl EngineJudge<'_> {
-    fn unlisted(&self, file: &Universal<'_>, site: &Site) -> Verdict {
-        let found = format!("the sequence occurs once, at {}", site.place.window.start);
-        let proof = proof::check_default(self.engine, file, site);
-        match proof.status {
-            Status::Pass => Verdict::Provable { found },
-            Status::Fail => Verdict::Refused {
-                reason: format!("not listed; {found}, and the proof refuses: {}", proof.detail),
+    /// The verdict on sites that no list knows: the worst of them all.
+    fn unlisted(&self, file: &Universal<'_>, sites: &[Site]) -> Verdict {
+        let at: Vec<String> = sites.iter().map(|s| s.place.window.start.to_string()).collect();
+        let found = format!("the sequence occurs at {}", at.join(" and "));
+        let proofs = sites.iter().map(|site| proof::check_default(self.engine, file, site));
+        let worst = |proof: &Check| match proof.status {
+            Status::Fail => 2,
+            Status::Skipped => 1,
+            Status::Pass => 0,
+        };
+        match proofs.max_by_key(worst) {
+            Some(Check { status: Status::Fail, detail, .. }) => Verdict::Refused {
+                reason: format!("not listed; {found}, and the proof refuses: {detail}"),
             },
-            Status::Skipped => Verdict::Unjudged {
-                reason: format!("not listed; {found}; no proof: {}", proof.detail),
-            },
+            Some(Check { status: Status::Skipped, detail, .. }) => {
+                Verdict::Unjudged { reason: format!("not listed; {found}; no proof: {detail}") }
+            }
+            _ => Verdict::Provable { found },
         }
     }
 }

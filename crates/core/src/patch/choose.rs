@@ -1,0 +1,203 @@
+//! From the places where a sequence stands to those that are patched.
+//!
+//! An image that names its methods is held to the names in the signature: one
+//! place in such a method is a site, two in one method are an error, and places in
+//! other methods are listed and left alone, for they may be the tail of a function
+//! that has no race. An image without names may hold the sequence once.
+
+use std::ops::Range;
+
+use crate::address::VmAddr;
+use crate::error::{Code, Error, Result};
+use crate::signature;
+
+use super::catalogue::Signature;
+use super::look::{Hit, Known, Text, site};
+use super::methods::Methods;
+use super::sighting::{self, MAX_PLACES, Occurrence, Searched, Sighting, Sites};
+
+/// The hits of a signature, by what its methods say of them.
+#[derive(Default)]
+struct Sorted<'h, 'a> {
+    /// The only hit in a method of the signature.
+    sites: Vec<&'h Hit>,
+    /// Hits that share a method of the signature.
+    crowded: Vec<&'h Hit>,
+    /// Hits in other functions.
+    elsewhere: Vec<&'h Hit>,
+    /// Hits in slices that name no methods.
+    unnamed: Vec<&'h Hit>,
+    /// The signature's methods without a hit, and slices that name no methods.
+    without: Vec<Searched<'a>>,
+}
+
+/// What the hits come to, chosen by method; none where there is nothing.
+pub(super) fn by_method(
+    texts: &[Text<'_, '_>],
+    known: Known<'_>,
+    hits: &[Hit],
+) -> Result<Option<Sighting>> {
+    let (signature, forms) = known;
+    if hits.is_empty() && forms.len() < 2 {
+        // Without a rewrite there is nothing to be mixed with.
+        return Ok(None);
+    }
+    let mut sorted = sort(texts, signature, hits)?;
+    let mut ambiguous = sorted.crowded;
+    match sorted.unnamed.as_slice() {
+        [only] => sorted.sites.push(only),
+        several => ambiguous.extend(several),
+    }
+    if !ambiguous.is_empty() {
+        ambiguous.extend(sorted.sites);
+        return several(texts, known, ambiguous).map(Some);
+    }
+    if let Some(mixture) = sighting::mixture(&sorted.without, forms) {
+        return Ok(Some(mixture));
+    }
+    if sorted.sites.is_empty() {
+        refuse_missing_methods(texts, signature)?;
+        return match sorted.elsewhere.as_slice() {
+            [] => Ok(None),
+            elsewhere => Err(another_method(texts, known, elsewhere)),
+        };
+    }
+    found(texts, known, sorted.sites, sorted.elsewhere).map(Some)
+}
+
+/// The places that hold `addresses`.
+pub(super) fn by_hand(
+    texts: &[Text<'_, '_>],
+    known: Known<'_>,
+    hits: &[Hit],
+    addresses: &[VmAddr],
+) -> Result<Sighting> {
+    let holds = |hit: &Hit, address: &VmAddr| {
+        let length = known.1[hit.form].pattern.len();
+        (hit.found.at..hit.found.at.instruction(length)).contains(address)
+    };
+    for address in addresses {
+        if !hits.iter().any(|hit| holds(hit, address)) {
+            let all: Vec<&Hit> = hits.iter().collect();
+            return Err(Error::new(Code::NoMatch, "the sequence does not stand at that address")
+                .with("address", address)
+                .with_each("at", shown(texts, known, &all))
+                .next("choose one of the places where it stands; nothing was changed"));
+        }
+    }
+    let chosen = |hit: &&Hit| addresses.iter().any(|address| holds(hit, address));
+    let (sites, elsewhere) = hits.iter().partition(chosen);
+    found(texts, known, sites, elsewhere)
+}
+
+/// Refuses a signature whose methods an image does not have although it names
+/// methods.
+///
+/// # Errors
+/// `NoMatch`, with the names that come nearest.
+pub(super) fn refuse_missing_methods(texts: &[Text<'_, '_>], signature: &Signature) -> Result<()> {
+    if signature.methods.is_empty() {
+        return Ok(());
+    }
+    let mut nearest = Vec::new();
+    for text in texts.iter().filter(|text| text.is_for(signature)) {
+        let methods = text.methods()?;
+        if !methods.are_named() || methods.any_named(&signature.methods) {
+            return Ok(());
+        }
+        nearest.extend(methods.nearest(&signature.methods));
+    }
+    Err(Error::new(Code::NoMatch, "the file has none of the methods that the signature is for")
+        .with_each("wanted", &signature.methods)
+        .with_each("nearest name", nearest)
+        .next("add the method to the signature, or choose a place with --at ADDRESS"))
+}
+
+fn sort<'h, 'a>(
+    texts: &[Text<'_, 'a>],
+    signature: &Signature,
+    hits: &'h [Hit],
+) -> Result<Sorted<'h, 'a>> {
+    let mut sorted = Sorted::default();
+    for (number, text) in texts.iter().enumerate() {
+        if !text.is_for(signature) {
+            continue;
+        }
+        let here: Vec<&Hit> = hits.iter().filter(|hit| hit.text == number).collect();
+        let (image, code) = text.read()?;
+        if signature.methods.is_empty() || !text.methods()?.are_named() {
+            if here.is_empty() {
+                sorted.without.push(Searched::Slice(*code));
+            }
+            sorted.unnamed.extend(here);
+            continue;
+        }
+        let functions = text.methods()?.functions_named(image, &signature.methods)?;
+        sort_by_function(&functions, *code, here, &mut sorted);
+    }
+    Ok(sorted)
+}
+
+/// Sorts the hits of a slice that names its methods.
+fn sort_by_function<'h, 'a>(
+    functions: &[Range<VmAddr>],
+    code: signature::Code<'a>,
+    mut hits: Vec<&'h Hit>,
+    sorted: &mut Sorted<'h, 'a>,
+) {
+    for function in functions {
+        let (inside, outside): (Vec<&Hit>, Vec<&Hit>) =
+            hits.into_iter().partition(|hit| function.contains(&hit.found.at));
+        hits = outside;
+        match inside.as_slice() {
+            [] => sorted.without.extend(code.part(function.clone()).map(Searched::Method)),
+            [only] => sorted.sites.push(only),
+            crowd => sorted.crowded.extend(crowd),
+        }
+    }
+    sorted.elsewhere.extend(hits);
+}
+
+fn found(
+    texts: &[Text<'_, '_>],
+    known: Known<'_>,
+    mut sites: Vec<&Hit>,
+    elsewhere: Vec<&Hit>,
+) -> Result<Sighting> {
+    sites.sort_by_key(|hit| (hit.text, hit.found.at));
+    let sites = sites.into_iter().map(|hit| site(texts, known, hit)).collect::<Result<_>>()?;
+    let elsewhere = elsewhere.into_iter().map(|hit| occurrence(texts, known, hit));
+    Ok(Sighting::Found(Sites { sites, elsewhere: elsewhere.collect::<Result<_>>()? }))
+}
+
+fn several(texts: &[Text<'_, '_>], known: Known<'_>, mut hits: Vec<&Hit>) -> Result<Sighting> {
+    hits.sort_by_key(|hit| (hit.text, hit.found.at));
+    let places = hits.into_iter().map(|hit| occurrence(texts, known, hit));
+    Ok(Sighting::Several { places: places.collect::<Result<_>>()? })
+}
+
+fn occurrence(texts: &[Text<'_, '_>], (_, forms): Known<'_>, hit: &Hit) -> Result<Occurrence> {
+    let text = &texts[hit.text];
+    let (image, _) = text.read()?;
+    let function = image.function_containing(hit.found.at)?;
+    let methods: &Methods<'_> = text.methods()?;
+    Ok(Occurrence {
+        architecture: text.slice.architecture.to_string(),
+        at: hit.found.at,
+        method: function.and_then(|function| methods.beginning_in(&function)),
+        state: forms[hit.form].state.clone(),
+    })
+}
+
+/// A few hits as an error shows them. What cannot be read of one is left out.
+fn shown(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Vec<String> {
+    let few = hits.iter().take(MAX_PLACES);
+    few.filter_map(|hit| Some(occurrence(texts, known, hit).ok()?.to_string())).collect()
+}
+
+fn another_method(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Error {
+    Error::new(Code::NoMatch, "the sequence stands in another method than it should")
+        .with_each("wanted", &known.0.methods)
+        .with_each("at", shown(texts, known, hits))
+        .next("nothing was changed; add the method to the signature, or choose with --at ADDRESS")
+}
