@@ -5,7 +5,7 @@
 //! it a release built on a Mac for a Mac, as `cargo install` builds one, has the
 //! library built here; any other carries none, and says so when one is wanted.
 //!
-//! A development build is not told: it would be compiled anew after every
+//! A development build is not told: it would be recompiled after every
 //! commit. AGXPATCH_COMMIT goes before git, for sources that have no repository
 //! with them and for builds that must not depend on one.
 

@@ -1,5 +1,5 @@
 //! How many functions of the arm64 slices of Mach-O files the proof can read to
-//! their end, for whoever wants to know before a Mac tells:
+//! their end, to know before a Mac tells:
 //!
 //!     cargo run --example decodable -- FILE...
 //!

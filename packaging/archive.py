@@ -2,7 +2,7 @@
 
     archive.py DIRECTORY OUT.tar.gz
 
-Names are sorted, owners and times are nobody's, and a file is readable by all or
+Names are sorted, owners and times are fixed, and a file is readable by all or
 also runnable by all: who packs, when, on what system and under what umask leaves
 no trace. The tar of a Mac has none of the options that GNU's has for this.
 """

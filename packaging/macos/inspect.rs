@@ -32,7 +32,7 @@ pub struct Expected {
 impl Expected {
     /// The universal `agxpatch`. The limit is a sixth over what it was when this
     /// was written, 14.6 MB: two LLVM assemblers and two disassemblers. Symbols
-    /// left in, or the eight instruction sets nobody needs, would be over it.
+    /// left in, or the eight unused instruction sets, would be over it.
     pub const PROGRAM: Expected = Expected {
         architectures: &["x86_64", "arm64"],
         // Apple's toolchain has no libc++ to link in; zig has none to link to.
@@ -97,7 +97,7 @@ fn size(bytes: &[u8], expected: &Expected) -> Check {
     Check::from("size", bytes.len() < expected.bytes, detail)
 }
 
-/// Parts of paths that only a machine somebody builds on has.
+/// Parts of paths that occur only on a build machine.
 const PRIVATE: [&str; 5] = ["/.cargo/", "/.rustup/", "/.cache/", "/home/", "/tmp/tmp."];
 
 fn no_paths(bytes: &[u8]) -> Check {

@@ -1,4 +1,4 @@
-//! How many files were read so far, for whoever waits at a terminal.
+//! A progress counter of files read, shown on a terminal.
 
 use std::sync::Once;
 use std::time::{Duration, Instant};

@@ -70,7 +70,7 @@ pub fn digest(session: &Session) -> Result<String> {
     Ok(digest)
 }
 
-/// Whether somebody wants this plan carried out.
+/// Whether the user agrees to this plan.
 fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
     let unlisted = if args.unlisted_build { " --unlisted-build" } else { "" };
     let command = format!("sudo agxpatch deploy{unlisted}");

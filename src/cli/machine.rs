@@ -50,7 +50,7 @@ pub fn work<T>(
 pub fn ask(question: &str, otherwise: &str) -> Result<()> {
     let refused = |why: &str| Error::new(Code::NoConsent, why).next(otherwise.to_owned());
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(refused("nobody is at a terminal to agree to it"));
+        return Err(refused("confirmation needed, but stdin is not a terminal"));
     }
     let prompt = format!("{question} Type {} to go ahead", doctor::PLUGIN);
     let typed = dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true);

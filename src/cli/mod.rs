@@ -152,7 +152,7 @@ fn run_words(mut words: Vec<OsString>, session: &Session) -> Result<Exit> {
         words.extend(["--catalog".into(), directory.into()]);
     }
     let program = Program::try_parse_from(words)
-        .map_err(|error| Error::new(Code::Bug, "a step is no command").with("reason", error))?;
+        .map_err(|error| Error::new(Code::Bug, "a step is not a command").with("reason", error))?;
     program.command.run(&program.session)
 }
 
@@ -170,7 +170,7 @@ fn show_usage(error: &clap::Error) {
         let plain = anstream::adapter::strip_str(&text).to_string();
         write!(std::io::stderr(), "{}", report::screened(&plain))
     };
-    // A reader that went away while help was printed is no error.
+    // A reader that went away while help was printed is not an error.
     drop(printed);
 }
 

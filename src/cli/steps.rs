@@ -1,10 +1,10 @@
 //! What a person sees while a machine is changed, and how they stop it.
 //!
 //! A step that takes longer than half a second is named, one line each, where
-//! somebody watches at a terminal. Ctrl-C and `kill` are noted and heeded at the
+//! the user watches at a terminal. Ctrl-C and `kill` are noted and heeded at the
 //! next step; a connection that drops stops nothing, because by then going on is
 //! what was agreed to. Both are so only from the first step on: before, and while
-//! somebody types, they end the program as everywhere else.
+//! the user types, they end the program as everywhere else.
 
 use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Write};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Watches the steps of one run.
 pub struct Steps {
-    /// Where each step is told; none where nobody watches.
+    /// Where each step is told; none without a terminal.
     teller: Option<Teller>,
     /// Set by Ctrl-C, once the work has begun.
     stopped: OnceCell<Arc<AtomicBool>>,
@@ -91,7 +91,7 @@ impl Teller {
                 match (next, now) {
                     (Ok(next), _) => now = next,
                     (Err(RecvTimeoutError::Timeout), Some(about)) => {
-                        // A terminal that went away is no reason to stop.
+                        // A terminal that went away is not a reason to stop.
                         drop(writeln!(out, "{FAINT}  {about} …{RESET}"));
                         now = None;
                     }
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands on, with a word to whoever waits for it.
+    /// Hands on, with a line for the user who waits.
     struct Heard(Arc<Mutex<String>>, Sender<()>);
 
     impl Write for Heard {

@@ -258,7 +258,7 @@ impl Effort {
     }
 }
 
-/// A folder for the workload's scripts, which whoever runs them may read.
+/// A folder for the workload's scripts, readable by the user who runs them.
 fn scripts_folder(user: Option<User>) -> Result<tempfile::TempDir> {
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     let mut builder = tempfile::Builder::new();
@@ -298,7 +298,7 @@ fn check(command: &Command, user: Option<User>) -> Result<()> {
 
 /// An interrupted run ends its child and reports what it has; a second
 /// interrupt ends the program. What was ignored from the start, as `nohup` has
-/// it, is no interrupt.
+/// it, is not an interrupt.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = Arc::new(AtomicBool::new(false));
@@ -315,7 +315,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// A line a trial on standard error, where somebody watches.
+/// A line a trial on standard error, where a terminal shows it.
 fn tell_progress(trial: &Trial, of: usize) {
     if !std::io::stderr().is_terminal() {
         return;
@@ -327,7 +327,7 @@ fn tell_progress(trial: &Trial, of: usize) {
     };
     let word = report::printable(word);
     let (number, label, seconds) = (trial.number, trial.label(), trial.seconds);
-    // Progress nobody can see is not worth failing for.
+    // Progress that cannot be shown is not worth failing for.
     drop(writeln!(anstream::stderr(), "{number:>4}/{of}  {label}  {seconds:.1} s  {word}"));
 }
 

@@ -45,7 +45,7 @@ impl fmt::Display for Version {
 pub fn print() -> Exit {
     match Version::of_this_program() {
         Ok(version) => {
-            // A reader that went away is no error.
+            // A reader that went away is not an error.
             drop(write!(anstream::stdout(), "{version}"));
             Exit::Success
         }

@@ -2,7 +2,7 @@
 //!
 //! A command computes a value that implements [`Report`]; this module prints
 //! it. Text goes through `anstream`, which drops the colours where the other
-//! side is no terminal or `NO_COLOR` is set. JSON is one object with a schema
+//! side is not a terminal or `NO_COLOR` is set. JSON is one object with a schema
 //! name that ends in a version; fields are added within a version, and removed
 //! or changed only with a new one.
 
@@ -58,7 +58,7 @@ struct ErrorEnvelope<'a> {
 }
 
 /// Prints `report` on standard output and returns its exit code. A reader that
-/// went away is no error.
+/// went away is not an error.
 pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
     match format {
         Format::Text => print(|out| report.text(out))?,
@@ -71,7 +71,7 @@ pub fn show<R: Report>(report: &R, format: Format) -> Result<Exit> {
 }
 
 /// Writes text on standard output, whole and at once, such as what a question is
-/// about. A reader that went away is no error.
+/// about. A reader that went away is not an error.
 pub fn print(text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut made = Vec::new();
     let written = text(&mut made).and_then(|()| {
@@ -114,7 +114,7 @@ pub fn show_error(error: &Error, format: Format) -> Exit {
             json_line(&mut anstream::stdout(), &envelope)
         }
     };
-    // Nobody is left to tell that the complaint could not be delivered.
+    // Standard error is closed: there is nowhere to report this.
     drop(printed);
     error.exit()
 }

@@ -3,7 +3,7 @@
 //! Names out of a file may hold what acts on a terminal instead of being shown.
 //! What is printed passes through here twice: [`printable`] keeps a name on its
 //! line where the text is made, and [`screened`] lets nothing through to the
-//! terminal but characters, line ends and our own styles, whoever made the text.
+//! terminal but characters, line ends and our own styles, whatever made the text.
 
 use std::io;
 

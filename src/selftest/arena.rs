@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A temporary directory that nobody else may enter.
+/// A temporary directory that only this user may enter.
 pub(super) struct Arena {
     _directory: tempfile::TempDir,
     root: PathBuf,

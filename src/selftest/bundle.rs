@@ -2,7 +2,7 @@
 //!
 //! Metal finds libraries and tables beside the image, so a scoped copy is one of
 //! the whole bundle, made of plain files and folders. Whether a real bundle is
-//! made of nothing else nobody here has seen. Counts are told, and the kinds of
+//! made of is unknown here. Counts are told, and the kinds of
 //! files by the ends of their names.
 
 use std::collections::BTreeMap;

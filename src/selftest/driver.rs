@@ -89,7 +89,7 @@ fn slice_read(slice: &Slice<'_>) -> Check {
     Check::pass(NAME, format!("{architecture} at {}: {uuid}{version}, {methods}", slice.offset))
 }
 
-/// The signature as Apple, or whoever patched it, made it: its page digests must
+/// The signature as the file came with it: its page digests must
 /// be those of the bytes.
 fn slice_sealed(slice: &Slice<'_>) -> Check {
     const NAME: &str = "signature-read";

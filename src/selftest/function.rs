@@ -170,7 +170,7 @@ impl Found {
     }
 }
 
-/// The instructions that the signature leaves open, because nobody published
+/// The instructions that the signature leaves open, because they are not published
 /// them.
 fn open_instructions(engine: &Engine, site: Option<&Site>) -> Check {
     const NAME: &str = "open-instructions";

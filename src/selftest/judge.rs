@@ -71,11 +71,11 @@ fn ended_well<'t>(name: &'static str, tried: &'t Tried) -> std::result::Result<&
     }
 }
 
-/// Whether an inserted library met the fate that was foretold.
+/// Whether an inserted library met the predicted fate.
 pub(super) fn fate(name: &'static str, done: &Done, expected: Fate) -> Check {
     let seen = Fate::of(done);
     let how = if seen == Fate::Refused { format!(" ({})", done.sentence()) } else { String::new() };
-    let detail = format!("{}{how}; foretold: {}", seen.words(), expected.words());
+    let detail = format!("{}{how}; predicted: {}", seen.words(), expected.words());
     Check::from(name, seen == expected, detail)
 }
 
@@ -183,9 +183,9 @@ mod tests {
         for (wait_status, said, seen) in
             [(0, "", Fate::Dropped), (0, inserted, Fate::Inserted), (6, refused, Fate::Refused)]
         {
-            for foretold in [Fate::Dropped, Fate::Inserted, Fate::Refused] {
-                let check = fate("f", &done(wait_status, said), foretold);
-                let right = if seen == foretold { Status::Pass } else { Status::Fail };
+            for predicted in [Fate::Dropped, Fate::Inserted, Fate::Refused] {
+                let check = fate("f", &done(wait_status, said), predicted);
+                let right = if seen == predicted { Status::Pass } else { Status::Fail };
                 assert_eq!(check.status, right, "{}", check.detail);
                 assert!(check.detail.starts_with(seen.words()));
             }

@@ -42,7 +42,7 @@ pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<C
     vec![
         try_to_load(installed, &doctor::driver_path(), private),
         copy(unchanged, "unchanged", doctor::PLUGIN, original, nothing),
-        copy(patched, "patched", doctor::PLUGIN, rewritten, "there is no patched copy to load"),
+        copy(patched, "patched", doctor::PLUGIN, rewritten, "no patched copy to load"),
         copy(library, "guard", LIBRARY, means.guard.as_deref(), NO_GUARD),
     ]
 }

@@ -140,7 +140,7 @@ fn signer(signer: Signer) -> String {
     match signer {
         Signer::Apple => "Apple, by codesign".to_owned(),
         Signer::AdHoc => "ad hoc, by codesign".to_owned(),
-        Signer::Other => "somebody else, by codesign".to_owned(),
+        Signer::Other => "another signer, by codesign".to_owned(),
         Signer::Invalid(said) => said.lines().collect::<Vec<_>>().join(" | "),
     }
 }

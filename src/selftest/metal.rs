@@ -135,7 +135,7 @@ impl Trial<'_> {
 /// A program of Apple's with no duty and no output.
 const APPLES: &str = "/usr/bin/true";
 
-/// What becomes of a library nobody of Apple's signed in a program of Apple's is
+/// What becomes of a library that Apple did not sign in a program of Apple's is
 /// what would become of a re-signed driver in the window server.
 fn apples_program(name: &'static str, host: &dyn Host, guard: &Path) -> Check {
     let expected = match expectation(host) {

@@ -2,7 +2,7 @@
 //!
 //! This program is written and tested where there is no Mac. What it believes
 //! about one — how the system's tools answer, what the driver holds, what the
-//! loader and Metal accept — is checked here by whoever has one, without changing
+//! loader and Metal accept — is checked here on a real one, without changing
 //! anything of it: the questions of [`agxpatch_host`] are asked and their answers
 //! held against the forms the program knows (`machine`), the driver that is
 //! installed is inspected, planned, proven and patched in memory (`driver`,

@@ -1,5 +1,5 @@
 //! The bytes of a file, in memory that is this process's alone: what was looked at
-//! is what is written, whatever becomes of the file meanwhile.
+//! is what is written, whatever happens to the file.
 //!
 //! They stand in a mapping and not on the heap, because the kernel backs a
 //! mapping with huge pages if asked: to touch 20 MB for the first time 4 KiB at a

@@ -51,7 +51,7 @@ fn open_regular(path: &Path) -> Result<(File, Metadata)> {
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a directory" } else { "a pipe or device" };
-        return Err(Error::new(Code::ReadFailed, format!("{what} is no file to work on"))
+        return Err(Error::new(Code::ReadFailed, format!("expected a file, found {what}"))
             .with("file", path.display())
             .next("name the Mach-O file itself, inside the bundle: Contents/MacOS/NAME"));
     }
@@ -114,7 +114,7 @@ pub fn write(output: &Path, bytes: &[u8], replace: bool) -> Result<()> {
 }
 
 /// The same for a copy of `input` with `edits` made, with its permissions. The
-/// edits are made in the new file, so that `input` may be looked at meanwhile.
+/// edits are made in the new file, so that `input` can still be read.
 pub fn write_edited(output: &Path, input: &Input, edits: &[Edit], replace: bool) -> Result<()> {
     edit::check(&input.bytes, edits)?;
     write_like(output, &input.bytes, edits, Some(&input.permissions), replace)

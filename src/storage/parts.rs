@@ -1,7 +1,7 @@
 //! A large file of which little is wanted: only the parts asked for are read.
 //!
 //! The bytes that were asked for stand at their places among zeros, in memory
-//! the system does not provide before it is written to. Whoever reads where
+//! the system does not provide before it is written to. A caller that reads where
 //! nothing was asked for reads zeros, so this is for those who know what they
 //! need: the tables at the head of a Mach-O and the code they point to.
 

@@ -26,7 +26,7 @@ pub struct Account {
     /// Wilson's interval for the rate of crashes.
     pub crash_interval: Interval,
     /// Trials that did not complete for any reason: a guard that turns crashes
-    /// into time-outs helps nobody.
+    /// into time-outs does not help.
     pub failures: Proportion,
     /// Wilson's interval for the rate of failures.
     pub failure_interval: Interval,

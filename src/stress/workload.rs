@@ -71,7 +71,7 @@ pub struct Command {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Arguments to add for a trial with one thread; none if there is no such
+    /// Arguments to add for a trial with one thread; none without such a
     /// trial.
     pub one_thread: Option<Vec<OsString>>,
     /// The temporary folder of its script, which is another in each run.

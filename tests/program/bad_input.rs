@@ -130,7 +130,7 @@ fn a_directory_is_refused() {
     std::fs::create_dir(place.path("d")).unwrap();
     let ran = patch(&place.path("d"), &place.path("p"));
     assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("a directory is no file to work on"));
+    assert!(ran.stderr.contains("expected a file, found a directory"));
 }
 
 #[test]

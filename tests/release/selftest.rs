@@ -187,7 +187,7 @@ fn a_report_never_replaces_a_file() {
     let arguments = ["--simulate", at.to_str().unwrap(), "selftest", "--report"];
     let output = program(&arguments).arg(&report).output().unwrap();
     assert!(!output.status.success());
-    // Nobody waits for a report that cannot be kept.
+    // No one should wait for a report that cannot be kept.
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the report exists already"));
     assert_eq!(std::fs::read_to_string(&report).unwrap(), "mine");

@@ -98,7 +98,7 @@ fn a_run_beside_the_manifest_is_not_replaced_by_part_of_one() {
     let bench = effect::Bench::new();
     assert!(text(&bench.stress_command(&[], "exit 0").output().unwrap()).contains("kept: "));
     let before = text(&bench.kept("stress-before.json"));
-    // Whoever it runs as, it may write here.
+    // The user it runs as may write here.
     let ran = tempfile::NamedTempFile::new().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     fs::set_permissions(ran.path(), open).unwrap();

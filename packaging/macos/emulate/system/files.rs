@@ -154,7 +154,7 @@ fn named(cpu: &mut Cpu<'_>, name: u64, at: u64) -> Result<u64> {
 }
 
 /// Another name for a file; what is written to the one afterwards is not in the
-/// other, which nobody here does.
+/// other, which no caller here does.
 fn linked(cpu: &mut Cpu<'_>, from: u64, to: u64) -> Result<u64> {
     let (from, to) = (path(cpu, from)?, path(cpu, to)?);
     let files = &mut cpu.get_data_mut().files.contents;

@@ -57,7 +57,7 @@ pub fn call(cpu: &mut Cpu<'_>, name: &str, a: &[u64; 6]) -> Result<Option<u64>> 
         "___error" => errno_at(cpu)?,
         "_getpid" => 1,
         "_pthread_self" => 0x5e1f,
-        // Made for a thread that then cannot be had; nobody ever waits on it.
+        // Made for a thread that then cannot be had; no thread ever waits on it.
         "_dispatch_semaphore_create" => 1,
         "_dispatch_release" => 0,
         "_pthread_main_np" | "_pthread_mach_thread_np" => 1,

@@ -89,7 +89,7 @@ pub fn begin(cpu: &mut Cpu<'_>, thread: u64, function: u64, argument: u64) -> Re
 /// The thread is done, and its maker goes on as if the call that made it returned.
 pub fn end(cpu: &mut Unicorn<'_, System>) -> Result<()> {
     let system = cpu.get_data_mut();
-    let maker = system.makers.pop().context("a thread ended that nobody made")?;
+    let maker = system.makers.pop().context("a thread ended that was never started")?;
     system.locals_at = maker.locals_at;
     let made_since = system.keys.keys().filter(|key| !maker.keys.contains_key(key));
     let made_since: Vec<u64> = made_since.copied().collect();
