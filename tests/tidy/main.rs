@@ -8,10 +8,11 @@ use agxpatch_core::error::Code;
 /// Who may use whom inside a crate: a module may use those in a lower layer, and
 /// its own. Between crates Cargo.toml says it.
 const LAYERS: &[&[&str]] = &[
-    &["address", "exit", "report"],
+    &["address", "driver_logic", "exit", "report"],
     &["check", "error"],
     &["edit"],
     &["arm64", "codesign", "macho", "signature", "storage"],
+    &["finder"],
     &["patch"],
     &["proof", "crash"],
     &["diagnostics"],

@@ -14,8 +14,8 @@ use super::segment::{self, MOST, Section, Segment};
 use super::stubs::{self, Stub};
 use super::symbols::Symbols;
 use super::{
-    Architecture, BuildVersion, ChainedFixups, FileType, Ivar, Method, SourceVersion, Uuid,
-    function_starts, landing_pads, objc, second_reader,
+    Architecture, BuildVersion, CallSite, ChainedFixups, FileType, Ivar, Method, SourceVersion,
+    Uuid, function_starts, landing_pads, objc, second_reader,
 };
 
 /// A 64-bit little-endian image, borrowed from its bytes.
@@ -215,6 +215,20 @@ impl<'a> Image<'a> {
     /// there are none.
     pub fn stubs(&self) -> Result<Vec<Stub<'a>>> {
         stubs::all(self)
+    }
+
+    /// The cells through which code reaches symbols of other images; empty if
+    /// there are none.
+    pub fn pointers(&self) -> Result<Vec<Stub<'a>>> {
+        stubs::pointers(self)
+    }
+
+    /// The entries of a function's exception table, or why they are not known.
+    pub fn call_sites(
+        &self,
+        function: &Range<VmAddr>,
+    ) -> std::result::Result<Vec<CallSite>, &'static str> {
+        landing_pads::call_sites(self, function)
     }
 
     /// Where exceptions continue inside a function, or why that is not known.

@@ -12,13 +12,35 @@
 
 use std::ops::Range;
 
-use crate::address::VmAddr;
+use crate::address::{SliceOffset, VmAddr};
 
 use super::bytes::u32_at;
 use super::image::Image;
 
+/// One entry of a function's exception table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallSite {
+    /// The calls it is for.
+    pub calls: Range<VmAddr>,
+    /// Where they continue when they throw; none if the exception passes through.
+    pub pad: Option<VmAddr>,
+    /// Where the table holds the distance of the first call from the function's
+    /// start, the length of the range and the distance of the pad.
+    pub fields: [Range<SliceOffset>; 3],
+    /// Whether the numbers are of fixed width, or `uleb128`.
+    pub fixed: bool,
+}
+
 /// The landing pads of the function, or why they are not known.
 pub fn of(image: &Image<'_>, function: &Range<VmAddr>) -> Result<Vec<VmAddr>, &'static str> {
+    Ok(call_sites(image, function)?.into_iter().filter_map(|site| site.pad).collect())
+}
+
+/// The entries of the function's exception table, or why they are not known.
+pub fn call_sites(
+    image: &Image<'_>,
+    function: &Range<VmAddr>,
+) -> Result<Vec<CallSite>, &'static str> {
     if image.section("__TEXT", "__eh_frame").is_some() {
         return Err("the image has an __eh_frame section, which is not read");
     }
@@ -27,17 +49,18 @@ pub fn of(image: &Image<'_>, function: &Range<VmAddr>) -> Result<Vec<VmAddr>, &'
     };
     let index = index(section.bytes).ok_or("the __unwind_info section cannot be read")?;
     let base = image.base();
-    let mut pads = Vec::new();
+    let mut sites = Vec::new();
     for (start, data) in index {
         let start = base.plus(start.into());
         if function.contains(&start) {
-            let data = image.offset_of(base.plus(data.into()));
-            let bytes = data.and_then(|at| image.bytes().get(usize::try_from(at.0).ok()?..));
-            let found = bytes.and_then(|bytes| call_sites(bytes, start));
-            pads.extend(found.ok_or("the function's exception table cannot be read")?);
+            let found = image.offset_of(base.plus(data.into())).and_then(|at| {
+                let bytes = image.bytes().get(usize::try_from(at.0).ok()?..)?;
+                table(bytes, at, start)
+            });
+            sites.extend(found.ok_or("the function's exception table cannot be read")?);
         }
     }
-    Ok(pads)
+    Ok(sites)
 }
 
 /// The index of functions that have language-specific data: offset of the
@@ -58,8 +81,8 @@ fn index(bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
     listed.chunks_exact(8).map(pair).collect()
 }
 
-/// The addresses at which the call sites of one table continue.
-fn call_sites(bytes: &[u8], function: VmAddr) -> Option<Vec<VmAddr>> {
+/// The call sites of one table, which stands at an offset of the slice.
+fn table(bytes: &[u8], at: SliceOffset, function: VmAddr) -> Option<Vec<CallSite>> {
     const OMITTED: u8 = 0xff;
     let mut reader = Reader(bytes);
     // A base of its own for landing pads occurs in no compiler's output here.
@@ -71,17 +94,27 @@ fn call_sites(bytes: &[u8], function: VmAddr) -> Option<Vec<VmAddr>> {
     }
     let encoding = reader.byte()?;
     let length = usize::try_from(reader.uleb()?).ok()?;
+    let whole = bytes.len();
+    let end = whole - reader.0.len() + length;
     let mut table = Reader(reader.0.get(..length)?);
-    let mut pads = Vec::new();
+    let mut sites = Vec::new();
     while !table.0.is_empty() {
-        let [_, _, pad] =
-            [table.number(encoding)?, table.number(encoding)?, table.number(encoding)?];
+        let mut field = || {
+            let start = at.0 + (end - table.0.len()) as u64;
+            let value = table.number(encoding)?;
+            let stop = at.0 + (end - table.0.len()) as u64;
+            Some((value, SliceOffset(start)..SliceOffset(stop)))
+        };
+        let [(first, a), (size, b), (pad, c)] = [field()?, field()?, field()?];
         table.uleb()?;
-        if pad != 0 {
-            pads.push(function.plus(pad));
-        }
+        sites.push(CallSite {
+            calls: function.plus(first)..function.plus(first.wrapping_add(size)),
+            pad: (pad != 0).then(|| function.plus(pad)),
+            fields: [a, b, c],
+            fixed: encoding == 3,
+        });
     }
-    Some(pads)
+    Some(sites)
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -48,6 +48,7 @@ pub use architecture::Architecture;
 pub use chained_fixups::{ChainedFixups, Fixup};
 pub use file_type::FileType;
 pub use image::Image;
+pub use landing_pads::CallSite;
 pub use objc::{Ivar, Method, MethodKind};
 pub use pointer::Pointer;
 pub use segment::{Section, Segment};

@@ -1,0 +1,404 @@
+//! Calls: locks, functions of other images, and functions of this one, which are
+//! followed as if they stood where they are called.
+
+use super::decode::Op;
+use super::events::Reason;
+use super::explore::{DEEPEST, Explorer};
+use super::function::Function;
+use super::state::{Cell, Flags, State};
+use super::value::{Atom, NULL, UNKNOWN, Value};
+
+/// What a function of another image means to the analysis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Takes the lock its first argument points to.
+    Lock,
+    /// Tries to; the result that means it was taken.
+    TryLock(u64),
+    /// Drops it.
+    Unlock,
+    /// Does not return.
+    Ends,
+    /// Reads and writes what its arguments point to, and keeps none of them.
+    Plain,
+    /// Returns its argument.
+    Same,
+    /// Anything.
+    Opaque,
+}
+
+/// The functions that are known, by symbol.
+const KNOWN: &[(&str, Meaning)] = &[
+    ("_os_unfair_lock_lock", Meaning::Lock),
+    ("_os_unfair_lock_lock_with_options", Meaning::Lock),
+    ("_os_unfair_lock_lock_with_flags", Meaning::Lock),
+    ("_os_unfair_recursive_lock_lock_with_options", Meaning::Lock),
+    ("_pthread_mutex_lock", Meaning::Lock),
+    ("_pthread_rwlock_wrlock", Meaning::Lock),
+    ("_objc_sync_enter", Meaning::Lock),
+    ("_OSSpinLockLock", Meaning::Lock),
+    ("__ZNSt3__15mutex4lockEv", Meaning::Lock),
+    ("__ZNSt3__115recursive_mutex4lockEv", Meaning::Lock),
+    ("_os_unfair_lock_trylock", Meaning::TryLock(1)),
+    ("_OSSpinLockTry", Meaning::TryLock(1)),
+    ("_pthread_mutex_trylock", Meaning::TryLock(0)),
+    ("__ZNSt3__15mutex8try_lockEv", Meaning::TryLock(1)),
+    ("_os_unfair_lock_unlock", Meaning::Unlock),
+    ("_os_unfair_recursive_lock_unlock", Meaning::Unlock),
+    ("_pthread_mutex_unlock", Meaning::Unlock),
+    ("_pthread_rwlock_unlock", Meaning::Unlock),
+    ("_objc_sync_exit", Meaning::Unlock),
+    ("_OSSpinLockUnlock", Meaning::Unlock),
+    ("__ZNSt3__15mutex6unlockEv", Meaning::Unlock),
+    ("__ZNSt3__115recursive_mutex6unlockEv", Meaning::Unlock),
+    ("_abort", Meaning::Ends),
+    ("_exit", Meaning::Ends),
+    ("___stack_chk_fail", Meaning::Ends),
+    ("___assert_rtn", Meaning::Ends),
+    ("__Unwind_Resume", Meaning::Ends),
+    ("___cxa_throw", Meaning::Ends),
+    ("___cxa_rethrow", Meaning::Ends),
+    ("_objc_exception_throw", Meaning::Ends),
+    ("_objc_terminate", Meaning::Ends),
+    ("__ZSt9terminatev", Meaning::Ends),
+    ("_free", Meaning::Plain),
+    ("__ZdlPv", Meaning::Plain),
+    ("__ZdlPvm", Meaning::Plain),
+    ("__ZdaPv", Meaning::Plain),
+    ("_bzero", Meaning::Plain),
+    ("_memset", Meaning::Plain),
+    ("_objc_retain", Meaning::Same),
+    ("_objc_retainAutoreleasedReturnValue", Meaning::Same),
+    ("_objc_autorelease", Meaning::Same),
+];
+
+/// The name as the table has it; empty for a function that is not in it.
+pub fn known(name: &str) -> &'static str {
+    KNOWN.iter().find(|(known, _)| *known == name).map_or("", |(known, _)| known)
+}
+
+/// What a function means.
+pub fn meaning(name: &str) -> Meaning {
+    KNOWN.iter().find(|(known, _)| *known == name).map_or(Meaning::Opaque, |(_, meaning)| *meaning)
+}
+
+/// Whether to follow a function of this image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// It is short, or takes or drops a lock.
+    Followed,
+    /// It is long and has nothing to do with locks.
+    Passed,
+    /// The same, but it makes calls whose targets are not known.
+    PassedUnresolved,
+}
+
+/// The instructions a function and those it calls may have to be followed
+/// although no lock is named there.
+const SHORT: usize = 240;
+
+/// How many functions are looked at to find out.
+const MOST_LOOKED_AT: usize = 64;
+
+impl Explorer<'_, '_> {
+    /// `bl`
+    pub(super) fn call(
+        &mut self,
+        mut state: State,
+        at: u64,
+        target: u64,
+        function: Option<&Function>,
+        out: &mut Vec<State>,
+    ) {
+        if self.program.word(target).is_none() {
+            return self.refuse(at, Reason::CallUnresolved);
+        }
+        let back = self.values.constant(at + 4);
+        state.set(30, back);
+        if let Some(pad) = function.and_then(|function| function.pad(at))
+            && !matches!(
+                self.program.stub(target).map(meaning),
+                Some(Meaning::Unlock | Meaning::Lock)
+            )
+        {
+            let mut thrown = state.clone();
+            self.clobber(&mut thrown, at);
+            thrown.at = pad;
+            out.push(thrown);
+        }
+        if let Some(name) = self.foreign(target) {
+            state.at = at + 4;
+            return self.external(state, at, name, out);
+        }
+        match self.worth(target) {
+            Worth::Followed if state.depth >= DEEPEST => self.refuse(at, Reason::TooDeep),
+            Worth::Followed => {
+                state.depth += 1;
+                state.at = target;
+                out.push(state);
+            }
+            worth => {
+                if worth == Worth::PassedUnresolved {
+                    self.refuse(at, Reason::CallUnresolved);
+                }
+                state.at = at + 4;
+                self.external(state, at, "", out);
+            }
+        }
+    }
+
+    /// `b` out of the function.
+    pub(super) fn tail_call(
+        &mut self,
+        mut state: State,
+        at: u64,
+        target: u64,
+        out: &mut Vec<State>,
+    ) {
+        if self.program.word(target).is_none() {
+            return self.refuse(at, Reason::BranchUnresolved);
+        }
+        if let Some(name) = self.foreign(target) {
+            return self.external_tail(state, at, name, out);
+        }
+        let start = self.program.starts().binary_search(&target).is_ok();
+        if start && self.worth(target) != Worth::Followed {
+            if self.worth(target) == Worth::PassedUnresolved {
+                self.refuse(at, Reason::CallUnresolved);
+            }
+            return self.external_tail(state, at, "", out);
+        }
+        state.at = target;
+        out.push(state);
+    }
+
+    /// `blr`
+    pub(super) fn call_register(
+        &mut self,
+        state: State,
+        at: u64,
+        register: u8,
+        function: Option<&Function>,
+        out: &mut Vec<State>,
+    ) {
+        let value = state.get(register);
+        if let Some(target) = self.values.constant_of(value)
+            && self.program.word(target).is_some()
+        {
+            return self.call(state, at, target, function, out);
+        }
+        let mut state = state;
+        let name = self.imported(value);
+        if name.is_none() && !self.is_imported(value) {
+            self.refuse(at, Reason::CallUnresolved);
+        }
+        let back = self.values.constant(at + 4);
+        state.set(30, back);
+        state.at = at + 4;
+        self.external(state, at, name.unwrap_or(""), out);
+    }
+
+    fn is_imported(&self, value: Value) -> bool {
+        let Some(Atom::Load(cell)) = self.values.atom_of(value) else { return false };
+        let cell = self.values.constant_of(cell);
+        cell.is_some_and(|cell| self.program.pointer(cell).is_some())
+    }
+
+    /// A call of another image in place of a return.
+    pub(super) fn external_tail(
+        &mut self,
+        state: State,
+        at: u64,
+        name: &'static str,
+        out: &mut Vec<State>,
+    ) {
+        let mut after = Vec::new();
+        let back = state.get(30);
+        self.external(state, at, name, &mut after);
+        for mut state in after {
+            state.set(30, back);
+            self.go_back(state, at, 30, out);
+        }
+    }
+
+    /// The name of the function of another image at an address; empty if it is one
+    /// of those that are not known, none if the address is code of this image.
+    fn foreign(&self, target: u64) -> Option<&'static str> {
+        match self.program.stub(target) {
+            Some(name) => Some(known(name)),
+            None if self.program.text().contains(&target) => None,
+            None if self.program.is_padding(target) => None,
+            None => Some(""),
+        }
+    }
+
+    /// Executes a function that is not seen.
+    fn external(&mut self, mut state: State, at: u64, name: &str, out: &mut Vec<State>) {
+        let argument = state.get(0);
+        match meaning(name) {
+            Meaning::Ends => return,
+            Meaning::Lock => {
+                self.lock(&mut state, at, argument);
+                self.clobber(&mut state, at);
+            }
+            Meaning::TryLock(taken) => {
+                let mut without = state.clone();
+                self.lock(&mut state, at, argument);
+                self.clobber(&mut state, at);
+                self.clobber(&mut without, at);
+                let (yes, no) = (self.values.constant(taken), self.values.constant(1 - taken));
+                state.set(0, yes);
+                without.set(0, no);
+                out.push(without);
+            }
+            Meaning::Unlock => {
+                self.unlock(&mut state, at, argument);
+                self.clobber(&mut state, at);
+            }
+            Meaning::Same => {
+                self.clobber(&mut state, at);
+                state.set(0, argument);
+            }
+            meaning @ (Meaning::Plain | Meaning::Opaque) => {
+                self.pass(&mut state, at, meaning == Meaning::Plain);
+                self.clobber(&mut state, at);
+            }
+        }
+        out.push(state);
+    }
+
+    fn lock(&mut self, state: &mut State, at: u64, lock: Value) {
+        if lock == UNKNOWN || lock == NULL {
+            return self.refuse(at, Reason::LockUnknown);
+        }
+        if state.held.contains(&lock) {
+            return self.refuse(at, Reason::LockTakenTwice);
+        }
+        state.held.push(lock);
+        state.locked = true;
+        self.notes.locks.insert(at);
+    }
+
+    fn unlock(&mut self, state: &mut State, at: u64, lock: Value) {
+        if lock == UNKNOWN {
+            return self.refuse(at, Reason::LockUnknown);
+        }
+        let Some(place) = state.held.iter().position(|held| *held == lock) else {
+            return self.refuse(at, Reason::LockNotHeld);
+        };
+        state.held.remove(place);
+        self.notes.unlocks.insert(at);
+        if let Some(given) = state.given
+            && given.lock == lock
+            && state.cell == Cell::Block
+            && state.armed.is_none()
+        {
+            state.armed = Some((given.at, at));
+        }
+    }
+
+    /// What passing values to an unseen function means.
+    fn pass(&mut self, state: &mut State, at: u64, plain: bool) {
+        let under_lock = !state.held.is_empty();
+        for register in 0..8 {
+            let value = state.get(register);
+            if self.values.has(value, Atom::Block) {
+                if under_lock && !plain {
+                    self.refuse(at, Reason::BlockPassed);
+                }
+                if !state.locked && state.cell == Cell::Block {
+                    self.notes.used_early = true;
+                }
+            }
+            if self.cell.is_some_and(|cell| value == cell) {
+                self.refuse(at, Reason::CellPassed);
+            }
+            if under_lock && !plain && self.cell.is_none() {
+                self.note_moved(value, false);
+            }
+        }
+    }
+
+    /// Without a cell: a value that was loaded, and now is elsewhere.
+    pub(super) fn note_moved(&mut self, value: Value, stored: bool) {
+        for atom in self.values.atoms(value) {
+            if let Atom::Load(address) = atom {
+                self.notes.moved.insert(*address);
+                if stored {
+                    self.notes.stored.insert(*address);
+                }
+            }
+        }
+    }
+
+    /// What a call may change: the caller-saved registers, and stack slots whose
+    /// address it got.
+    fn clobber(&mut self, state: &mut State, at: u64) {
+        let result = self.result(state, at);
+        for register in 0..8 {
+            let value = state.get(register);
+            if self.values.atoms(value) == [Atom::Stack] {
+                let from = self.values.addend(value) as i64;
+                let values = &self.values;
+                for slot in &mut state.slots {
+                    let saved =
+                        matches!(values.atom_of(slot.2), Some(Atom::Saved(_) | Atom::Return));
+                    if slot.0 >= from && slot.0 < from + 128 && !saved {
+                        slot.2 = UNKNOWN;
+                    }
+                }
+            }
+        }
+        for register in 0..19 {
+            state.set(register, UNKNOWN);
+        }
+        state.set(0, result);
+        state.set(30, UNKNOWN);
+        state.flags = Flags::Unknown;
+    }
+
+    /// Whether to follow a function: by what it calls, directly and further on.
+    pub(super) fn worth(&mut self, target: u64) -> Worth {
+        if let Some(worth) = self.worth.get(&target) {
+            return *worth;
+        }
+        let worth = self.find_worth(target);
+        self.worth.insert(target, worth);
+        worth
+    }
+
+    fn find_worth(&mut self, target: u64) -> Worth {
+        let (mut open, mut known, mut length) = (vec![target], vec![target], 0);
+        let mut unresolved = false;
+        while let Some(at) = open.pop() {
+            let Some(function) = self.function_at(at) else { return Worth::Followed };
+            length += function.ops.len();
+            for op in &function.ops {
+                match *op {
+                    Op::CallRegister(_) => unresolved = true,
+                    Op::Call(to) | Op::Branch(to) => match self.program.stub(to).map(meaning) {
+                        Some(Meaning::Lock | Meaning::Unlock | Meaning::TryLock(_)) => {
+                            return Worth::Followed;
+                        }
+                        None if self.program.starts().binary_search(&to).is_ok()
+                            && !known.contains(&to) =>
+                        {
+                            known.push(to);
+                            open.push(to);
+                        }
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+            if known.len() > MOST_LOOKED_AT {
+                return Worth::PassedUnresolved;
+            }
+        }
+        match (length <= SHORT, unresolved) {
+            (true, _) => Worth::Followed,
+            (false, false) => Worth::Passed,
+            (false, true) => Worth::PassedUnresolved,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What happened on the paths: locks, gifts, clears, and what was not understood.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::address::VmAddr;
+
+use super::value::Value;
+
+/// Why a function is not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The address of a lock is not known.
+    LockUnknown,
+    /// A lock is dropped that is not held.
+    LockNotHeld,
+    /// A lock is taken that is held already.
+    LockTakenTwice,
+    /// The function returns with a lock held, so taking it is conditional.
+    LockKept,
+    /// The lock's address comes from a loop that made another one since.
+    LockInLoop,
+    /// Two locks are held where the block is given back.
+    TwoLocks,
+    /// A function that is not seen gets the block under the lock.
+    BlockPassed,
+    /// The block is stored into shared memory where no lock is held.
+    BlockStoredUnlocked,
+    /// The block is stored into another field of the object under a lock.
+    BlockKept,
+    /// A value of unknown origin is stored under a lock.
+    UnknownStored,
+    /// Part of the cell is written, or more than the cell in one store.
+    PartialAccess,
+    /// An atomic operation on the cell.
+    AtomicAccess,
+    /// Null is stored under a lock at an address that is not known.
+    NullStoredSomewhere,
+    /// A function that is not seen gets the cell's address.
+    CellPassed,
+    /// The block is given back and never cleared.
+    NeverCleared,
+    /// A call whose target is not known.
+    CallUnresolved,
+    /// A branch whose target is not known.
+    BranchUnresolved,
+    /// A jump table leads out of the function.
+    TableOutside,
+    /// The return address is not known.
+    ReturnUnknown,
+    /// The stack pointer is not known.
+    StackLost,
+    /// An instruction whose meaning is not known.
+    Instruction,
+    /// The path runs past the function's end.
+    RunsOn,
+    /// The function is too long.
+    TooLong,
+    /// Calls nest too deep.
+    TooDeep,
+    /// There are more paths than the analysis follows.
+    TooManyPaths,
+}
+
+impl Reason {
+    /// In a sentence.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Reason::LockUnknown => "the address of the lock is not known",
+            Reason::LockNotHeld => "a lock is dropped that is not held",
+            Reason::LockTakenTwice => "a lock is taken that is held already",
+            Reason::LockKept => "the function returns with a lock held",
+            Reason::LockInLoop => "a loop changes the address of a lock that is held",
+            Reason::TwoLocks => "two locks are held where the block is given back",
+            Reason::BlockPassed => "a function of unknown effect gets the block under the lock",
+            Reason::BlockStoredUnlocked => "the block is stored where no lock is held",
+            Reason::BlockKept => "the block is stored in another field of the object",
+            Reason::UnknownStored => "a value of unknown origin is stored under the lock",
+            Reason::PartialAccess => "one access covers more or less than the cell",
+            Reason::AtomicAccess => "an atomic operation changes the cell",
+            Reason::NullStoredSomewhere => "null is stored at an unknown address under the lock",
+            Reason::CellPassed => "a function of unknown effect gets the address of the cell",
+            Reason::NeverCleared => "the block is given back and the cell is never cleared",
+            Reason::CallUnresolved => "the target of a call is not known",
+            Reason::BranchUnresolved => "the target of an indirect branch is not known",
+            Reason::TableOutside => "a jump table leads out of the function",
+            Reason::ReturnUnknown => "the return address is not known",
+            Reason::StackLost => "the stack pointer is not known",
+            Reason::Instruction => "the meaning of an instruction is not known",
+            Reason::RunsOn => "a path runs past the end of the function",
+            Reason::TooLong => "the function is too long",
+            Reason::TooDeep => "the calls nest too deep",
+            Reason::TooManyPaths => "the function has more paths than are followed",
+        }
+    }
+
+    /// Whether it leaves a late clear that was seen on another path as it is.
+    /// Other reasons mean that the path itself may be misread.
+    pub fn spares_late_clears(self) -> bool {
+        matches!(
+            self,
+            Reason::BlockPassed
+                | Reason::BlockStoredUnlocked
+                | Reason::BlockKept
+                | Reason::UnknownStored
+                | Reason::NullStoredSomewhere
+                | Reason::NeverCleared
+                | Reason::CallUnresolved
+        )
+    }
+}
+
+/// A path on which the cell is cleared late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// The store that gives the block back.
+    pub given: VmAddr,
+    /// The call that drops the lock.
+    pub unlocked: VmAddr,
+    /// The store that clears the cell.
+    pub cleared: VmAddr,
+    /// The beginnings of the pieces of code that the path runs through, in order.
+    pub path: Vec<VmAddr>,
+}
+
+/// What all paths together have shown about one cell.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// The stores that give the block back.
+    pub gives: BTreeSet<u64>,
+    /// The stores that clear the cell late, each with the shortest path.
+    pub late: BTreeMap<u64, Witness>,
+    /// The stores that clear the cell in time, or before the block is given back.
+    pub in_time: BTreeSet<u64>,
+    /// The calls that take a lock under which the block is given back.
+    pub locks: BTreeSet<u64>,
+    /// The calls that drop such a lock.
+    pub unlocks: BTreeSet<u64>,
+    /// Where what is not understood, and why.
+    pub refusals: BTreeSet<(u64, Reason)>,
+    /// The stores under a lock of values that were computed, of which it is not known
+    /// whether the block went into them.
+    pub computed: BTreeSet<u64>,
+    /// Whether a block was given back that was read before the lock was taken.
+    pub read_early: bool,
+    /// Whether the block was used before a lock was taken.
+    pub used_early: bool,
+    /// Loads of the cell after it was cleared.
+    pub reloads: BTreeSet<u64>,
+    /// The states the function ends in: whether the cell is null then, and how
+    /// often it was cleared.
+    pub ends: BTreeSet<(bool, u8)>,
+    /// Without a cell: addresses that null was stored to, with the store.
+    pub nulls: BTreeMap<Value, u64>,
+    /// Without a cell: the addresses of what was stored under a lock.
+    pub stored: BTreeSet<Value>,
+    /// Without a cell: the addresses of what was stored or passed under a lock.
+    pub moved: BTreeSet<Value>,
+}

@@ -1,0 +1,297 @@
+//! All paths of a function, one state at a time.
+//!
+//! States are never joined: each keeps its own history, so that "given back, then
+//! unlocked, then cleared" is a fact about one path. Paths end where a state was
+//! seen before. Breadth first, so the first path that shows a late clear is among
+//! the shortest.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+use crate::address::VmAddr;
+
+use super::decode::{ALL, Op, decode};
+use super::events::{Notes, Reason};
+use super::function::Function;
+use super::image::Program;
+use super::state::{Cell, State};
+use super::value::{Atom, Tag, UNKNOWN, Value, Values};
+
+/// How much is explored before a function is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// States at joins.
+    pub states: usize,
+    /// Instructions.
+    pub steps: usize,
+}
+
+/// Visits of one place before values that only count up are forgotten.
+const SOME_VISITS: u32 = 24;
+
+/// Visits of one place before all is forgotten that loops produce.
+const MANY_VISITS: u32 = 400;
+
+/// How often exploration starts again with another stack slot to track.
+const RESTARTS: usize = 60;
+
+/// The deepest nesting of calls that is followed.
+pub const DEEPEST: u8 = 16;
+
+struct Node {
+    state: Rc<State>,
+    parent: u32,
+}
+
+/// A load from a table of distances, as `switch` compiles to.
+#[derive(Clone, Copy, Debug)]
+pub struct TableLoad {
+    /// Where the table begins.
+    pub table: u64,
+    /// Bytes of an entry.
+    pub size: u8,
+    /// Whether entries are signed.
+    pub signed: bool,
+}
+
+/// An exploration of one function for one cell.
+pub struct Explorer<'p, 'a> {
+    pub(super) program: &'p Program<'a>,
+    pub(super) values: Values,
+    /// The address of the cell under examination; none while looking for cells.
+    pub(super) cell: Option<Value>,
+    pub(super) notes: Notes,
+    /// Where states are to be kept, for whoever rewrites the code.
+    pub(super) probes: HashMap<u64, Vec<State>>,
+    pub(super) tables: HashMap<u64, TableLoad>,
+    pub(super) shifts: HashMap<u64, (Value, u8)>,
+    /// Addresses that are stored to, so that two loads may differ.
+    pub(super) written: HashSet<Value>,
+    pub(super) tracked: BTreeSet<(i64, u8)>,
+    pub(super) again: bool,
+    pub(super) steps: usize,
+    functions: HashMap<u64, Option<Rc<Function>>>,
+    pub(super) worth: HashMap<u64, super::calls::Worth>,
+    budget: Budget,
+    nodes: Vec<Node>,
+    seen: HashSet<Rc<State>>,
+    first: HashMap<u64, (u32, Rc<State>)>,
+    queue: VecDeque<u32>,
+    parent: u32,
+}
+
+impl<'p, 'a> Explorer<'p, 'a> {
+    /// For one program.
+    pub fn new(program: &'p Program<'a>, budget: Budget) -> Explorer<'p, 'a> {
+        Explorer {
+            program,
+            values: Values::new(),
+            cell: None,
+            notes: Notes::default(),
+            probes: HashMap::new(),
+            tables: HashMap::new(),
+            shifts: HashMap::new(),
+            written: HashSet::new(),
+            tracked: BTreeSet::new(),
+            again: false,
+            steps: 0,
+            functions: HashMap::new(),
+            worth: HashMap::new(),
+            budget,
+            nodes: Vec::new(),
+            seen: HashSet::new(),
+            first: HashMap::new(),
+            queue: VecDeque::new(),
+            parent: 0,
+        }
+    }
+
+    /// Follows every path of the function at an address.
+    pub fn run(&mut self, entry: u64, cell: Option<Value>) -> Notes {
+        self.cell = cell;
+        self.steps = 0;
+        for _ in 0..RESTARTS {
+            self.start(entry);
+            while let Some(number) = self.queue.pop_front() {
+                self.parent = number;
+                let state = State::clone(&self.nodes[number as usize].state);
+                self.follow(state);
+                if self.again {
+                    break;
+                }
+                if self.nodes.len() > self.budget.states || self.steps > self.budget.steps {
+                    self.refuse(entry, Reason::TooManyPaths);
+                    break;
+                }
+            }
+            if !self.again {
+                break;
+            }
+        }
+        if self.again {
+            self.refuse(entry, Reason::TooManyPaths);
+        }
+        std::mem::take(&mut self.notes)
+    }
+
+    fn start(&mut self, entry: u64) {
+        self.again = false;
+        self.notes = Notes::default();
+        self.probes.values_mut().for_each(Vec::clear);
+        self.nodes.clear();
+        self.seen.clear();
+        self.first.clear();
+        self.queue.clear();
+        self.parent = u32::MAX;
+        let state = State::entry(entry, &mut self.values);
+        self.arrive(state);
+    }
+
+    /// Follows a state to the next joins.
+    fn follow(&mut self, state: State) {
+        let mut open = vec![state];
+        let mut next = Vec::new();
+        let mut first = true;
+        while let Some(state) = open.pop() {
+            let function = self.function_at(state.at);
+            if function.is_none() && self.program.function(state.at).is_some() {
+                self.refuse(state.at, Reason::TooLong);
+                continue;
+            }
+            if !first && function.as_deref().is_none_or(|function| function.is_join(state.at)) {
+                self.arrive(state);
+                continue;
+            }
+            first = false;
+            self.steps += 1;
+            if self.steps > self.budget.steps || self.again {
+                return;
+            }
+            if let Some(kept) = self.probes.get_mut(&state.at) {
+                kept.push(state.clone());
+            }
+            self.step(state, function.as_deref(), &mut next);
+            open.append(&mut next);
+        }
+    }
+
+    /// The instruction at an address.
+    pub(super) fn op(&self, at: u64, function: Option<&Function>) -> Op {
+        match function {
+            Some(function) if function.range.contains(&at) => function.op(at),
+            _ => self.program.word(at).map_or(Op::Unknown, |word| decode(word, VmAddr(at))),
+        }
+    }
+
+    /// The decoded function around an address.
+    pub(super) fn function_at(&mut self, at: u64) -> Option<Rc<Function>> {
+        let range = self.program.function(at)?;
+        let program = self.program;
+        self.functions
+            .entry(range.start)
+            .or_insert_with(|| Function::read(program, range).map(Rc::new))
+            .clone()
+    }
+
+    /// The registers that are alive at an address.
+    pub(super) fn live(&mut self, at: u64) -> u64 {
+        self.function_at(at).map_or(ALL, |function| function.live(at))
+    }
+
+    /// Takes a state into the queue, unless it was there before.
+    fn arrive(&mut self, mut state: State) {
+        state.forget(self.live(state.at), &self.values);
+        self.widen(&mut state);
+        let state = Rc::new(state);
+        if !self.seen.insert(Rc::clone(&state)) {
+            return;
+        }
+        self.queue.push_back(self.nodes.len() as u32);
+        self.nodes.push(Node { state, parent: self.parent });
+    }
+
+    /// Forgets what only counts up, after some visits of a place, so that loops end.
+    fn widen(&mut self, state: &mut State) {
+        let Some((visits, first)) = self.first.get_mut(&state.at) else {
+            self.first.insert(state.at, (1, Rc::new(state.clone())));
+            return;
+        };
+        *visits += 1;
+        if *visits <= SOME_VISITS {
+            return;
+        }
+        let (many, first) = (*visits > MANY_VISITS, Rc::clone(first));
+        if many {
+            state.facts.clear();
+        }
+        let (values, text) = (&self.values, self.program.text());
+        let keep = |value: Value, before: Value| {
+            let code = values.constant_of(value).is_some_and(|number| text.contains(&number));
+            let counts = values.distance(before, value).is_some_and(|distance| distance != 0);
+            let block = values.has(value, Atom::Block);
+            code || block || !(counts || many && values.constant_of(value).is_none())
+        };
+        for register in 0..30 {
+            let (value, before) = (state.registers[register], first.registers[register]);
+            if value != before && !state.held.contains(&value) && !keep(value, before) {
+                state.registers[register] = UNKNOWN;
+            }
+        }
+        for slot in &mut state.slots {
+            let before = first.slot(slot.0, slot.1).unwrap_or(UNKNOWN);
+            if slot.2 != before && !keep(slot.2, before) {
+                slot.2 = UNKNOWN;
+            }
+        }
+    }
+
+    /// Notes what is not understood.
+    pub(super) fn refuse(&mut self, at: u64, reason: Reason) {
+        if !self.again {
+            self.notes.refusals.insert((at, reason));
+        }
+    }
+
+    /// The beginnings of the pieces of code on the way to the present one.
+    pub(super) fn path(&self) -> Vec<VmAddr> {
+        let mut path = Vec::new();
+        let mut number = self.parent;
+        while let Some(node) = self.nodes.get(number as usize) {
+            path.push(VmAddr(node.state.at));
+            number = node.parent;
+        }
+        path.reverse();
+        path
+    }
+
+    /// A value that the instruction at `at` makes. What it made in an earlier turn
+    /// of a loop becomes unknown.
+    pub(super) fn fresh(&mut self, state: &mut State, at: u64, tag: Tag) -> Value {
+        let old = |values: &Values, value: Value| values.made_at(value, at);
+        let values = &self.values;
+        if state.registers.iter().any(|value| old(values, *value))
+            || state.slots.iter().any(|slot| old(values, slot.2))
+            || state.held.iter().any(|lock| old(values, *lock))
+            || state.facts.iter().any(|(q, _)| old(values, q.a) || old(values, q.b))
+        {
+            if state.held.iter().any(|lock| old(values, *lock)) {
+                self.notes.refusals.insert((at, Reason::LockInLoop));
+            }
+            state.replace(|value| if old(values, value) { UNKNOWN } else { value });
+            state.facts.retain(|(q, _)| !old(values, q.a) && !old(values, q.b));
+        }
+        self.values.atom(Atom::Fresh(at, tag))
+    }
+
+    /// Marks the end of the function on this path.
+    pub(super) fn end(&mut self, state: &State) {
+        if !state.held.is_empty() {
+            self.refuse(state.at, Reason::LockKept);
+        }
+        if state.given.is_some() && state.cell == Cell::Block {
+            self.refuse(state.at, Reason::NeverCleared);
+        }
+        let null = matches!(state.cell, Cell::Null | Cell::Cleared);
+        self.notes.ends.insert((null, state.clears));
+    }
+}

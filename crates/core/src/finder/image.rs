@@ -1,0 +1,158 @@
+//! What the analysis needs to know about an image besides its instructions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use crate::address::{VmAddr, Word};
+use crate::error::Result;
+use crate::macho::{CallSite, Image};
+
+/// The most instructions of a function that counts as a fragment: something that
+/// may be called with any register alive, as pieces are that a compiler outlined.
+const FRAGMENT: u64 = 24;
+
+/// An image as the analysis sees it.
+pub struct Program<'a> {
+    image: Image<'a>,
+    text: Range<u64>,
+    starts: Vec<u64>,
+    stubs: HashMap<u64, &'a str>,
+    pointers: HashMap<u64, &'a str>,
+    ivars: HashMap<u64, &'a str>,
+    symbols: BTreeMap<u64, &'a str>,
+}
+
+impl<'a> Program<'a> {
+    /// Reads the tables of an image.
+    ///
+    /// # Errors
+    /// If the image has no code or a table cannot be read.
+    pub fn new(image: &Image<'a>) -> Result<Program<'a>> {
+        let text = image.text()?.range();
+        let symbols = image.symbols()?;
+        let defined = || symbols.iter().filter(|symbol| symbol.is_defined());
+        let mut ivars: HashMap<u64, &str> = defined()
+            .filter_map(|s| Some((s.address.0, s.name.strip_prefix("_OBJC_IVAR_$_")?)))
+            .collect();
+        for ivar in image.ivars().unwrap_or_default() {
+            ivars.entry(ivar.cell.0).or_insert(ivar.name);
+        }
+        let symbols: BTreeMap<u64, &str> = defined()
+            .filter(|s| text.contains(&s.address))
+            .map(|s| (s.address.0, s.name))
+            .collect();
+        let mut starts: Vec<u64> = image.function_starts()?.iter().map(|start| start.0).collect();
+        if starts.is_empty() {
+            starts = symbols.keys().copied().collect();
+        }
+        let text = text.start.0..text.end.0;
+        starts.retain(|start| text.contains(start));
+        if starts.first() != Some(&text.start) {
+            starts.insert(0, text.start);
+        }
+        let named = |stub: crate::macho::Stub<'a>| (stub.address.0, stub.name);
+        Ok(Program {
+            image: image.clone(),
+            text,
+            starts,
+            stubs: image.stubs()?.into_iter().map(named).collect(),
+            pointers: image.pointers()?.into_iter().map(named).collect(),
+            ivars,
+            symbols,
+        })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Image<'a> {
+        &self.image
+    }
+
+    /// The addresses of compiled code.
+    pub fn text(&self) -> Range<u64> {
+        self.text.clone()
+    }
+
+    /// The first addresses of all functions, ascending.
+    pub fn starts(&self) -> &[u64] {
+        &self.starts
+    }
+
+    /// The function around an address of `__text`.
+    pub fn function(&self, at: u64) -> Option<Range<u64>> {
+        if !self.text.contains(&at) {
+            return None;
+        }
+        let next = self.starts.partition_point(|start| *start <= at);
+        let start = *self.starts.get(next.checked_sub(1)?)?;
+        Some(start..self.starts.get(next).copied().unwrap_or(self.text.end))
+    }
+
+    /// Whether the function at an address may be a piece that was outlined.
+    pub fn is_fragment(&self, at: u64) -> bool {
+        let Some(function) = self.function(at) else { return true };
+        let named = self
+            .symbols
+            .get(&function.start)
+            .is_some_and(|name| name.contains("OUTLINED_FUNCTION") || name.contains(".cold"));
+        named || function.start != at || function.end - function.start <= FRAGMENT * Word::SIZE
+    }
+
+    /// The symbol at an address.
+    pub fn symbol(&self, at: u64) -> Option<&'a str> {
+        self.symbols.get(&at).copied()
+    }
+
+    /// The function of another image that a stub leads to.
+    pub fn stub(&self, at: u64) -> Option<&'a str> {
+        self.stubs.get(&at).copied()
+    }
+
+    /// The symbol of another image that a pointer cell holds.
+    pub fn pointer(&self, cell: u64) -> Option<&'a str> {
+        self.pointers.get(&cell).copied()
+    }
+
+    /// Whether a cell holds the offset of an instance variable.
+    pub fn is_offset_cell(&self, cell: u64) -> bool {
+        self.ivars.contains_key(&cell)
+            || self.pointer(cell).is_some_and(|name| name.starts_with("_OBJC_IVAR_$_"))
+    }
+
+    /// The name of an instance variable by the cell of its offset.
+    pub fn ivar(&self, cell: u64) -> Option<&'a str> {
+        let imported = || self.pointer(cell)?.strip_prefix("_OBJC_IVAR_$_");
+        let name = self.ivars.get(&cell).copied().or_else(imported)?;
+        Some(name.rsplit('.').next().unwrap_or(name))
+    }
+
+    /// The instruction at an address; `None` where nothing can be executed.
+    pub fn word(&self, at: u64) -> Option<Word> {
+        let range = VmAddr(at)..VmAddr(at.checked_add(4)?);
+        let executable = |s: &&crate::macho::Segment<'_>| s.range().contains(&range.start);
+        let segment = self.image.segments().iter().find(executable)?;
+        if segment.initial_protection & 4 == 0 || !at.is_multiple_of(4) {
+            return None;
+        }
+        self.image.words(range).ok()?.next()
+    }
+
+    /// Whether an address is executable and belongs to no section.
+    pub fn is_padding(&self, at: u64) -> bool {
+        let section = |s: &crate::macho::Section<'_>| s.range().contains(&VmAddr(at));
+        self.word(at).is_some() && !self.image.sections().iter().any(section)
+    }
+
+    /// Bytes of constant data.
+    pub fn constant(&self, at: u64, size: u64) -> Option<&'a [u8]> {
+        let end = at.checked_add(size)?;
+        let segment = self.image.segments().iter().find(|s| s.range().contains(&VmAddr(at)))?;
+        let constant = segment.initial_protection & 2 == 0;
+        constant.then(|| self.image.bytes_at(VmAddr(at)..VmAddr(end)).ok())?
+    }
+
+    /// Where calls of a function continue if they throw; none if that is not known.
+    pub fn call_sites(&self, function: &Range<u64>) -> Vec<CallSite> {
+        let range = VmAddr(function.start)..VmAddr(function.end);
+        self.image.call_sites(&range).unwrap_or_default()
+    }
+}

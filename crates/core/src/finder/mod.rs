@@ -1,0 +1,40 @@
+//! What a function does with its block, whatever the compiler wrote.
+//!
+//! A signature says how one compiler wrote the release once. This module reads the
+//! code instead: it follows every path of a function over a small abstract domain
+//! (an object's field, the block the field held, addresses of locks, constants) and
+//! says whether the field is cleared before the lock is dropped under which the
+//! block was given back.
+//!
+//! No verdict calls a function correct, and none is guessed. What the analysis does
+//! not follow is [`Verdict::NotUnderstood`], with the place and the reason; the list
+//! of reasons is [`Reason`].
+//!
+//! One idea a file: [`image`] (what is known about the file), `decode` (words),
+//! `function` (liveness), `value` and `state` (the domain), `explore` (the paths),
+//! `step`, `branch`, `calls`, `memory` (the effects), `events` (what is noted) and
+//! `verdict`.
+//!
+//! What is assumed, and not seen: the cell does not change through other pointers
+//! while the function runs, nor in functions of other images that get the object
+//! but not the cell's address; a pointer that is loaded twice from one place without
+//! a store to it in between is the same pointer; functions of other images keep the
+//! calling convention.
+
+mod branch;
+mod calls;
+mod decode;
+mod events;
+mod explore;
+mod function;
+mod image;
+mod memory;
+mod state;
+mod step;
+mod value;
+mod verdict;
+
+pub use events::{Reason, Witness};
+pub use explore::Budget;
+pub use image::Program;
+pub use verdict::{Answer, Findings, Remaining, Verdict, examine};

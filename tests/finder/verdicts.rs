@@ -1,0 +1,103 @@
+//! The verdict about every function of every compilation.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use agxpatch_core::finder::{Budget, Program, Verdict, examine};
+use agxpatch_core::macho::Universal;
+
+use super::compilers::{self, Compiled};
+
+/// What a function's name says about it.
+const WORDS: [(&str, &str); 4] = [
+    ("late_", "clears-late"),
+    ("right_", "clears-under-lock"),
+    ("nopool_", "no-pool"),
+    ("unclear_", "not-understood"),
+];
+
+/// The verdict a symbol asks for. Methods that only make a block are left out, and
+/// pieces that the compiler split off.
+pub fn wanted(symbol: &str) -> Option<&'static str> {
+    if symbol.ends_with("asynchronous]") || symbol.contains(".cold") {
+        return None;
+    }
+    WORDS.iter().find(|(word, _)| symbol.contains(word)).map(|(_, verdict)| *verdict)
+}
+
+/// The functions of an image whose names ask for a verdict.
+pub fn judged(program: &Program<'_>) -> Vec<(u64, &'static str)> {
+    let starts = program.starts().iter();
+    starts.filter_map(|start| Some((*start, wanted(program.symbol(*start)?)?))).collect()
+}
+
+/// How much the tests let a function cost.
+pub const BUDGET: Budget = Budget { states: 60_000, steps: 3_000_000 };
+
+#[derive(Default)]
+struct Count {
+    right: usize,
+    not_understood: usize,
+    wrong: Vec<String>,
+    dear: Vec<String>,
+}
+
+#[test]
+fn no_compilation_of_a_known_shape_gets_a_wrong_verdict() {
+    let counts: Mutex<BTreeMap<String, Count>> = Mutex::default();
+    compilers::each(compilers::jobs(), |Compiled { job, image }| {
+        let file = Universal::parse(&image).unwrap();
+        let program = Program::new(&file.slices[0].image().unwrap()).unwrap();
+        for (start, wanted) in judged(&program) {
+            let findings = examine(&program, start, BUDGET);
+            let name = program.symbol(start).unwrap_or_default().to_owned();
+            let mut counts = counts.lock().unwrap();
+            let count = counts.entry(name.clone()).or_default();
+            let found = findings.verdict.name();
+            match &findings.verdict {
+                _ if found == wanted => count.right += 1,
+                Verdict::NotUnderstood { .. } => count.not_understood += 1,
+                _ => count.wrong.push(format!("{name}, {job:?}: {found}")),
+            }
+            if findings.steps > 200_000 {
+                count.dear.push(format!("{name}, {job:?}: {} steps", findings.steps));
+            }
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    let wrong: Vec<&String> = counts.values().flat_map(|count| &count.wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let dear: Vec<&String> = counts.values().flat_map(|count| &count.dear).collect();
+    assert!(dear.is_empty(), "{dear:#?}");
+    let right: usize = counts.values().map(|count| count.right).sum();
+    let unclear: usize = counts.values().map(|count| count.not_understood).sum();
+    let refused: Vec<(&String, usize)> =
+        counts.iter().map(|(n, c)| (n, c.not_understood)).filter(|(_, c)| *c > 0).collect();
+    eprintln!("{right} verdicts right, {unclear} not understood: {refused:?}");
+    assert!(unclear * 50 <= right + unclear, "{unclear} of {right}: {refused:#?}");
+}
+
+/// The shortest path of the driver's own logic runs from the gift over the unlock
+/// to the store, in this order.
+#[test]
+fn a_witness_names_the_store_the_unlock_and_the_late_clear() {
+    let driver = |job: &compilers::Job| job.source.ends_with("driver.m") && job.flags == ["-O2"];
+    let jobs = compilers::jobs().into_iter().filter(driver).collect();
+    compilers::each(jobs, |Compiled { image, .. }| {
+        let file = Universal::parse(&image).unwrap();
+        let program = Program::new(&file.slices[0].image().unwrap()).unwrap();
+        let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
+        for (start, _) in late {
+            let findings = examine(&program, start, BUDGET);
+            let Verdict::ClearsLate { witnesses } = &findings.verdict else { panic!() };
+            let [witness] = witnesses.as_slice() else { panic!("{witnesses:?}") };
+            let word = |at: agxpatch_core::address::VmAddr| program.word(at.0).unwrap().0;
+            // A store of a register, a call, a store of the zero register.
+            assert_eq!(word(witness.given) >> 24 & 0x3f, 0x39, "{witness:?}");
+            assert_eq!(word(witness.unlocked) >> 26, 0x25, "{witness:?}");
+            assert_eq!(word(witness.cleared) & 0x1f, 31, "{witness:?}");
+            assert_eq!(witness.path.first().map(|at| at.0), Some(start));
+            assert_eq!(findings.fields[0].name.as_deref(), Some("_impl"));
+        }
+    });
+}
