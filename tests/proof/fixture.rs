@@ -115,6 +115,22 @@ fn adr(line: &str, at: VmAddr) -> Word {
     Word(0x1000_0000 | (offset & 3) << 29 | (offset >> 2 & 0x7ffff) << 5 | number)
 }
 
+/// A load of what stands at an address nearby.
+fn literal(line: &str, at: VmAddr) -> Word {
+    let (mnemonic, operands) = line.split_once(' ').unwrap();
+    let (register, target) = operands.split_once(", #0x").unwrap();
+    let kind = match (mnemonic, &register[..1]) {
+        ("ldr", "w") => 0x1800_0000,
+        ("ldr", "x") => 0x5800_0000,
+        ("ldrsw", "x") => 0x9800_0000,
+        ("ldr", "q") => 0x9c00_0000,
+        _ => panic!("{line}"),
+    };
+    let distance = u64::from_str_radix(target, 16).unwrap().wrapping_sub(at.0) / 4;
+    let number: u32 = register[1..].parse().unwrap();
+    Word(kind | (distance as u32 & 0x7ffff) << 5 | number)
+}
+
 /// The function and an image around it.
 #[derive(Clone)]
 pub struct Fixture {
@@ -174,6 +190,15 @@ pub fn assemble(lines: &[&str], at: VmAddr) -> Vec<Word> {
         "autibsp" => Word(0xd50323ff),
         "retab" => Word(0xd65f0fff),
         "braa x8, x9" => Word(0xd71f0909),
+        // `b.eq` with the bit that says its outcome is always the same.
+        line if line.starts_with("bc.") => {
+            let plain =
+                assembler.assemble_line(&line.replacen("bc.", "b.", 1), at.instruction(index));
+            Word(plain.unwrap().0 | 1 << 4)
+        }
+        line if line.starts_with("ldr") && line.contains(", #0x2") && !line.contains('[') => {
+            literal(line, at.instruction(index))
+        }
         line if line.starts_with("adr ") => adr(line, at.instruction(index)),
         line => assembler.assemble_line(line, at.instruction(index)).unwrap(),
     };

@@ -31,6 +31,7 @@ fn every_kind_of_direct_branch_into_the_window_from_another_function_is_found() 
         "tbz w0, #3, #0x2be064",
         "tbnz x9, #40, #0x2be084",
         "adr x1, #0x2be078",
+        "bc.eq #0x2be068",
     ] {
         for at in [0x2be1f4_u64, 0x2bd000, 0x2c0000] {
             let found = outcome(&with_line_at(at, line), Name::NoBranchIntoWindow);
@@ -60,6 +61,11 @@ fn branches_to_the_first_word_and_to_what_follows_the_window_are_no_way_in() {
 fn an_early_out_of_the_function_itself_into_the_window_is_found() {
     let mut fixture = Fixture::new();
     fixture.put(0x2bdd80, "cbz x20, #0x2be08c");
+    // The block is known there by another register and object than at the clear.
+    fixture.put(0x2bdd50, "ldr x20, [x25, x24]");
+    let found = outcome(&fixture, Name::NullEntryOnly);
+    assert_eq!((found.status, found.at), (Status::Fail, vec![VmAddr(0x2bdd80)]));
+    fixture.put(0x2bdd80, "cbz x20, #0x2be088");
     let found = outcome(&fixture, Name::NoBranchIntoWindow);
     assert_eq!((found.status, found.at), (Status::Fail, vec![VmAddr(0x2bdd80)]));
 }

@@ -5,6 +5,8 @@ mod emulation;
 mod exhaustive;
 mod fixture;
 mod inbound;
+mod null_entry;
 mod refinement;
 mod refusals;
+mod understanding;
 mod wrong_rewrites;

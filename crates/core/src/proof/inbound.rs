@@ -4,23 +4,64 @@
 //! is no other way in: no direct branch from anywhere in `__text`, no jump table
 //! of the function, no exception landing pad, and no function that begins there.
 //! A function pointer to the middle of a function does not occur in compiled
-//! code and is not looked for, but for `adr`, which could make one.
+//! code and is not looked for, but for `adr` and `adrp` with `add`, which could
+//! make one.
 
 use std::ops::Range;
 
+use super::code_as_data;
 use super::function::Function;
+use super::null_entry::{self, Entry};
 use super::obligation::{Name, Obligation};
 use super::reach;
 use super::site::{LandingPads, Site};
 use super::tables;
+use super::values::Values;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Operation, decode};
 use crate::check::Status;
 use crate::error::Result;
 
-/// All obligations about ways into the window.
-pub(super) fn obligations(site: &Site<'_>, after: Function<'_>) -> Result<Vec<Obligation>> {
-    Ok(vec![direct(site, after)?, through_tables(site, after)?, landing_pads(site), starts(site)])
+/// What is found about ways into the window and the function.
+pub(super) struct Inbound<'a> {
+    /// All obligations about them.
+    pub obligations: Vec<Obligation>,
+    /// What the registers hold, given every way into the function.
+    pub values: Values<'a>,
+}
+
+/// Looks for every way into the window, and follows the values through the
+/// function.
+pub(super) fn examine<'a>(
+    site: &Site<'a>,
+    before: Function<'_>,
+    after: Function<'a>,
+) -> Result<Inbound<'a>> {
+    let found = branches(site, after)?;
+    let (entries, others): (Vec<Entry>, Vec<Entry>) = found.own.into_iter().partition(|entry| {
+        let branch = after.operation(entry.from).ok().and_then(|operation| branched_to(&operation));
+        branch.is_some() && null_entry::is_last_clear(site, before, entry.to)
+    });
+    let pages = code_as_data::through_pages(site, &site.window());
+    let mut refused: Vec<VmAddr> = others.iter().map(|entry| entry.from).collect();
+    refused.extend(found.foreign);
+    let entering = pages.iter().filter(|made| made.reads == 0 && interior(site).contains(&made.to));
+    refused.extend(entering.map(|made| made.at));
+    let pads = match site.surroundings.landing_pads(site.function()) {
+        LandingPads::Known(pads) => pads,
+        LandingPads::Unknown(_) => Vec::new(),
+    };
+    let others = found.around.into_iter().chain(pads);
+    let mut values = Values::of(after, site.surroundings, site.window(), others)?;
+    let obligations = vec![
+        direct(site, after, refused),
+        null_entry::obligation(site, before, after, &entries, &mut values)?,
+        through_tables(site, after)?,
+        landing_pads(site),
+        starts(site),
+        code_as_data::obligation(site, after, &pages)?,
+    ];
+    Ok(Inbound { obligations, values })
 }
 
 /// The window without its first word, where entering is harmless.
@@ -28,44 +69,93 @@ fn interior(site: &Site<'_>) -> Range<VmAddr> {
     site.window_start.instruction(1)..site.window_end
 }
 
-fn direct(site: &Site<'_>, after: Function<'_>) -> Result<Obligation> {
-    let (origin, bytes) = site.surroundings.text();
+/// Branches of interest, and addresses made by `adr`.
+struct Branches {
+    /// From the function into the window's interior.
+    own: Vec<Entry>,
+    /// From elsewhere into the window's interior.
+    foreign: Vec<VmAddr>,
+    /// Where branches from elsewhere enter the function outside the window.
+    around: Vec<VmAddr>,
+}
+
+fn branches(site: &Site<'_>, after: Function<'_>) -> Result<Branches> {
     let interior = interior(site);
-    let mut found = Vec::new();
+    let mut found = Branches { own: Vec::new(), foreign: Vec::new(), around: Vec::new() };
     for item in after.operations() {
-        let (at, operation) = item?;
-        if !site.window().contains(&at) && goes_to(&operation, &interior) {
-            found.push(at);
+        let (from, operation) = item?;
+        if let Some(to) = target(&operation).filter(|to| interior.contains(to))
+            && !site.window().contains(&from)
+        {
+            found.own.push(Entry { from, to });
         }
     }
     let inside = after.range();
-    reach::each(origin, bytes, &interior, |index| {
-        let at = origin.instruction(index);
-        let word = Word::all(&bytes[index * 4..index * 4 + 4]).next();
-        let operation = word.and_then(|word| decode(word, at));
-        if operation.is_some_and(|it| goes_to(&it, &interior)) && !inside.contains(&at) {
-            found.push(at);
-        }
-    });
+    let (origin, bytes) = site.surroundings.text();
+    reach::each(
+        &reach::BRANCHES,
+        origin,
+        bytes,
+        &(inside.start.instruction(1)..inside.end),
+        |index| {
+            let at = origin.instruction(index);
+            let Some(word) = Word::all(&bytes[index * 4..index * 4 + 4]).next() else { return };
+            let to = decode(as_plain_branch(word), at).and_then(|operation| target(&operation));
+            match to.filter(|to| inside.contains(to) && !inside.contains(&at)) {
+                Some(to) if interior.contains(&to) => found.foreign.push(at),
+                Some(to) if !makes_page(word) => found.around.push(to),
+                Some(_) => {}
+                None => {}
+            }
+        },
+    );
+    Ok(found)
+}
+
+fn direct(site: &Site<'_>, after: Function<'_>, mut found: Vec<VmAddr>) -> Obligation {
     found.sort();
     found.dedup();
-    let total = (bytes.len() / 4).max(after.words.len());
+    let total = (site.surroundings.text().1.len() / 4).max(after.words.len());
     let (status, detail) = match found.first() {
         None => (Status::Pass, format!("none of the {total} words of __text branches into it")),
         Some(at) => (Status::Fail, format!("the branch at {at} enters the window")),
     };
-    Ok(Obligation { at: found, ..Obligation::new(Name::NoBranchIntoWindow, status, detail) })
+    Obligation { at: found, ..Obligation::new(Name::NoBranchIntoWindow, status, detail) }
 }
 
-fn goes_to(operation: &Operation, range: &Range<VmAddr>) -> bool {
+/// `b.cond` for `bc.cond`, which goes to the same place. The decoder does not know
+/// it, because processors without it stop there.
+fn as_plain_branch(word: Word) -> Word {
+    const CONSISTENT: u32 = 1 << 4;
+    if word.0 & (0xff00_0000 | CONSISTENT) == 0x5400_0000 | CONSISTENT {
+        Word(word.0 & !CONSISTENT)
+    } else {
+        word
+    }
+}
+
+/// Whether the word is an `adrp`, whose page is rarely meant itself.
+fn makes_page(word: Word) -> bool {
+    word.0 & 0x9f00_0000 == 0x9000_0000
+}
+
+/// Where a branch that is not a call goes.
+fn branched_to(operation: &Operation) -> Option<VmAddr> {
     match *operation {
         Operation::Branch { target }
-        | Operation::Call { target }
         | Operation::BranchIf { target, .. }
         | Operation::BranchOnZero { target, .. }
-        | Operation::BranchOnBit { target, .. } => range.contains(&target),
-        Operation::Address { value, .. } => range.contains(&VmAddr(value)),
-        _ => false,
+        | Operation::BranchOnBit { target, .. } => Some(target),
+        _ => None,
+    }
+}
+
+/// The address in the code that an instruction may continue at or makes.
+fn target(operation: &Operation) -> Option<VmAddr> {
+    match *operation {
+        Operation::Call { target } => Some(target),
+        Operation::Address { value, .. } => Some(VmAddr(value)),
+        _ => branched_to(operation),
     }
 }
 

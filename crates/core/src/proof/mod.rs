@@ -7,12 +7,15 @@
 //! A rewrite that is understood and wrong is no error but a proof that failed.
 
 mod case;
+mod code_as_data;
 mod deadness;
 mod facts;
 mod findings;
 mod function;
 mod inbound;
 pub mod interleaving;
+mod lock_apart;
+mod null_entry;
 mod obligation;
 mod of_plan;
 mod paths;
@@ -23,6 +26,7 @@ mod site;
 pub mod steps;
 mod tables;
 pub mod tla;
+mod values;
 
 pub use case::{Shown, Version, examine, rewrites};
 pub use obligation::{Name, Obligation};
@@ -82,10 +86,14 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
     let before = Function { entry: site.entry, words: site.before };
     let after = Function { entry: site.entry, words: site.after };
     let mut obligations = vec![understood(site, before, after)?, only_window_changed(site)];
-    obligations.extend(inbound::obligations(site, after)?);
+    let inbound = inbound::examine(site, before, after)?;
+    obligations.extend(inbound.obligations);
+    let mut values = inbound.values;
+    obligations.push(lock_apart::roles(site, &mut values)?);
 
     let mut terms = Terms::new();
     let old = paths::traces(&mut terms, before, site.window(), &site.roles)?;
+    obligations.push(lock_apart::obligation(&terms, &old, &values, site.window_start));
     let new = paths::traces(&mut terms, after, site.window(), &site.roles)?;
     let mut findings = Findings::default();
     let compared = refinement::compare(&mut terms, site, &old, &new, &mut findings);
@@ -138,15 +146,8 @@ fn understood(site: &Site<'_>, before: Function<'_>, after: Function<'_>) -> Res
 }
 
 fn only_window_changed(site: &Site<'_>) -> Obligation {
-    let changed = |inside: bool| {
-        let words = site.before.iter().zip(site.after).enumerate();
-        words
-            .filter(|(_, (before, after))| before != after)
-            .map(|(index, _)| site.entry.instruction(index))
-            .filter(move |at| site.window().contains(at) == inside)
-            .collect::<Vec<VmAddr>>()
-    };
-    let (inside, outside) = (changed(true), changed(false));
+    let (inside, outside): (Vec<VmAddr>, Vec<VmAddr>) =
+        site.changed().partition(|at| site.window().contains(at));
     let (status, detail, at) = match outside.first() {
         Some(at) => (Status::Fail, format!("the word at {at} differs"), outside),
         None => (Status::Pass, format!("{} words differ, all in the window", inside.len()), inside),

@@ -153,9 +153,19 @@ pub(super) fn traces(
     window: Range<VmAddr>,
     roles: &Roles,
 ) -> Result<Vec<Trace>> {
+    traces_from(terms, function, window.start, window, roles)
+}
+
+/// As [`traces`], for control that enters the window at `start`.
+pub(super) fn traces_from(
+    terms: &mut Terms,
+    function: Function<'_>,
+    start: VmAddr,
+    window: Range<VmAddr>,
+    roles: &Roles,
+) -> Result<Vec<Trace>> {
     let initial = State::initial(terms);
     let mut walk = Walk { terms, function, roles, window, initial: initial.clone() };
-    let start = walk.window.start;
     let path = Path { decisions: Vec::new(), steps: Vec::new(), exit: Exit::To(start) };
     let first = Trace {
         path,

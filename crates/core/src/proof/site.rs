@@ -35,6 +35,14 @@ impl Site<'_> {
         self.entry..self.entry.instruction(self.before.len())
     }
 
+    /// The words that the rewrite changes.
+    pub fn changed(&self) -> impl Iterator<Item = VmAddr> + '_ {
+        let words = self.before.iter().zip(self.after).enumerate();
+        words
+            .filter(|(_, (before, after))| before != after)
+            .map(|(index, _)| self.entry.instruction(index))
+    }
+
     /// The addresses of the window, `done` excluded.
     pub fn window(&self) -> Range<VmAddr> {
         self.window_start..self.window_end

@@ -1,0 +1,180 @@
+//! Whether an instruction reads a rewritten word as data, or makes an address in
+//! the window that a register branch could use.
+//!
+//! An instruction is data as well: a literal load, or an `adr` or `adrp` with a
+//! load behind it, may read any word of the code. The comparison of paths knows
+//! memory only by what was stored, so a read of a word that the rewrite changes
+//! would look the same in both versions and yet give another value.
+//!
+//! `adrp` gives a page only. The offset within it is added by a later `add`, or by
+//! a load; every instruction of the same function that takes the page's register
+//! as its base is looked at, whatever lies between, for the register may have
+//! come there by any way. That errs towards refusing.
+
+use std::ops::Range;
+
+use super::function::Function;
+use super::obligation::{Name, Obligation};
+use super::reach;
+use super::site::Site;
+use crate::address::{VmAddr, Word};
+use crate::arm64::semantics::{Address, Operand, Operation, Register, decode};
+use crate::check::Status;
+use crate::error::Result;
+
+/// Bytes of a page as `adrp` counts them.
+const PAGE: u64 = 0x1000;
+/// How many instructions on either side of an `adrp` may use its register,
+/// where the image does not list the functions.
+const MAX_DISTANCE: usize = 4096;
+
+/// Bytes that an instruction reads or makes the address of.
+#[derive(Clone, Copy)]
+pub(super) struct Reference {
+    /// The instruction.
+    pub at: VmAddr,
+    /// The first byte.
+    pub to: VmAddr,
+    /// How many bytes it reads; none where it makes an address.
+    pub reads: u8,
+}
+
+/// The obligation that no rewritten word is read as data.
+pub(super) fn obligation(
+    site: &Site<'_>,
+    after: Function<'_>,
+    pages: &[Reference],
+) -> Result<Obligation> {
+    let name = Name::RewrittenNotRead;
+    let changed: Vec<VmAddr> = site.changed().collect();
+    let is_read = |reference: &Reference| {
+        let end = reference.to.plus(u64::from(reference.reads.max(1)));
+        changed.iter().any(|&word| reference.to < word.instruction(1) && word < end)
+    };
+    let mut found: Vec<VmAddr> = own_reads(after)?
+        .into_iter()
+        .chain(foreign_reads(site, after))
+        .chain(pages.iter().copied())
+        .filter(is_read)
+        .map(|reference| reference.at)
+        .collect();
+    found.sort();
+    found.dedup();
+    let (status, detail) = match found.first() {
+        None => (Status::Pass, format!("none of the {} rewritten words is", changed.len())),
+        Some(at) => {
+            (Status::Fail, format!("{at} reads a rewritten word as data, or makes its address"))
+        }
+    };
+    Ok(Obligation { at: found, ..Obligation::new(name, status, detail) })
+}
+
+/// The literal loads and `adr` of the function itself.
+fn own_reads(after: Function<'_>) -> Result<Vec<Reference>> {
+    let mut found = Vec::new();
+    for item in after.operations() {
+        let (at, operation) = item?;
+        found.extend(reference(at, &operation));
+    }
+    Ok(found)
+}
+
+/// The same of the rest of the code.
+fn foreign_reads(site: &Site<'_>, after: Function<'_>) -> Vec<Reference> {
+    // The longest literal is of sixteen bytes.
+    const LONGEST: u64 = 16;
+    let (origin, bytes) = site.surroundings.text();
+    let from = VmAddr(site.window_start.0.saturating_sub(LONGEST - Word::SIZE));
+    let mut found = Vec::new();
+    reach::each(&reach::REFERENCES, origin, bytes, &(from..site.window_end), |index| {
+        let at = origin.instruction(index);
+        let operation = word_at(bytes, index).and_then(|word| decode(word, at));
+        if !after.range().contains(&at) {
+            found.extend(operation.and_then(|operation| reference(at, &operation)));
+        }
+    });
+    found
+}
+
+/// What an instruction refers to by its own distance.
+fn reference(at: VmAddr, operation: &Operation) -> Option<Reference> {
+    match *operation {
+        Operation::LoadLiteral { size, from, .. } => {
+            Some(Reference { at, to: from, reads: size.bytes })
+        }
+        // A page is rarely meant itself; what is made of it is looked at apart.
+        Operation::Address { value, .. } if value % PAGE != 0 => {
+            Some(Reference { at, to: VmAddr(value), reads: 0 })
+        }
+        _ => None,
+    }
+}
+
+/// What the code makes of pages that `range` lies in, as far as it is in `range`.
+pub(super) fn through_pages(site: &Site<'_>, range: &Range<VmAddr>) -> Vec<Reference> {
+    let (origin, bytes) = site.surroundings.text();
+    let mut found = Vec::new();
+    let (first, last) = (page(range.start), page(VmAddr(range.end.0.saturating_sub(1))));
+    for page in [first, last].into_iter().take(if first == last { 1 } else { 2 }) {
+        reach::each_page_address(origin, bytes, page, |index| {
+            let register = word_at(bytes, index).map_or(31, |word| word.0 & 31);
+            let around = function_around(site, origin.instruction(index), bytes.len() / 4);
+            let uses = around.filter_map(|user| {
+                let at = origin.instruction(user);
+                let operation = decode(word_at(bytes, user)?, at)?;
+                offset_use(at, &operation, Register::new(register), page)
+            });
+            found.extend(uses.filter(|used| range.contains(&used.to)));
+        });
+    }
+    found
+}
+
+/// What an instruction makes of the page in `register`.
+fn offset_use(
+    at: VmAddr,
+    operation: &Operation,
+    register: Register,
+    page: VmAddr,
+) -> Option<Reference> {
+    match *operation {
+        Operation::AddSubtract {
+            left: Some(left),
+            right: Operand::Immediate(offset),
+            subtract: false,
+            ..
+        } if left == register => Some(Reference { at, to: page.plus(offset), reads: 0 }),
+        Operation::Access { load: true, size, address: Address::Offset(base, offset), .. }
+            if base == register =>
+        {
+            Some(Reference { at, to: page.plus(offset as u64), reads: size.bytes })
+        }
+        Operation::AccessPair {
+            load: true, size, address: Address::Offset(base, offset), ..
+        } if base == register => {
+            Some(Reference { at, to: page.plus(offset as u64), reads: 2 * size.bytes })
+        }
+        _ => None,
+    }
+}
+
+/// The words of the function that `at` is in, as indices into the text.
+fn function_around(site: &Site<'_>, at: VmAddr, words: usize) -> Range<usize> {
+    let (origin, _) = site.surroundings.text();
+    let index = |address: VmAddr| (address.distance_from(origin).max(0) / 4) as usize;
+    let own = index(at);
+    let near = own.saturating_sub(MAX_DISTANCE)..(own + MAX_DISTANCE).min(words);
+    let Some(starts) = site.surroundings.function_starts() else { return near };
+    let next = starts.partition_point(|&start| start <= at);
+    let first = next.checked_sub(1).and_then(|own| starts.get(own)).map_or(0, |&at| index(at));
+    let last = starts.get(next).map_or(words, |&at| index(at)).min(words);
+    first.max(near.start)..last.min(near.end)
+}
+
+fn page(address: VmAddr) -> VmAddr {
+    VmAddr(address.0 & !(PAGE - 1))
+}
+
+fn word_at(bytes: &[u8], index: usize) -> Option<Word> {
+    Word::all(bytes.get(index * 4..index * 4 + 4)?).next()
+}

@@ -1,0 +1,422 @@
+//! What the registers hold at each instruction of a function, where every way
+//! to it agrees.
+//!
+//! A forward analysis over the whole function. A value is a sum of a number and
+//! of at most three unknowns, each with a name that says where it came from: an
+//! argument of the function, the offset of an instance variable, what one
+//! instruction made, or what a register held when control came to an address by
+//! ways that disagree. Two values with the same names are equal. A name stands
+//! for the last execution of its instruction only: when control comes there
+//! again, everything that still mentions it is named anew after that place.
+//!
+//! Beside the registers two kinds of facts are kept: what a load found in memory,
+//! until the next store or call, and which values a branch has shown to be zero.
+//! The window is not looked into, for it differs before and after the rewrite:
+//! nothing is known where control leaves it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::function::Function;
+use super::site::Surroundings;
+use super::tables;
+use crate::address::VmAddr;
+use crate::arm64::semantics::{
+    Address, Binary, Condition, Flags, Next, Node, Operation, Register, Size, State, Term, Terms,
+    Test, Unary, execute,
+};
+use crate::error::Result;
+
+/// An unknown with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Atom {
+    /// What the register held when the function was entered.
+    Argument(Register),
+    /// The four bytes at a constant address. Such a load is how compiled code
+    /// gets the offset of an instance variable, which does not change.
+    Cell(VmAddr),
+    /// What the instruction at this address left in the register.
+    Made(VmAddr, Register),
+    /// What the register held when control came to this address.
+    Joined(VmAddr, Register),
+}
+
+impl Atom {
+    /// Whether the atom is named after an instruction.
+    fn is_named_after(self, address: VmAddr) -> bool {
+        matches!(self, Atom::Made(at, _) | Atom::Joined(at, _) if at == address)
+    }
+}
+
+/// How many unknowns a sum may have.
+const MAX_ATOMS: usize = 3;
+
+/// A sum of unknowns and a number, modulo 2^64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Value {
+    /// Sorted, the missing ones first.
+    atoms: [Option<Atom>; MAX_ATOMS],
+    /// The number.
+    pub constant: u64,
+}
+
+impl Value {
+    pub(super) const fn constant(constant: u64) -> Value {
+        Value { atoms: [None; MAX_ATOMS], constant }
+    }
+
+    pub(super) const fn atom(atom: Atom) -> Value {
+        Value { atoms: [None, None, Some(atom)], constant: 0 }
+    }
+
+    /// The unknowns of the sum.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = Atom> + '_ {
+        self.atoms.iter().copied().flatten()
+    }
+
+    /// The one unknown the value is, if it is that and nothing more.
+    pub(super) fn as_atom(&self) -> Option<Atom> {
+        let mut atoms = self.atoms();
+        match (atoms.next(), atoms.next()) {
+            (Some(atom), None) if self.constant == 0 => Some(atom),
+            _ => None,
+        }
+    }
+
+    /// Whether the two differ by a known number.
+    pub(super) fn is_offset_of(&self, other: Value) -> bool {
+        self.atoms == other.atoms
+    }
+
+    fn as_constant(&self) -> Option<u64> {
+        self.atoms().next().is_none().then_some(self.constant)
+    }
+
+    /// The sum, if it has not too many unknowns.
+    pub(super) fn plus(self, other: Value) -> Option<Value> {
+        let mut all: Vec<Atom> = self.atoms().chain(other.atoms()).collect();
+        all.sort();
+        let missing = MAX_ATOMS.checked_sub(all.len())?;
+        let mut atoms = [None; MAX_ATOMS];
+        for (place, atom) in atoms.iter_mut().skip(missing).zip(all) {
+            *place = Some(atom);
+        }
+        Some(Value { atoms, constant: self.constant.wrapping_add(other.constant) })
+    }
+
+    fn is_named_after(&self, address: VmAddr) -> bool {
+        self.atoms().any(|atom| atom.is_named_after(address))
+    }
+}
+
+/// What is known where control comes to an instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    registers: [Value; Register::COUNT],
+    /// The value whose being zero the flag Z tells.
+    tested: Option<Value>,
+    /// Eight bytes of memory: where, and what. Forgotten with a store or call.
+    memory: Vec<(Value, Value)>,
+    /// Values known to be zero (`true`) or not.
+    zero: BTreeMap<Value, bool>,
+}
+
+impl Point {
+    /// Nothing is known at `at`.
+    fn unknown(at: VmAddr) -> Point {
+        Point::named(|register| Atom::Joined(at, register))
+    }
+
+    fn named(name: impl Fn(Register) -> Atom) -> Point {
+        let registers = std::array::from_fn(|n| Value::atom(name(Register::new(n as u32))));
+        Point { registers, tested: None, memory: Vec::new(), zero: BTreeMap::new() }
+    }
+
+    /// What a register holds.
+    pub(super) fn get(&self, register: Register) -> Value {
+        self.registers[register.index()]
+    }
+
+    fn set(&mut self, register: Register, value: Value) {
+        self.registers[register.index()] = value;
+    }
+
+    /// The eight bytes at `address`, if they were loaded and nothing was stored
+    /// or called since.
+    pub(super) fn loaded(&self, address: Value) -> Option<Value> {
+        self.memory.iter().find(|(at, _)| *at == address).map(|&(_, value)| value)
+    }
+
+    /// Whether a value is zero, where that is known.
+    pub(super) fn is_zero(&self, value: Value) -> Option<bool> {
+        match value.as_constant() {
+            Some(number) => Some(number == 0),
+            None => self.zero.get(&value).copied(),
+        }
+    }
+
+    /// The value of a term over the registers at this point.
+    pub(super) fn value(&self, terms: &Terms, term: Term) -> Option<Value> {
+        match terms.node(term) {
+            Node::Constant(number) => Some(Value::constant(number)),
+            Node::Register(register) => Some(self.get(register)),
+            Node::Binary(Binary::Add, left, right) => {
+                self.value(terms, left)?.plus(self.value(terms, right)?)
+            }
+            Node::Unary(Unary::SignExtend(32), inner) => {
+                let cell = self.value(terms, inner)?;
+                matches!(cell.as_atom(), Some(Atom::Cell(_))).then_some(cell)
+            }
+            Node::Memory(_, address, 4) => {
+                let address = self.value(terms, address)?.as_constant()?;
+                Some(Value::atom(Atom::Cell(VmAddr(address))))
+            }
+            Node::Memory(_, address, 8) => self.loaded(self.value(terms, address)?),
+            _ => None,
+        }
+    }
+
+    /// Control comes to `at`: what is still named after it is named anew.
+    fn arrive(&mut self, at: VmAddr) {
+        for (number, value) in self.registers.iter_mut().enumerate() {
+            if value.is_named_after(at) {
+                *value = Value::atom(Atom::Joined(at, Register::new(number as u32)));
+            }
+        }
+        self.tested = self.tested.filter(|value| !value.is_named_after(at));
+        self.memory.retain(|(place, value)| !place.is_named_after(at) && !value.is_named_after(at));
+        self.zero.retain(|value, _| !value.is_named_after(at));
+    }
+
+    /// Keeps what `other`, another way to `at`, agrees with. Whether anything was
+    /// lost.
+    fn join(&mut self, at: VmAddr, other: &Point) -> bool {
+        let before = self.clone();
+        for (number, value) in self.registers.iter_mut().enumerate() {
+            if *value != other.registers[number] {
+                *value = Value::atom(Atom::Joined(at, Register::new(number as u32)));
+            }
+        }
+        if self.tested != other.tested {
+            self.tested = None;
+        }
+        self.memory.retain(|known| other.memory.contains(known));
+        self.zero.retain(|value, zero| other.zero.get(value) == Some(zero));
+        *self != before
+    }
+}
+
+/// The values at every instruction that can be reached.
+pub(super) struct Values<'a> {
+    function: Function<'a>,
+    surroundings: &'a dyn Surroundings,
+    window: Range<VmAddr>,
+    terms: Terms,
+    initial: State,
+    points: BTreeMap<VmAddr, Point>,
+}
+
+impl<'a> Values<'a> {
+    /// Follows the values through `function`. Control also comes in at `others`,
+    /// with nothing known.
+    pub(super) fn of(
+        function: Function<'a>,
+        surroundings: &'a dyn Surroundings,
+        window: Range<VmAddr>,
+        others: impl IntoIterator<Item = VmAddr>,
+    ) -> Result<Values<'a>> {
+        let mut terms = Terms::new();
+        let initial = State::initial(&mut terms);
+        let points = BTreeMap::new();
+        let mut values = Values { function, surroundings, window, terms, initial, points };
+        let mut open = Vec::new();
+        values.flow(function.entry, Point::named(Atom::Argument), &mut open);
+        for other in others {
+            values.flow(other, Point::unknown(other), &mut open);
+        }
+        while let Some(at) = open.pop() {
+            for (to, point) in values.step(at)? {
+                values.flow(to, point, &mut open);
+            }
+        }
+        Ok(values)
+    }
+
+    /// What is known before the instruction at `at`; nothing where no way leads.
+    pub(super) fn before(&self, at: VmAddr) -> Option<&Point> {
+        self.points.get(&at)
+    }
+
+    /// What is known where the branch at `from` has been taken to `to`.
+    pub(super) fn on_the_way(&mut self, from: VmAddr, to: VmAddr) -> Result<Option<Point>> {
+        if self.points.contains_key(&from) {
+            let mut ways = self.step(from)?.into_iter().filter(|(target, _)| *target == to);
+            // A branch to the next instruction is both its outcomes.
+            if let (Some((_, point)), None) = (ways.next(), ways.next()) {
+                return Ok(Some(point));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the instruction at `at` loads the eight bytes from that it leaves in
+    /// `register`.
+    pub(super) fn loaded_from(&mut self, at: VmAddr, register: Register) -> Result<Option<Value>> {
+        let mut state = self.initial.clone();
+        execute(&mut self.terms, &mut state, &self.function.operation(at)?);
+        let Some(point) = self.points.get(&at) else { return Ok(None) };
+        Ok(match self.terms.node(state.get(register)) {
+            Node::Memory(_, place, 8) => point.value(&self.terms, place),
+            _ => None,
+        })
+    }
+
+    /// Whether an unknown is a pointer that was loaded whole or that a call
+    /// returned, so that it points to an object of its own. What is loaded from
+    /// the function's frame may be anything that was put there.
+    pub(super) fn is_object(&self, atom: Atom) -> bool {
+        let Atom::Made(at, register) = atom else { return false };
+        let in_frame = |base: Register| {
+            let base = self.points.get(&at).map(|point| point.get(base));
+            base.is_none_or(|base| base.atoms().any(|atom| atom == Atom::Argument(Register::SP)))
+        };
+        let loads = |size: Size, address: Address| {
+            let (Address::Offset(base, _)
+            | Address::Before(base, _)
+            | Address::After(base, _)
+            | Address::Indexed(base, ..)
+            | Address::Authenticated(_, base, ..)) = address;
+            size.bytes == 8 && !in_frame(base)
+        };
+        match self.function.operation(at) {
+            Ok(Operation::Call { .. } | Operation::CallRegister { .. }) => {
+                register == Register::new(0)
+            }
+            Ok(
+                Operation::Access { load: true, size, address, .. }
+                | Operation::AccessPair { load: true, size, address, .. },
+            ) => loads(size, address),
+            _ => false,
+        }
+    }
+
+    fn flow(&mut self, to: VmAddr, mut point: Point, open: &mut Vec<VmAddr>) {
+        if !self.function.range().contains(&to) {
+            return;
+        }
+        point.arrive(to);
+        let changed = match self.points.get_mut(&to) {
+            Some(known) => known.join(to, &point),
+            None => {
+                self.points.insert(to, point);
+                true
+            }
+        };
+        if changed && !open.contains(&to) {
+            open.push(to);
+        }
+    }
+
+    /// Executes the instruction at `at`: where control goes on, and with what.
+    fn step(&mut self, at: VmAddr) -> Result<Vec<(VmAddr, Point)>> {
+        let operation = self.function.operation(at)?;
+        let mut state = self.initial.clone();
+        let next = execute(&mut self.terms, &mut state, &operation);
+        let before = match self.points.get(&at) {
+            Some(point) if !self.window.contains(&at) => point.clone(),
+            _ => Point::unknown(at),
+        };
+        let mut point = self.executed(at, &operation, &state, &before);
+        let following = at.instruction(1);
+        Ok(match next {
+            Next::Fall => vec![(following, point)],
+            Next::Call(_) => {
+                for number in (0..=18).chain([30]) {
+                    let register = Register::new(number);
+                    point.set(register, Value::atom(Atom::Made(at, register)));
+                }
+                point.memory.clear();
+                point.tested = None;
+                vec![(following, point)]
+            }
+            Next::Either(test, target) => {
+                let target = self.terms.as_constant(target).map(VmAddr);
+                let tested = self.tested(&before, test);
+                let way = |taken: bool| {
+                    let mut point = point.clone();
+                    point.zero.extend(tested.map(|(value, zero)| (value, zero == taken)));
+                    point
+                };
+                let taken = target.map(|target| (target, way(true)));
+                taken.into_iter().chain([(following, way(false))]).collect()
+            }
+            Next::Go(target) => match self.terms.as_constant(target) {
+                Some(target) => vec![(VmAddr(target), point)],
+                None => tables::targets(self.function, self.surroundings, at)?
+                    .into_iter()
+                    .map(|target| (target, point.clone()))
+                    .collect(),
+            },
+            Next::Return(_) | Next::Trap => Vec::new(),
+        })
+    }
+
+    /// The state after the instruction: `state` is what it makes of the initial
+    /// one.
+    fn executed(
+        &mut self,
+        at: VmAddr,
+        operation: &Operation,
+        state: &State,
+        before: &Point,
+    ) -> Point {
+        let mut after = before.clone();
+        if state.history != self.initial.history {
+            after.memory.clear();
+        }
+        for register in Register::all() {
+            let term = state.get(register);
+            if term == self.initial.get(register) {
+                continue;
+            }
+            let known = before.value(&self.terms, term);
+            let value = known.unwrap_or(Value::atom(Atom::Made(at, register)));
+            after.set(register, value);
+            if let (None, Node::Memory(history, place, 8)) = (known, self.terms.node(term))
+                && history == state.history
+                && let Some(place) = before.value(&self.terms, place)
+            {
+                after.memory.push((place, value));
+            }
+        }
+        if let Operation::Bounded { writes, .. } = operation
+            && writes.has_flags()
+        {
+            after.tested = None;
+        } else if state.flags != self.initial.flags {
+            after.tested = self.zero_tested(state.flags, before);
+        }
+        after
+    }
+
+    /// The value that is zero exactly where these flags have Z set.
+    fn zero_tested(&mut self, flags: Flags, before: &Point) -> Option<Value> {
+        let (term, _) = Condition::encoded(0, flags).as_zero_test(&mut self.terms)?;
+        before.value(&self.terms, term)
+    }
+
+    /// The value a branch tests, and whether it is taken where that is zero.
+    fn tested(&self, before: &Point, test: Test) -> Option<(Value, bool)> {
+        match test {
+            Test::Zero(term, zero) => Some((before.value(&self.terms, term)?, zero)),
+            Test::Flags(condition) => {
+                let equal = Condition::encoded(0, condition.flags);
+                match before.tested {
+                    Some(value) if condition == equal => Some((value, true)),
+                    Some(value) if condition == equal.negated() => Some((value, false)),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
