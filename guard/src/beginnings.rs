@@ -18,7 +18,10 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         {
             return Verdict::Dispatch(record, Role::Nested);
         }
-        let permit = self.throttle.is_on() && self.admit(thread);
+        let permit = self.throttle.is_on();
+        if permit {
+            self.admit(thread);
+        }
         let record = loop {
             match self.ledger.claim(thread, call.object) {
                 Claimed::New(record) => break record,
@@ -62,14 +65,36 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    fn admit(&self, thread: &Thread) -> bool {
-        let exempt = thread.open.load(Ordering::Relaxed) != 0 || thread.is_inside();
+    /// Before a factory method: waits for the place of the encoder it is about to make. Inside the factory it would be too late,
+    /// for a thread inside a guarded call is never made to wait.
+    pub(crate) fn reserve_place(&self, thread: &Thread) {
+        let waits = self.throttle.is_on() && !thread.is_inside() && thread.places() == 0;
+        if waits {
+            self.take_place(thread, false);
+            thread.reserve_place();
+        }
+    }
+
+    /// After a factory method: gives the place back if the factory made no encoder.
+    pub(crate) fn drop_reserved_place(&self, thread: &Thread) {
+        if !thread.is_inside() && thread.take_reserved_place() {
+            self.throttle.leave();
+        }
+    }
+
+    /// Has a new encoder of this thread occupy a place: the one reserved for it, or another.
+    pub(crate) fn admit(&self, thread: &Thread) {
+        if !thread.take_reserved_place() {
+            self.take_place(thread, thread.places() != 0 || thread.is_inside());
+        }
+        thread.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_place(&self, thread: &Thread, exempt: bool) {
         match self.throttle.admit(exempt) {
             Admitted::AtOnce => {}
             Admitted::AfterWait => thread.tally.add(Counter::ThrottleWaits),
             Admitted::Above => thread.tally.add(Counter::ThrottleOverrides),
         }
-        thread.open.fetch_add(1, Ordering::Relaxed);
-        true
     }
 }

@@ -10,8 +10,12 @@
 //! What only asks who an encoder is, such as `device` and `label`, goes through whatever the state.
 //!
 //! Three rules keep this from refusing what is right. A call nested in another of the same thread on the same encoder is the
-//! driver's own and always goes through. `init` begins a new life whatever the ledger said of that address. And an ended
-//! encoder that a command buffer's factory method returns is live again: the driver coalesces consecutive compute encoders.
+//! driver's own and always goes through. `init` begins a new life whatever the ledger said of that address. And an ended encoder
+//! that the driver begins again (`reInitWithCommandBuffer:`) is live again: it coalesces consecutive compute encoders. An ended
+//! encoder that a getter merely returns stays ended.
+//!
+//! A place of the throttle is waited for before a factory method is entered, outside of every lock: the driver makes each encoder
+//! inside one, and a thread that is inside a guarded call is never made to wait.
 //!
 //! What a call does to an object (retain, release, read `_impl`) goes through [`Objects`], so that the same rules run
 //! against a real Objective-C runtime, against simulated objects on the host, and under loom.
@@ -45,6 +49,8 @@ pub enum Kind {
     Factory = 6,
     /// Tells what the encoder is and was, not what is encoded: good on an ended encoder too.
     Passive = 7,
+    /// `reInitWithCommandBuffer:`: the driver begins an ended encoder again.
+    Reinit = 8,
 }
 
 impl Kind {
@@ -214,7 +220,10 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     pub fn enter_at_length(&self, thread: &Thread, call: &Call) -> Verdict {
         thread.tally.add(Counter::Calls);
         match call.kind {
-            Kind::Factory => Verdict::Dispatch(core::ptr::null(), Role::Bare),
+            Kind::Factory => {
+                self.reserve_place(thread);
+                Verdict::Dispatch(core::ptr::null(), Role::Bare)
+            }
             Kind::Init => self.enter_init(thread, call),
             _ => match self.take(thread, call) {
                 Some((record, Role::Outer)) => self.judge(thread, call, record),
@@ -277,13 +286,13 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
         let refusal = match (record.state(), call.kind) {
             (State::Live, _) | (_, Kind::Dealloc | Kind::Passive) => None,
-            (State::Ended, Kind::DeferredEnd | Kind::Destroy) => None,
+            (State::Ended, Kind::DeferredEnd | Kind::Destroy | Kind::Reinit) => None,
             (State::Ended, Kind::Method) if self.objects.is_driver(call.caller) => {
                 thread.tally.add(Counter::DriverOnEnded);
                 None
             }
             (_, Kind::Method) if lost => Some(Refusal::NullImpl),
-            (_, Kind::Method) => Some(Refusal::Ended),
+            (_, Kind::Method | Kind::Reinit) => Some(Refusal::Ended),
             _ => Some(Refusal::DoubleEnd),
         };
         if let Some(refusal) = refusal {
@@ -325,13 +334,16 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     ) {
         // SAFETY: as in `leave`.
         let Some(record) = (unsafe { record.as_ref() }) else {
-            if call.kind == Kind::Factory && result != 0 {
-                self.reopen(thread, result);
+            if call.kind == Kind::Factory {
+                self.drop_reserved_place(thread);
             }
             return;
         };
         if call.kind == Kind::Destroy && record.state() != State::Leaving {
             record.set_state(State::Destroyed);
+        }
+        if call.kind == Kind::Reinit && record.state() == State::Ended {
+            self.revive(thread, call.object, record);
         }
         if role != Role::Outer {
             return;

@@ -5,7 +5,6 @@
 
 use crate::calls::{Guard, Objects};
 use crate::counters::Counter;
-use crate::ledger::Taken;
 use crate::quarantine::{Entry, Over};
 use crate::record::{HELD, PERMIT, Record, State, TO_QUARANTINE};
 use crate::sync::{Fault, Ordering, has_fault};
@@ -92,40 +91,27 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         true
     }
 
-    /// A command buffer handed out this encoder: if it had been ended, it is live again.
-    pub(crate) fn reopen(&self, thread: &Thread, object: usize) {
-        let Some(record) = self.ledger.find(object) else { return };
-        let taken = self.lock(thread, record);
-        if taken == Taken::GivenUp {
-            return;
+    /// The driver began an ended encoder again: it is live. The caller holds the record's lock.
+    pub(crate) fn revive(&self, thread: &Thread, object: usize, record: &Record) {
+        record.set_state(State::Live);
+        record.turn.store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if record.status() & HELD == 0 {
+            record.set(HELD);
+            self.objects.retain(object);
         }
-        if record.address() == object && record.state() == State::Ended {
-            record.set_state(State::Live);
-            record
-                .turn
-                .store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-            if record.status() & HELD == 0 {
-                record.set(HELD);
-                self.objects.retain(object);
-            }
-            if self.throttle.is_on() && record.status() & PERMIT == 0 {
-                self.throttle.admit(true);
-                thread.open.fetch_add(1, Ordering::Relaxed);
-                record.set(PERMIT);
-                record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
-            }
-            thread.tally.add(Counter::Reopened);
+        if self.throttle.is_on() && record.status() & PERMIT == 0 {
+            self.admit(thread);
+            record.set(PERMIT);
+            record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
         }
-        if taken != Taken::Nested {
-            self.ledger.unlock(record);
-        }
+        thread.tally.add(Counter::Reopened);
     }
 
     /// Leaves nothing held or awaited by any thread but this one: in a forked child, where it is the only one.
     pub fn only(&self, thread: &Thread) {
         self.ledger.only(thread);
         self.quarantine.reset_locks();
-        self.throttle.only(thread.open.load(Ordering::Relaxed));
+        self.throttle.only(thread.places());
     }
 
     /// Gives back the place of the throttle an encoder occupies, if it does.

@@ -59,6 +59,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 thread.tally.add(Counter::Ended);
             }
             Kind::Destroy if record.state() != State::Leaving => record.set_state(State::Destroyed),
+            Kind::Reinit if record.state() == State::Ended => record.set_state(State::Live),
             Kind::Dealloc => {
                 record.forget();
                 thread.tally.add(Counter::Gone);

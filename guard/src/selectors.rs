@@ -6,19 +6,25 @@
 use crate::calls::Kind;
 
 /// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…` are the subclasses
-/// used when counters are sampled; `RayTracing` and `AccelerationStructure` both name the builder of acceleration structures.
+/// used when counters are sampled.
 pub const ENCODER_KINDS: &[&str] = &[
     "Compute",
     "Blit",
     "Render",
     "ResourceState",
     "AccelerationStructure",
-    "RayTracing",
+    "Debug",
     "SampledCompute",
     "SampledBlit",
     "SampledRender",
     "ParallelRender",
 ];
+
+/// Encoder classes whose names are built in another way: the builder of acceleration structures and the parallel render encoder.
+pub const OTHER_ENCODERS: &[&str] = &["RayTracingGPUBuilder", "ThreadedRenderPass"];
+
+/// The suffix of the classes of Metal 4.
+const METAL_4: &str = "_mtlnext";
 
 /// Methods of the encoder classes that are not guarded, and why.
 ///
@@ -82,8 +88,12 @@ pub enum Role {
 /// Whether, and as what, a class is hooked.
 pub fn role_of_class(name: &str) -> Option<Role> {
     let (_, rest) = name.strip_prefix("AGX")?.split_once("Family")?;
+    let rest = rest.strip_suffix(METAL_4).unwrap_or(rest);
     if rest == "CommandBuffer" {
         return Some(Role::CommandBuffer);
+    }
+    if OTHER_ENCODERS.contains(&rest) {
+        return Some(Role::Encoder);
     }
     let kind = rest.strip_suffix("Context")?;
     ENCODER_KINDS.contains(&kind).then_some(Role::Encoder)
@@ -101,9 +111,10 @@ pub fn encoder_method(selector: &str) -> Option<Kind> {
     }
     Some(match selector {
         "endEncoding" => Kind::End,
-        "deferredEndEncoding" => Kind::DeferredEnd,
+        "deferredEndEncoding" | "deferredEndEncoding:" => Kind::DeferredEnd,
         "destroyImpl" => Kind::Destroy,
         "dealloc" => Kind::Dealloc,
+        "reInitWithCommandBuffer:" => Kind::Reinit,
         _ if is_init(selector) => Kind::Init,
         _ if PASSIVE.contains(&selector) => Kind::Passive,
         _ => Kind::Method,

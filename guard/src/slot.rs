@@ -55,6 +55,7 @@ impl Slot {
             4 => Kind::Destroy,
             5 => Kind::Dealloc,
             7 => Kind::Passive,
+            8 => Kind::Reinit,
             _ => Kind::Factory,
         }
     }

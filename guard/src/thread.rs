@@ -63,6 +63,8 @@ pub struct Thread {
     pub waits_since: AtomicU64,
     /// How many encoders this thread has open under the throttle.
     pub open: AtomicU32,
+    /// A place of the throttle taken before a factory was entered, for the encoder that the factory makes.
+    reserved: AtomicBool,
     taken: AtomicBool,
     next: AtomicPtr<Thread>,
 }
@@ -95,9 +97,27 @@ impl Thread {
             waits_for: AtomicPtr::new(ptr::null_mut()),
             waits_since: AtomicU64::new(0),
             open: AtomicU32::new(0),
+            reserved: AtomicBool::new(false),
             taken: AtomicBool::new(true),
             next: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// Notes a place of the throttle that the next encoder this thread makes will occupy. Owner only.
+    pub fn reserve_place(&self) {
+        self.reserved.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the place noted, if there is one. Owner only.
+    pub fn take_reserved_place(&self) -> bool {
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        self.reserved.store(false, Ordering::Relaxed);
+        reserved
+    }
+
+    /// How many places of the throttle this thread occupies.
+    pub fn places(&self) -> u32 {
+        self.open.load(Ordering::Relaxed) + u32::from(self.reserved.load(Ordering::Relaxed))
     }
 
     /// What stands for this thread in a record; never 0.
@@ -241,6 +261,7 @@ impl Registry {
     pub fn give_back(&self, thread: &Thread) {
         if !thread.is_inside() {
             thread.open.store(0, Ordering::Relaxed);
+            thread.reserved.store(false, Ordering::Relaxed);
             thread.taken.store(false, Ordering::Release);
         }
     }

@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 
 use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::counters::Counter;
 use agx_guard::record::Record;
 use agx_guard::selectors::{self, EXCEPTED, Role as ClassRole};
 use agx_guard::settings::{Mode, Settings, parse_mode};
@@ -70,6 +71,10 @@ fn the_encoder_classes_of_every_family_are_recognised() {
         "AGXG16XFamilySampledComputeContext",
         "AGXG16XFamilySampledRenderContext",
         "AGXG17PFamilyAccelerationStructureContext",
+        "AGXG16XFamilyRayTracingGPUBuilder",
+        "AGXG16XFamilyThreadedRenderPass",
+        "AGXG16XFamilyComputeContext_mtlnext",
+        "AGXG16XFamilyRenderContext_mtlnext",
     ] {
         assert_eq!(selectors::role_of_class(name), Some(ClassRole::Encoder), "{name}");
     }
@@ -77,8 +82,14 @@ fn the_encoder_classes_of_every_family_are_recognised() {
         selectors::role_of_class("AGXG16XFamilyCommandBuffer"),
         Some(ClassRole::CommandBuffer)
     );
+    assert_eq!(
+        selectors::role_of_class("AGXG16XFamilyCommandBuffer_mtlnext"),
+        Some(ClassRole::CommandBuffer)
+    );
     for name in [
         "AGXG16XDevice",
+        "AGXG16XFamilyCommandQueue_mtlnext",
+        "AGXG16XFamilyCommandAllocator_mtlnext",
         "AGXG16XFamilyBuffer",
         "IOGPUMetalCommandEncoder",
         "MTLToolsComputeCommandEncoder",
@@ -93,6 +104,8 @@ fn every_selector_of_an_encoder_is_guarded_unless_listed() {
     for (selector, kind) in [
         ("endEncoding", Kind::End),
         ("deferredEndEncoding", Kind::DeferredEnd),
+        ("deferredEndEncoding:", Kind::DeferredEnd),
+        ("reInitWithCommandBuffer:", Kind::Reinit),
         ("destroyImpl", Kind::Destroy),
         ("dealloc", Kind::Dealloc),
         ("initWithCommandBuffer:config:", Kind::Init),
@@ -231,4 +244,79 @@ fn an_address_that_begins_again_unseen_occupies_one_place() {
     }
     assert_eq!(guard.throttle.open(), 1);
     assert_eq!(thread.open.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// A guard with a limit, and what a factory method does in it: the encoder's `init` runs inside.
+struct Factory {
+    guard: Guard<Nothing, 1>,
+}
+
+impl Factory {
+    fn with_limit(limit: u32) -> Factory {
+        let settings =
+            Settings { mode: Mode::Throttle(limit), throttle_ms: 1, ..Settings::DEFAULT };
+        Factory { guard: Guard::new(settings, Nothing) }
+    }
+
+    /// One call of `kind` with `inside` run in it.
+    fn call(&self, thread: &Thread, kind: Kind, object: usize, inside: impl FnOnce()) {
+        let call = Call { object, kind, impl_offset: 0, caller: 0 };
+        let Verdict::Dispatch(record, role) = self.guard.enter(thread, &call) else {
+            panic!("{kind:?} was refused")
+        };
+        thread.push(frame(0x1000));
+        inside();
+        thread.pop();
+        self.guard.leave(thread, &call, record, role, object);
+    }
+
+    fn make(&self, thread: &Thread, encoder: usize) {
+        self.call(thread, Kind::Factory, 0, || self.call(thread, Kind::Init, encoder, || {}));
+    }
+}
+
+fn count(thread: &Thread, counter: Counter) -> u64 {
+    thread.tally.get(counter)
+}
+
+#[test]
+fn a_factory_waits_for_a_place_before_it_is_entered() {
+    let (world, first, second) = (Factory::with_limit(1), Thread::new(), Thread::new());
+    world.make(&first, 0x1000);
+    assert_eq!(world.guard.throttle.open(), 1);
+    // Its patience is a millisecond: the second is admitted above the limit, after it has waited.
+    world.make(&second, 0x2000);
+    assert_eq!(count(&second, Counter::ThrottleOverrides), 1);
+    assert_eq!(world.guard.throttle.open(), 2);
+    world.call(&first, Kind::End, 0x1000, || {});
+    world.call(&second, Kind::End, 0x2000, || {});
+    assert_eq!(world.guard.throttle.open(), 0);
+}
+
+#[test]
+fn a_factory_that_makes_nothing_gives_its_place_back() {
+    let (world, thread) = (Factory::with_limit(1), Thread::new());
+    world.call(&thread, Kind::Factory, 0, || {});
+    assert_eq!(world.guard.throttle.open(), 0);
+}
+
+#[test]
+fn an_encoder_that_is_begun_again_is_live_and_occupies_the_reserved_place() {
+    let (world, thread) = (Factory::with_limit(1), Thread::new());
+    world.make(&thread, 0x1000);
+    world.call(&thread, Kind::End, 0x1000, || {});
+    world.call(&thread, Kind::Factory, 0, || world.call(&thread, Kind::Reinit, 0x1000, || {}));
+    assert_eq!(world.guard.throttle.open(), 1);
+    assert_eq!(count(&thread, Counter::ThrottleOverrides), 0);
+    world.call(&thread, Kind::Method, 0x1000, || {});
+}
+
+#[test]
+fn an_ended_encoder_that_a_getter_returns_stays_ended() {
+    let (world, thread) = (Factory::with_limit(1), Thread::new());
+    world.make(&thread, 0x1000);
+    world.call(&thread, Kind::End, 0x1000, || {});
+    world.call(&thread, Kind::Factory, 0x1000, || {});
+    let late = Call { object: 0x1000, kind: Kind::Method, impl_offset: 0, caller: 0 };
+    assert!(matches!(world.guard.enter(&thread, &late), Verdict::Refuse(_)));
 }

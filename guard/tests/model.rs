@@ -86,7 +86,7 @@ impl World {
             Verdict::Refuse(_) => false,
             Verdict::Dispatch(record, role) => {
                 body();
-                let result = if matches!(kind, Kind::Init | Kind::Factory) { ADDRESS } else { 0 };
+                let result = if kind == Kind::Init { ADDRESS } else { 0 };
                 self.guard.leave(thread, &call, record, role, result);
                 true
             }
@@ -261,12 +261,12 @@ fn an_address_used_again_is_never_refused() {
     });
 }
 
-/// An encoder is ended, and so put into a quarantine that keeps nothing, while a command buffer hands it out again.
+/// An encoder is ended, and so put into a quarantine that keeps nothing, while the driver begins it again.
 fn reopening_against_the_quarantine() {
     let main = Thread::new();
     let world = World::new(0, &main);
     let other = spawn(&world, |world, thread| {
-        world.run(thread, Kind::Factory, || {});
+        world.run(thread, Kind::Reinit, || {});
     });
     world.run(&main, Kind::End, || {});
     other.join().unwrap();

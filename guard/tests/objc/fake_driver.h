@@ -113,6 +113,7 @@ extern void (*fake_during_end)(void);
 }
 - (AGXFakeFamilyComputeContext *)computeCommandEncoder;
 - (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder;
+- (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder;
 - (BOOL)askPrevious;
 - (void)commit;
 @end

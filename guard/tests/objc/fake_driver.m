@@ -192,10 +192,10 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 @end
 
 @interface AGXFakeFamilyComputeContext (Coalescing)
-- (void)reopen;
+- (void)reInitWithCommandBuffer:(id)buffer;
 @end
 @implementation AGXFakeFamilyComputeContext (Coalescing)
-- (void)reopen {
+- (void)reInitWithCommandBuffer:(id)buffer {
   _ended = 0;
   __atomic_fetch_add(&fake_open, 1, __ATOMIC_SEQ_CST);
 }
@@ -207,9 +207,10 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
   return _previous;
 }
 - (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder {
-  [_previous reopen];
+  [_previous reInitWithCommandBuffer:self];
   return _previous;
 }
+- (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder { return _previous; }
 - (BOOL)askPrevious { return [_previous isCoalescable]; }
 - (void)commit {
   [_previous deferredEndEncoding];

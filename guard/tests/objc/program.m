@@ -240,6 +240,8 @@ static int coalescing_goes_on(void) {
   agx_guard_trust((uintptr_t)__executable_start, (uintptr_t)etext);
   CHECK([buffer askPrevious]);
   CHECK(agx_guard_counter("driver_calls_on_ended") == 1);
+  CHECK([buffer previousComputeCommandEncoder] == one);
+  CHECK(agx_guard_counter("encoders_reopened") == 0);
   CHECK([buffer coalescedComputeCommandEncoder] == one);
   CHECK(agx_guard_counter("encoders_reopened") == 1);
   [one setComputePipelineState:nil];
@@ -494,11 +496,13 @@ static int threads_may_do_as_they_like(int count, uint64_t calls) {
 
 static void *open_and_close(void *argument) {
   for (int at = 0; at < 300; at++) {
-    Compute *one = encoder();
+    AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+    Compute *one = [buffer computeCommandEncoder]; /* as the driver makes every encoder: inside a factory */
     [one setComputePipelineState:nil];
     sched_yield();
     if (argument && at % 16 == 0) end(encoder()); /* a second one while the first is open must not wait for itself */
     end(one);
+    [buffer release];
   }
   return NULL;
 }
