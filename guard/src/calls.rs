@@ -25,7 +25,7 @@ use crate::ledger::{Claimed, Ledger, Taken};
 use crate::quarantine::Quarantine;
 use crate::record::{HELD, IMPL_SEEN, Record, State, TO_QUARANTINE};
 use crate::settings::{Mode, Settings};
-use crate::sync::{Fault, has_fault};
+use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::{Role, Thread};
 use crate::throttle::Throttle;
 
@@ -116,6 +116,8 @@ pub trait Objects {
     fn implementation(&self, object: usize, offset: u32) -> usize;
     /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
     fn is_driver(&self, caller: usize) -> bool;
+    /// Notes what the calling thread, `thread`, is called.
+    fn note_name(&self, _thread: &Thread) {}
     /// Milliseconds.
     fn now(&self) -> u64;
     /// Says that `thread` has waited for `record` for `milliseconds`.
@@ -228,7 +230,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             _ => match self.take(thread, call) {
                 Some((record, Role::Outer)) => self.judge(thread, call, record),
                 Some((record, role)) => {
-                    self.note_entry(call, record);
+                    self.note_entry(thread, call, record);
                     Verdict::Dispatch(record, role)
                 }
                 None => refuse(thread, Refusal::Gone),
@@ -299,12 +301,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             self.ledger.unlock(record);
             return refuse(thread, refusal);
         }
-        self.note_entry(call, record);
+        self.note_entry(thread, call, record);
         Verdict::Dispatch(record, Role::Outer)
     }
 
     /// What an ending or a `dealloc` changes before it is dispatched, so that the calls nested in it find it.
-    fn note_entry(&self, call: &Call, record: &Record) {
+    fn note_entry(&self, thread: &Thread, call: &Call, record: &Record) {
         if call.kind == Kind::Dealloc {
             record.set_state(State::Leaving);
         } else if call.kind.ends() && record.state() != State::Leaving {
@@ -313,6 +315,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 self.objects.retain(call.object);
             }
             record.set(TO_QUARANTINE);
+            record.ended_by.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
+            self.objects.note_name(thread);
             if record.state() != State::Destroyed {
                 record.set_state(State::Ending);
             }

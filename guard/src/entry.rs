@@ -15,7 +15,7 @@ use crate::settings::{Mode, Settings};
 use crate::slot::{SLOTS, Slot};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
-use crate::thread::{Frame, Registry, Role, Thread};
+use crate::thread::{Frame, MAX_NAME, Registry, Role, Thread};
 use crate::thunk;
 
 /// Chains of the ledger: far more than encoders are ever alive at once.
@@ -49,6 +49,13 @@ impl Objects for Process {
 
     fn now(&self) -> u64 {
         sys::now()
+    }
+
+    fn note_name(&self, thread: &Thread) {
+        let mut name = [0; MAX_NAME];
+        // SAFETY: the place is as long as it is said to be; the call ends the name within it.
+        unsafe { sys::pthread_getname_np(sys::pthread_self(), name.as_mut_ptr().cast(), MAX_NAME) };
+        thread.set_name(&name);
     }
 
     fn long_wait(&self, record: &Record, milliseconds: u64) {
@@ -201,10 +208,28 @@ unsafe fn enter_at_length(
         }
         Verdict::Refuse(_) => {
             refused::count(index);
+            tell_refusal(guard, thread, index, object);
             // SAFETY: x8 was saved at that offset.
             unsafe { clear_result(slot, saved.add(thunk::SAVED_X8).cast::<*mut u8>().read()) };
             0
         }
+    }
+}
+
+/// A refused call is lost GPU work: says so, and ends the process where that was asked for.
+#[cold]
+#[inline(never)]
+fn tell_refusal(guard: &Guard<Process, BUCKETS>, thread: &Thread, slot: usize, object: usize) {
+    let abort = guard.settings().abort_on_refusal;
+    guard.objects.note_name(thread);
+    let record = guard.ledger.find(object);
+    // SAFETY: NULL, or a block of the registry, which is never given back.
+    let ended_by =
+        record.and_then(|record| unsafe { record.ended_by.load(Ordering::Relaxed).as_ref() });
+    refused::say_lost(slot, thread, ended_by, abort);
+    if abort {
+        // SAFETY: takes nothing.
+        unsafe { sys::abort() }
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Record {
     pub turn: AtomicU32,
     /// The thread whose throttle count this encoder is in.
     pub opener: AtomicPtr<Thread>,
+    /// The thread that ended this object last.
+    pub ended_by: AtomicPtr<Thread>,
     /// The record after this one in the chain of its bucket; set before it is published, and never changed.
     pub(crate) next: AtomicPtr<Record>,
 }
@@ -76,6 +78,7 @@ impl Record {
             waiters: AtomicU32::new(0),
             turn: AtomicU32::new(0),
             opener: AtomicPtr::new(ptr::null_mut()),
+            ended_by: AtomicPtr::new(ptr::null_mut()),
             next: AtomicPtr::new(next),
         }
     }
@@ -155,6 +158,7 @@ impl Record {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
         self.status.store(State::Live as u32, Ordering::Relaxed);
         self.opener.store(ptr::null_mut(), Ordering::Relaxed);
+        self.ended_by.store(ptr::null_mut(), Ordering::Relaxed);
         self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.address.store(address, Ordering::Release);
     }

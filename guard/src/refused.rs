@@ -4,8 +4,12 @@
 use core::ffi::{CStr, c_char};
 
 use crate::json::Json;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::say::{say, say_always};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::thread::{MAX_NAME, Thread};
 use crate::thunk;
+
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Most methods that are named in a report.
 const NAMED: usize = 16;
@@ -38,6 +42,43 @@ pub fn count(slot: usize) {
     if let Some(method) = METHODS.get(slot) {
         method.times.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Says that a call was refused and who had ended its encoder: lost GPU work must not go unnoticed. Once in a process, since the
+/// report counts them all; with `last` always, for the process is about to end.
+#[cold]
+pub fn say_lost(slot: usize, by: &Thread, ended_by: Option<&Thread>, last: bool) {
+    if SAID.swap(true, Ordering::Relaxed) && !last {
+        return;
+    }
+    let (class, selector) = names(slot);
+    let (name, other) = (by.name(), ended_by.map(Thread::name));
+    let other = other.as_ref().map_or("another thread", |name| text(name));
+    let consequence =
+        if last { "ending the process" } else { "this GPU call is lost, and results may be wrong" };
+    let line = format_args!(
+        "refused -[{class} {selector}] in {}: {other} had ended the encoder; {consequence}",
+        text(&name)
+    );
+    if last { say_always(line) } else { say(line) }
+}
+
+fn text(name: &[u8; MAX_NAME]) -> &str {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME);
+    match core::str::from_utf8(name.get(..end).unwrap_or_default()) {
+        Ok("") | Err(_) => "a thread without a name",
+        Ok(name) => name,
+    }
+}
+
+fn names(slot: usize) -> (&'static str, &'static str) {
+    let text = |name: &AtomicPtr<c_char>| {
+        let name = name.load(Ordering::Relaxed);
+        // SAFETY: NULL, or a name of the runtime's, which lives as long as it does.
+        let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
+        name.and_then(|name| name.to_str().ok()).unwrap_or("?")
+    };
+    METHODS.get(slot).map_or(("?", "?"), |method| (text(&method.class), text(&method.selector)))
 }
 
 /// Adds the methods refused most often to a report, the most refused first.

@@ -10,6 +10,7 @@
 //! | `AGX_GUARD_THROTTLE_MS` | an encoder waits at most this long for a place | 10000 |
 //! | `AGX_GUARD_REPORT` | file for the JSON report, at exit and on SIGUSR1 | none |
 //! | `AGX_GUARD_REPORTS` | folder where each process leaves a report of its own, `PID.json`, at exit and on SIGUSR1 | none |
+//! | `AGX_GUARD_ON_REFUSAL` | `continue`: a refused call returns zero; `abort`: the process ends there, with both threads named | `continue` |
 //! | `AGX_GUARD_QUIET` | set: nothing on standard error | unset |
 //! | `AGX_GUARD_PLUGIN` | what `MetalPluginName` is answered with | none |
 //! | `AGX_GUARD_PLUGIN_FOR` | the driver it stands in for | none: no answer |
@@ -43,6 +44,8 @@ pub struct Settings {
     pub wait_limit_ms: u64,
     /// An encoder waits at most this many milliseconds for a place.
     pub throttle_ms: u64,
+    /// A refused call ends the process instead of returning zero.
+    pub abort_on_refusal: bool,
     /// Nothing is written to standard error.
     pub quiet: bool,
 }
@@ -56,6 +59,7 @@ impl Settings {
         wait_warn_ms: 1000,
         wait_limit_ms: 0,
         throttle_ms: 10_000,
+        abort_on_refusal: false,
         quiet: false,
     };
 
@@ -81,8 +85,14 @@ impl Settings {
             wait_warn_ms: number(c"AGX_GUARD_WAIT_WARN_MS", default.wait_warn_ms),
             wait_limit_ms: number(c"AGX_GUARD_WAIT_LIMIT_MS", default.wait_limit_ms),
             throttle_ms: number(c"AGX_GUARD_THROTTLE_MS", default.throttle_ms),
+            abort_on_refusal: false,
             quiet: variable(c"AGX_GUARD_QUIET").is_some(),
         };
+        match variable(c"AGX_GUARD_ON_REFUSAL") {
+            None | Some(b"continue") => {}
+            Some(b"abort") => settings.abort_on_refusal = true,
+            Some(text) => wrong(c"AGX_GUARD_ON_REFUSAL", text),
+        }
         if let Some(text) = variable(c"AGX_GUARD") {
             match parse_mode(text) {
                 Some(mode) => settings.mode = mode,

@@ -145,6 +145,8 @@ unsafe extern "C" {
         argument: *mut c_void,
     ) -> c_int;
     pub fn pthread_detach(thread: usize) -> c_int;
+    pub fn pthread_self() -> usize;
+    pub fn pthread_getname_np(thread: usize, name: *mut c_char, size: usize) -> c_int;
     #[cfg(not(target_os = "macos"))]
     pub fn sched_yield() -> c_int;
     #[cfg(target_os = "macos")]

@@ -51,6 +51,10 @@ struct Frames {
     more: Vec<Frame>,
 }
 
+const NAME_WORDS: usize = 4;
+/// Longer names of threads are cut.
+pub const MAX_NAME: usize = 8 * NAME_WORDS;
+
 /// A thread's block.
 #[repr(C, align(128))]
 pub struct Thread {
@@ -65,6 +69,8 @@ pub struct Thread {
     pub open: AtomicU32,
     /// A place of the throttle taken before a factory was entered, for the encoder that the factory makes.
     reserved: AtomicBool,
+    /// What the thread was called when it last ended an encoder, eight bytes a word; for those who ask who did.
+    name: [AtomicU64; NAME_WORDS],
     taken: AtomicBool,
     next: AtomicPtr<Thread>,
 }
@@ -98,6 +104,7 @@ impl Thread {
             waits_since: AtomicU64::new(0),
             open: AtomicU32::new(0),
             reserved: AtomicBool::new(false),
+            name: core::array::from_fn(|_| AtomicU64::new(0)),
             taken: AtomicBool::new(true),
             next: AtomicPtr::new(ptr::null_mut()),
         }
@@ -113,6 +120,23 @@ impl Thread {
         let reserved = self.reserved.load(Ordering::Relaxed);
         self.reserved.store(false, Ordering::Relaxed);
         reserved
+    }
+
+    /// Notes what the thread is called. Owner only.
+    pub fn set_name(&self, name: &[u8; MAX_NAME]) {
+        for (word, bytes) in self.name.iter().zip(name.chunks_exact(8)) {
+            let bytes = bytes.try_into().unwrap_or_default();
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// What [`Thread::set_name`] noted, from any thread; its bytes end at the first NUL.
+    pub fn name(&self) -> [u8; MAX_NAME] {
+        let mut name = [0; MAX_NAME];
+        for (bytes, word) in name.chunks_exact_mut(8).zip(&self.name) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        name
     }
 
     /// How many places of the throttle this thread occupies.

@@ -47,6 +47,18 @@ class Scenarios(unittest.TestCase):
     def test_an_ended_encoder_is_refused_and_stays_an_object(self):
         self.holds("ended")
 
+    def test_the_first_refused_call_is_said_with_both_threads_and_only_once(self):
+        _, err = self.holds("handed")
+        says = (r"^agx-guard: refused -\[AGXFakeFamilyComputeContext setBuffer:offset:atIndex:\] in late: "
+                r"ender had ended the encoder; this GPU call is lost, and results may be wrong$")
+        self.assertEqual(len(re.findall(says, err, re.M)), 1, err)
+        self.assertEqual(err.count("refused"), 1, err)
+
+    def test_a_refused_call_ends_the_process_where_that_is_asked_for(self):
+        status, _, err = run("handed", AGX_GUARD_ON_REFUSAL="abort")
+        self.assertEqual(status, SIGABRT, err)
+        self.assertRegex(err, r"in late: ender had ended the encoder; ending the process")
+
     def test_the_quarantine_holds_no_more_than_it_may(self):
         for most in (5, 0, 256):
             self.holds("bounded", most, AGX_GUARD_QUARANTINE=str(most), AGX_GUARD_QUARANTINE_MS="1000000")
@@ -118,9 +130,9 @@ class Scenarios(unittest.TestCase):
         self.holds("observe", AGX_GUARD="observe")
 
     def test_what_is_not_understood_is_said_once_each_and_the_library_guards(self):
-        _, err = self.holds("ended", AGX_GUARD="gaurd", AGX_GUARD_QUARANTINE="lots")
+        _, err = self.holds("bounded", 2, AGX_GUARD="gaurd", AGX_GUARD_QUARANTINE_MS="lots", AGX_GUARD_QUARANTINE="2")
         says = "agx-guard: {} is \"{}\", which is not understood; its default is used\n"
-        self.assertEqual(err, says.format("AGX_GUARD_QUARANTINE", "lots") + says.format("AGX_GUARD", "gaurd"))
+        self.assertEqual(err, says.format("AGX_GUARD_QUARANTINE_MS", "lots") + says.format("AGX_GUARD", "gaurd"))
 
     def test_authenticated_pointers_are_noticed(self):
         self.assertEqual(run("keys", cpu="max,pauth=on")[0], 1)

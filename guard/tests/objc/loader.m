@@ -135,7 +135,7 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_dladdr", describe_address}, {"_dlsym", find}, {"_objc_copyClassNamesForImage", classes_of_image}, {"_objc_msgSend", send},
   {"_objc_retain", retain}, {"_objc_release", release}, {"_pthread_key_create", make_key}, {"_pthread_getspecific", get_specific},
   {"_pthread_setspecific", set_specific}, {"_pthread_create", start_thread}, {"_atexit", watch_exit}, {"_open", mac_open},
-  {"_clock_gettime", mac_clock}, {"_sigaction", mac_sigaction}, {"_pthread_atfork", succeed}, {"_pthread_detach", succeed},
+  {"_clock_gettime", mac_clock}, {"_sigaction", mac_sigaction}, {"_pthread_atfork", succeed}, {"_pthread_detach", succeed}, {"_pthread_self", pthread_self}, {"_pthread_getname_np", pthread_getname_np},
   {"_pthread_mutex_lock", succeed}, {"_pthread_mutex_unlock", succeed}, {"_pthread_cond_broadcast", succeed},
   {"_pthread_cond_timedwait", abort}, {"_os_unfair_lock_lock", close_lock}, {"_os_unfair_lock_unlock", open_lock}, {"_bzero", zero},
   {"_class_addMethod", class_addMethod}, {"_class_copyMethodList", class_copyMethodList},

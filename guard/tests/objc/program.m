@@ -152,6 +152,30 @@ static int an_ended_encoder_is_refused_and_kept(void) {
   return 0;
 }
 
+static void *end_named(void *one) {
+  pthread_setname_np(pthread_self(), "ender");
+  [(Compute *)one endEncoding];
+  return NULL;
+}
+
+static void *use_named(void *one) {
+  pthread_setname_np(pthread_self(), "late");
+  for (int at = 0; at < 3; at++) [(Compute *)one setBuffer:nil offset:0 atIndex:0];
+  return NULL;
+}
+
+static int a_refused_call_is_said(void) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  Compute *one = [buffer computeCommandEncoder];
+  pthread_t thread;
+  pthread_create(&thread, NULL, end_named, one);
+  pthread_join(thread, NULL);
+  pthread_create(&thread, NULL, use_named, one);
+  pthread_join(thread, NULL);
+  CHECK(agx_guard_counter("refused_ended") == 3);
+  return 0;
+}
+
 static int the_quarantine_is_bounded(int count) {
   for (int at = 0; at < 1000; at++) {
     end(encoder());
@@ -572,6 +596,7 @@ int main(int count, char **arguments) {
   if (!strcmp(name, "coverage")) every_method_is_guarded();
   else if (!strcmp(name, "shapes")) every_shape_goes_through();
   else if (!strcmp(name, "ended")) an_ended_encoder_is_refused_and_kept();
+  else if (!strcmp(name, "handed")) a_refused_call_is_said();
   else if (!strcmp(name, "bounded")) the_quarantine_is_bounded(number);
   else if (!strcmp(name, "ages")) the_quarantine_ages();
   else if (!strcmp(name, "lastholder")) the_quarantine_waits_for_the_last_holder();
