@@ -2,6 +2,7 @@
 //! emulated CPU make of it.
 
 mod execution;
+mod fixups;
 mod harness;
 mod published;
 mod readers;

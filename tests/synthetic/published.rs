@@ -79,6 +79,23 @@ fn the_load_commands_carry_the_published_identity() {
 }
 
 #[test]
+fn some_sixteen_thousand_zeros_lie_between_the_load_commands_and_the_code() {
+    let file = driver("published");
+    let (_, slice) = arm64e(&file);
+    let image = image(slice);
+    let commands = 32 + image.header.sizeofcmds as usize;
+    let text = image
+        .segments
+        .sections()
+        .flatten()
+        .flatten()
+        .find(|(section, _)| section.name().is_ok_and(|name| name == "__text"));
+    let text = text.unwrap().0.offset as usize;
+    assert!((16_000..18_000).contains(&(text - commands)), "{commands:#x}..{text:#x}");
+    assert!(slice[commands..text].iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn published_methods_are_found_by_metadata_alone() {
     let file = driver("stripped-symbols");
     let universal = Universal::parse(&file).unwrap();

@@ -123,11 +123,14 @@ impl Fixups {
         table
     }
 
-    /// `dyld_chained_starts_in_image` and what it points to.
+    /// `dyld_chained_starts_in_image` and what it points to. It has an entry for
+    /// each segment; `__LINKEDIT`, which is the last and not made yet, holds no
+    /// pointer.
     fn starts(&self, segments: &[Segment]) -> Vec<u8> {
+        let count = segments.len() + 1;
         let mut offsets = Vec::new();
         let mut bodies = Vec::new();
-        let head = (4 + 4 * segments.len()).next_multiple_of(8);
+        let head = (4 + 4 * count).next_multiple_of(8);
         for segment in segments {
             let pages = self.page_starts(segment);
             if pages.iter().all(|&start| start == NO_CHAIN) {
@@ -145,7 +148,8 @@ impl Fixups {
             bodies.extend(pages.iter().flat_map(|start| start.to_le_bytes()));
             bodies.resize(bodies.len().next_multiple_of(8), 0);
         }
-        let mut starts = (segments.len() as u32).to_le_bytes().to_vec();
+        offsets.push(0);
+        let mut starts = (count as u32).to_le_bytes().to_vec();
         starts.extend(offsets.iter().flat_map(|offset: &u32| offset.to_le_bytes()));
         starts.resize(head, 0);
         starts.extend_from_slice(&bodies);
