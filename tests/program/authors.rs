@@ -333,7 +333,7 @@ fn ten_thousand_signatures_are_no_trouble() {
     let twice = format!("{many}{}", one(77));
     let ran = Catalog::new(&[("mine.toml", &many)], &[]).run(&["signatures", "test", "d"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.starts_with("agx-encoder-release at 0x2be05c"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("agx-encoder-release at 0x2be05c"), "{}", ran.stdout);
     let ran = Catalog::new(&[("mine.toml", &twice)], &[]).run(&["signatures", "test", "d"]);
     told(&ran, "AGX-0302", &["two signatures have one name", "mine.toml:40002"]);
 }

@@ -42,10 +42,8 @@ patched! {
     the_published_build_is_patched "published"
     other_registers_and_addresses_are_patched "renamed"
     a_build_that_calls_the_destructor_is_patched "destructor-called"
-    the_third_way_is_patched "third-way"
     a_legacy_patched_driver_is_upgraded "legacy-patched"
     a_driver_without_symbols_is_patched "stripped-symbols"
-    a_driver_without_symbols_and_metadata_is_patched "stripped-metadata"
     a_fat64_driver_is_patched "fat64"
     a_thin_driver_is_patched "thin"
     an_arm64e_only_driver_is_patched "arm64e-only"
@@ -136,8 +134,29 @@ fn two_blocks_given_back_in_one_method_are_refused() {
 }
 
 #[test]
-fn a_hit_in_dealloc_is_not_passed_over() {
-    is_refused("dealloc-hit", 4, "AGX-0203");
+fn the_same_tail_in_dealloc_is_listed_and_left_alone() {
+    let (place, ran) = patch("published");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let d = place.path("d");
+    let inspected = run(["inspect".as_ref(), d.as_os_str()]);
+    let dealloc = "-[AGXG16XFamilyCommandBuffer dealloc]";
+    assert!(inspected.stdout.contains(dealloc), "{}", inspected.stdout);
+    let words = |name: &str| read(&place.path(name))[0xa6_4000 + 0x25_0440..][..0x400].to_vec();
+    assert!(words("d") == words("p"));
+}
+
+#[test]
+fn a_driver_without_names_is_patched_at_the_chosen_place() {
+    let said = is_refused("stripped-metadata", 4, "AGX-0203");
+    assert_eq!(said.matches("in arm64e, original").count(), 2, "{said}");
+    let place = Place::new();
+    let d = place.file("d", &driver::build(Variant::named("stripped-metadata").unwrap()).unwrap());
+    let p = place.path("p");
+    let at = ["--at".as_ref(), "0x2be05c".as_ref()];
+    let patch = ["patch".as_ref(), d.as_os_str(), "-o".as_ref(), p.as_os_str()];
+    assert_eq!(run(patch.into_iter().chain(at)).code, 0);
+    let verify = ["verify".as_ref(), "--file".as_ref(), p.as_os_str()];
+    assert_eq!(run(verify.into_iter().chain(at)).code, 0);
 }
 
 #[test]

@@ -56,8 +56,6 @@ each_loads! {
     destructor_called_loads "destructor-called"
     two_hits_loads "two-hits"
     two_blocks_loads "two-blocks"
-    third_way_loads "third-way"
-    dealloc_hit_loads "dealloc-hit"
     sibling_hit_loads "sibling-hit"
     no_hit_loads "no-hit"
     legacy_patched_loads "legacy-patched"

@@ -166,27 +166,40 @@ fn found(
 ) -> Result<Sighting> {
     sites.sort_by_key(|hit| (hit.text, hit.found.at));
     let sites = sites.into_iter().map(|hit| site(texts, known, hit)).collect::<Result<_>>()?;
-    let elsewhere = elsewhere.into_iter().map(|hit| occurrence(texts, known, hit));
-    Ok(Sighting::Found(Sites { sites, elsewhere: elsewhere.collect::<Result<_>>()? }))
+    Ok(Sighting::Found(Sites { sites, elsewhere: occurrences(texts, known, &elsewhere)? }))
 }
 
 fn several(texts: &[Text<'_, '_>], known: Known<'_>, mut hits: Vec<&Hit>) -> Result<Sighting> {
     hits.sort_by_key(|hit| (hit.text, hit.found.at));
-    let places = hits.into_iter().map(|hit| occurrence(texts, known, hit));
-    Ok(Sighting::Several { places: places.collect::<Result<_>>()? })
+    Ok(Sighting::Several { places: occurrences(texts, known, &hits)? })
 }
 
-fn occurrence(texts: &[Text<'_, '_>], (_, forms): Known<'_>, hit: &Hit) -> Result<Occurrence> {
+/// How many places are given the name of their method, which takes a pass over
+/// the names for each. Of more than these nobody reads every one.
+const MAX_NAMED: usize = 100;
+
+fn occurrences(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Result<Vec<Occurrence>> {
+    let (named, others) = hits.split_at(hits.len().min(MAX_NAMED));
+    let others = others.iter().map(|hit| unnamed(texts, known, hit));
+    named.iter().map(|hit| occurrence(texts, known, hit)).chain(others.map(Ok)).collect()
+}
+
+fn unnamed(texts: &[Text<'_, '_>], (_, forms): Known<'_>, hit: &Hit) -> Occurrence {
+    Occurrence {
+        architecture: texts[hit.text].slice.architecture.to_string(),
+        at: hit.found.at,
+        method: None,
+        state: forms[hit.form].state.clone(),
+    }
+}
+
+fn occurrence(texts: &[Text<'_, '_>], known: Known<'_>, hit: &Hit) -> Result<Occurrence> {
     let text = &texts[hit.text];
     let (image, _) = text.read()?;
     let function = image.function_containing(hit.found.at)?;
     let methods: &Methods<'_> = text.methods()?;
-    Ok(Occurrence {
-        architecture: text.slice.architecture.to_string(),
-        at: hit.found.at,
-        method: function.and_then(|function| methods.beginning_in(&function)),
-        state: forms[hit.form].state.clone(),
-    })
+    let method = function.and_then(|function| methods.beginning_in(&function));
+    Ok(Occurrence { method, ..unnamed(texts, known, hit) })
 }
 
 /// A few hits as an error shows them. What cannot be read of one is left out.

@@ -131,13 +131,7 @@ impl Destroy {
             Release::CallBeforeTest => RELOAD_BEFORE_A_CALL,
             _ => RELOAD,
         };
-        let third = match (self.shape, self.release) {
-            (Shape::CommandBuffer | Shape::TwoBlocks(_), _)
-            | (_, Release::ThirdWay | Release::BranchIntoWindow | Release::CallBeforeTest) => {
-                "{clear}"
-            }
-            _ => "{done}",
-        };
+        let third = if self.release == Release::Correct { "{done}" } else { "{clear}" };
         let window = match self.release {
             Release::Legacy => LEGACY,
             Release::Correct => CORRECT,
@@ -149,7 +143,7 @@ impl Destroy {
         match self.shape {
             Shape::Called => free(format!("{PROLOGUE}{CALL}{giving}done:{EPILOGUE}")),
             Shape::CommandBuffer => {
-                free(format!("{COMMAND_BUFFER_DEALLOC}{giving}{SUPER_DEALLOC}{EPILOGUE}"))
+                free(format!("{COMMAND_BUFFER_DEALLOC}{giving}done:{SUPER_DEALLOC}{EPILOGUE}"))
             }
             Shape::TwoBlocks(_) => {
                 let second = once_more("second", &giving)

@@ -202,12 +202,12 @@ impl Builder {
     }
 
     fn command_buffer_dealloc(&self, bindings: &Bindings) -> Result<Fixed> {
-        if self.variant.release != Release::InDeallocToo {
-            return Ok(self.filler(VmAddr(0x25_0440), 60, None));
-        }
         let at = self.places.method(COMMAND_BUFFER, "dealloc").unwrap_or_default();
         let pool = self.places.pools.command_buffer;
-        let release = Release::Original;
+        let release = match self.variant.release {
+            Release::Correct => Release::Correct,
+            _ => Release::Original,
+        };
         self.giving_back(at, COMMAND_BUFFER, Shape::CommandBuffer, release, pool, bindings)
     }
 

@@ -21,8 +21,6 @@ pub enum Container {
 pub enum Release {
     /// Unlocks, then clears the field: the published defect.
     Original,
-    /// The defect, with the second test's way into the window.
-    ThirdWay,
     /// The defect twice within the method.
     Twice,
     /// The defect also in the render encoder's method, written as in the compute
@@ -31,8 +29,6 @@ pub enum Release {
     /// The render encoder gives its block to the compute encoders' pool and a
     /// second one to another: the defect twice in one method.
     TwoBlocks,
-    /// The defect also in the command buffer's `dealloc`.
-    InDeallocToo,
     /// Clears under the lock.
     Correct,
     /// The published nine-word rewrite.
@@ -153,10 +149,6 @@ impl Variant {
             .release(Release::Twice),
         Variant::new("sibling-hit", "the sequence occurs in the render encoder's method too")
             .release(Release::InSiblingToo),
-        Variant::new("third-way", "the second test enters the window at the clear")
-            .release(Release::ThirdWay),
-        Variant::new("dealloc-hit", "the sequence occurs in the command buffer's dealloc too")
-            .release(Release::InDeallocToo),
         Variant::new("two-blocks", "the render encoder's method gives two blocks to two pools")
             .release(Release::TwoBlocks),
         Variant::new("no-hit", "the field is cleared under the lock: nothing to patch")
