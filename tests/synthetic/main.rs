@@ -4,6 +4,8 @@
 mod execution;
 mod fixups;
 mod harness;
+mod machine;
+mod phases;
 mod published;
 mod readers;
 mod variants;
