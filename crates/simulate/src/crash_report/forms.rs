@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::CrashReport;
+use super::{CrashReport, Frame};
 
 const SUPPORT: [&str; 6] =
     ["libobjc.A.dylib", "Metal", "IOGPU", "libtorch_cpu.dylib", "libsystem_kernel.dylib", "dyld"];
@@ -123,6 +123,19 @@ impl CrashReport {
             body["faultingThread"] = json!(1);
         }
         body["threads"] = json!([idle_thread(0), self.thread(&images)]);
+        if let Some(word) = self.instruction {
+            body["instructionByteStream"] = json!({
+                "beforePC": "HyAD1Q==", "atPC": base64(&[word.to_le_bytes(), [0; 4]].concat()),
+            });
+        }
+        if !self.thrown.is_empty() {
+            body["lastExceptionBacktrace"] = Value::Array(frames(&self.thrown, &images));
+        }
+        if let Some((base, size)) = self.cache {
+            body["sharedCache"] = json!({ "base": base, "size": size });
+        }
+        body["sip"] = json!("enabled");
+        body["codeSigningMonitor"] = json!(2);
         body["usedImages"] = Value::Array(images.iter().map(|name| self.image(name)).collect());
         body
     }
@@ -130,7 +143,8 @@ impl CrashReport {
     fn images(&self) -> Vec<String> {
         let mut names: Vec<String> = SUPPORT.iter().map(|name| (*name).to_owned()).collect();
         names.extend(self.driver.iter().map(|(name, ..)| name.clone()));
-        for frame in &self.frames {
+        names.extend(self.libraries.iter().map(|library| library.name.clone()));
+        for frame in self.frames.iter().chain(&self.thrown) {
             if !names.contains(&frame.image) {
                 names.push(frame.image.clone());
             }
@@ -139,26 +153,13 @@ impl CrashReport {
     }
 
     fn thread(&self, images: &[String]) -> Value {
-        let frames: Vec<Value> = self
-            .frames
-            .iter()
-            .map(|frame| {
-                let index = images.iter().position(|image| *image == frame.image);
-                match &frame.symbol {
-                    Some(symbol) => json!({
-                        "imageOffset": 4096 + frame.offset, "symbol": symbol,
-                        "symbolLocation": frame.offset, "imageIndex": index,
-                    }),
-                    None => json!({ "imageOffset": frame.offset, "imageIndex": index }),
-                }
-            })
-            .collect();
+        let frames = frames(&self.frames, images);
         let esr: u64 = if self.write { 0x9200_0046 } else { 0x9200_0006 };
         json!({
             "triggered": true, "id": 991_017, "name": "Thread-1 (worker)",
             "queue": "metal gpu stream 1", "frames": frames,
             "threadState": {
-                "x": [{ "value": 0 }, { "value": 6_455_218_648_u64 }],
+                "x": self.registers(),
                 "flavor": "ARM_THREAD_STATE64",
                 "esr": { "value": esr, "description": "(Data Abort) byte read Translation fault" },
                 "far": { "value": 1480 },
@@ -166,7 +167,21 @@ impl CrashReport {
         })
     }
 
+    fn registers(&self) -> Vec<Value> {
+        let value = |number| {
+            let named = self.registers.iter().find(|(each, _)| *each == number);
+            named.map_or(6_455_218_648_u64 + number as u64, |(_, value)| *value)
+        };
+        (0..29).map(|number| json!({ "value": value(number) })).collect()
+    }
+
     fn image(&self, name: &str) -> Value {
+        if let Some(library) = self.libraries.iter().find(|library| library.name == name) {
+            return json!({
+                "source": "P", "arch": "arm64", "base": 4_604_395_520_u64, "size": 262_144,
+                "uuid": library.uuid, "path": library.path, "name": library.name,
+            });
+        }
         match &self.driver {
             Some((driver, version, uuid)) if driver == name => json!({
                 "source": "P", "arch": "arm64e", "base": 4_503_732_224_u64, "size": 9_568_256,
@@ -218,4 +233,33 @@ fn idle_thread(index: usize) -> Value {
         "id": 991_100 + index, "frames": frames,
         "threadState": { "x": registers, "flavor": "ARM_THREAD_STATE64", "esr": { "value": 0 } },
     })
+}
+
+fn frames(frames: &[Frame], images: &[String]) -> Vec<Value> {
+    let frame = |frame: &Frame| {
+        let index = images.iter().position(|image| *image == frame.image);
+        match &frame.symbol {
+            Some(symbol) => json!({
+                "imageOffset": 4096 + frame.offset, "symbol": symbol,
+                "symbolLocation": frame.offset, "imageIndex": index,
+            }),
+            None => json!({ "imageOffset": frame.offset, "imageIndex": index }),
+        }
+    };
+    frames.iter().map(frame).collect()
+}
+
+/// Base 64, of bytes that fill whole groups or leave two or one.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place > group.len() { '=' } else { char::from(digit) });
+        }
+    }
+    out
 }

@@ -46,6 +46,19 @@ pub struct CrashReport {
     driver: Option<(String, String, String)>,
     triggered_only: bool,
     size: usize,
+    instruction: Option<u32>,
+    registers: Vec<(usize, u64)>,
+    thrown: Vec<Frame>,
+    libraries: Vec<Library>,
+    cache: Option<(u64, u64)>,
+}
+
+/// A library that was loaded: name, path, UUID.
+#[derive(Clone, Debug)]
+struct Library {
+    name: String,
+    path: String,
+    uuid: String,
 }
 
 impl CrashReport {
@@ -72,6 +85,11 @@ impl CrashReport {
             driver: Some((DRIVER.into(), DRIVER_VERSION.into(), DRIVER_UUID.into())),
             triggered_only: false,
             size: 0,
+            instruction: None,
+            registers: Vec::new(),
+            thrown: Vec::new(),
+            libraries: Vec::new(),
+            cache: None,
         }
     }
 
@@ -199,7 +217,8 @@ impl CrashReport {
         self
     }
 
-    fn mps_callers(self) -> CrashReport {
+    /// Adds the frames of PyTorch that encode GPU work.
+    pub fn mps_callers(self) -> CrashReport {
         self.frame("libtorch_cpu.dylib", "at::native::mps::mps_linear(at::Tensor const&)", 900)
             .frame("libdispatch.dylib", "_dispatch_client_callout", 20)
     }
@@ -226,6 +245,37 @@ impl CrashReport {
     /// The access was a store.
     pub fn writing(mut self) -> CrashReport {
         self.write = true;
+        self
+    }
+
+    /// The instruction that faulted.
+    pub fn instruction(mut self, word: u32) -> CrashReport {
+        self.instruction = Some(word);
+        self
+    }
+
+    /// The value of a register; those not named are of some address.
+    pub fn register(mut self, number: usize, value: u64) -> CrashReport {
+        self.registers.push((number, value));
+        self
+    }
+
+    /// Adds the next outer frame of where an exception was thrown.
+    pub fn thrown(mut self, image: &str, symbol: &str, offset: u64) -> CrashReport {
+        self.thrown.push(Frame { image: image.into(), symbol: Some(symbol.into()), offset });
+        self
+    }
+
+    /// Adds a library that was loaded.
+    pub fn library(mut self, path: &str, uuid: &str) -> CrashReport {
+        let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+        self.libraries.push(Library { name, path: path.into(), uuid: uuid.into() });
+        self
+    }
+
+    /// Where the shared cache lies, and how large it is.
+    pub fn shared_cache(mut self, base: u64, size: u64) -> CrashReport {
+        self.cache = Some((base, size));
         self
     }
 
