@@ -9,25 +9,30 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
 use super::counter::Counter;
-use crate::diagnostics::{self, Incident, Limits, Mark, Overview, Seen, Skipped, Watcher};
+use crate::diagnostics::{
+    self, Incident, Limits, Mark, Overview, PythonPackages, Seen, Skipped, Watcher,
+};
 use crate::report;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 
-/// Classify crash reports and count incidents
+/// Classify crash reports, count incidents and say what to do about each class
+///
+/// Reads .ips and .crash reports, GPU events and panics, and texts that hold one:
+/// pasted, quoted, renamed, several in one file. docs/crashes.md lists the classes.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Folders or files to read, instead of the usual folders of macOS.
     #[arg(value_name = "DIR")]
     paths: Vec<PathBuf>,
 
-    /// Leave out what died before: a date or a time such as 2025-12-23 or
+    /// Ignore crashes older than this: a date or a time such as 2025-12-23 or
     /// 2025-12-23T10:46 (UTC unless it says otherwise), or an age such as 30m,
     /// 12h, 7d or 2w.
     #[arg(long, value_name = "T", value_parser = parse_since)]
     since: Option<Timestamp>,
 
-    /// Tell which incidents are new since this mark; exit 2 if one of them died
+    /// Show which incidents are new since this mark; exit 2 if one of them died
     /// in GPU code.
     #[arg(long, value_name = "FILE")]
     mark: Option<PathBuf>,
@@ -45,11 +50,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// The Python that the programs in the reports ran in (its executable, or the
+    /// folder of its environment), to look up versions that the reports lack.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+
     /// List every incident.
     #[arg(long)]
     list: bool,
 
-    /// Stay, and report each incident as it comes.
+    /// Keep running and report new incidents as they appear.
     #[arg(long, conflicts_with_all = ["mark", "save_mark", "keep", "html", "list"])]
     watch: bool,
 
@@ -83,6 +93,9 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         // An incident without a time may be of any; it stays.
         collection.incidents.retain(|each| each.report.captured.is_none_or(|time| time >= since));
     }
+    if let Some(python) = &args.python {
+        PythonPackages::find(python)?.fill_in(&mut collection);
+    }
     if let Some(folder) = &args.keep {
         let new = |each: &&Incident| mark.as_ref().is_none_or(|mark| mark.is_new(each));
         diagnostics::gather(collection.incidents.iter().filter(new), folder, &limits)?;
@@ -104,14 +117,14 @@ fn folders(given: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// Which of the usual folders can be read, and which are there and cannot: those
-/// of the system are for administrators only. Nobody asked for either by name.
+/// of the system are for administrators only.
 fn readable(folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<Skipped>) {
     let mut closed = Vec::new();
     let opens = |folder: &PathBuf| match folder.read_dir() {
         Ok(_) => true,
         Err(error) if error.kind() == ErrorKind::NotFound => false,
         Err(error) => {
-            closed.push(Skipped { path: folder.clone(), reason: error.to_string() });
+            closed.push(Skipped { path: folder.clone(), reason: diagnostics::why(&error) });
             false
         }
     };
@@ -119,12 +132,12 @@ fn readable(folders: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<Skipped>) {
     (open, closed)
 }
 
-/// Reports until interrupted, or until nobody reads any more.
+/// Reports until interrupted, or until standard output is closed.
 fn watch(paths: Vec<PathBuf>, args: &Args, session: &Session) -> Result<Exit> {
     let mut watcher = Watcher::new(paths, Limits::default());
     for missing in watcher.missing() {
         let line = format!("waiting for {} to appear", missing.display());
-        // Nobody is left to tell that nobody reads.
+        // Standard error is closed; there is nowhere to report it.
         drop(writeln!(anstream::stderr(), "{}", report::printable(&line)));
     }
     let known = watcher.look()?;
@@ -142,7 +155,7 @@ fn watch(paths: Vec<PathBuf>, args: &Args, session: &Session) -> Result<Exit> {
 }
 
 fn show(incident: Incident, session: &Session) -> Result<()> {
-    session.show(&Seen(incident)).map(drop)
+    session.show(&Seen::new(incident)).map(drop)
 }
 
 fn read_mark(path: &Path) -> Result<Mark> {

@@ -1,8 +1,9 @@
-//! Metal's assertion texts, which name the misuse they stopped.
+//! Metal's assertions, by their texts and by the methods that make them.
 //!
 //! The same texts appear in a report's application-specific information, in a
 //! frame's symbol, and on the standard error of a child, so the table stands
-//! alone.
+//! alone. Where the text is missing, as in most reports of macOS 15 and 26, the
+//! frame below `MTLReportFailure` names the method.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum Assertion {
     /// A second encoder was asked for while one was open.
     AlreadyEncoding,
-    /// An event was signalled with an encoder still open.
+    /// An event was signalled or waited for with an encoder still open.
     SignalWithOpenEncoder,
-    /// A completion handler was added after `commit`.
+    /// A completion or scheduling handler was added after `commit`.
     HandlerAfterCommit,
     /// An encoder was released without `endEncoding`.
     ReleasedWithoutEnd,
@@ -22,23 +23,107 @@ pub enum Assertion {
     CommittedTwice,
     /// A command buffer was committed with an encoder still open.
     EncoderNotEnded,
+    /// An encoder was made on a command buffer that was committed already.
+    EncoderAfterCommit,
     /// Metal reported a failure whose text is not in the table.
     Unnamed,
 }
 
 /// Text that only occurs with the assertion, and the assertion. The first that
-/// occurs decides, so the frames that several have in common stand last.
-const TEXTS: [(&str, Assertion); 9] = [
+/// occurs decides: `commit … with uncommitted encoder` stands before the events'.
+const TEXTS: [(&str, Assertion); 14] = [
     ("already encoding to this command buffer", Assertion::AlreadyEncoding),
+    ("commit command buffer with uncommitted encoder", Assertion::EncoderNotEnded),
     ("with uncommitted encoder", Assertion::SignalWithOpenEncoder),
     ("Completed handler provided after commit", Assertion::HandlerAfterCommit),
+    ("Scheduled handler provided after commit", Assertion::HandlerAfterCommit),
+    ("handler provided after commit", Assertion::HandlerAfterCommit),
     ("released without endEncoding", Assertion::ReleasedWithoutEnd),
     ("commit an already committed command buffer", Assertion::CommittedTwice),
+    ("_status < MTLCommandBufferStatusCommitted", Assertion::EncoderAfterCommit),
     ("tryCoalescingPreviousComputeCommandEncoder", Assertion::AlreadyEncoding),
     ("[IOGPUMetalCommandBuffer validate]", Assertion::EncoderNotEnded),
+    ("[IOGPUMetalCommandBuffer setCurrentCommandEncoder:]", Assertion::EncoderAfterCommit),
     ("MTLReportFailure", Assertion::Unnamed),
     ("MTLReleaseAssertionFailure", Assertion::Unnamed),
 ];
+
+/// A method that asserts: part of its class, part of its selector, the assertion, what
+/// it was doing.
+const METHODS: [(&str, &str, Assertion, &str); 13] = [
+    ("CommandBuffer", " blitCommandEncoder", Assertion::AlreadyEncoding, "opening a blit encoder"),
+    (
+        "CommandBuffer",
+        " computeCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a compute encoder",
+    ),
+    (
+        "CommandBuffer",
+        " tryCoalescing",
+        Assertion::AlreadyEncoding,
+        "opening a compute encoder on the one before it",
+    ),
+    (
+        "CommandBuffer",
+        " renderCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a render encoder",
+    ),
+    (
+        "CommandBuffer",
+        " parallelRenderCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a parallel render encoder",
+    ),
+    (
+        "CommandBuffer",
+        " accelerationStructureCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening an acceleration structure encoder",
+    ),
+    (
+        "CommandBuffer",
+        " resourceStateCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a resource state encoder",
+    ),
+    (
+        "CommandBuffer",
+        " addCompletedHandler:",
+        Assertion::HandlerAfterCommit,
+        "adding a completion handler",
+    ),
+    (
+        "CommandBuffer",
+        " addScheduledHandler:",
+        Assertion::HandlerAfterCommit,
+        "adding a scheduling handler",
+    ),
+    (
+        "CommandBuffer",
+        " encodeSignalEvent:",
+        Assertion::SignalWithOpenEncoder,
+        "signalling an event",
+    ),
+    (
+        "CommandBuffer",
+        " encodeWaitForEvent:",
+        Assertion::SignalWithOpenEncoder,
+        "waiting for an event",
+    ),
+    ("CommandEncoder", " dealloc]", Assertion::ReleasedWithoutEnd, "freeing an encoder"),
+    ("Context", " dealloc]", Assertion::ReleasedWithoutEnd, "freeing an encoder"),
+];
+
+/// An assertion told by the method it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByMethod {
+    /// The assertion.
+    pub assertion: Assertion,
+    /// What the method was doing.
+    pub doing: &'static str,
+}
 
 impl Assertion {
     /// The assertion `text` tells of, if any.
@@ -54,15 +139,25 @@ impl Assertion {
         })
     }
 
+    /// The assertion that a method of this symbol makes.
+    pub fn of_method(symbol: &str) -> Option<ByMethod> {
+        METHODS.iter().find_map(|(class, selector, assertion, doing)| {
+            let (name, method) = symbol.split_at(symbol.find(' ')?);
+            (name.contains(class) && method.starts_with(selector))
+                .then_some(ByMethod { assertion: *assertion, doing })
+        })
+    }
+
     /// As shown to people.
     pub fn title(self) -> &'static str {
         match self {
             Assertion::AlreadyEncoding => "a command encoder is already encoding",
-            Assertion::SignalWithOpenEncoder => "event signalled with an open encoder",
-            Assertion::HandlerAfterCommit => "completion handler added after commit",
+            Assertion::SignalWithOpenEncoder => "event encoded with an open encoder",
+            Assertion::HandlerAfterCommit => "handler added after commit",
             Assertion::ReleasedWithoutEnd => "encoder released without endEncoding",
             Assertion::CommittedTwice => "command buffer committed twice",
             Assertion::EncoderNotEnded => "committed with an encoder not ended",
+            Assertion::EncoderAfterCommit => "encoder made on a committed command buffer",
             Assertion::Unnamed => "a Metal failure of unknown text",
         }
     }

@@ -55,22 +55,48 @@ classes! {
     NullAtSetBuffer "null-impl-set-buffer" "I" NullImpl "NULL _impl in setBuffer:offset:atIndex:"
     /// A known `_impl` offset read in another method of a compute encoder.
     NullElsewhere "null-impl-elsewhere" "-" NullImpl "NULL _impl in another encoder method"
+    /// The previous encoder's `_impl`, read by the command buffer.
+    NullAtCoalescing "null-impl-coalescing" "-" NullImpl "NULL _impl of the encoder before, read while coalescing"
+    /// A NULL with an offset in an encoder's code, on a driver whose offsets are unknown.
+    NullAtUnknownOffset "null-impl-unknown-offset" "-" NullImpl "NULL _impl suspected; this driver's offsets are not known"
     /// A message to an encoder that was freed.
     FreedEncoder "freed-encoder" "E" FreedEncoder "message to a freed encoder"
+    /// Another object, released or retained by GPU code after it was freed.
+    FreedObject "freed-object" "-" FreedEncoder "object released too often, in GPU code"
+    /// The driver followed a pointer that was overwritten or freed.
+    WildPointer "wild-pointer" "-" FreedEncoder "invalid pointer inside the driver"
     /// Metal found the caller, or itself, in a state that must not be.
     Assertion "metal-assertion" "F" Assertion "Metal assertion"
+    /// IOGPU's storage of a command buffer's commands and resources.
+    CommandStorage "iogpu-storage" "-" Assertion "IOGPU's command buffer storage is inconsistent"
     /// The process never came to run.
     LaunchAbort "launch-abort" "G" NotTheDriver "abort at launch"
     /// A trap instruction with GPU code on the stack.
     Trap "trap" "H" Trap "trap under GPU code"
-    /// A nil pipeline handed in by the caller; the near miss of class A.
+    /// A nil pipeline passed by the caller; the near miss of class A.
     NilPipeline "nil-pipeline" "-" NotTheDriver "nil pipeline passed by the caller"
+    /// The GPU ended a command buffer with an error, and the program ended itself.
+    CommandFailed "command-failed" "-" CommandFailed "GPU command buffer failed"
     /// The GPU itself faulted or hung and was restarted.
     GpuRestart "gpu-restart" "-" GpuRestart "GPU restarted"
+    /// The kernel panicked in code of the GPU.
+    GpuPanic "gpu-panic" "-" GpuRestart "kernel panic in GPU code"
+    /// The shader compiler died.
+    ShaderCompiler "shader-compiler" "-" OtherGpu "shader compiler crashed"
+    /// An exception that GPU code threw and that was not caught.
+    GpuException "gpu-exception" "-" OtherGpu "exception thrown in GPU code"
+    /// A bad access that a handler of the program's turned into another death.
+    HandledBadAccess "handled-bad-access" "-" OtherGpu "bad access in GPU code, passed on by a signal handler"
+    /// An encoder of Metal 4, which has no pool.
+    Metal4Context "metal4-context" "-" OtherGpu "bad access in a Metal 4 encoder"
+    /// Code of PyTorch, MLX and the like, not of Apple.
+    GpuBackend "gpu-backend" "-" GpuBackend "in the GPU back end of PyTorch, MLX or the like"
     /// GPU code on the stack, and none of the known forms.
     OtherGpu "other-gpu" "-" OtherGpu "in GPU code, no known form"
-    /// No sign of the GPU.
-    NotOurs "not-ours" "-" NotTheDriver "not ours"
+    /// The program's own code, with GPU code further out.
+    ProgramCode "program-code" "-" NotTheDriver "the program's own code, called by GPU code"
+    /// No sign of the GPU. The identifier is older than the name.
+    Unrelated "not-ours" "-" NotTheDriver "unrelated to the GPU"
     /// The report cannot be understood.
     Unreadable "unreadable" "-" Unreadable "unreadable"
 }
@@ -87,24 +113,30 @@ pub enum Family {
     Assertion,
     /// A trap instruction, for which reports give no reason.
     Trap,
+    /// The GPU or its kernel driver ended a command buffer.
+    CommandFailed,
     /// The GPU was restarted; nothing in the process decides that.
     GpuRestart,
+    /// The program's back end for the GPU, not Apple's software.
+    GpuBackend,
     /// Something else in GPU code.
     OtherGpu,
-    /// Not a matter of the driver.
+    /// Not a matter of the GPU software.
     NotTheDriver,
-    /// Nobody can say.
+    /// The report does not say.
     Unreadable,
 }
 
 impl Family {
     /// Every family, most telling first.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 10] = [
         Family::NullImpl,
         Family::FreedEncoder,
         Family::Assertion,
         Family::Trap,
+        Family::CommandFailed,
         Family::GpuRestart,
+        Family::GpuBackend,
         Family::OtherGpu,
         Family::NotTheDriver,
         Family::Unreadable,
@@ -114,9 +146,11 @@ impl Family {
     pub fn title(self) -> &'static str {
         match self {
             Family::NullImpl => "NULL _impl",
-            Family::FreedEncoder => "freed encoder",
+            Family::FreedEncoder => "freed object",
             Family::Assertion => "Metal assertion",
             Family::Trap => "trap",
+            Family::CommandFailed => "command buffer failed",
+            Family::GpuBackend => "program's GPU back end",
             Family::GpuRestart => "GPU restart",
             Family::OtherGpu => "other GPU code",
             Family::NotTheDriver => "not the driver",

@@ -1,8 +1,9 @@
 //! `.ips`: JSON objects one after the other.
 //!
-//! The first is a header of one line, the last is the body; some collectors
-//! write both as one object, so each object is read for the fields of either
-//! and the later one wins. Field names are those of Apple's *Interpreting the
+//! A header of one line comes before the body; some collectors write both as one
+//! object, so each object is read for the fields of either and the later one wins.
+//! Several reports may follow each other: a second header, a second body or
+//! another incident begins the next report. Field names are those of Apple's *Interpreting the
 //! JSON format of a crash report*; those of GPU events, which Apple does not
 //! document, are as seen in public reports (`analysis.restart_reason_desc`,
 //! `process_name`).
@@ -15,16 +16,21 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::facts::{DRIVER, Driver, FRAMES, Facts, Form, Frame, is_driver, keep};
+use super::facts::{
+    DRIVER, Driver, Facts, Form, Frame, Location, MAX_FRAMES, MAX_MESSAGES, image_name, is_driver,
+    keep,
+};
+use super::instruction;
 use super::loose::{First, Messages, Number, Text};
+use super::programs;
 use super::time::timestamp;
 
 /// Far more than a process has threads or images in practice; what a hostile
 /// report can make us keep is bounded by them.
-const THREADS: usize = 4096;
-const IMAGES: usize = 8192;
-/// A header, a body, and room for whoever concatenates more.
-const OBJECTS: usize = 16;
+const MAX_THREADS: usize = 4096;
+const MAX_IMAGES: usize = 8192;
+/// Most reports read from one file.
+pub const MAX_REPORTS: usize = 512;
 
 /// The type number of a report about a process that died.
 const CRASH: &str = "309";
@@ -66,9 +72,21 @@ struct Object<'a> {
     #[serde(alias = "faulting_thread")]
     faulting_thread: Number,
     #[serde(borrow)]
-    threads: First<&'a RawValue, THREADS>,
+    threads: First<&'a RawValue, MAX_THREADS>,
     #[serde(borrow)]
-    used_images: First<&'a RawValue, IMAGES>,
+    last_exception_backtrace: First<RawFrame<'a>, MAX_FRAMES>,
+    #[serde(borrow)]
+    instruction_byte_stream: ByteStream<'a>,
+    #[serde(borrow)]
+    os_version: OsVersion<'a>,
+    shared_cache: Range,
+    #[serde(borrow)]
+    sip: Text<'a>,
+    code_signing_monitor: Number,
+    #[serde(borrow, rename = "panicString")]
+    panic: Text<'a>,
+    #[serde(borrow)]
+    used_images: First<&'a RawValue, MAX_IMAGES>,
     // A GPU event's.
     #[serde(borrow, rename = "process_name")]
     gpu_process: Text<'a>,
@@ -108,7 +126,7 @@ struct Thread<'a> {
     #[serde(borrow)]
     queue: Text<'a>,
     #[serde(borrow)]
-    frames: First<RawFrame<'a>, FRAMES>,
+    frames: First<RawFrame<'a>, MAX_FRAMES>,
     thread_state: State,
 }
 
@@ -122,7 +140,36 @@ struct Mark {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct State {
+    x: First<Register, 29>,
+    fp: Register,
+    lr: Register,
+    pc: Register,
+    far: Register,
     esr: Register,
+}
+
+/// The code around the program counter, in base 64.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ByteStream<'a> {
+    #[serde(borrow, rename = "atPC")]
+    at_pc: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OsVersion<'a> {
+    #[serde(borrow)]
+    train: Text<'a>,
+    #[serde(borrow)]
+    build: Text<'a>,
+}
+
+#[derive(Clone, Copy, Deserialize, Default)]
+#[serde(default)]
+struct Range {
+    base: Number,
+    size: Number,
 }
 
 #[derive(Deserialize, Default)]
@@ -144,6 +191,7 @@ struct RawFrame<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Image<'a> {
+    base: Number,
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(borrow)]
@@ -165,20 +213,61 @@ struct Analysis<'a> {
     restart_reason_desc: Text<'a>,
 }
 
-/// Reads the facts; a report that breaks off yields what came before the break.
-pub fn facts(name: &str, bytes: &[u8]) -> Facts {
-    let mut facts = Facts::default();
-    let mut objects = 0;
-    for object in serde_json::Deserializer::from_slice(bytes).into_iter::<Object>().take(OBJECTS) {
+/// What stands at the beginning of a text as JSON.
+#[derive(Default)]
+pub struct Stream {
+    /// The reports, in order.
+    pub reports: Vec<Facts>,
+    /// Bytes up to the end of the last whole object.
+    pub consumed: usize,
+    /// An object begins there and is not whole, or not JSON.
+    pub broken: bool,
+}
+
+/// Reads reports as long as there is JSON; one that breaks off yields what came
+/// before the break.
+pub fn read(name: &str, bytes: &[u8]) -> Stream {
+    let mut out = Stream::default();
+    let mut current = Facts::default();
+    let mut objects = 0_usize;
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Object>();
+    while let Some(object) = stream.next() {
         match object {
-            Ok(object) => object.fill(&mut facts),
+            Ok(object) => {
+                if objects > 0 && object.begins_another(&current) {
+                    out.reports.push(finished(name, std::mem::take(&mut current), objects));
+                    objects = 0;
+                }
+                if out.reports.len() >= MAX_REPORTS {
+                    break;
+                }
+                object.fill(&mut current);
+                objects += 1;
+                out.consumed = stream.byte_offset();
+            }
             Err(error) => {
-                facts.broken = Some(keep(&error.to_string()).unwrap_or_default());
-                return facts;
+                let rest = bytes.get(out.consumed..).unwrap_or_default().trim_ascii_start();
+                // What follows a whole report may be anything; it is no JSON of ours.
+                out.broken = rest.starts_with(b"{");
+                if out.broken {
+                    let reason = keep(&error.to_string()).unwrap_or_default();
+                    if current.bodied {
+                        out.reports.push(finished(name, std::mem::take(&mut current), objects));
+                    }
+                    current.broken = Some(reason);
+                    objects += 1;
+                }
+                break;
             }
         }
-        objects += 1;
     }
+    if objects > 0 {
+        out.reports.push(finished(name, current, objects));
+    }
+    out
+}
+
+fn finished(name: &str, mut facts: Facts, objects: usize) -> Facts {
     settle_form(name, &mut facts);
     if facts.form == Form::Crash && facts.broken.is_none() && facts.exception.is_empty() {
         let reason = match objects {
@@ -203,13 +292,36 @@ fn settle_form(name: &str, facts: &mut Facts) {
 }
 
 impl<'a> Object<'a> {
+    /// Whether this object cannot belong to the report that `facts` are of.
+    fn begins_another(&self, facts: &Facts) -> bool {
+        let id = self.incident.keep().or_else(|| self.incident_id.keep());
+        let id = id.map(|id| id.to_lowercase());
+        let other = id.is_some() && facts.incident.is_some() && id != facts.incident;
+        let header = !self.bug_type.0.is_empty();
+        other || (facts.bodied && (header || self.is_body())) || (facts.headed && header)
+    }
+
+    fn is_body(&self) -> bool {
+        !self.exception.kind.0.is_empty() || !self.analysis.restart_reason_desc.0.is_empty()
+    }
+
     fn fill(self, facts: &mut Facts) {
+        facts.headed |= !self.bug_type.0.is_empty();
+        facts.bodied |= self.is_body();
         put(&mut facts.bug_type, self.bug_type.keep());
         put(&mut facts.incident, self.incident_id.keep().map(|id| id.to_lowercase()));
         put(&mut facts.incident, self.incident.keep().map(|id| id.to_lowercase()));
         put(&mut facts.captured, timestamp(&self.timestamp.0));
         put(&mut facts.captured, timestamp(&self.capture_time.0));
+        let (train, build) = (&self.os_version.train.0, &self.os_version.build.0);
+        let os = (!train.is_empty() && facts.os.is_none()).then(|| format!("{train} ({build})"));
+        put(&mut facts.os, os.as_deref().and_then(keep));
         put(&mut facts.os, self.os_text.keep());
+        put(&mut facts.protections.sip, self.sip.keep());
+        put(&mut facts.protections.code_signing_monitor, self.code_signing_monitor.0);
+        if facts.messages.len() < MAX_MESSAGES {
+            facts.messages.extend(self.panic.keep());
+        }
         for process in [&self.name, &self.app_name, &self.gpu_process, &self.proc_name] {
             put(&mut facts.process, process.keep());
         }
@@ -249,7 +361,13 @@ impl<'a> Object<'a> {
 
     fn fill_thread(&self, facts: &mut Facts) {
         let images = &self.used_images.0;
-        put(&mut facts.driver, driver(images));
+        put(&mut facts.driver, driver(images, self.shared_cache));
+        add_programs(images, facts);
+        let frames =
+            |frames: &[RawFrame]| frames.iter().map(|frame| resolve(frame, images)).collect();
+        facts.thrown = frames(&self.last_exception_backtrace.0);
+        let code = instruction::from_base64(&self.instruction_byte_stream.at_pc.0);
+        put(&mut facts.instruction, code);
         let Some(thread) = self.thread_that_died() else { return };
         let thread: Thread<'_> = match serde_json::from_str(thread.get()) {
             Ok(thread) => thread,
@@ -260,8 +378,8 @@ impl<'a> Object<'a> {
         };
         facts.thread = thread.name.keep();
         facts.queue = thread.queue.keep();
-        facts.esr = thread.thread_state.esr.value.0;
-        facts.frames = thread.frames.0.iter().map(|frame| resolve(frame, images)).collect();
+        thread.thread_state.fill(facts);
+        facts.frames = frames(&thread.frames.0);
     }
 
     fn thread_that_died(&self) -> Option<&'a RawValue> {
@@ -272,6 +390,22 @@ impl<'a> Object<'a> {
             serde_json::from_str::<Mark>(thread.get()).is_ok_and(|mark| mark.triggered)
         };
         named.or_else(|| threads.iter().find(marked)).copied()
+    }
+}
+
+impl State {
+    fn fill(&self, facts: &mut Facts) {
+        let numbered = self.x.0.iter().chain([&self.fp, &self.lr]).enumerate();
+        // Without all of x0 to x28 the last two would take the wrong numbers.
+        let whole = self.x.0.len() == 29;
+        for (number, register) in numbered.take(if whole { 31 } else { self.x.0.len() }) {
+            if let Some(value) = register.value.0 {
+                facts.registers.set(number, value);
+            }
+        }
+        facts.registers.pc = self.pc.value.0;
+        facts.registers.far = self.far.value.0;
+        facts.registers.esr = self.esr.value.0;
     }
 }
 
@@ -296,25 +430,52 @@ fn parse(image: &RawValue) -> Option<Image<'_>> {
     serde_json::from_str(image.get()).ok()
 }
 
-/// The first image that is a driver, by looking closely at those few whose text
-/// holds the name of one.
-fn driver(images: &[&RawValue]) -> Option<Driver> {
-    let name = memmem::Finder::new(DRIVER);
-    let may_be = |image: &&&RawValue| name.find(image.get().as_bytes()).is_some();
-    images.iter().filter(may_be).find_map(|image| parse(image)?.driver())
+/// Those of `images` whose text holds one of `needles`: few among hundreds, so only
+/// these are taken apart.
+fn holding<'a>(images: &[&'a RawValue], needles: &[&str]) -> Vec<Image<'a>> {
+    let finders: Vec<_> = needles.iter().map(|needle| memmem::Finder::new(*needle)).collect();
+    let holds = |image: &&&RawValue| {
+        let text = image.get().as_bytes();
+        finders.iter().any(|finder| finder.find(text).is_some())
+    };
+    images.iter().filter(holds).filter_map(|image| parse(image)).collect()
+}
+
+/// The first image that is a driver.
+fn driver(images: &[&RawValue], cache: Range) -> Option<Driver> {
+    holding(images, &[DRIVER]).iter().find_map(|image| image.driver(cache))
+}
+
+fn add_programs(images: &[&RawValue], facts: &mut Facts) {
+    for image in holding(images, &programs::NEEDLES) {
+        let name = image.name().unwrap_or_default();
+        let (path, uuid) = (image.path.0.as_ref(), image.uuid.0.as_ref());
+        let version = image.short_version.0.as_ref();
+        programs::add(&mut facts.programs, &programs::Image { name: &name, path, uuid, version });
+    }
 }
 
 impl Image<'_> {
     fn name(&self) -> Option<String> {
-        self.name.keep().or_else(|| keep(self.path.0.rsplit('/').next()?))
+        let name = self.name.keep().or_else(|| keep(self.path.0.rsplit('/').next()?))?;
+        Some(image_name(&name))
     }
 
-    fn driver(&self) -> Option<Driver> {
+    fn driver(&self, cache: Range) -> Option<Driver> {
         let name = self.name()?;
         is_driver(&name).then(|| Driver {
             name,
             version: self.short_version.keep().or_else(|| self.version.keep()),
             uuid: self.uuid.keep().map(|uuid| uuid.to_lowercase()),
+            location: self.location(cache),
         })
+    }
+
+    /// By the bounds that the report itself gives: the cache's address differs from
+    /// Mac to Mac.
+    fn location(&self, cache: Range) -> Option<Location> {
+        let (base, start) = (self.base.0?, cache.base.0?);
+        let end = start.checked_add(cache.size.0?)?;
+        Some(if (start..end).contains(&base) { Location::SharedCache } else { Location::File })
     }
 }

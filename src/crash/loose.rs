@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::facts::{MESSAGES, keep};
+use super::facts::{MAX_MESSAGES, keep};
 
 /// A string, or a number written out; anything else is empty.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Number {
 
 impl Messages {
     fn add(&mut self, more: Messages) {
-        let room = MESSAGES.saturating_sub(self.0.len());
+        let room = MAX_MESSAGES.saturating_sub(self.0.len());
         self.0.extend(more.0.into_iter().take(room));
     }
 }

@@ -21,11 +21,20 @@ mod apart;
 pub mod assertion;
 mod class;
 mod classify;
+mod cleanup;
+mod command_failure;
+mod document;
+mod evidence;
 mod facts;
-mod gpu_stack;
+mod foreign;
+mod instruction;
 mod ips;
+mod known_faults;
 mod loose;
 pub mod page;
+mod programs;
+pub mod remedy;
+mod stack;
 mod summary;
 mod text;
 mod time;
@@ -34,9 +43,12 @@ pub use address::{Access, Fault};
 pub use apart::{Apart, ClassApart, Period};
 pub use assertion::Assertion;
 pub use class::{Class, Family};
-pub use classify::Evidence;
-pub use facts::{Driver, Frame};
-pub use summary::{ClassCount, Day, NamedCount, Summary};
+pub use command_failure::CommandFailure;
+pub use evidence::{Evidence, Ground, Sureness};
+pub use facts::{Driver, Location, Program, Protections};
+pub use known_faults::KnownFault;
+pub use remedy::{Advice, Remedy};
+pub use summary::{BuildCount, ClassCount, Day, NamedCount, Summary};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -62,66 +74,99 @@ pub struct CrashReport {
     pub parent_pid: Option<u64>,
     /// macOS version and build, as written in the report.
     pub os: Option<String>,
+    /// A digest of who died when: the same for every form of a report, of which some
+    /// have no identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub death: Option<String>,
     /// The AGX driver that was loaded, if one was.
     pub driver: Option<Driver>,
+    /// Programs that use the GPU and were loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
+    /// Protections of the Mac.
+    #[serde(default)]
+    pub protections: Protections,
     /// What kind of crash it is.
     pub class: Class,
     /// Why it was put in that class.
     pub evidence: Evidence,
+    /// What is missing from a report that was judged nevertheless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
+    /// What was left out of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
-/// Reads one report. `name` is the file's name, which tells a GPU event of an
-/// unknown schema from a broken crash report; `bytes` are the whole file.
+/// Reads a file that holds one report; of several, the first that is understood.
 pub fn read(name: &str, bytes: &[u8]) -> CrashReport {
-    let facts = facts_of(name, bytes);
+    let mut reports = read_all(name, bytes);
+    let readable = reports.iter().position(|report| report.class != Class::Unreadable);
+    reports.swap_remove(readable.unwrap_or(0))
+}
+
+/// Reads every report of a file; there is at least one, if only to say why there is
+/// none. `name` is the file's name, which tells a GPU event of an unknown schema from
+/// a broken crash report; `bytes` are the whole file.
+pub fn read_all(name: &str, bytes: &[u8]) -> Vec<CrashReport> {
+    let found = document::read(name, bytes);
+    let alone = found.len() == 1;
+    found.into_iter().map(|facts| report(facts, alone.then_some(bytes))).collect()
+}
+
+/// Whether a file that is not named as a report may hold one, or a text of another
+/// tool's that people take for one.
+pub fn looks_like_report(bytes: &[u8]) -> bool {
+    document::looks_like_report(bytes)
+}
+
+/// `bytes` are those of the report, where it has a file of its own.
+fn report(mut facts: Facts, bytes: Option<&[u8]>) -> CrashReport {
     let (class, evidence) = classify::classify(&facts);
+    programs::mark_on_stack(&mut facts.programs, &facts.frames);
+    let death = facts.death().map(|(process, pid, millisecond)| {
+        digest("death:", format!("{process}\n{pid}\n{millisecond}").as_bytes())
+    });
     CrashReport {
-        incident: identity(&facts, bytes),
+        incident: identity(&facts, death.as_deref(), bytes),
+        death,
         captured: facts.captured,
         process: facts.process,
         pid: facts.pid,
         parent_pid: facts.parent_pid,
         os: facts.os,
         driver: facts.driver,
+        programs: facts.programs,
+        protections: facts.protections,
         class,
         evidence,
+        incomplete: facts.incomplete,
+        notes: facts.notes,
     }
 }
 
-fn facts_of(name: &str, bytes: &[u8]) -> Facts {
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Facts::broken("the file is empty"),
-        Some(0x1f) if bytes.starts_with(GZIP) => {
-            Facts::broken("compressed: unpack it with gunzip first")
-        }
-        Some(b'{') => ips::facts(name, bytes),
-        Some(_) => text::facts(bytes),
-    }
-}
-
-/// What a file that gzip wrote begins with.
-const GZIP: &[u8] = &[0x1f, 0x8b];
-
-/// What redacted reports carry for an identifier.
-const NIL: &str = "00000000-0000-0000-0000-000000000000";
-
-/// Copies are often no longer the same bytes: exported, laid out anew, with
+/// Copies are often no longer the same bytes: exported, formatted differently, with
 /// other ends of lines. So the contents decide last.
-fn identity(facts: &Facts, bytes: &[u8]) -> String {
-    if let Some(incident) = facts.incident.as_deref().filter(|incident| *incident != NIL) {
+fn identity(facts: &Facts, death: Option<&str>, bytes: Option<&[u8]>) -> String {
+    if let Some(incident) = facts.incident.as_deref().filter(|incident| is_identifier(incident)) {
         return incident.to_owned();
     }
-    if let (Some(process), Some(pid), Some(captured)) = (&facts.process, facts.pid, facts.captured)
-    {
-        let top = facts.frames.first().map(facts::Frame::describe).unwrap_or_default();
-        let Facts { exception, signal, .. } = facts;
-        // A text report writes fewer digits of the time than JSON may.
-        let millisecond = captured.as_millisecond();
-        let death = format!("{process}\n{pid}\n{millisecond}\n{exception}\n{signal}\n{top}");
-        return digest("death:", death.as_bytes());
+    if let Some(death) = death {
+        return death.to_owned();
     }
-    let text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\r').collect();
-    digest("content:", text.trim_ascii())
+    match bytes {
+        Some(bytes) => {
+            let text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\r').collect();
+            digest("content:", text.trim_ascii())
+        }
+        None => digest("content:", format!("{facts:?}").as_bytes()),
+    }
+}
+
+/// Whether macOS's identifier is one: redacted reports have zeros or crosses there.
+fn is_identifier(incident: &str) -> bool {
+    incident.chars().any(|c| c.is_ascii_alphanumeric() && !matches!(c, '0' | 'x' | 'X'))
+        && !incident.contains("redacted")
 }
 
 fn digest(kind: &str, bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use jiff::civil::Date;
 
-use super::{Family, NamedCount, Summary};
+use super::{BuildCount, Family, NamedCount, Summary};
 
 /// What the page shows.
 pub struct Page<'a> {
@@ -32,10 +32,10 @@ const RIGHT: f64 = 8.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 /// Most bars drawn; beyond it days share a bar.
-const BARS: i64 = 90;
+const MAX_BARS: i64 = 90;
 
 /// Rows of a table that are written out.
-const ROWS: usize = 50;
+const MAX_ROWS: usize = 50;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -65,6 +65,8 @@ fn write_page(out: &mut String, page: &Page) -> std::fmt::Result {
     classes(out, &new, page.summary)?;
     names(out, &new, ["By process", "process"], &page.summary.processes)?;
     names(out, &new, ["By driver", "driver"], &page.summary.drivers)?;
+    builds(out, ["By macOS and driver", "macOS and driver"], &page.summary.builds)?;
+    builds(out, ["By program and version", "program"], &page.summary.programs)?;
     unreadable(out, page.unreadable)?;
     writeln!(out, "<footer>{}</footer>\n</main>\n</body>\n</html>", escape(page.made))
 }
@@ -82,7 +84,7 @@ fn buckets(summary: &Summary) -> Vec<Bucket> {
     };
     let ordinal = |date: Date| days_between(first.date, date);
     let span = ordinal(last.date) + 1;
-    let width = (span + BARS - 1) / BARS;
+    let width = (span + MAX_BARS - 1) / MAX_BARS;
     let mut buckets: Vec<Bucket> = (0..(span + width - 1) / width)
         .filter_map(|index| {
             let start = first.date.checked_add(jiff::Span::new().try_days(index * width).ok()?);
@@ -218,7 +220,7 @@ impl New {
         if self.marked { "<th class=\"n\">new</th>" } else { "" }
     }
 
-    /// Nought is no news and leaves no mark.
+    /// A count of zero leaves the cell empty.
     fn cell(&self, count: u64) -> String {
         match (self.marked, count) {
             (false, _) => String::new(),
@@ -262,7 +264,7 @@ fn names(
          <th class=\"n\">incidents</th><th class=\"n\">in GPU code</th>{}</tr>",
         new.heading()
     )?;
-    for count in counts.iter().take(ROWS) {
+    for count in counts.iter().take(MAX_ROWS) {
         writeln!(
             out,
             "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>{}</tr>",
@@ -276,14 +278,44 @@ fn names(
     more(out, counts.len())
 }
 
+fn builds(out: &mut String, [heading, what]: [&str; 2], counts: &[BuildCount]) -> std::fmt::Result {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "<h2>{heading}</h2>\n<div class=\"table\"><table>\n<tr><th>{what}</th>\
+         <th class=\"n\">incidents</th><th class=\"n\">in GPU code</th>\
+         <th class=\"n\">a day</th><th>first</th><th>last</th></tr>"
+    )?;
+    for count in counts.iter().take(MAX_ROWS) {
+        let day = |day: Option<Date>| day.map_or_else(String::new, |day| day.to_string());
+        let rate = count.per_day().map_or_else(String::new, |rate| format!("{rate:.2}"));
+        let driver = count.driver.as_deref().map(|name| format!("<br>{}", escape(name)));
+        writeln!(
+            out,
+            "<tr><td>{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{rate}</td><td>{}</td><td>{}</td></tr>",
+            escape(&count.name),
+            driver.unwrap_or_default(),
+            count.incidents,
+            count.gpu,
+            day(count.first),
+            day(count.last)
+        )?;
+    }
+    out.push_str("</table></div>\n");
+    more(out, counts.len())
+}
+
 fn unreadable(out: &mut String, files: &[(String, String)]) -> std::fmt::Result {
     if files.is_empty() {
         return Ok(());
     }
     out.push_str(
-        "<h2>Not read</h2>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n",
+        "<h2>Unreadable</h2>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n",
     );
-    for (path, reason) in files.iter().take(ROWS) {
+    for (path, reason) in files.iter().take(MAX_ROWS) {
         writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", escape(path), escape(reason))?;
     }
     out.push_str("</table></div>\n");
@@ -291,7 +323,7 @@ fn unreadable(out: &mut String, files: &[(String, String)]) -> std::fmt::Result 
 }
 
 fn more(out: &mut String, rows: usize) -> std::fmt::Result {
-    match rows.checked_sub(ROWS) {
+    match rows.checked_sub(MAX_ROWS) {
         None | Some(0) => Ok(()),
         Some(left) => writeln!(out, "<p>and {left} more</p>"),
     }

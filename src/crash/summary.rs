@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Class, CrashReport, Family};
+use super::{Class, CrashReport, Family, Location};
 
 /// Incidents of one class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +37,40 @@ pub struct NamedCount {
     pub new: u64,
 }
 
+/// Incidents of one build: of macOS and the driver together, or of a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BuildCount {
+    /// macOS and its build, or the program and its version.
+    pub name: String,
+    /// The driver's name, version and UUID; nothing for a program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// How many incidents.
+    pub incidents: u64,
+    /// How many of them count against the GPU software.
+    pub gpu: u64,
+    /// The first day with an incident, UTC.
+    pub first: Option<Date>,
+    /// The last one.
+    pub last: Option<Date>,
+}
+
+impl BuildCount {
+    fn add(&mut self, report: &CrashReport) {
+        self.incidents += 1;
+        self.gpu += u64::from(report.class.family().counts());
+        let Some(day) = report.captured.map(day_of) else { return };
+        self.first = Some(self.first.map_or(day, |first| first.min(day)));
+        self.last = Some(self.last.map_or(day, |last| last.max(day)));
+    }
+
+    /// Incidents a day, from the first to the last of those days.
+    pub fn per_day(&self) -> Option<f64> {
+        let days = self.first?.until(self.last?).ok()?.get_days() + 1;
+        Some(self.incidents as f64 / f64::from(days))
+    }
+}
+
 /// Incidents of one day, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Day {
@@ -55,6 +90,10 @@ pub struct Summary {
     pub processes: Vec<NamedCount>,
     /// Per driver build, the most frequent first.
     pub drivers: Vec<NamedCount>,
+    /// Per build of macOS and driver, the most frequent first.
+    pub builds: Vec<BuildCount>,
+    /// Per program that uses the GPU and its version, the most frequent first.
+    pub programs: Vec<BuildCount>,
     /// Per day, oldest first; days without incidents are left out.
     pub days: Vec<Day>,
     /// Incidents whose report gives no time, and that no day counts.
@@ -67,6 +106,8 @@ impl Summary {
         let mut classes = BTreeMap::<Class, (u64, u64)>::new();
         let mut processes = BTreeMap::new();
         let mut drivers = BTreeMap::new();
+        let mut builds = BTreeMap::<(String, Option<String>), BuildCount>::new();
+        let mut programs = BTreeMap::<(String, Option<String>), BuildCount>::new();
         let mut days = BTreeMap::<Date, [u64; Family::ALL.len()]>::new();
         let mut undated = 0;
         for (report, new) in reports {
@@ -76,9 +117,16 @@ impl Summary {
             let process = report.process.clone().unwrap_or_else(|| "unknown".into());
             count(&mut processes, process, report, new);
             count(&mut drivers, driver(report), report, new);
+            let os = report.os.clone().unwrap_or_else(|| "unknown macOS".into());
+            builds.entry((os, Some(driver(report)))).or_default().add(report);
+            for program in &report.programs {
+                let version = program.version.as_deref().unwrap_or("version unknown");
+                let name = format!("{} {version}", program.name);
+                programs.entry((name, None)).or_default().add(report);
+            }
             match report.captured {
                 Some(time) => {
-                    let families = days.entry(TimeZone::UTC.to_datetime(time).date()).or_default();
+                    let families = days.entry(day_of(time)).or_default();
                     let family = report.class.family();
                     let index = Family::ALL.iter().position(|each| *each == family);
                     if let Some(count) = index.and_then(|index| families.get_mut(index)) {
@@ -95,6 +143,8 @@ impl Summary {
                 .collect(),
             processes: frequent_first(processes),
             drivers: frequent_first(drivers),
+            builds: builds_first(builds),
+            programs: builds_first(programs),
             days: days.into_iter().map(|(date, families)| Day { date, families }).collect(),
             undated,
         }
@@ -119,9 +169,28 @@ fn frequent_first(counts: BTreeMap<String, NamedCount>) -> Vec<NamedCount> {
     list
 }
 
+fn builds_first(counts: BTreeMap<(String, Option<String>), BuildCount>) -> Vec<BuildCount> {
+    let mut list: Vec<BuildCount> = counts
+        .into_iter()
+        .map(|((name, driver), count)| BuildCount { name, driver, ..count })
+        .collect();
+    // The map is in order of names, and the sort is stable.
+    list.sort_by_key(|count| std::cmp::Reverse(count.incidents));
+    list
+}
+
+fn day_of(time: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(time).date()
+}
+
 fn driver(report: &CrashReport) -> String {
     let Some(driver) = &report.driver else { return "no AGX driver loaded".into() };
     let version = driver.version.as_deref().unwrap_or("unknown version");
     let uuid = driver.uuid.as_deref().unwrap_or("unknown UUID");
-    format!("{} {version} {uuid}", driver.name)
+    let place = match driver.location {
+        Some(Location::SharedCache) => ", in the shared cache",
+        Some(Location::File) => ", a file",
+        None => "",
+    };
+    format!("{} {version} {uuid}{place}", driver.name)
 }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use rustix::fs::OFlags;
 use serde::{Serialize, Serializer};
 
-use super::walk::{Fingerprint, Found, Walk, reason_against};
+use super::walk::{Candidate, Fingerprint, Found, Walk, reason_against, why};
 use crate::crash::{self, Class, CrashReport};
 use agxpatch_core::error::{Code, Error, Result};
 
@@ -28,15 +28,16 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Reports of a crash are a few hundred KB; 16 MiB is generous.
+    /// Reports of a crash are a few hundred KB, those of a process with thousands of
+    /// threads more than 10 MB.
     fn default() -> Limits {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Limits { bytes: 16 << 20, depth: 8, workers }
+        Limits { bytes: 64 << 20, depth: 8, workers }
     }
 }
 
 /// What a worker's buffer may hold on to between two files.
-const KEPT: usize = 1 << 20;
+const MAX_KEPT: usize = 1 << 20;
 
 /// One crash, whose report may be there several times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,8 +78,10 @@ impl Skipped {
 pub struct Collection {
     /// Each crash once, oldest first, those without a time before all others.
     pub incidents: Vec<Incident>,
-    /// Files with a report's name.
+    /// Files with a report's name, and other texts that hold a report.
     pub files: u64,
+    /// Texts with another name that hold no report.
+    pub others: u64,
     /// Files that held a report another file held already.
     pub copies: u64,
     /// Files that were not understood or not read, by name.
@@ -109,7 +112,7 @@ pub(super) fn collect_unseen(
     done: &(dyn Fn() + Sync),
 ) -> Result<Collection> {
     // Bounded, so that the walk never gets far ahead of the reading.
-    let (sender, receiver) = sync_channel::<PathBuf>(256);
+    let (sender, receiver) = sync_channel::<Candidate>(256);
     let receiver = Mutex::new(receiver);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..limits.workers.max(1))
@@ -120,7 +123,7 @@ pub(super) fn collect_unseen(
         let walked = paths.iter().try_for_each(|path| {
             walk.visit(path, &mut |found| match found {
                 // Workers only leave once the sender is gone.
-                Found::Report(path) => drop(sender.send(path)),
+                Found::Candidate(candidate) => drop(sender.send(candidate)),
                 Found::Not(skipped) => all.skip(skipped),
             })
             .map_err(|error| unreadable_folder(path, &error))
@@ -145,7 +148,7 @@ fn unreadable_folder(path: &Path, error: &std::io::Error) -> Error {
 
 /// Takes paths until there are no more. The buffer is used for all of them.
 fn read_all(
-    receiver: &Mutex<Receiver<PathBuf>>,
+    receiver: &Mutex<Receiver<Candidate>>,
     limits: &Limits,
     done: &(dyn Fn() + Sync),
 ) -> Tally {
@@ -156,18 +159,18 @@ fn read_all(
             Ok(receiver) => receiver.recv(),
             Err(_) => return tally,
         };
-        let Ok(path) = next else { return tally };
+        let Ok(Candidate { path, named }) = next else { return tally };
         match read_file(&path, limits, &mut buffer) {
+            Ok(bytes) if !named && !crash::looks_like_report(bytes) => tally.others += 1,
             Ok(bytes) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let report = crash::read(&name, bytes);
-                tally.add(Incident { report, path, files: 1 });
+                tally.add_file(crash::read_all(&name, bytes), path);
             }
             Err(reason) => tally.skip(Skipped::new(path, reason)),
         }
         done();
-        buffer.truncate(KEPT);
-        buffer.shrink_to(KEPT);
+        buffer.truncate(MAX_KEPT);
+        buffer.shrink_to(MAX_KEPT);
     }
 }
 
@@ -182,7 +185,7 @@ pub(super) fn read_file<'a>(
 ) -> Result<&'a [u8], String> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let mut file = opened.map_err(|error| error.to_string())?;
+    let mut file = opened.map_err(|error| why(&error))?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if let Some(reason) = reason_against(&metadata, limits) {
         return Err(reason);
@@ -214,6 +217,7 @@ pub(super) fn read_file<'a>(
 struct Tally {
     incidents: HashMap<String, Incident>,
     files: u64,
+    others: u64,
     skipped: Vec<Skipped>,
 }
 
@@ -223,36 +227,53 @@ impl Tally {
         self.skipped.push(skipped);
     }
 
-    fn add(&mut self, incident: Incident) {
-        self.files += incident.files;
-        self.insert(incident);
+    /// The reports of one file.
+    fn add_file(&mut self, reports: Vec<CrashReport>, path: PathBuf) {
+        self.files += 1;
+        for report in reports {
+            self.insert(Incident { report, path: path.clone(), files: 1 });
+        }
     }
 
-    fn insert(&mut self, mut incident: Incident) {
+    fn insert(&mut self, incident: Incident) {
         let key = incident.report.incident.clone();
-        if let Some(other) = self.incidents.remove(&key) {
-            let files = incident.files + other.files;
-            // A whole copy before one that broke off, then the first by name,
-            // so that the order of reading does not show.
-            let rank =
-                |each: &Incident| (each.report.class == Class::Unreadable, each.path.clone());
-            if rank(&other) < rank(&incident) {
-                incident = other;
-            }
-            incident.files = files;
-        }
+        let incident = match self.incidents.remove(&key) {
+            Some(other) => better(incident, other),
+            None => incident,
+        };
         self.incidents.insert(key, incident);
     }
 
     fn merge(&mut self, other: Tally) {
         self.files += other.files;
+        self.others += other.others;
         self.skipped.extend(other.skipped);
         other.incidents.into_values().for_each(|incident| self.insert(incident));
     }
 
-    fn finish(self) -> Collection {
+    /// Text reports of macOS 12 to 15 have no identifier: they are put to the report of
+    /// the same death that has one.
+    fn join_forms(&mut self) {
+        let mut named = HashMap::new();
+        for incident in self.incidents.values() {
+            let report = &incident.report;
+            if let Some(death) = report.death.as_ref().filter(|death| **death != report.incident) {
+                named.insert(death.clone(), report.incident.clone());
+            }
+        }
+        for (death, identifier) in named {
+            if let Some(mut unnamed) = self.incidents.remove(&death) {
+                unnamed.report.incident = identifier;
+                self.insert(unnamed);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Collection {
+        self.join_forms();
+        let (files, others) = (self.files, self.others);
         let mut collection =
-            Collection { files: self.files, unreadable: self.skipped, ..Collection::default() };
+            Collection { files, others, unreadable: self.skipped, ..Collection::default() };
         for incident in self.incidents.into_values() {
             collection.copies += incident.files - 1;
             if incident.report.class == Class::Unreadable {
@@ -269,4 +290,16 @@ impl Tally {
         });
         collection
     }
+}
+
+/// Of two copies the one that tells more: a whole one before one that broke off, then
+/// the first by name, so that the order of reading does not show.
+fn better(one: Incident, other: Incident) -> Incident {
+    let rank = |each: &Incident| {
+        let report = &each.report;
+        (report.class == Class::Unreadable, report.incomplete.is_some(), each.path.clone())
+    };
+    let files = one.files + other.files;
+    let best = if rank(&other) < rank(&one) { other } else { one };
+    Incident { files, ..best }
 }

@@ -18,18 +18,29 @@ pub struct Mark {
     /// When the mark was taken.
     pub taken: Timestamp,
     incidents: BTreeSet<String>,
+    /// The same deaths, as a report without an identifier tells of them.
+    #[serde(default)]
+    deaths: BTreeSet<String>,
 }
 
 impl Mark {
     /// Remembers what `collection` holds.
     pub fn of(collection: &Collection, taken: Timestamp) -> Mark {
         let incidents = collection.incidents.iter().map(|each| each.report.incident.clone());
-        Mark { schema: SCHEMA.into(), taken, incidents: incidents.collect() }
+        let deaths = collection.incidents.iter().filter_map(|each| each.report.death.clone());
+        Mark {
+            schema: SCHEMA.into(),
+            taken,
+            incidents: incidents.collect(),
+            deaths: deaths.collect(),
+        }
     }
 
     /// Whether the incident was not known when the mark was taken.
     pub fn is_new(&self, incident: &Incident) -> bool {
-        !self.incidents.contains(&incident.report.incident)
+        let report = &incident.report;
+        let died = report.death.as_ref().is_some_and(|death| self.deaths.contains(death));
+        !died && !self.incidents.contains(&report.incident)
     }
 
     /// The incidents of `collection` that were not known.

@@ -17,6 +17,7 @@ mod collect;
 mod gather;
 mod mark;
 mod overview;
+mod python;
 mod vigil;
 mod walk;
 mod watch;
@@ -27,7 +28,9 @@ pub use collect::{Collection, Incident, Limits, Skipped, collect, collect_counte
 pub use gather::gather;
 pub use mark::Mark;
 pub use overview::{Overview, Seen};
+pub use python::PythonPackages;
 pub use vigil::{Aftermath, SETTLE, Vigil};
+pub use walk::why;
 pub use watch::Watcher;
 
 /// Where macOS leaves crash reports, for the user whose home is given and for

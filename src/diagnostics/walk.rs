@@ -2,15 +2,25 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::collect::{Limits, Skipped};
 
+/// A file to read.
+pub struct Candidate {
+    /// The file.
+    pub path: PathBuf,
+    /// It is named as a report, or was named by a person: else its contents decide
+    /// whether it is one.
+    pub named: bool,
+}
+
 /// What was found at a path.
 pub enum Found {
-    /// A report, by its name.
-    Report(PathBuf),
+    /// A file that is or may be a report, by its name.
+    Candidate(Candidate),
     /// Something with a report's name that will not be read.
     Not(Skipped),
 }
@@ -45,7 +55,7 @@ impl Walk<'_> {
         if metadata.is_dir() {
             return self.folder(&resolved, 0, visit);
         }
-        self.file(resolved, &metadata, visit);
+        self.file(Candidate { path: resolved, named: true }, &metadata, visit);
         Ok(())
     }
 
@@ -55,36 +65,53 @@ impl Walk<'_> {
         depth: usize,
         visit: &mut dyn FnMut(Found),
     ) -> std::io::Result<()> {
-        for entry in fs::read_dir(path)?.flatten() {
-            self.entry(&entry, depth, visit);
+        for entry in fs::read_dir(path)? {
+            match entry {
+                Ok(entry) => self.entry(&entry, depth, visit),
+                Err(error) => visit(Found::Not(Skipped::new(path.to_owned(), why(&error)))),
+            }
         }
         Ok(())
     }
 
     fn entry(&mut self, entry: &DirEntry, depth: usize, visit: &mut dyn FnMut(Found)) {
-        // Does not follow links, so a loop of them ends here.
-        let Ok(metadata) = entry.metadata() else { return };
         let path = entry.path();
+        // Does not follow links, so a loop of them ends here.
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if kind_of_name(&path).is_some() => {
+                return visit(Found::Not(Skipped::new(path, why(&error))));
+            }
+            Err(_) => return,
+        };
         if metadata.is_dir() {
             if depth + 1 >= self.limits.depth {
                 visit(Found::Not(Skipped::new(path, "nested too deep")));
             } else if let Err(error) = self.folder(&path, depth + 1, visit) {
-                visit(Found::Not(Skipped::new(path, error.to_string())));
+                visit(Found::Not(Skipped::new(path, why(&error))));
             }
-        } else if is_report_name(&path) {
-            self.file(path, &metadata, visit);
+        } else if let Some(named) = kind_of_name(&path) {
+            self.file(Candidate { path, named }, &metadata, visit);
         }
     }
 
-    fn file(&mut self, path: PathBuf, metadata: &Metadata, visit: &mut dyn FnMut(Found)) {
+    fn file(&mut self, candidate: Candidate, metadata: &Metadata, visit: &mut dyn FnMut(Found)) {
         if !self.seen.insert(Fingerprint::of(metadata)) {
             return;
         }
         visit(match reason_against(metadata, self.limits) {
-            Some(reason) => Found::Not(Skipped::new(path, reason)),
-            None => Found::Report(path),
+            Some(reason) => Found::Not(Skipped::new(candidate.path, reason)),
+            None => Found::Candidate(candidate),
         });
     }
+}
+
+/// Why something cannot be read, with what to do about it.
+pub fn why(error: &std::io::Error) -> String {
+    if error.kind() == ErrorKind::PermissionDenied {
+        return format!("{error}: it belongs to another user, so read it with sudo");
+    }
+    error.to_string()
 }
 
 /// Why a file is not to be read, from what is known without opening it.
@@ -99,9 +126,16 @@ pub fn reason_against(metadata: &Metadata, limits: &Limits) -> Option<String> {
     (size > limits.bytes).then(|| format!("{size} bytes, more than the {} allowed", limits.bytes))
 }
 
-/// Whether a file is named as macOS names its reports. Reports already sent to
+/// Whether a file is named as macOS names its reports (`Some(true)`), or as people
+/// name texts (`Some(false)`): issue trackers take no `.ips`. Reports already sent to
 /// Apple carry a second suffix.
-fn is_report_name(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    [".ips", ".crash", ".ips.synced", ".ips.ca.synced"].iter().any(|suffix| name.ends_with(suffix))
+fn kind_of_name(path: &Path) -> Option<bool> {
+    const REPORTS: [&str; 6] = ["ips", "crash", "panic", "hang", "spin", "diag"];
+    const TEXTS: [&str; 9] = ["txt", "text", "json", "log", "md", "markdown", "html", "eml", "dmp"];
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let suffixes = name.split('.').skip(1);
+    if suffixes.clone().any(|suffix| REPORTS.contains(&suffix)) {
+        return Some(true);
+    }
+    suffixes.last().is_some_and(|suffix| TEXTS.contains(&suffix)).then_some(false)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::collect::{Incident, Limits, collect_unseen};
 use super::walk::Fingerprint;
+use crate::crash::CrashReport;
 use agxpatch_core::error::Result;
 
 /// Remembers which files and incidents it has seen.
@@ -34,7 +35,20 @@ impl Watcher {
         let there = |path: &&PathBuf| path.exists();
         let paths: Vec<PathBuf> = self.paths.iter().filter(there).cloned().collect();
         let found = collect_unseen(&paths, &self.limits, &mut self.files, &|| ())?;
-        let unseen = |incident: &Incident| self.incidents.insert(incident.report.incident.clone());
+        let unseen = |incident: &Incident| {
+            let report = &incident.report;
+            // A text without its end is still being written.
+            if report.incomplete.is_some() {
+                return false;
+            }
+            let died = report.death.clone().is_none_or(|death| self.incidents.insert(death));
+            self.incidents.insert(report.incident.clone()) && (died || is_death(report))
+        };
         Ok(found.incidents.into_iter().filter(unseen).collect())
     }
+}
+
+/// Whether the report has no identifier of its own.
+fn is_death(report: &CrashReport) -> bool {
+    report.death.as_ref() == Some(&report.incident)
 }

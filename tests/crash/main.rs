@@ -1,7 +1,9 @@
 //! Crash reports, from bytes to classes and from folders to incidents.
 
 mod classes;
+mod evidence;
 mod folders;
+mod forms;
 mod hostile;
 mod program;
 #[path = "../schema/mod.rs"]

@@ -230,7 +230,7 @@ fn the_scale_of_the_chart_is_whole_numbers_just_above_the_highest_bar() {
 }
 
 #[test]
-fn nothing_is_called_new_on_a_page_without_a_mark_and_nought_never() {
+fn html_page_without_mark_has_no_new_column() {
     let folder = example();
     let page = |arguments: &[&str]| {
         let fixed = ["--html", "page.html", "reports"];
@@ -261,7 +261,7 @@ fn a_report_whose_place_was_taken_is_not_kept() {
     let endless = || std::os::unix::fs::symlink("/dev/zero", &first).unwrap();
     assert!(taken(&endless).contains("symbolic link"));
     let large = || fs::File::create(&first).unwrap().set_len(1 << 40).unwrap();
-    assert!(taken(&large).contains("more than the 16777216 allowed"));
+    assert!(taken(&large).contains("more than the 67108864 allowed"));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_folder_without_reports_is_an_empty_result() {
 #[test]
 fn watching_tells_of_an_incident_when_it_comes() {
     let folder = example();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
+    let child = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
         .args(["--json", "crashes", "--watch", "--every", "1"])
         // The two that are there already and not older than this are told first,
         // and show that it has looked.
@@ -284,7 +284,8 @@ fn watching_tells_of_an_incident_when_it_comes() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = Ended(child);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     let freed = next();
     insta::assert_snapshot!("schema_crash", shape(&freed));
@@ -293,6 +294,45 @@ fn watching_tells_of_an_incident_when_it_comes() {
     // Older than the others, and new all the same.
     fs::write(folder.path().join("reports/new.ips"), CrashReport::spill(3).ips()).unwrap();
     assert_eq!(next()["result"]["class"], "null-impl-spill");
-    child.kill().unwrap();
-    child.wait().unwrap();
+}
+
+#[test]
+fn versions_that_reports_lack_are_read_from_a_python() {
+    let folder = example();
+    let packages = folder.path().join("env/lib/python3.12/site-packages");
+    fs::create_dir_all(packages.join("torch-2.14.0.dist-info")).unwrap();
+    fs::create_dir_all(packages.join("numpy-2.0.0.dist-info")).unwrap();
+    fs::create_dir_all(folder.path().join("env/bin")).unwrap();
+    fs::write(folder.path().join("env/bin/python"), "").unwrap();
+    for python in ["env", "env/bin/python", "env/lib/python3.12/site-packages"] {
+        let output = crashes(&["--json", "--python", python, "reports"], folder.path());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let program = &json["result"]["incidents"][0]["programs"][0];
+        assert_eq!(program["version"], "2.14.0", "{python}");
+        assert_eq!(program["source"], "dist-info");
+    }
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let output = crashes(&["--python", "empty", "reports"], folder.path());
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn the_page_shows_builds_and_programs() {
+    let folder = example();
+    assert!(crashes(&["--html", "page.html", "reports"], folder.path()).status.success());
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    for part in ["By macOS and driver", "macOS 15.7.3 (24G419)", "By program and version", "torch"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+/// A child that ends with the test, also where the test fails.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }

@@ -1,0 +1,54 @@
+//! Crash texts that other tools write, told by what only they say.
+//!
+//! They lack what a class is decided by (the exception's address, the images), so
+//! they are named, and with the name comes what to ask for instead.
+
+/// Text that only one tool writes, all parts of a row together, and the tool.
+const TOOLS: [(&[&str], &str); 16] = [
+    (&["stop reason = EXC_"], "an lldb backtrace"),
+    (&["stop reason = signal "], "an lldb backtrace"),
+    (&["* thread #", "frame #0:"], "an lldb backtrace"),
+    (&["Fatal Python error:", "most recent call first"], "Python's faulthandler"),
+    (&["Fatal Python error: "], "Python's faulthandler"),
+    (&["Crash reason:", "Crash address:"], "a Breakpad stack walk"),
+    (&["Operating system: Mac OS X", "(crashed)"], "a Breakpad stack walk"),
+    (&["Crashlytics"], "a Crashlytics stack trace"),
+    (&["# Platform: apple", "# Date:"], "a Crashlytics stack trace"),
+    (&["\"event_id\"", "sentry."], "a Sentry event"),
+    (&["\"event_id\"", "\"stacktrace\""], "a Sentry event"),
+    (&["EXC_", "Sentry", "Raw Stacktrace"], "a Sentry event"),
+    (&["\"system\"", "\"crash\"", "\"binary_images\""], "a KSCrash report"),
+    (&["ERROR: AddressSanitizer"], "an AddressSanitizer report"),
+    (&["SIGSEGV: segmentation violation", "goroutine "], "a Go traceback"),
+    (&["Call graph:", "Sort by top of stack"], "a sample of a running process"),
+];
+
+/// Which other tool wrote `text`, if one did.
+pub fn tool(text: &str) -> Option<&'static str> {
+    let held = |parts: &&(&[&str], &'static str)| parts.0.iter().all(|part| text.contains(part));
+    TOOLS.iter().find(held).map(|(_, tool)| *tool)
+}
+
+/// The tool that wrote a file that is not text, by how it begins.
+pub fn binary(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x1f, 0x8b, ..] => Some("compressed: unpack it with gunzip first"),
+        [b'P', b'K', 3, 4, ..] => Some("a zip archive: unpack it first"),
+        [b'M', b'D', b'M', b'P', ..] => Some(
+            "a Breakpad minidump: ask for the report that macOS wrote, an .ips file in \
+             ~/Library/Logs/DiagnosticReports",
+        ),
+        [b'{', b'\\', b'r', b't', b'f', ..] => {
+            Some("rich text: open it and save it as plain text first")
+        }
+        _ => None,
+    }
+}
+
+/// Why a text of `tool` is not read, and what to ask for.
+pub fn advice(tool: &str) -> String {
+    format!(
+        "{tool}, not a report of macOS: ask for the .ips file of the same time in \
+         ~/Library/Logs/DiagnosticReports (in Console: Crash Reports, Reveal in Finder)"
+    )
+}
