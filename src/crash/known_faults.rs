@@ -73,6 +73,15 @@ pub fn version_by_uuid(program: &str, uuid: &str) -> Option<&'static str> {
 }
 
 impl KnownFault {
+    /// The versions that have it, in words.
+    pub fn range(&self) -> String {
+        match (&self.before, &self.through) {
+            (Some(version), _) => format!("older than {version}"),
+            (None, Some(version)) => format!("{version} or older"),
+            (None, None) => "any version".to_owned(),
+        }
+    }
+
     /// Whether `program` has it, as far as the version is known.
     pub fn affects(&self, program: &Program) -> bool {
         if program.name != self.program {

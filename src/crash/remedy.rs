@@ -89,7 +89,15 @@ pub fn advice(report: &CrashReport) -> Advice {
         if sure {
             fault = Fault::Program;
         }
-        let explains = if sure { "alone explains it" } else { "is loaded and may explain it" };
+        let known = report
+            .programs
+            .iter()
+            .any(|program| program.name == first.program && program.version.is_some());
+        let explains = match (sure, known) {
+            (true, true) => "alone explains it".to_owned(),
+            (true, false) => format!("explains it, if it is {}", first.range()),
+            (false, _) => format!("is loaded and may explain it, if it is {}", first.range()),
+        };
         says = format!("{named} {explains}: {}", first.summary);
     }
     let mut remedies: Vec<Remedy> = known.iter().map(|fault| upgrade(fault)).collect();
