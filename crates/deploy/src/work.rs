@@ -469,11 +469,10 @@ impl Work<'_> {
             Operation::Deploy | Operation::Complete | Operation::Finish => Change::Deploy,
             Operation::Undo | Operation::Cancel | Operation::Revert => Change::Revert,
         };
+        // One that was being written when an earlier run ended.
+        files::remove_if_present(self.host, &layout::unfinished(&layout::reverted()))?;
         match change {
-            Change::Deploy => {
-                files::remove_if_present(self.host, &layout::unfinished(&layout::reverted()))?;
-                files::remove_if_present(self.host, &layout::reverted())?;
-            }
+            Change::Deploy => files::remove_if_present(self.host, &layout::reverted())?,
             Change::Revert => self.note_revert(operation, &session)?,
         }
         if ours_runs == (change == Change::Deploy) {
