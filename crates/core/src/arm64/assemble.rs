@@ -1,4 +1,4 @@
-//! Text to words, by keystone.
+//! Text to words, by keystone, and by our own tables for what keystone does not know.
 
 use std::cell::OnceCell;
 
@@ -6,6 +6,8 @@ use keystone_engine::{Arch, Keystone, Mode};
 
 use crate::address::{VmAddr, Word};
 use crate::error::{Code, Error, Result};
+
+use super::extensions;
 
 /// An AArch64 assembler. Keystone is opened for the first instruction: patterns
 /// given by their bits need none of it.
@@ -46,11 +48,26 @@ impl Assembler {
         for line in lines {
             refuse_what_is_no_instruction(line.as_ref())?;
         }
-        let text = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n");
-        if let Ok(output) = self.keystone()?.asm(text, origin.0) {
+        let extended: Vec<_> = lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| extensions::encode_at(line.as_ref(), origin.instruction(index)))
+            .collect();
+        let for_keystone = lines.iter().zip(&extended).map(|(line, word)| match word {
+            // Keystone still has to count it.
+            Some(_) => "nop",
+            None => line.as_ref(),
+        });
+        let text = for_keystone.collect::<Vec<_>>().join("\n");
+        let all_encoded = !extended.iter().any(|word| matches!(word, Some(Err(_))));
+        if all_encoded && let Ok(output) = self.keystone()?.asm(text, origin.0) {
             let words: Vec<Word> = Word::all(&output.bytes).collect();
             if words.len() == lines.len() && output.bytes.len() == lines.len() * 4 {
-                return Ok(words);
+                let either = |(word, extended): (Word, Option<_>)| match extended {
+                    Some(Ok(extended)) => extended,
+                    _ => word,
+                };
+                return Ok(words.into_iter().zip(extended).map(either).collect());
             }
         }
         lines
@@ -69,6 +86,13 @@ impl Assembler {
                 .with("address", address)
                 .with("reason", reason)
         };
+        match extensions::encode_at(line, address) {
+            Some(Ok(word)) => return Ok(word),
+            Some(Err(_)) => {
+                return Err(refused("its operands are not those of the mnemonic".into()));
+            }
+            None => {}
+        }
         let output = self
             .keystone()?
             .asm(line.to_owned(), address.0)

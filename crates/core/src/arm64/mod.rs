@@ -6,7 +6,10 @@
 
 mod assemble;
 mod disassemble;
+pub mod extensions;
+mod read_back;
 pub mod semantics;
 
 pub use assemble::Assembler;
 pub use disassemble::{Disassembler, Instruction};
+pub use read_back::assemble_and_read_back;
