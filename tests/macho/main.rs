@@ -13,5 +13,6 @@ mod main_job;
 mod memory;
 mod mini;
 mod objective_c;
+mod oddities;
 mod tools;
 mod universal;

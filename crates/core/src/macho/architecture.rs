@@ -60,6 +60,11 @@ impl Architecture {
         self.cpu_type == CPU_ARM64
     }
 
+    /// Whether images for it are read beyond their signature: 64-bit ARM and Intel.
+    pub fn is_supported(self) -> bool {
+        matches!(self.cpu_type, CPU_ARM64 | CPU_X86_64)
+    }
+
     /// Whether the code is AArch64 with pointer authentication in its ABI.
     pub fn is_arm64e(self) -> bool {
         self.same_processor(Architecture::ARM64E)

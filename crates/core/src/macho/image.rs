@@ -124,7 +124,14 @@ impl<'a> Image<'a> {
     }
 
     /// `__TEXT,__text`, where compiled code stands.
+    ///
+    /// # Errors
+    /// If the section is missing or empty, as in a dSYM.
     pub fn text(&self) -> Result<&Section<'a>> {
+        if self.file_type == FileType::DSYM {
+            return Err(malformed("the file is a dSYM companion, which holds no code")
+                .next("name the image whose debugging information it is"));
+        }
         self.section("__TEXT", "__text")
             .filter(|section| !section.bytes.is_empty())
             .ok_or_else(|| malformed("the image has no code: __TEXT,__text is missing or empty"))

@@ -35,6 +35,7 @@ mod landing_pads;
 mod load_commands;
 mod method_list;
 mod objc;
+mod other_processor;
 mod pointer;
 mod recognise;
 mod second_reader;

@@ -6,12 +6,12 @@
 //! slice, stands off its own alignment, is empty, or is for a processor that
 //! has a slice already. Each of these makes two tools see two different files.
 
-use crate::address::FileOffset;
+use crate::address::{FileOffset, SliceOffset};
 use crate::error::{Code, Error, Result};
 
 use super::bytes::{array, hex, malformed, range, slice};
 use super::image::Image;
-use super::{Architecture, load_commands, recognise, second_reader};
+use super::{Architecture, load_commands, other_processor, recognise, second_reader};
 
 /// Java class files begin like a universal file and have a version of at least
 /// 45 where the number of slices stands. No universal file comes close.
@@ -98,6 +98,21 @@ impl<'a> Slice<'a> {
                 .with("slice", format!("{:?}", image.architecture())));
         }
         Ok(image)
+    }
+
+    /// Whether its code is looked at. A slice for another processor is carried along.
+    pub fn is_searched(&self) -> bool {
+        self.architecture.is_supported()
+    }
+
+    /// Where its code signature stands, if it has one, in a slice for any processor.
+    pub fn code_signature(&self) -> Result<Option<std::ops::Range<SliceOffset>>> {
+        if self.is_searched() {
+            return self.image().map(|image| image.code_signature());
+        }
+        other_processor::code_signature(self.bytes).map_err(|error| {
+            error.with("slice", format!("{} at {}", self.architecture, self.offset))
+        })
     }
 
     /// The file bytes of the slice's header and load commands, as the header
