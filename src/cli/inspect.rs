@@ -15,9 +15,10 @@ use agxpatch_core::codesign::Kind;
 use agxpatch_core::edit::Hex;
 use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
-use agxpatch_core::macho::{Architecture, Container, Slice, Universal};
+use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
 use agxpatch_core::patch::{
-    Engine, KnownBuild, Occurrence, Place, Selection, Sighting, Site, Sites, State, signature_kind,
+    self, Engine, KnownBuild, Occurrence, Place, Selection, Sighting, Site, Sites, State,
+    signature_kind,
 };
 use agxpatch_core::signature::NearMiss;
 
@@ -77,8 +78,16 @@ struct SliceFacts {
     source_version: Option<String>,
     build: Option<String>,
     signature: Kind,
+    /// Why the signature does not fit the slice, the first few reasons.
+    faults: Vec<String>,
+    /// Whether its code is looked at.
+    searched: bool,
+    file_type: Option<FileType>,
     text: Option<VmAddr>,
 }
+
+/// How many faults of a signature are shown.
+const MAX_FAULTS: usize = 3;
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
@@ -130,16 +139,27 @@ fn state_of(engine: &Engine, found: &Sites) -> &'static str {
 }
 
 fn facts(slice: &Slice<'_>) -> Result<SliceFacts> {
-    let image = slice.image()?;
+    let faults = patch::seal_faults(slice);
+    let more = faults.len().saturating_sub(MAX_FAULTS);
+    let mut faults: Vec<String> = faults.iter().take(MAX_FAULTS).map(|f| f.to_string()).collect();
+    faults.extend((more > 0).then(|| format!("{more} more")));
+    // A slice for another processor is named and not looked into.
+    let image = if slice.is_searched() { Some(slice.image()?) } else { None };
+    let image = image.as_ref();
     Ok(SliceFacts {
         architecture: slice.architecture,
         offset: slice.offset,
         size: slice.size,
-        uuid: image.uuid().map(|uuid| uuid.to_string()),
-        source_version: image.source_version().map(|version| version.to_string()),
-        build: image.build_version().map(|b| format!("{} {}", b.platform, b.minimum)),
+        uuid: image.and_then(Image::uuid).map(|uuid| uuid.to_string()),
+        source_version: image.and_then(Image::source_version).map(|version| version.to_string()),
+        build: image
+            .and_then(Image::build_version)
+            .map(|b| format!("{} {}", b.platform, b.minimum)),
         signature: signature_kind(slice),
-        text: image.text().ok().map(|text| text.address),
+        faults,
+        searched: slice.is_searched(),
+        file_type: image.map(Image::file_type),
+        text: image.and_then(|image| image.text().ok()).map(|text| text.address),
     })
 }
 
@@ -201,13 +221,24 @@ impl Inspection {
     fn slice(&self, out: &mut dyn Write, slice: &SliceFacts) -> io::Result<()> {
         let SliceFacts { architecture, offset, size, .. } = slice;
         writeln!(out, "  {STRONG}{architecture}{RESET} at {offset}, {size} bytes ({size:#x})")?;
+        if !slice.searched {
+            writeln!(out, "    {FAINT}its code is not looked at and not changed{RESET}")?;
+            return writeln!(out, "    signature: {}", slice.signature);
+        }
         let version = slice.source_version.as_deref().unwrap_or("none");
         let uuid = slice.uuid.as_deref().unwrap_or("none");
         writeln!(out, "    version {version}, UUID {uuid}")?;
         if let Some(build) = &slice.build {
             writeln!(out, "    built for {build}")?;
         }
-        writeln!(out, "    signature: {}", slice.signature)
+        if let Some(kind) = slice.file_type.filter(|kind| *kind != FileType::BUNDLE) {
+            writeln!(out, "    {kind}")?;
+        }
+        writeln!(out, "    signature: {}", slice.signature)?;
+        for fault in &slice.faults {
+            writeln!(out, "      {BAD}does not fit:{RESET} {}", printable(fault))?;
+        }
+        Ok(())
     }
 
     fn sighting(&self, out: &mut dyn Write) -> io::Result<()> {

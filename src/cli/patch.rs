@@ -15,7 +15,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    Engine, FilePlan, ORIGINAL, Occurrence, Outcome, Plan, PlannedWord, Site, Sites, State,
+    self, Engine, FilePlan, ORIGINAL, Occurrence, Outcome, Plan, PlannedWord, Site, Sites, State,
 };
 use agxpatch_core::proof::{self, Judgement};
 
@@ -46,6 +46,10 @@ pub struct Args {
     /// several times; all places are patched or none.
     #[arg(long, value_name = "ADDRESS")]
     at: Vec<VmAddr>,
+
+    /// Accept a file whose signature does not fit it, and renew every digest.
+    #[arg(long)]
+    reseal: bool,
 
     /// Replace the output if it exists.
     #[arg(long)]
@@ -84,9 +88,9 @@ struct Rewrite {
     unproven: Option<Error>,
 }
 
-/// Runs the command, on two threads: one reads the file while the other compiles
-/// the catalogue, and digests it, which takes longest, while the other plans,
-/// proves and writes.
+/// Runs the command on several threads: one reads the file while the other compiles
+/// the catalogue; then one digests the file and one checks its signature, which take
+/// longest, while this one plans and proves.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let (input, engine) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| storage::read(&args.file));
@@ -101,7 +105,13 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = engine?;
     let report: Result<Patching> = std::thread::scope(|scope| {
         let digest = scope.spawn(|| Hex(&Sha256::digest(&*input.bytes)).to_string());
-        let mut report = carry_out(&engine, &input, output, &args)?;
+        let sound = scope.spawn(|| match args.reseal {
+            true => Ok(()),
+            false => patch::refuse_broken(&Universal::parse(&input.bytes)?),
+        });
+        let planned = propose(&engine, &input.bytes, &args);
+        let sound = sound.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut report = carry_out(&engine, &input, output, &args, sound.and(planned))?;
         report.source_sha256 = digest.join().ok();
         Ok(report)
     });
@@ -113,9 +123,10 @@ fn carry_out(
     input: &Input,
     output: Option<&Path>,
     args: &Args,
+    proposal: Result<Proposal>,
 ) -> Result<Patching> {
     let file = args.file.display().to_string();
-    let mut report = match propose(engine, &input.bytes, args)? {
+    let mut report = match proposal? {
         Proposal::Already(sites) => return Ok(already(file, *sites)),
         Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),
     };
@@ -140,9 +151,14 @@ fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     let file = Universal::parse(bytes)?;
     let selection = files::selection(&args.at);
     let plan = match engine.plan_selected(&file, args.patch.as_deref(), &selection)? {
-        Outcome::Already(sites) => return Ok(Proposal::Already(sites)),
+        Outcome::Already(sites) if !args.reseal => return Ok(Proposal::Already(sites)),
+        Outcome::Already(sites) => Box::new(engine.plan_of_standing(&file, *sites)?),
         Outcome::Plan(plan) => plan,
     };
+    let mut plan = plan;
+    if args.reseal {
+        plan.renew_every_digest(&file)?;
+    }
     let prove = |rewrite: &Plan| prove(engine, &file, rewrite, args);
     let proofs = plan.rewrites.iter().map(prove).collect::<Result<_>>()?;
     Ok(Proposal::Proven(plan, proofs))

@@ -119,6 +119,7 @@ struct Words {
 fn patched(engine: &Engine, image: &mut [u8]) -> Result<(FilePlan, Words)> {
     let (plan, words) = {
         let file = Universal::parse(image)?;
+        agxpatch_core::patch::refuse_broken(&file)?;
         let plan = match engine.plan(&file, None)? {
             Outcome::Plan(plan) => *plan,
             Outcome::Already(sites) => {

@@ -5,7 +5,6 @@ mod blockers;
 mod commands;
 mod files;
 mod power;
-mod recordings;
 mod rehearsal;
 mod sip;
 mod tools;

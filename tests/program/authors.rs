@@ -11,10 +11,10 @@ const SOUND: &str = "name = \"clear\"\narchitectures = [\"arm64e\"]\npattern = \
 const REWRITE: &str =
     "name = \"cleared\"\nsignature = \"clear\"\nsummary = \"\"\nrewrite = \"\"\"\nnop\n?\n\"\"\"\n";
 
-struct Catalog(tempfile::TempDir);
+pub struct Catalog(pub tempfile::TempDir);
 
 impl Catalog {
-    fn new(signatures: &[(&str, &str)], patches: &[(&str, &str)]) -> Catalog {
+    pub fn new(signatures: &[(&str, &str)], patches: &[(&str, &str)]) -> Catalog {
         let folder = tempfile::tempdir().unwrap();
         for (kind, files) in [("signatures", signatures), ("patches", patches)] {
             std::fs::create_dir(folder.path().join(kind)).unwrap();
@@ -26,9 +26,11 @@ impl Catalog {
         Catalog(folder)
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         let path = self.0.path();
-        let named = arguments.iter().map(|a| if *a == "d" { path.join("d") } else { (*a).into() });
+        let named = arguments
+            .iter()
+            .map(|a| if ["d", "p", "q"].contains(a) { path.join(a) } else { (*a).into() });
         run(named.chain(["--catalog".into(), path.into()]))
     }
 }
@@ -241,7 +243,7 @@ fn lint_goes_on_after_a_fault_and_names_each() {
     for (check, detail) in [
         ("compiles", "a.toml:4"),
         ("captures-used", "idle: ivar, self stand once"),
-        ("names-known", "nobody captures nobody"),
+        ("names-known", "no line captures nobody"),
         ("anchor-rare ", "common: `bl {f}` has 6 fixed bits"),
         ("anchor-rare-in-synthetic-driver", "common: "),
     ] {

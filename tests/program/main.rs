@@ -6,7 +6,9 @@ mod harness;
 mod hostile;
 mod main_job;
 mod options;
+mod rewrites;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod seals;
 mod transcripts;
 mod variants;

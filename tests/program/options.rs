@@ -97,9 +97,8 @@ fn each_takes_a_catalogue_and_those_that_look_for_signatures_say_if_it_is_none()
     std::fs::write(place.path("signatures/mine.toml"), mine).unwrap();
     for command in COMMANDS {
         let ran = within(&place, &[command, &["--catalog", "."]].concat());
-        // Lint finds that nothing uses the captures.
-        let expected = if command.contains(&"lint") { 2 } else { 0 };
-        assert_eq!(ran.code, expected, "{command:?}: {}", ran.stderr);
+        // A signature that is only looked for may capture what no rewrite uses.
+        assert_eq!(ran.code, 0, "{command:?}: {}", ran.stderr);
         let ran = within(&place, &[command, &["--catalog", "nowhere"]].concat());
         if command[0] != "synth" {
             assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{command:?}");

@@ -45,6 +45,8 @@ pub enum EditKind {
     Requirements,
     /// The digest of the requirement set in a code directory.
     RequirementsHash,
+    /// The digest of another blob in a code directory.
+    BlobHash,
     /// The CMS signature, which becomes an empty wrapper.
     Cms,
 }

@@ -90,6 +90,7 @@ impl Workshop for EngineWorkshop<'_> {
 
     fn patch(&self, original: &[u8]) -> Result<Patched> {
         let file = Universal::parse(original)?;
+        patch::refuse_broken(&file)?;
         let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
             return Err(Error::new(Code::WrongState, "the driver is patched already"));
         };

@@ -41,7 +41,7 @@ pub use check::check;
 pub use digest::{Digest, HashType};
 pub use directory::{ADHOC, CodeDirectory, ExecSegment, LINKER_SIGNED, PageSize, RUNTIME};
 pub use finding::{Concern, Finding, Flaw};
-pub use reseal::reseal;
+pub use reseal::{reseal, reseal_everything};
 pub use soften::without_hardened_runtime;
 pub use superblob::{Blob, Slot};
 

@@ -31,7 +31,7 @@
 use std::ops::Range;
 
 use super::directory::{ADHOC, CodeDirectory, LINKER_SIGNED, field, version};
-use super::pages::{Change, overlaid};
+use super::pages::{self, Change, overlaid};
 use super::superblob::{BLOB_HEADER, Blob, REQUIREMENTS, SET_HEADER, Slot, WRAPPER};
 use super::{EmbeddedSignature, signature_bytes};
 use crate::address::{FileOffset, SliceOffset};
@@ -57,6 +57,39 @@ pub fn reseal(
     signature: Range<SliceOffset>,
     changes: &[Edit],
 ) -> Result<Vec<Edit>> {
+    plan(slice, slice_at, signature, changes, Renew::Changed)
+}
+
+/// As [`reseal`], and renews every digest that did not fit before: of any page, and
+/// of any blob that the signature holds.
+///
+/// # Errors
+/// As [`reseal`].
+pub fn reseal_everything(
+    slice: &[u8],
+    slice_at: FileOffset,
+    signature: Range<SliceOffset>,
+    changes: &[Edit],
+) -> Result<Vec<Edit>> {
+    plan(slice, slice_at, signature, changes, Renew::Everything)
+}
+
+/// Which digests are renewed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Renew {
+    /// Those of what the changes touch.
+    Changed,
+    /// Those and all that did not fit before.
+    Everything,
+}
+
+fn plan(
+    slice: &[u8],
+    slice_at: FileOffset,
+    signature: Range<SliceOffset>,
+    changes: &[Edit],
+    renew: Renew,
+) -> Result<Vec<Edit>> {
     let bytes = signature_bytes(slice, &signature).map_err(|finding| Error::from(&finding))?;
     let parsed = EmbeddedSignature::parse(bytes)?;
     let changes = changes_in(slice, slice_at, changes)?;
@@ -65,6 +98,10 @@ pub fn reseal(
     for directory in &parsed.directories {
         within_reach(directory, signature.start, &changes)?;
         plan.pages(slice, directory, &changes);
+        if renew == Renew::Everything {
+            plan.unfit_pages(slice, directory, &changes);
+            plan.unfit_blobs(&parsed, directory);
+        }
         plan.claims(directory);
         if let Some((_, empty)) = &requirements {
             plan.requirements_digest(directory, empty);
@@ -199,6 +236,41 @@ impl Plan<'_> {
             let digest = directory.hash.digest(overlaid(slice, bytes, changes));
             let why = format!("{} of page {page}, which the patch changes", directory.hash);
             self.put(directory.blob.at + slot.start, digest.as_bytes(), EditKind::PageHash, why);
+        }
+    }
+
+    /// The digests of pages that no change touches and that did not fit before.
+    fn unfit_pages(&mut self, slice: &[u8], directory: &CodeDirectory, changes: &[Change]) {
+        let code = &slice[..directory.code_limit.min(slice.len() as u64) as usize];
+        for unfit in pages::differing(code, directory) {
+            let touches =
+                |change: &Change| change.at < unfit.bytes.end && change.end() > unfit.bytes.start;
+            if changes.iter().any(touches) {
+                continue;
+            }
+            let Some(slot) = directory.page_slot(unfit.page) else { continue };
+            let why = format!("{} of page {}, which did not fit", directory.hash, unfit.page);
+            let at = directory.blob.at + slot.start;
+            self.put(at, unfit.got.as_bytes(), EditKind::PageHash, why);
+        }
+    }
+
+    /// The digests of blobs that did not fit before. The requirement set is renewed
+    /// where it is emptied.
+    fn unfit_blobs(&mut self, signature: &EmbeddedSignature, directory: &CodeDirectory) {
+        for slot in Slot::sealed().filter(|slot| *slot != Slot::REQUIREMENTS) {
+            let (Some(blob), Some(place)) = (signature.blob(slot), directory.special_slot(slot))
+            else {
+                continue;
+            };
+            let digest = directory.hash.digest([blob.bytes]);
+            let why = format!("{} of the {slot}, which did not fit", directory.hash);
+            let at = directory.blob.at + place.start;
+            self.put(at, digest.as_bytes(), EditKind::BlobHash, why);
+        }
+        let requirements = signature.blob(Slot::REQUIREMENTS);
+        if let Some(blob) = requirements.filter(|blob| blob.bytes.len() == SET_HEADER) {
+            self.requirements_digest(directory, blob.bytes);
         }
     }
 

@@ -62,6 +62,7 @@ codes! {
     "0403" SignatureNoRoom    Unsupported "the new signature does not fit where the old one was"
     "0404" SignatureUnsupported Unsupported "the code signature is of a sort this tool does not reseal"
     "0405" ChangeNotCovered   Unsupported "a change lies where the code signature covers nothing"
+    "0406" SignatureBroken    Mismatch    "the code signature does not fit the bytes it covers"
 
     "0501" Unproven        Unproven    "an obligation of the proof does not hold"
     "0502" NotUnderstood   Unproven    "the function holds something the proof has no meaning for"
@@ -83,11 +84,6 @@ codes! {
     "0609" NoTerminal      Blocked     "a tool must ask a person and there is no terminal"
     "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
     "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
-    "0612" NoDriver        Unsupported "the GPU of this Mac has no driver that this program is for"
-    "0613" ToolTimedOut    Io          "a tool of the system did not end in time"
-    "0614" NotRecorded     Unsupported "the recording of a Mac does not answer this question"
-    "0615" BadRecording    Usage       "the file is not a recording of a Mac that this version reads"
-    "0616" ReplayOnly      Blocked     "a recorded Mac only answers questions"
     "0650" NotLoaded       Mismatch    "the loader does not take the library"
 
     "0701" NotRoot         Blocked     "only root may do this"
@@ -103,7 +99,6 @@ codes! {
     "0711" NoWayBack       Blocked     "there is no sealed snapshot or no original to go back to"
     "0712" WrongVolume     Mismatch    "the live volume is not what it was planned for"
     "0713" SnapshotMissing Io          "the snapshot that was made is not listed"
-    "0714" MountRefused    Blocked     "the live system volume cannot be mounted for writing"
 
     "0801" GuardNeedsMac    Blocked     "the guard and the patched driver are for macOS"
     "0802" GuardDropped     Blocked     "dyld would drop the guard library in this program"

@@ -13,7 +13,6 @@ use crate::signature;
 
 use super::catalogue::Signature;
 use super::look::{Hit, Known, Text, site};
-use super::methods::Methods;
 use super::sighting::{self, MAX_PLACES, Occurrence, Searched, Sighting, Sites};
 
 /// The hits of a signature, by what its methods say of them.
@@ -81,7 +80,7 @@ pub(super) fn by_hand(
             let all: Vec<&Hit> = hits.iter().collect();
             return Err(Error::new(Code::NoMatch, "the sequence does not stand at that address")
                 .with("address", address)
-                .with_each("at", shown(texts, known, &all))
+                .with_each("at", shown(texts, known, &all)?)
                 .next("choose one of the places where it stands; nothing was changed"));
         }
     }
@@ -174,43 +173,55 @@ fn several(texts: &[Text<'_, '_>], known: Known<'_>, mut hits: Vec<&Hit>) -> Res
     Ok(Sighting::Several { places: occurrences(texts, known, &hits)? })
 }
 
-/// How many places are given the name of their method, which takes a pass over
-/// the names for each. Of more than these nobody reads every one.
-const MAX_NAMED: usize = 100;
+/// Names longer than this, in bytes, are left out: a hostile file may have thousands
+/// of places and names of megabytes.
+const MAX_NAME: usize = 256;
 
-fn occurrences(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Result<Vec<Occurrence>> {
-    let (named, others) = hits.split_at(hits.len().min(MAX_NAMED));
-    let others = others.iter().map(|hit| unnamed(texts, known, hit));
-    named.iter().map(|hit| occurrence(texts, known, hit)).chain(others.map(Ok)).collect()
-}
-
-fn unnamed(texts: &[Text<'_, '_>], (_, forms): Known<'_>, hit: &Hit) -> Occurrence {
-    Occurrence {
-        architecture: texts[hit.text].slice.architecture.to_string(),
-        at: hit.found.at,
-        method: None,
-        state: forms[hit.form].state.clone(),
+/// The places of hits with the methods around them. The tables of an image are read
+/// once however many hits there are.
+fn occurrences(
+    texts: &[Text<'_, '_>],
+    (_, forms): Known<'_>,
+    hits: &[&Hit],
+) -> Result<Vec<Occurrence>> {
+    let mut occurrences = Vec::with_capacity(hits.len());
+    for (number, text) in texts.iter().enumerate() {
+        let here: Vec<&&Hit> = hits.iter().filter(|hit| hit.text == number).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let starts = text.read()?.0.function_starts()?;
+        let methods = text.methods()?.by_address();
+        let method = |at: VmAddr| {
+            let next = starts.partition_point(|start| *start <= at);
+            let start = *starts.get(next.checked_sub(1)?)?;
+            let (begins, name) = methods.get(methods.partition_point(|(at, _)| *at < start))?;
+            let inside = starts.get(next).is_none_or(|end| begins < end);
+            Some(name.to_string()).filter(|name| inside && name.len() <= MAX_NAME)
+        };
+        occurrences.extend(here.into_iter().map(|hit| Occurrence {
+            architecture: text.slice.architecture.to_string(),
+            at: hit.found.at,
+            method: method(hit.found.at),
+            state: forms[hit.form].state.clone(),
+        }));
     }
+    Ok(occurrences)
 }
 
-fn occurrence(texts: &[Text<'_, '_>], known: Known<'_>, hit: &Hit) -> Result<Occurrence> {
-    let text = &texts[hit.text];
-    let (image, _) = text.read()?;
-    let function = image.function_containing(hit.found.at)?;
-    let methods: &Methods<'_> = text.methods()?;
-    let method = function.and_then(|function| methods.beginning_in(&function));
-    Ok(Occurrence { method, ..unnamed(texts, known, hit) })
-}
-
-/// A few hits as an error shows them. What cannot be read of one is left out.
-fn shown(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Vec<String> {
-    let few = hits.iter().take(MAX_PLACES);
-    few.filter_map(|hit| Some(occurrence(texts, known, hit).ok()?.to_string())).collect()
+/// A few hits as an error shows them.
+fn shown(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Result<Vec<String>> {
+    let few = &hits[..hits.len().min(MAX_PLACES)];
+    Ok(occurrences(texts, known, few)?.iter().map(Occurrence::to_string).collect())
 }
 
 fn another_method(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Error {
+    let places = match shown(texts, known, hits) {
+        Ok(places) => places,
+        Err(error) => return error,
+    };
     Error::new(Code::NoMatch, "the sequence stands in another method than it should")
         .with_each("wanted", &known.0.methods)
-        .with_each("at", shown(texts, known, hits))
+        .with_each("at", places)
         .next("nothing was changed; add the method to the signature, or choose with --at ADDRESS")
 }

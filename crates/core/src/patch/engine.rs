@@ -6,7 +6,7 @@ use crate::arm64::{Assembler, Disassembler};
 use crate::error::{Code, Error, Result};
 use crate::signature::Pattern;
 
-use super::catalogue::{Catalogue, Signature};
+use super::catalogue::{Catalogue, Patch, Signature};
 use super::sighting::State;
 
 /// The catalogue with the tools to apply it.
@@ -30,7 +30,7 @@ pub struct Form {
 }
 
 /// What to do about a pattern that cannot be read.
-const SYNTAX: &str = "mend that line; docs/signatures.md describes what a pattern may hold";
+const SYNTAX: &str = "correct that line; docs/signatures.md describes what a pattern may hold";
 
 impl Engine {
     /// Opens assembler and disassembler; patterns are compiled when needed.
@@ -98,24 +98,46 @@ impl Engine {
         let original = self.pattern(&signature.pattern, |line| {
             self.catalogue.signature_place(&signature.name, line)
         })?;
-        let length = original.len();
         let mut forms = vec![Form { state: State::Original, pattern: original }];
         for patch in self.catalogue.patches_for(&signature.name) {
-            let pattern =
+            let mut pattern =
                 self.pattern(&patch.rewrite, |line| self.catalogue.patch_place(&patch.name, line))?;
-            if pattern.len() != length {
-                return Err(Error::new(
-                    Code::CatalogueBroken,
-                    "a rewrite has another length than the sequence it replaces",
-                )
-                .with("patch", &patch.name)
-                .with("file", self.catalogue.patch_place(&patch.name, "rewrite"))
-                .with("lines", format!("{} for {length}", pattern.len()))
-                .next("a rewrite fills the sequence it replaces: pad it with `nop`, or keep words with `?`"));
-            }
+            self.complete(patch, &mut pattern, &forms[0].pattern)?;
             forms.push(Form { state: State::Patched { patch: patch.name.clone() }, pattern });
         }
         Ok(forms)
+    }
+
+    /// Makes a rewrite the form that is looked for in patched files: where it keeps
+    /// the instruction, what the original says of it still holds.
+    fn complete(&self, patch: &Patch, rewrite: &mut Pattern, original: &Pattern) -> Result<()> {
+        let broken = |message: &str, text: &str| {
+            Error::new(Code::CatalogueBroken, message)
+                .with("patch", &patch.name)
+                .with("file", self.catalogue.patch_place(&patch.name, text))
+        };
+        if rewrite.len() != original.len() {
+            return Err(broken(
+                "a rewrite has another length than the sequence it replaces",
+                "rewrite",
+            )
+            .with("lines", format!("{} for {}", rewrite.len(), original.len()))
+            .next("a rewrite fills the sequence it replaces: pad it with `nop`, or keep words with `?`"));
+        }
+        for (index, line) in rewrite.source.lines.iter().enumerate() {
+            match line.bits {
+                Some((_, mask)) if mask != u32::MAX => {
+                    return Err(broken("a rewrite gives only some bits of a word", &line.text)
+                        .with("line", &line.text)
+                        .next("give all bits with the mask ffffffff, or keep the word with `?`"));
+                }
+                None if line.statement.is_none() => {
+                    rewrite.templates[index] = original.templates[index].clone();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn pattern(&self, text: &str, place: impl Fn(&str) -> String) -> Result<Pattern> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::address::{VmAddr, Word};
 use crate::check::Check;
 use crate::error::{Code, Error, Result};
-use crate::signature::{Captures, Kind, Pattern, Value};
+use crate::signature::{Captures, Kind, Pattern, Rendered, Value};
 
 use super::catalogue::{Patch, Pinned, Signature};
 use super::engine::{Engine, Form};
@@ -41,6 +41,7 @@ fn of_signature(engine: &Engine, signature: &Signature) -> Vec<Check> {
     let patches = engine.catalogue().patches_for(name);
     for (patch, rewrite) in patches.zip(rewrites) {
         checks.push(names_known(signature, original, patch, &rewrite.pattern));
+        checks.push(original_restorable(original, patch, &rewrite.pattern));
         checks.push(pinned(engine, original, patch, &rewrite.pattern));
     }
     checks
@@ -71,7 +72,9 @@ fn captures_used(signature: &Signature, original: &Pattern, rewrites: &[Form]) -
         original.templates.iter().flat_map(|t| &t.fields).filter(|f| f.name == *name).count()
     };
     let names = original.source.names.keys();
-    let idle = names.filter(|name| !used.contains(*name) && times(name) < 2);
+    // A signature without rewrites is looked for to show its captures.
+    let idle =
+        names.filter(|name| !rewrites.is_empty() && !used.contains(*name) && times(name) < 2);
     let idle: Vec<&str> = idle.map(String::as_str).collect();
     Check::from(
         "captures-used",
@@ -104,7 +107,27 @@ fn names_known(
         unknown.is_empty(),
         match unknown.as_slice() {
             [] => format!("{}: all", patch.name),
-            names => format!("{}: nobody captures {}", patch.name, names.join(", ")),
+            names => format!("{}: no line captures {}", patch.name, names.join(", ")),
+        },
+    )
+}
+
+/// What a rewrite overwrites the signature must say in full, or the original cannot
+/// be put back.
+fn original_restorable(original: &Pattern, patch: &Patch, rewrite: &Pattern) -> Check {
+    let lines = original.source.lines.iter().zip(&rewrite.source.lines).enumerate();
+    let lost = lines.filter(|(_, (old, new))| old.is_open() && !new.is_open());
+    let lost: Vec<String> = lost
+        .map(|(index, (old, new))| {
+            format!("line {} (`{}` for `{}`)", index + 1, new.text, old.text)
+        })
+        .collect();
+    Check::from(
+        "original-restorable",
+        lost.is_empty(),
+        match lost.as_slice() {
+            [] => format!("{}: every line", patch.name),
+            lost => format!("{}: not {}", patch.name, lost.join(", ")),
         },
     )
 }
@@ -137,10 +160,10 @@ fn differing(
     }
     for (index, word) in words.into_iter().enumerate() {
         let address = at.instruction(index);
-        let line = rewrite.source.render(index, address, &captures)?;
-        let made = match line {
-            Some(line) => engine.assembler.assemble_line(&line, address)?.to_string(),
-            None => "?".to_owned(),
+        let made = match rewrite.source.render(index, address, &captures)? {
+            Rendered::Text(line) => engine.assembler.assemble_line(&line, address)?.to_string(),
+            Rendered::Word(word) => word.to_string(),
+            Rendered::Open => "?".to_owned(),
         };
         if made != word {
             return Ok(Some(format!("{address}: {word} is pinned and {made} is made")));

@@ -98,6 +98,13 @@ impl<'a> Methods<'a> {
         found.map(|(name, _)| name.to_string())
     }
 
+    /// Every method with its first instruction, in the order of addresses.
+    pub fn by_address(&self) -> Vec<(VmAddr, Name<'_, 'a>)> {
+        let mut methods: Vec<_> = self.each().map(|(name, at)| (at, name)).collect();
+        methods.sort_by_key(|(at, _)| *at);
+        methods
+    }
+
     /// The functions in which the methods named one of `wanted` begin, in order.
     pub fn functions_named(
         &self,

@@ -19,6 +19,7 @@ mod look;
 mod methods;
 mod plan;
 mod provenance;
+mod seal;
 mod sighting;
 mod verify;
 
@@ -26,6 +27,7 @@ pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
 pub use look::Selection;
-pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord, reseal_all};
+pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
+pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
 pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State};
 pub use verify::{kind as signature_kind, verify};

@@ -1,21 +1,23 @@
 //! From a site to the complete list of edits.
 //!
 //! The rewrite is rendered with what the signature captured, assembled, and
-//! read back by the disassembler, whose text must be the rendered text. Then
+//! read back by the disassembler, whose text must assemble to the same word. Then
 //! every signed slice is resealed, because the kernel wants one signer for a
 //! file.
 
 use serde::Serialize;
 
 use crate::address::{FileOffset, VmAddr, Word};
-use crate::codesign;
+use crate::arm64::assemble_and_read_back;
 use crate::edit::{Edit, EditKind};
 use crate::error::{Code, Error, Result};
 use crate::macho::Universal;
+use crate::signature::{Captures, Pattern, Rendered};
 
 use super::catalogue::Patch;
-use super::engine::Engine;
+use super::engine::{Engine, Form};
 use super::look::Selection;
+use super::seal;
 use super::sighting::{Occurrence, Place, Site, Sites, State};
 
 /// What is to be done to a file: the rewrites of all its sites, together.
@@ -110,6 +112,17 @@ impl Engine {
         self.plan_at(file, sites, &wanted).map(|plan| Outcome::Plan(Box::new(plan)))
     }
 
+    /// The plan that leaves the sites as they are: it changes the signature at most.
+    ///
+    /// # Errors
+    /// If the sites are in different states.
+    pub fn plan_of_standing(&self, file: &Universal<'_>, sites: Sites) -> Result<FilePlan> {
+        let state = sites.state().cloned().ok_or_else(|| {
+            Error::new(Code::Bug, "sites in different states were called patched already")
+        })?;
+        self.plan_at(file, sites, &state)
+    }
+
     /// The patch that a signature gets if none is named.
     pub fn default_for(&self, signature: &str) -> Result<&Patch> {
         let mut defaults = self.catalogue().patches_for(signature).filter(|patch| patch.default);
@@ -129,7 +142,7 @@ impl Engine {
         let rewrites: Vec<Plan> =
             sites.into_iter().map(|site| self.proposal(site, wanted)).collect::<Result<_>>()?;
         let mut edits: Vec<Edit> = rewrites.iter().flat_map(instruction_edits).collect();
-        edits.extend(reseal_all(file, &edits)?);
+        edits.extend(seal::reseal_all(file, &edits)?);
         edits.sort_by_key(|edit| edit.at);
         Ok(FilePlan { patch: patch_name(wanted), rewrites, elsewhere, edits })
     }
@@ -138,36 +151,41 @@ impl Engine {
     /// is in the wanted state already has it too.
     pub fn proposal(&self, site: Site, wanted: &State) -> Result<Plan> {
         let forms = self.forms(self.catalogue().signature(&site.signature)?)?;
-        let rewrite = |state: &State| match forms.iter().find(|form| form.state == *state) {
-            Some(form) => self.rewrite(&form.pattern, &site),
-            None => Err(Error::new(Code::Bug, "the wanted state has no form")),
-        };
-        let words = rewrite(wanted)?;
+        let words = self.rewrite(forms, wanted, &site)?;
         let original = match site.state {
             State::Original => site.place.words.clone(),
-            _ => rewrite(&State::Original)?.into_iter().map(|word| word.new).collect(),
+            _ => {
+                let put_back = self.rewrite(forms, &State::Original, &site)?;
+                put_back.into_iter().map(|word| word.new).collect()
+            }
         };
         Ok(Plan { patch: patch_name(wanted), site, words, original })
     }
 
     /// Renders, assembles and reads back the window as it shall be.
-    fn rewrite(
-        &self,
-        pattern: &crate::signature::Pattern,
-        site: &Site,
-    ) -> Result<Vec<PlannedWord>> {
+    fn rewrite(&self, forms: &[Form], wanted: &State, site: &Site) -> Result<Vec<PlannedWord>> {
+        let form = |state: &State| {
+            let found = forms.iter().find(|form| form.state == *state);
+            found.map(|form| &form.pattern).ok_or_else(|| {
+                Error::new(Code::Bug, "the wanted state has no form").with("state", state)
+            })
+        };
+        let (wanted, standing) = (form(wanted)?, form(&site.state)?);
+        let original = form(&State::Original)?;
         let start = site.place.window.start;
-        let mut lines = Vec::new();
-        for index in 0..pattern.len() {
-            let address = start.instruction(index);
-            lines.push(pattern.source.render(index, address, &site.captures)?);
-        }
         let mut words = Vec::new();
-        for (index, (line, &old)) in lines.iter().zip(&site.place.words).enumerate() {
+        for (index, &old) in site.place.words.iter().enumerate() {
             let address = start.instruction(index);
-            let new = match line {
-                None => old,
-                Some(line) => self.assemble(line, address)?,
+            let new = match self.word(wanted, index, address, &site.captures)? {
+                Some(word) => word,
+                // The line keeps what the compiler made, which still stands there
+                // unless the rewrite that is in place wrote over it.
+                None if std::ptr::eq(standing, original) => old,
+                None if standing.source.lines[index].is_open() => old,
+                None => match self.word(original, index, address, &site.captures)? {
+                    Some(word) => word,
+                    None => return Err(not_told(&site.state, original, index, address)),
+                },
             };
             words.push(PlannedWord {
                 address,
@@ -180,44 +198,55 @@ impl Engine {
         Ok(words)
     }
 
-    fn assemble(&self, line: &str, address: VmAddr) -> Result<Word> {
-        let word = self.assembler.assemble_line(line, address).map_err(|reason| {
-            Error::new(Code::CannotEncode, "the rewrite cannot be encoded at this place")
-                .with("instruction", line.trim())
-                .with("address", address)
-                .with("reason", reason)
-        })?;
-        let read = self.disassembler.one(word, address).text;
-        if plain(&read) == plain(line) {
-            return Ok(word);
+    /// The word that a line makes; none where it leaves bits open.
+    fn word(
+        &self,
+        pattern: &Pattern,
+        index: usize,
+        address: VmAddr,
+        captures: &Captures,
+    ) -> Result<Option<Word>> {
+        match pattern.source.render(index, address, captures)? {
+            Rendered::Text(line) => self.assemble(&line, address).map(Some),
+            Rendered::Word(word) => Ok(Some(word)),
+            Rendered::Open => Ok(None),
         }
-        Err(Error::new(Code::ReadBackDiffers, "the assembled word reads back differently")
-            .with("assembled", line.trim())
-            .with("word", word)
-            .with("reads", read))
+    }
+
+    fn assemble(&self, line: &str, address: VmAddr) -> Result<Word> {
+        assemble_and_read_back(&self.assembler, &self.disassembler, line, address).map_err(
+            |reason| match reason.code() {
+                Code::ReadBackDiffers => reason,
+                _ => Error::new(Code::CannotEncode, "the rewrite cannot be encoded at this place")
+                    .with("instruction", line.trim())
+                    .with("address", address)
+                    .with("reason", reason),
+            },
+        )
     }
 }
 
-/// Assembly with one space between tokens and numbers in hexadecimal, so that
-/// two spellings of one instruction compare equal.
-fn plain(text: &str) -> String {
-    let tokens = text.replace(',', " , ");
-    let spell = |token: &str| {
-        let number = token.trim_start_matches('[').strip_prefix('#').map(|rest| {
-            let (digits, tail) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
-            let value = match digits.strip_prefix("0x") {
-                Some(hex) => i64::from_str_radix(hex, 16).ok(),
-                None => digits.parse().ok(),
-            };
-            value.map(|value| format!("#{value:#x}{tail}"))
-        });
-        match number {
-            Some(Some(number)) if token.starts_with('[') => format!("[{number}"),
-            Some(Some(number)) => number,
-            _ => token.to_owned(),
-        }
-    };
-    tokens.split_whitespace().map(spell).collect::<Vec<_>>().join(" ")
+/// The rewrite in place overwrote a word of which the signature does not say enough.
+fn not_told(state: &State, original: &Pattern, index: usize, address: VmAddr) -> Error {
+    Error::new(Code::CannotEncode, "the signature does not say which word stood here before")
+        .with("address", address)
+        .with("line", &original.source.lines[index].text)
+        .with("state", state)
+        .next("start from the original file; `agxpatch signatures lint` names such lines")
+}
+
+impl FilePlan {
+    /// Plans to renew also the digests that did not fit before the patch.
+    ///
+    /// # Errors
+    /// As [`seal::reseal_all`].
+    pub fn renew_every_digest(&mut self, file: &Universal<'_>) -> Result<()> {
+        let mut edits: Vec<Edit> = self.rewrites.iter().flat_map(instruction_edits).collect();
+        edits.extend(seal::renew_all(file, &edits)?);
+        edits.sort_by_key(|edit| edit.at);
+        self.edits = edits;
+        Ok(())
+    }
 }
 
 fn patch_name(state: &State) -> String {
@@ -240,32 +269,4 @@ fn instruction_edits(plan: &Plan) -> Vec<Edit> {
             why: format!("{}: {} -> {}", word.address, word.old_text, word.new_text),
         })
         .collect()
-}
-
-/// The edits that reseal every slice of the file ad hoc for these changes.
-///
-/// A slice without a signature is left alone if nothing in it changes and its
-/// processor runs unsigned code.
-pub fn reseal_all(file: &Universal<'_>, changes: &[Edit]) -> Result<Vec<Edit>> {
-    let mut edits = Vec::new();
-    for slice in &file.slices {
-        let signature = slice.image()?.code_signature();
-        let touched = changes.iter().any(|edit| slice.range().contains(&edit.at));
-        match signature {
-            Some(signature) => {
-                let planned = codesign::reseal(slice.bytes, slice.offset, signature, changes);
-                edits.extend(planned.map_err(|e| e.with("slice", slice.architecture))?);
-            }
-            None if !touched && !slice.architecture.is_aarch64() => {}
-            None => {
-                return Err(Error::new(
-                    Code::NoSignature,
-                    "the slice carries no code signature, and there is no room kept for one",
-                )
-                .with("slice", slice.architecture)
-                .next("sign the file first, for instance with `codesign -s -` on a Mac"));
-            }
-        }
-    }
-    Ok(edits)
 }

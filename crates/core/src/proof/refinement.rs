@@ -60,7 +60,7 @@ pub(super) fn compare(
 }
 
 /// No decision may rest on what nothing is promised about.
-pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
+fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
     for &(at, test) in &trace.tests {
         let specified = match test {
             Test::Zero(term, _) => terms.is_specified(term),
@@ -74,7 +74,7 @@ pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
 }
 
 /// The event with everything the facts decide put in.
-pub(super) fn decided_by(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen) -> Seen {
+fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: &Roles) -> Seen {
     let mut seen = seen.clone();
     match &mut seen.event {
         Event::Store { value, .. } => *value = facts.resolve(terms, *value),
@@ -89,12 +89,6 @@ pub(super) fn decided_by(terms: &mut Terms, facts: &super::facts::Facts, seen: &
         let null = arguments.first().and_then(|&term| terms.as_constant(term)) == Some(0);
         seen.act = Act::Free { null };
     }
-    seen
-}
-
-/// The same, with a store that turns out to clear the field called that.
-fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: &Roles) -> Seen {
-    let mut seen = decided_by(terms, facts, seen);
     if let (Act::Store, Event::Store { value, address, bytes: 8 }) = (seen.act, &seen.event)
         && terms.as_constant(*value) == Some(0)
     {
@@ -258,7 +252,7 @@ impl Pair<'_> {
 }
 
 /// No read where there was none: it might fault.
-pub(super) fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
+fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
     let mut calls = 0;
     let mut places: Vec<(Term, u8, usize)> =
         old.faults.iter().map(|fault| (fault.address, fault.bytes, fault.calls)).collect();
@@ -292,7 +286,7 @@ fn same_events(old: &[&Seen], new: &[&Seen]) -> bool {
 
 /// Those of `these` that have no counterpart in `others`, each of which counts
 /// once.
-pub(super) fn unmatched<'a>(these: &[&'a Seen], others: &[&Seen]) -> Vec<&'a Seen> {
+fn unmatched<'a>(these: &[&'a Seen], others: &[&Seen]) -> Vec<&'a Seen> {
     let mut others: Vec<&Event> = others.iter().map(|seen| &seen.event).collect();
     let mut left = Vec::new();
     for seen in these {
@@ -355,7 +349,7 @@ fn exits(
     }
 }
 
-pub(super) fn same_flags(terms: &Terms, old: Flags, new: Flags) -> bool {
+fn same_flags(terms: &Terms, old: Flags, new: Flags) -> bool {
     use crate::arm64::semantics::FlagsNode;
     old == new || matches!(terms.flags_node(old), FlagsNode::Unspecified(_))
 }

@@ -20,5 +20,5 @@ mod words;
 pub use captures::{Captures, Kind, Value};
 pub use pattern::Pattern;
 pub use scan::{Code, Many, Match, NearMiss, find, nearest};
-pub use syntax::{Line, Source};
+pub use syntax::{Line, Rendered, Source};
 pub use template::{Field, Template};

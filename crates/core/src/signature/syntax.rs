@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 
 use memchr::{memchr, memchr_iter};
 
-use crate::address::VmAddr;
+use crate::address::{VmAddr, Word};
 use crate::error::{Code, Error, Result};
 
 use super::captures::{Captures, Kind, Value};
@@ -47,6 +47,25 @@ pub struct Line {
     pub statement: Option<Vec<Piece>>,
     /// Value and mask, where it is given by its bits.
     pub bits: Option<(u32, u32)>,
+}
+
+impl Line {
+    /// Whether it leaves some bits of the instruction open without capturing them:
+    /// `?`, or a word with a mask.
+    pub fn is_open(&self) -> bool {
+        self.statement.is_none() && !matches!(self.bits, Some((_, u32::MAX)))
+    }
+}
+
+/// A line with its captured values filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rendered {
+    /// Assembly.
+    Text(String),
+    /// The instruction's word.
+    Word(Word),
+    /// Not all of its bits are given.
+    Open,
 }
 
 /// A part of a line.
@@ -188,16 +207,15 @@ impl Source {
         Ok(())
     }
 
-    /// The line at `index` as the assembler takes it, standing at `address`,
-    /// with captured values from `captures`. `None` for any one instruction.
-    pub fn render(
-        &self,
-        index: usize,
-        address: VmAddr,
-        captures: &Captures,
-    ) -> Result<Option<String>> {
-        let Some(Line { statement: Some(pieces), .. }) = self.lines.get(index) else {
-            return Ok(None);
+    /// The line at `index`, standing at `address`, with captured values from
+    /// `captures`.
+    pub fn render(&self, index: usize, address: VmAddr, captures: &Captures) -> Result<Rendered> {
+        let pieces = match self.lines.get(index) {
+            Some(Line { statement: Some(pieces), .. }) => pieces,
+            Some(Line { bits: Some((value, u32::MAX)), .. }) => {
+                return Ok(Rendered::Word(Word(*value)));
+            }
+            _ => return Ok(Rendered::Open),
         };
         let mut text = String::new();
         for piece in pieces {
@@ -216,7 +234,7 @@ impl Source {
                 }
             }
         }
-        Ok(Some(text))
+        Ok(Rendered::Text(text))
     }
 
     /// Where `label` is if the line at `index` stands at `address`.

@@ -166,11 +166,21 @@ impl Probes {
                 assembler.assemble_line(line, PROBE_ORIGIN.instruction(probe)).is_err()
             };
             match self.lines.iter().enumerate().position(refused) {
-                Some(probe) => error.with("line", &source.lines[self.of_line[probe]].text),
+                Some(probe) => {
+                    in_the_authors_words(&error, &source.lines[self.of_line[probe]].text)
+                }
                 None => error,
             }
         })
     }
+}
+
+/// An error of the assembler about `line` as its author wrote it, without the text of
+/// the probe that was made of it.
+fn in_the_authors_words(error: &Error, line: &str) -> Error {
+    let said = error.context().iter().filter(|(name, _)| *name == "reason");
+    let about = Error::new(error.code(), error.message()).with("line", line);
+    said.fold(about, |about, (_, reason)| about.with("reason", reason))
 }
 
 /// What is put into a hole for one probe.

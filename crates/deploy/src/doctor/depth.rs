@@ -78,13 +78,7 @@ pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
             recommended: false,
             in_force,
             closed_by,
-            command: match (in_force, depth, &diagnosis.driver) {
-                (true, ..) => "agxpatch verify",
-                (_, Depth::System, Verdict::Provable { .. }) => {
-                    "sudo agxpatch deploy --unlisted-build"
-                }
-                _ => depth.command(),
-            },
+            command: if in_force { "agxpatch verify" } else { depth.command() },
         }
     };
     let mut states: Vec<DepthState> = Depth::ALL.into_iter().map(state).collect();
