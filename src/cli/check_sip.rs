@@ -50,9 +50,10 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
     };
     let all_bits = CsrConfig::BITS.iter().map(state).collect();
     let missing = sip.missing();
-    let agreed = sip.disagreements.is_empty();
+    let needed = |bit: &str| CsrConfig::NEEDED_FOR_SYSTEM.bits().any(|needed| needed.name == bit);
+    let agreed = !sip.disagreements.iter().any(|disagreement| needed(disagreement.bit));
     session.show(&Protections {
-        sufficient: missing == CsrConfig::PROTECTED && !sip.authenticated_root && agreed,
+        sufficient: missing == CsrConfig::PROTECTED && agreed,
         needed: CsrConfig::NEEDED_FOR_SYSTEM,
         missing,
         sip,
@@ -83,14 +84,19 @@ impl Report for Protections {
         }
         let root = if self.sip.authenticated_root { "on" } else { "off" };
         writeln!(out, "Authenticated root: {root}")?;
-        let word = match self.sip.csrutil.word {
-            Word::Enabled => "enabled",
-            Word::Disabled => "disabled",
-            Word::Unknown => "unknown",
-        };
-        let qualifier = self.sip.csrutil.qualifier.as_ref();
-        let qualifier = qualifier.map(|text| format!(" ({text})")).unwrap_or_default();
-        writeln!(out, "{FAINT}csrutil says: {word}{qualifier}{RESET}")?;
+        if let Some(csrutil) = &self.sip.csrutil {
+            let word = match csrutil.word {
+                Word::Enabled => "enabled",
+                Word::Disabled => "disabled",
+                Word::Unknown => "unknown",
+            };
+            let qualifier = csrutil.qualifier.as_ref();
+            let qualifier = qualifier.map(|text| format!(" ({text})")).unwrap_or_default();
+            writeln!(out, "{FAINT}csrutil says: {word}{qualifier}{RESET}")?;
+        }
+        for missing in &self.sip.unanswered {
+            writeln!(out, "{FAINT}no second opinion: {missing}{RESET}")?;
+        }
         for disagreement in &self.sip.disagreements {
             let says = |allows: bool| if allows { "off" } else { "on" };
             writeln!(

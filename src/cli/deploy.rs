@@ -43,6 +43,11 @@ struct Deployment {
     /// In a rehearsal, what would have been done.
     #[serde(skip_serializing_if = "Option::is_none")]
     rehearsal: Option<Vec<String>>,
+    /// What to type in recoveryOS, should the screen stay black.
+    way_back: Vec<String>,
+    /// The command line of this deployment, without the consent.
+    #[serde(skip)]
+    command: &'static str,
 }
 
 /// Runs the command.
@@ -53,7 +58,9 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             let mut consent = |plan: &Plan| agree(&args, session, plan);
             deploy::deploy(host, shop, options, &mut consent, progress)
         })?;
-    session.show(&Deployment { deployed: result, rehearsal })
+    let way_back = kit::how_to_run(session.host()?.as_ref());
+    let command = command(&args);
+    session.show(&Deployment { deployed: result, rehearsal, way_back, command })
 }
 
 /// The digest of what would be done now, as `--dry-run` shows it.
@@ -70,10 +77,17 @@ pub fn digest(session: &Session) -> Result<String> {
     Ok(digest)
 }
 
-/// Whether the user agrees to this plan.
+/// The command line with the options that decide about the plan.
+fn command(args: &Args) -> &'static str {
+    match args.unlisted_build {
+        true => "sudo agxpatch deploy --unlisted-build",
+        false => "sudo agxpatch deploy",
+    }
+}
+
+/// Whether the owner agrees to this plan.
 fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
-    let unlisted = if args.unlisted_build { " --unlisted-build" } else { "" };
-    let command = format!("sudo agxpatch deploy{unlisted}");
+    let command = command(args);
     if let Some(digest) = &args.plan {
         if *digest != plan.digest {
             return Err(Error::new(
@@ -95,7 +109,7 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
         report::print(|out| show_plan(out, plan))?;
     }
     let script = format!("{command} --yes --plan {}", plan.digest);
-    machine::ask("This changes the system volume.", &script)
+    machine::ask("This changes the system volume.", &plan.manifest, &script)
 }
 
 fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
@@ -135,7 +149,7 @@ impl Report for Deployment {
                 show_plan(out, plan)?;
                 writeln!(out, "{STRONG}What would be done{RESET}; nothing was changed")?;
                 rehearsal.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
-                writeln!(out, "agree with: --yes --plan {}", plan.digest)
+                writeln!(out, "to apply this plan: {} --yes --plan {}", self.command, plan.digest)
             }
             (Deployed::Done { plan, snapshot, notes }, None) => {
                 writeln!(out, "{GOOD}deployed{RESET}: {} in {snapshot}", plan.manifest.patch)?;
@@ -143,7 +157,7 @@ impl Report for Deployment {
                 writeln!(out, "It comes into force when you {STRONG}restart{RESET}.")?;
                 writeln!(out, "Afterwards: agxpatch verify. The way back: sudo agxpatch revert.")?;
                 writeln!(out, "Should the screen stay black:")?;
-                kit::how_to_run().iter().try_for_each(|line| writeln!(out, "  {line}"))
+                self.way_back.iter().try_for_each(|line| writeln!(out, "  {line}"))
             }
         }
     }

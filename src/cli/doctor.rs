@@ -2,12 +2,16 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::{Session, files};
 use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
+use agxpatch_deploy::{self as deploy, EngineWorkshop, NextStart, State};
 
 /// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
@@ -24,41 +28,66 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
     let judge = EngineJudge { engine: &engine };
     let consent = Consent { unlisted_build: args.unlisted_build };
-    session.show(&doctor::examine(host.as_ref(), &judge, consent)?)
+    let diagnosis = doctor::examine(host.as_ref(), &judge, consent)?;
+    let facts = deploy::gather(host.as_ref(), &EngineWorkshop { engine: &engine })?;
+    let state = facts.state();
+    let next_start = deploy::next_start(host.as_ref(), &facts, state)?;
+    session.show(&Examined { diagnosis, state, next_start })
 }
 
-impl Report for Diagnosis {
+/// The machine with its state.
+#[derive(Serialize)]
+struct Examined {
+    #[serde(flatten)]
+    diagnosis: Diagnosis,
+    state: State,
+    next_start: NextStart,
+}
+
+impl Report for Examined {
     const SCHEMA: &'static str = "agxpatch.doctor/1";
 
     fn exit(&self) -> Exit {
-        if self.is_clean() { Exit::Success } else { Exit::Blocked }
+        let clean = self.diagnosis.is_clean() && self.next_start.is_sound();
+        if clean { Exit::Success } else { Exit::Blocked }
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{STRONG}This Mac{RESET}")?;
-        let checks: Vec<_> = self.findings.iter().map(|finding| finding.check.clone()).collect();
-        crate::report::checks(out, &checks)?;
-        writeln!(out, "\n{STRONG}Ways to have the fix{RESET}, the recommended one first")?;
-        for state in &self.depths {
-            let (colour, word) = match (state.in_force, state.open) {
-                (true, _) => (GOOD, "in force"),
-                (false, true) => (GOOD, "open"),
-                (false, false) => (BAD, "closed"),
-            };
-            let (name, changes) = (state.depth.name(), state.depth.changes());
-            writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
-            if state.open || state.in_force {
-                writeln!(out, "                    {STRONG}{}{RESET}", state.command)?;
-            } else {
-                writeln!(
-                    out,
-                    "                    {FAINT}by {}{RESET}",
-                    state.closed_by.join(", ")
-                )?;
-            }
+        show(out, &self.diagnosis)?;
+        let state = self.state;
+        writeln!(out, "\n{STRONG}{}{RESET}: {}", state.name(), state.about())?;
+        let failed = |check: &&Check| check.status == Status::Fail;
+        for check in self.next_start.checks.iter().filter(failed) {
+            writeln!(out, "  {BAD}{}{RESET}: {}", check.name, check.detail)?;
         }
-        remedies(out, self)
+        for remedy in &self.next_start.remedies {
+            writeln!(out, "  before the next start: {STRONG}{remedy}{RESET}")?;
+        }
+        Ok(())
     }
+}
+
+/// What was found, and which ways are open.
+fn show(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
+    writeln!(out, "{STRONG}This Mac{RESET}")?;
+    let checks: Vec<_> = diagnosis.findings.iter().map(|finding| finding.check.clone()).collect();
+    crate::report::checks(out, &checks)?;
+    writeln!(out, "\n{STRONG}Ways to have the fix{RESET}, the recommended one first")?;
+    for state in &diagnosis.depths {
+        let (colour, word) = match (state.in_force, state.open) {
+            (true, _) => (GOOD, "in force"),
+            (false, true) => (GOOD, "open"),
+            (false, false) => (BAD, "closed"),
+        };
+        let (name, changes) = (state.depth.name(), state.depth.changes());
+        writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
+        if state.open || state.in_force {
+            writeln!(out, "                    {STRONG}{}{RESET}", state.command)?;
+        } else {
+            writeln!(out, "                    {FAINT}by {}{RESET}", state.closed_by.join(", "))?;
+        }
+    }
+    remedies(out, diagnosis)
 }
 
 /// What the owner would do to open what is closed.

@@ -51,7 +51,7 @@ fn home(host: &dyn Host) -> Result<PathBuf> {
         .filter(|home| home.is_absolute())
         .ok_or_else(|| Error::new(Code::BadArgument, "the user has no home").next("set HOME"))?;
     match host.kind() {
-        Kind::Simulated => Ok(home),
+        Kind::Simulated | Kind::Recorded => Ok(home),
         Kind::Real => std::fs::canonicalize(&home).map_err(|error| {
             Error::new(Code::ReadFailed, "the user's home cannot be found")
                 .with("home", home.display())

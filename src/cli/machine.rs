@@ -6,8 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use super::steps::Steps;
 use super::{Session, files};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_deploy::doctor;
-use agxpatch_deploy::{EngineWorkshop, Owner, Progress, Transcript, Workshop, layout};
+use agxpatch_deploy::{EngineWorkshop, Manifest, Owner, Progress, Transcript, Workshop, layout};
 use agxpatch_host::Host;
 use agxpatch_host::dry_run::DryRun;
 use agxpatch_host::log::Logged;
@@ -46,17 +45,18 @@ pub fn work<T>(
     }
 }
 
-/// Has a person type the bundle's name. `otherwise` is what a script would type.
-pub fn ask(question: &str, otherwise: &str) -> Result<()> {
+/// Has a person type the name of the driver. `otherwise` is what a script would type.
+pub fn ask(question: &str, manifest: &Manifest, otherwise: &str) -> Result<()> {
     let refused = |why: &str| Error::new(Code::NoConsent, why).next(otherwise.to_owned());
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(refused("confirmation needed, but stdin is not a terminal"));
     }
-    let prompt = format!("{question} Type {} to go ahead", doctor::PLUGIN);
+    let name = manifest.driver.rsplit('/').next().unwrap_or_default();
+    let prompt = format!("{question} Type {name} to go ahead");
     let typed = dialoguer::Input::<String>::new().with_prompt(prompt).allow_empty(true);
     match typed.interact_text() {
-        Ok(typed) if typed.trim() == doctor::PLUGIN => Ok(()),
-        Ok(_) => Err(refused("the name that was typed is another one; nothing was changed")),
+        Ok(typed) if typed.trim() == name => Ok(()),
+        Ok(_) => Err(refused("another name was typed; nothing was changed")),
         Err(_) => Err(refused("the answer could not be read; nothing was changed")),
     }
 }

@@ -14,12 +14,9 @@ mod files;
 mod generate;
 mod guarded;
 mod inspect;
-mod jupyter;
-mod launchd;
 mod machine;
 mod patch;
 mod prove;
-mod recipe;
 mod recover;
 mod revert;
 mod run;
@@ -35,7 +32,7 @@ mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, Parser, Subcommand};
@@ -43,6 +40,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::report::{self, Format, Report};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
+use agxpatch_host::recording::{self, Recording, Replay};
 use agxpatch_host::{Host, system::System};
 use agxpatch_simulate::mac::SimulatedMac;
 
@@ -71,6 +69,10 @@ pub struct Session {
     /// Work on the simulated Mac kept in this directory instead of this one.
     #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     pub simulate: Option<PathBuf>,
+
+    /// Answer questions about the Mac from this recording (`selftest --record`).
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "simulate")]
+    pub replay: Option<PathBuf>,
 }
 
 impl Session {
@@ -82,9 +84,10 @@ impl Session {
     /// The machine to work on: the simulated one that was asked for, or this
     /// computer, which must be a Mac.
     pub fn host(&self) -> Result<Box<dyn Host>> {
-        Ok(match &self.simulate {
-            Some(directory) => Box::new(SimulatedMac::open(directory)?),
-            None => Box::new(System::mac()?),
+        Ok(match (&self.simulate, &self.replay) {
+            (Some(directory), _) => Box::new(SimulatedMac::open(directory)?),
+            (None, Some(file)) => Box::new(Replay::new(recording(file)?)),
+            (None, None) => Box::new(System::mac()?),
         })
     }
 
@@ -92,6 +95,25 @@ impl Session {
     pub fn show(&self, report: &impl Report) -> Result<Exit> {
         report::show(report, self.format())
     }
+}
+
+/// Reads a recording, which no device and no endless file is.
+fn recording(path: &Path) -> Result<Recording> {
+    let unreadable = |reason: std::io::Error| {
+        Error::new(Code::BadRecording, "the recording cannot be read").with("reason", reason)
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable);
+    let metadata = metadata.map_err(|error| error.with("path", path.display()))?;
+    if !metadata.is_file() || metadata.len() > recording::MAX_BYTES {
+        return Err(Error::new(Code::BadRecording, "the file is not a recording of a Mac")
+            .with("path", path.display())
+            .with("bytes", metadata.len())
+            .next("make one with: agxpatch selftest --record FILE"));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable);
+    bytes
+        .and_then(|bytes| Recording::parse(&bytes))
+        .map_err(|error| error.with("path", path.display()))
 }
 
 #[derive(Parser, Debug)]
@@ -129,8 +151,6 @@ commands! {
     Verify(verify)
     Signatures(signatures)
     Run(run)
-    Launchd(launchd)
-    Jupyter(jupyter)
     Synth(synth)
     Demo(demo)
     CheckSip(check_sip)
@@ -179,6 +199,13 @@ fn show_usage(error: &clap::Error) {
     drop(printed);
 }
 
+/// A mistake in the command line as an error for scripts.
+fn usage_error(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    Error::new(Code::BadArgument, report::printable(first)).next("agxpatch --help")
+}
+
 /// Parses the command line, runs the command, prints what went wrong.
 pub fn main() -> Exit {
     let program = match Program::try_parse() {
@@ -186,6 +213,9 @@ pub fn main() -> Exit {
         Err(error) if error.kind() == ErrorKind::DisplayVersion => return version::print(),
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+                return report::show_error(&usage_error(&error), Format::Json);
+            }
             show_usage(&error);
             return exit;
         }

@@ -35,8 +35,9 @@ impl Report for Recovered {
                 writeln!(out, "{GOOD}nothing to recover{RESET}")?;
                 state
             }
-            Recovered::Reconciled { state } => {
-                writeln!(out, "{GOOD}set right{RESET}: records and live volume agree again")?;
+            Recovered::Reconciled { state, notes } => {
+                writeln!(out, "{GOOD}recovered{RESET}: records and live volume were reconciled")?;
+                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
                 state
             }
             Recovered::Done { begun, ended, state, notes } => {

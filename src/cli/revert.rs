@@ -36,20 +36,25 @@ struct Reversion {
     /// In a rehearsal, what would have been done.
     #[serde(skip_serializing_if = "Option::is_none")]
     rehearsal: Option<Vec<String>>,
+    /// The protections that are off, and how each is switched on again.
+    protections_off: Vec<String>,
 }
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let owner = args.owner.owner()?;
-    let mut consent = |_: &Manifest| match args.yes || args.dry_run {
+    let mut consent = |manifest: &Manifest| match args.yes || args.dry_run {
         true => Ok(()),
-        false => machine::ask("Apple's driver will be put back.", "sudo agxpatch revert --yes"),
+        false => {
+            machine::ask("Apple's driver will be put back.", manifest, "sudo agxpatch revert --yes")
+        }
     };
     let Worked { result, rehearsal } =
         machine::work(session, args.dry_run, |host, shop, progress| {
             deploy::revert(host, shop, owner, &mut consent, progress)
         })?;
-    session.show(&Reversion { reverted: result, rehearsal })
+    let protections_off = deploy::protections_off(session.host()?.as_ref());
+    session.show(&Reversion { reverted: result, rehearsal, protections_off })
 }
 
 impl Report for Reversion {
@@ -61,8 +66,12 @@ impl Report for Reversion {
             return rehearsal.iter().try_for_each(|line| writeln!(out, "  {line}"));
         }
         match &self.reverted {
-            Reverted::Already { state } => {
-                writeln!(out, "{GOOD}nothing to take back{RESET}: {}", state.about())
+            Reverted::Already { state, kit_removed } => {
+                writeln!(out, "{GOOD}nothing to revert{RESET}: {}", state.about())?;
+                match kit_removed {
+                    true => writeln!(out, "The recovery kit of the earlier revert was removed."),
+                    false => Ok(()),
+                }
             }
             Reverted::Forgotten => {
                 writeln!(out, "an update had replaced the patched driver; its records are removed")
@@ -75,9 +84,16 @@ impl Report for Reversion {
                 )?;
                 notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
                 match restart {
-                    true => writeln!(out, "The patched one runs until you {STRONG}restart{RESET}."),
-                    false => writeln!(out, "The patched one never ran, so no restart is due."),
+                    true => {
+                        writeln!(out, "The patched one runs until you {STRONG}restart{RESET}.")?
+                    }
+                    false => writeln!(out, "The patched one never ran, so no restart is due.")?,
                 }
+                if self.protections_off.is_empty() {
+                    return Ok(());
+                }
+                writeln!(out, "These protections are off. When a restart has shown CLEAN:")?;
+                self.protections_off.iter().try_for_each(|line| writeln!(out, "  {line}"))
             }
         }
     }

@@ -13,6 +13,12 @@ use crate::selftest::{self, Loaded, Means, Private, Selftest};
 use crate::storage;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
+use agxpatch_core::patch::Engine;
+use agxpatch_deploy::doctor::{self, Consent, EngineJudge};
+use agxpatch_deploy::{self as deploy, EngineWorkshop};
+use agxpatch_host::Host;
+use agxpatch_host::recording::Recorder;
+use agxpatch_host::redact::Redactor;
 
 use super::version::Version;
 use super::{Session, files};
@@ -24,6 +30,11 @@ pub struct Args {
     /// holds no name of yours and no byte of the driver.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+
+    /// Record what this Mac answers to every question of doctor, check-sip and status
+    /// in this new file, without names, serial numbers or UUIDs of yours.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 
     /// The guard library, if it is not where an installation puts it.
     #[arg(long, value_name = "FILE")]
@@ -63,6 +74,9 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     let host = session.host()?;
     let engine = files::engine(session)?;
+    if let Some(path) = &args.record {
+        return record(host.as_ref(), &engine, path, session);
+    }
     let means = Means {
         engine: &engine,
         guard: guard(args.guard.as_deref())?,
@@ -76,6 +90,42 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         storage::write(path, text.as_bytes(), false)?;
     }
     session.show(&report)
+}
+
+/// Where a recording went.
+#[derive(Serialize)]
+struct Recorded {
+    file: String,
+    questions: usize,
+}
+
+/// Asks what doctor, check-sip and status ask, and keeps the answers.
+fn record(host: &dyn Host, engine: &Engine, path: &Path, session: &Session) -> Result<Exit> {
+    let recorder = Recorder::new(host);
+    // What could not be asked is not recorded, which is all there is to say of it.
+    drop(doctor::examine(&recorder, &EngineJudge { engine }, Consent::default()));
+    let shop = EngineWorkshop { engine };
+    if let Ok(facts) = deploy::gather(&recorder, &shop) {
+        drop(deploy::next_start(&recorder, &facts, facts.state()));
+    }
+    drop(recorder.trusted_gpu_bundle("AGXMetalG16X"));
+    let mut recording = Redactor::new(names()).recording(&recorder.recording())?;
+    recording.source = format!("agxpatch {} selftest --record", env!("CARGO_PKG_VERSION"));
+    storage::write(path, &recording.to_json()?, false)?;
+    let questions = recording.said.len() + recording.files.len() + recording.answers.len();
+    session.show(&Recorded { file: path.display().to_string(), questions })
+}
+
+impl Report for Recorded {
+    const SCHEMA: &'static str = "agxpatch.recorded/1";
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{} answers are in {}", self.questions, report::printable(&self.file))?;
+        writeln!(
+            out,
+            "Look it over before you publish it. Ask it again: agxpatch --replay FILE doctor"
+        )
+    }
 }
 
 /// How a child that tries something ends.

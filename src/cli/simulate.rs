@@ -14,8 +14,8 @@ use agxpatch_core::exit::Exit;
 use agxpatch_host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
 use agxpatch_simulate::driver;
 use agxpatch_simulate::mac::{
-    Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Reach, Release, SimulatedMac,
-    Terminal,
+    self, Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Model, Reach, Release,
+    Said, SimulatedMac, Terminal,
 };
 
 /// Create and drive a simulated Mac
@@ -35,6 +35,15 @@ enum Verb {
         /// Switch off what a deployment needs off, as its owner would have.
         #[arg(long)]
         open: bool,
+        /// The version of its macOS. Only 15 and 26 have the driver in a file.
+        #[arg(long, default_value = "15.7.3")]
+        macos: String,
+        /// The build of its macOS.
+        #[arg(long)]
+        build: Option<String>,
+        /// The driver its GPU asks for.
+        #[arg(long, default_value = mac::PLUGIN)]
+        plugin: String,
     },
     /// Say what state it is in.
     Show,
@@ -57,12 +66,26 @@ enum Verb {
         bits: u32,
     },
     /// Set a fact: `library-validation on`, `filevault off`, `boot-args TEXT`,
-    /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`.
+    /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`,
+    /// `installations NAME,NAME`, `system-name NAME`, `data-name NAME`. Or the words of a
+    /// tool: `"fdesetup status" TEXT`, and none of its own again with an empty text.
     Set {
-        /// Which.
+        /// Which fact, or the beginning of a tool's command line.
         name: String,
-        /// To what.
+        /// To what; of a tool, what it says on standard output.
         value: String,
+        /// What the tool says on standard error.
+        #[arg(long, value_name = "TEXT")]
+        stderr: Option<String>,
+        /// The tool's exit code.
+        #[arg(long, value_name = "CODE", default_value_t = 0, allow_negative_numbers = true)]
+        exit_code: i32,
+        /// Let the tool do its work before it says that.
+        #[arg(long)]
+        after_work: bool,
+        /// Let the tool hang.
+        #[arg(long)]
+        hangs: bool,
     },
     /// Begin to prepare an update.
     StageUpdate {
@@ -154,7 +177,11 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         Error::new(Code::BadArgument, "no simulated Mac is named").next("add --simulate DIR")
     })?;
     match args.verb {
-        Verb::New { driver, open } => new(session, directory, driver, open),
+        Verb::New { driver, open, macos, build, plugin } => {
+            let build = build.unwrap_or_else(|| usual_build(&macos).to_owned());
+            let model = Model { release: Release { version: macos, build }, plugin };
+            new(session, directory, &model, driver, open)
+        }
         Verb::Tool { name, arguments } => tool(&SimulatedMac::open(directory)?, &name, arguments),
         Verb::Get { path } => get(&SimulatedMac::open(directory)?, &path),
         Verb::Put { path } => put(&SimulatedMac::open(directory)?, &path),
@@ -166,9 +193,26 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
 }
 
-fn new(session: &Session, directory: &Path, file: Option<PathBuf>, open: bool) -> Result<Exit> {
+/// A build of that macOS.
+fn usual_build(version: &str) -> &'static str {
+    match version.split('.').next() {
+        Some("13") => "22G720",
+        Some("14") => "23H626",
+        Some("26") => "25D125",
+        Some("27") => "26A428",
+        _ => "24G419",
+    }
+}
+
+fn new(
+    session: &Session,
+    directory: &Path,
+    model: &Model,
+    file: Option<PathBuf>,
+    open: bool,
+) -> Result<Exit> {
     let driver = driver_bytes(file, &driver::Variant::PUBLISHED)?;
-    let mac = SimulatedMac::create(directory, &driver)?;
+    let mac = SimulatedMac::create_model(directory, model, &driver)?;
     let boot = if open { Some(mac.open_for_deployment()?) } else { None };
     session.show(&glance(mac.machine()?, boot))
 }
@@ -186,7 +230,11 @@ fn handle(mac: &SimulatedMac, verb: Verb) -> Result<Option<Boot>> {
         Verb::Reboot { recovery: true } => mac.reboot_to_recovery()?,
         Verb::PowerOff { loss } => mac.power_off(loss)?,
         Verb::Protections { bits } => return mac.set_protections(CsrConfig(bits)).map(Some),
-        Verb::Set { name, value } => set(mac, &name, &value)?,
+        Verb::Set { name, value, stderr, exit_code: rc, after_work, hangs } => {
+            let err = stderr.unwrap_or_default();
+            let said = Said { rc, out: value.clone(), err, after_work, hangs };
+            set(mac, &name, &value, said)?;
+        }
         Verb::StageUpdate { version, build } => mac.stage_update(Release { version, build })?,
         Verb::Update { version, build, driver } => {
             let other = driver::Variant::ALL.get(1).unwrap_or(&driver::Variant::PUBLISHED);
@@ -212,7 +260,27 @@ fn fault(kind: FaultKind, reach: Reach, loss: Loss) -> Fault {
     }
 }
 
-fn set(mac: &SimulatedMac, name: &str, value: &str) -> Result<()> {
+/// Whether this is the beginning of the command line of a tool.
+fn names_tool(name: &str) -> bool {
+    let first = name.split(' ').next().unwrap_or_default();
+    Tool::ALL.iter().any(|tool| tool.name() == first)
+}
+
+/// Gives a tool other words, or its own again.
+fn set_words(mac: &SimulatedMac, name: &str, said: Said) -> Result<()> {
+    mac.change(|machine| match said == Said::default() {
+        true => drop(machine.said.remove(name)),
+        false => drop(machine.said.insert(name.to_owned(), said)),
+    })
+}
+
+fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Result<()> {
+    // A bare `csrutil` is the older fact of this name.
+    if names_tool(name)
+        && (name != "csrutil" || said != Said { out: value.into(), ..Said::default() })
+    {
+        return set_words(mac, name, said);
+    }
     let wrong = || {
         Error::new(Code::BadArgument, "that fact cannot be set to that")
             .with("fact", name)
@@ -237,6 +305,13 @@ fn set(mac: &SimulatedMac, name: &str, value: &str) -> Result<()> {
             let form = text.map_or(CsrutilForm::Modern, CsrutilForm::Fixed);
             mac.change(|machine| machine.csrutil = form)
         }
+        "installations" => {
+            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
+            let names = names.collect();
+            mac.change(|machine| machine.other_installations = names)
+        }
+        "system-name" => mac.change(|machine| machine.system_name = value.to_owned()),
+        "data-name" => mac.change(|machine| machine.data_name = value.to_owned()),
         "free" => {
             let free = number()?;
             mac.change(|machine| machine.free = free)

@@ -106,6 +106,15 @@ impl Report for Verification {
             _ => BAD,
         };
         writeln!(out, "{colour}{}{RESET}: {}", self.state.name(), self.state.about())?;
+        writeln!(
+            out,
+            "next start: {} ({})",
+            self.next_start.expected.about(),
+            self.next_start.certainty
+        )?;
+        for remedy in &self.next_start.remedies {
+            writeln!(out, "before the next start: {STRONG}{remedy}{RESET}")?;
+        }
         match self.state.next() {
             Some(next) => writeln!(out, "next: {STRONG}{next}{RESET}"),
             None => Ok(()),

@@ -10,14 +10,16 @@ use agxpatch_core::error::Error;
 use agxpatch_core::macho::{Slice, Universal};
 use agxpatch_core::patch::{self, Engine, FilePlan, Outcome, Selection, Sighting, Site, State};
 use agxpatch_core::proof::{self, Verdict};
-use agxpatch_deploy::doctor;
 use agxpatch_host::Host;
+use agxpatch_host::driver::DriverBundle;
 
 use super::{bundle, function};
 
 /// The driver, to be tried elsewhere.
 #[derive(Default)]
 pub(super) struct Driver {
+    /// The bundle that the GPU asks for.
+    pub(super) bundle: Option<DriverBundle>,
     /// As it is installed, if it can be read.
     pub(super) installed: Option<Vec<u8>>,
     /// Patched, if it can be.
@@ -26,7 +28,16 @@ pub(super) struct Driver {
 
 /// The checks, and the driver.
 pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
-    let path = doctor::driver_path();
+    let bundle = match DriverBundle::installed(host) {
+        Ok(bundle) => bundle,
+        Err(error) => return (vec![Check::fail("readable", plain(&error))], Driver::default()),
+    };
+    let path = bundle.executable();
+    if host.shared_cache_contains(&path).is_ok_and(|cached| cached == Some(true)) {
+        let reason = "the driver is in the dyld shared cache, not in a file";
+        let driver = Driver { bundle: Some(bundle), ..Driver::default() };
+        return (vec![Check::skipped("readable", reason)], driver);
+    }
     let bytes = match host.read(&path) {
         Ok(file) => file.bytes,
         Err(error) => return (vec![Check::fail("readable", plain(&error))], Driver::default()),
@@ -55,7 +66,7 @@ pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
             }
         }
     };
-    (checks, Driver { installed: Some(bytes), patched })
+    (checks, Driver { bundle: Some(bundle), installed: Some(bytes), patched })
 }
 
 /// An error without its context, which may quote code.

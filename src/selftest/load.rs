@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::launch::environment::LIBRARY;
 use agxpatch_core::check::Check;
-use agxpatch_deploy::doctor;
+use agxpatch_host::driver::DriverBundle;
 
 use super::arena::Arena;
 use super::child;
@@ -39,10 +39,15 @@ pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<C
     };
     let (original, rewritten) = (driver.installed.as_deref(), driver.patched.as_deref());
     let nothing = "there is nothing to copy";
+    let bundle = driver.bundle.as_ref();
+    let name = bundle.map_or("driver", DriverBundle::name);
     vec![
-        try_to_load(installed, &doctor::driver_path(), private),
-        copy(unchanged, "unchanged", doctor::PLUGIN, original, nothing),
-        copy(patched, "patched", doctor::PLUGIN, rewritten, "no patched copy to load"),
+        bundle.map_or_else(
+            || Check::skipped(installed, "no driver of Apple's is asked for"),
+            |bundle| try_to_load(installed, &bundle.executable(), private),
+        ),
+        copy(unchanged, "unchanged", name, original, nothing),
+        copy(patched, "patched", name, rewritten, "there is no patched copy to load"),
         copy(library, "guard", LIBRARY, means.guard.as_deref(), NO_GUARD),
     ]
 }

@@ -3,11 +3,9 @@
 //! That a tool answers in a known form is what is checked, not whether the
 //! answer is a good one: a Mac with every protection on passes.
 
-use std::path::Path;
-
 use agxpatch_core::check::Check;
 use agxpatch_core::error::{Error, Result};
-use agxpatch_deploy::doctor;
+use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine::{self, FileVault, LibraryValidation, Signer};
 use agxpatch_host::sip::Sip;
 use agxpatch_host::{Command, FileKind, Host, Kind, Tool, flag, unknown_answer, volume};
@@ -21,7 +19,7 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
         tools(host),
         known("hardware", hardware(host)),
         process(host),
-        known("macos", machine::release(host).map(|r| format!("{} ({})", r.version, r.build))),
+        known("macos", machine::release(host).map(|release| release.to_string())),
         same_release(host, private),
     ];
     checks.extend(sip(host, private));
@@ -34,9 +32,17 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
         known("system-volume", system_volume(host)),
         known("snapshots", snapshots(host)),
         known("booted-seal", volume::booted_seal_intact(host).map(seal)),
-        known("staged-update", volume::staged_update(host).map(|update| staged(update.as_ref()))),
+        known(
+            "staged-update",
+            volume::staged_update(host, None).map(|update| staged(update.as_ref())),
+        ),
         driver_file(host, private),
-        known("driver-signer", machine::signer(host, &doctor::driver_path()).map(signer)),
+        known(
+            "driver-signer",
+            DriverBundle::installed(host)
+                .and_then(|bundle| machine::signer(host, &bundle.executable()))
+                .map(signer),
+        ),
         known("bless", bless(host)),
     ]);
     checks
@@ -69,8 +75,8 @@ fn keys(plist: &str) -> String {
 }
 
 fn tools(host: &dyn Host) -> Check {
-    if host.kind() == Kind::Simulated {
-        return Check::skipped("tools", "a simulated Mac has its tools in itself");
+    if host.kind() != Kind::Real {
+        return Check::skipped("tools", "this Mac exists only as data");
     }
     let there = |tool: &&Tool| matches!(host.metadata(tool.path()), Ok(Some(_)));
     let missing: Vec<&str> =
@@ -107,16 +113,15 @@ fn bless(host: &dyn Host) -> Result<String> {
     if is_version { Ok(text) } else { Err(unknown_answer(&command, "a version", &output)) }
 }
 
-/// `sw_vers` and the file that a deployment looks at must say the same.
+/// `sw_vers` and the file that a deployment goes by must name the same version; the
+/// builds differ where a Background Security Improvement is installed.
 fn same_release(host: &dyn Host, private: &Private) -> Check {
     const NAME: &str = "system-version-file";
-    let on_disk = machine::release_on(host, Path::new("/"));
-    match on_disk.and_then(|on_disk| Ok((on_disk, machine::release(host)?))) {
-        Ok((on_disk, running)) => Check::from(
-            NAME,
-            on_disk == running,
-            format!("{} ({})", on_disk.version, on_disk.build),
-        ),
+    let on_disk = machine::release(host);
+    match on_disk.and_then(|disk| Ok((disk, machine::sw_vers(host, "-productVersion")?))) {
+        Ok((on_disk, said)) => {
+            Check::from(NAME, on_disk.version == said, format!("{on_disk}; sw_vers: {said}"))
+        }
         Err(error) => Check::fail(NAME, told(&error, private)),
     }
 }
@@ -156,15 +161,24 @@ fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
         Err(error) => return vec![bits, Check::fail("csrutil", told(&error, private))],
     };
     let root = if sip.authenticated_root { "enabled" } else { "disabled" };
-    let lines = sip.csrutil.items.len();
-    let qualifier = sip.csrutil.qualifier.map_or_else(String::new, |words| format!(" ({words})"));
-    let on = sip.csrutil.items.iter().filter(|item| item.enabled).map(|item| item.name.as_str());
-    let on = on.collect::<Vec<_>>().join(", ");
-    let answer = format!(
-        "{:?}{qualifier}, {lines} lines, enabled among them: {}; authenticated root {root}",
-        sip.csrutil.word,
-        if on.is_empty() { "none" } else { &on },
-    );
+    let said = match &sip.csrutil {
+        None => Check::skipped("csrutil", private.without(&sip.unanswered.join("; "))),
+        Some(csrutil) => {
+            let qualifier = csrutil.qualifier.as_ref();
+            let qualifier = qualifier.map_or_else(String::new, |words| format!(" ({words})"));
+            let on = csrutil.items.iter().filter(|item| item.enabled);
+            let on = on.map(|item| item.name.as_str()).collect::<Vec<_>>().join(", ");
+            let on = if on.is_empty() { "none" } else { &on };
+            let (word, lines) = (csrutil.word, csrutil.items.len());
+            Check::pass(
+                "csrutil",
+                format!(
+                    "{word:?}{qualifier}, {lines} lines, enabled among them: {on}; authenticated \
+                     root {root}"
+                ),
+            )
+        }
+    };
     let differing: Vec<&str> = sip.disagreements.iter().map(|one| one.bit).collect();
     let agree = match (sip.from_kernel, differing.is_empty()) {
         (false, _) => Check::skipped("csrutil-and-kernel", "the kernel could not be asked"),
@@ -174,7 +188,7 @@ fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
             Check::fail("csrutil-and-kernel", detail)
         }
     };
-    vec![bits, Check::pass("csrutil", answer), agree]
+    vec![bits, said, agree]
 }
 
 /// Boot arguments can say anything about their owner; only ours are named.
@@ -247,8 +261,9 @@ fn staged(update: Option<&volume::StagedUpdate>) -> String {
 }
 
 fn driver_file(host: &dyn Host, private: &Private) -> Check {
-    let path = doctor::driver_path();
-    let answer = host.metadata(&path).map(|metadata| match metadata {
+    let bundle = DriverBundle::installed(host);
+    let metadata = bundle.and_then(|bundle| host.metadata(&bundle.executable()));
+    let answer = metadata.map(|metadata| match metadata {
         None => "not there".to_owned(),
         Some(found) => {
             let restricted = found.flags & flag::RESTRICTED != 0;

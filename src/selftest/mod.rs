@@ -92,8 +92,8 @@ fn tried(host: &dyn Host, driver: &driver::Driver, means: &Means<'_>) -> [Vec<Ch
         [&load::CHECKS[..], &metal::CHECKS[..]]
             .map(|names| names.iter().map(|name| Check::skipped(name, reason)).collect())
     };
-    if host.kind() == Kind::Simulated {
-        return skipped("a simulated Mac has no loader and no Metal");
+    if host.kind() != Kind::Real {
+        return skipped("this Mac exists only as data: it has no loader and no Metal");
     }
     match arena::Arena::new() {
         Ok(arena) => [load::checks(&arena, driver, means), metal::checks(host, &arena, means)],

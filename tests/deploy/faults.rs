@@ -231,7 +231,9 @@ impl Search {
     /// The owner runs the script for recoveryOS, where it has been written.
     fn script_for_recovery(&self, mac: &SimulatedMac, how: &str) {
         let whole = |path: &Path| mac.read(path).is_ok_and(|file| !file.bytes.is_empty());
-        if !whole(&layout::recovery_script()) || !whole(&layout::recovery_original()) {
+        if !whole(&layout::recovery_script())
+            || !whole(&layout::recovery_original(Path::new(DRIVER)))
+        {
             return;
         }
         let how = format!("{how}, script in recoveryOS");
@@ -246,6 +248,7 @@ impl Search {
 /// What `restore.sh` does, by the same tools. The script itself is run in `kit.rs`.
 fn run_script(mac: &SimulatedMac) {
     let volume = "/Volumes/Macintosh HD";
+    let data = Path::new("/Volumes/Data");
     let driver = format!("{volume}{DRIVER}");
     let beside = layout::beside(Path::new(&driver));
     mac.reboot_to_recovery().unwrap();
@@ -261,8 +264,7 @@ fn run_script(mac: &SimulatedMac) {
     remove(&layout::on_volume(Path::new(volume), Path::new(layout::VOLUME_MANIFEST)));
     let words = ["--mount", volume, "--last-sealed-snapshot"];
     mac.ask(&Command::effect(Tool::Bless, words).input(Input::Terminal)).unwrap();
-    for path in [layout::manifest(), layout::pending(), layout::journal()] {
-        let data = Path::new("/Volumes/Macintosh HD - Data");
+    for path in [layout::manifest(), layout::pending(), layout::reverted(), layout::journal()] {
         remove(&layout::on_volume(data, &path));
     }
 }

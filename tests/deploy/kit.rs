@@ -28,6 +28,10 @@ const SHELLS: [&[&str]; 2] = [
     ],
 ];
 
+fn original() -> PathBuf {
+    layout::recovery_original(Path::new(DRIVER))
+}
+
 /// A Mac as recoveryOS sees it.
 struct Recovery {
     place: tempfile::TempDir,
@@ -43,11 +47,12 @@ impl Recovery {
     fn new(driver: &[u8], build: &str) -> Recovery {
         let recovery = Recovery { place: tempfile::tempdir().unwrap() };
         let mac = active_mac();
-        for path in [layout::recovery_script(), layout::recovery_original(), layout::manifest()] {
+        for path in [layout::recovery_script(), original(), layout::manifest()] {
             recovery.write(&recovery.data(&path), &mac.read(&path).unwrap().bytes);
         }
+        let manifest = mac.read(&layout::manifest()).unwrap().bytes;
         recovery.write(&recovery.system(Path::new(DRIVER)), driver);
-        recovery.write(&recovery.system(Path::new(layout::VOLUME_MANIFEST)), b"{}");
+        recovery.write(&recovery.system(Path::new(layout::VOLUME_MANIFEST)), &manifest);
         let version = format!(
             "<plist><dict>\n\t<key>ProductBuildVersion</key>\n\t<string>{build}</string>\n\
              </dict></plist>\n"
@@ -149,7 +154,7 @@ fn without_a_password_a_new_snapshot_of_the_restored_volume_is_made() {
 fn a_refused_password_is_told_with_what_it_means() {
     for shell in SHELLS {
         let recovery = Recovery::new(PATCHED, "24G419");
-        recovery.tool("bless", "echo 'Failed to authenticate owner' >&2; exit 1");
+        recovery.tool("bless", "echo 'Owner authentication is required' >&2; exit 103");
         let ran = recovery.run(shell, &[]);
         assert_eq!(ran.code, 2);
         assert!(ran.said.contains("--new-snapshot"), "{}", ran.said);
@@ -195,27 +200,79 @@ fn the_script_does_with_the_tools_of_recovery_and_whatever_a_volume_is_called() 
 }
 
 #[test]
-fn the_script_touches_nothing_it_should_not() {
+fn the_script_chooses_apples_snapshot_whatever_the_volume_holds() {
     for shell in SHELLS {
+        let chosen = |recovery: &Recovery, code: i32, arguments: &[&str]| {
+            let ran = recovery.run(shell, arguments);
+            assert_eq!(ran.code, code, "{}", ran.said);
+            assert!(recovery.calls().contains("--last-sealed-snapshot"), "{}", ran.said);
+            // The records stay true as long as the volume was not put right.
+            assert!(recovery.data(&layout::manifest()).exists(), "{}", ran.said);
+            assert_eq!(recovery.driver(), PATCHED, "{}", ran.said);
+            ran.said
+        };
         let other_build = Recovery::new(PATCHED, "25A1");
-        let ran = other_build.run(shell, &[]);
-        assert_eq!((ran.code, other_build.calls()), (1, String::new()), "{}", ran.said);
-        assert_eq!(other_build.driver(), PATCHED);
+        let said = chosen(&other_build, 0, &[]);
+        assert!(said.contains("its driver is left alone"), "{said}");
 
         let altered = Recovery::new(PATCHED, "24G419");
-        altered.write(&altered.data(&layout::recovery_original()), b"something else");
-        let ran = altered.run(shell, &[]);
-        assert_eq!((ran.code, altered.calls()), (1, String::new()), "{}", ran.said);
+        altered.write(&altered.data(&original()), b"something else");
+        chosen(&altered, 2, &[]);
+
+        let missing = Recovery::new(PATCHED, "24G419");
+        fs::remove_file(missing.data(&original())).unwrap();
+        chosen(&missing, 2, &[]);
 
         let read_only = Recovery::new(PATCHED, "24G419");
         read_only.tool("mount", "exit 66");
-        assert_eq!(read_only.run(shell, &[]).code, 1);
-        assert_eq!(read_only.driver(), PATCHED);
+        let said = chosen(&read_only, 2, &[]);
+        assert!(said.contains("diskutil apfs unlockVolume"), "{said}");
 
         let full = Recovery::new(PATCHED, "24G419");
         full.tool("cp", "exit 1");
-        assert_eq!(full.run(shell, &[]).code, 1);
-        assert_eq!(full.driver(), PATCHED);
+        chosen(&full, 2, &[]);
+    }
+}
+
+#[test]
+fn the_script_changes_nothing_on_a_volume_that_was_not_deployed_to() {
+    for shell in SHELLS {
+        // Another group, by what diskutil says.
+        let other = Recovery::new(PATCHED, "24G419");
+        let group = "<key>APFSVolumeGroupID</key><string>00000000-1111</string>";
+        other.tool("diskutil", &format!("echo '{group}'"));
+        let ran = other.run(shell, &[]);
+        assert_eq!(ran.code, 1, "{}", ran.said);
+        assert!(ran.said.contains("another macOS"), "{}", ran.said);
+        assert!(!other.calls().contains("bless"), "{}", other.calls());
+        assert_eq!(other.driver(), PATCHED);
+        // The group of the deployment, whatever else the volume holds.
+        let ours = Recovery::new(PATCHED, "24G419");
+        let group = "9A1B5C3D-0F6E-4B1A-8C42-5D5E7A9F0B11";
+        let told = format!("<key>APFSVolumeGroupID</key>\n  <string>{group}</string>");
+        ours.tool("diskutil", &format!("printf '%b' '{told}'"));
+        fs::remove_file(ours.system(Path::new(layout::VOLUME_MANIFEST))).unwrap();
+        let ran = ours.run(shell, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.said);
+        assert_eq!(ours.driver(), ORIGINAL);
+    }
+}
+
+#[test]
+fn the_script_says_what_to_type_where_no_volume_is_mounted() {
+    for shell in SHELLS {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        fs::rename(
+            recovery.place.path().join("Macintosh HD"),
+            recovery.place.path().join("not mounted"),
+        )
+        .unwrap();
+        let ran = recovery.run(shell, &[]);
+        assert_eq!(ran.code, 1, "{}", ran.said);
+        for line in ["diskutil list", "diskutil mount", "--last-sealed-snapshot"] {
+            assert!(ran.said.contains(line), "{line}: {}", ran.said);
+        }
+        assert_eq!(recovery.calls(), "");
     }
 }
 
@@ -244,5 +301,5 @@ fn the_checksum_in_the_script_is_the_one_cksum_prints() {
     }
     let manifest: Manifest =
         agxpatch_deploy::record::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
-    assert!(!kit::script(&manifest, ORIGINAL).contains('@'));
+    assert!(!kit::script(&manifest, ORIGINAL, PATCHED).contains('@'));
 }

@@ -35,7 +35,7 @@ fn deploy_restart_verify_revert_restart() {
     let reverted = revert(&mac).unwrap();
     assert!(matches!(reverted, Reverted::Done { restart: true, .. }), "{reverted:?}");
     assert_eq!(state(&mac), State::RevertPending);
-    assert!(matches!(revert(&mac).unwrap(), Reverted::Already { state: State::RevertPending }));
+    assert!(matches!(revert(&mac).unwrap(), Reverted::Already { state: State::RevertPending, .. }));
     reboot(&mac);
     assert_eq!(state(&mac), State::Clean);
     assert_eq!(mac.read(DRIVER.as_ref()).unwrap().bytes, ORIGINAL);

@@ -10,9 +10,11 @@ mod killed;
 mod kit;
 mod life;
 mod model;
+mod other_macs;
 mod program;
 mod refusals;
 #[path = "../signals/mod.rs"]
 mod signals;
 #[path = "../terminal/mod.rs"]
 mod terminal;
+mod way_back;

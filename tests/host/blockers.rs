@@ -3,7 +3,7 @@
 use agxpatch_deploy::doctor::{Consent, Depth, Diagnosis, Verdict, examine};
 use agxpatch_host::{CsrConfig, Host, Input};
 use agxpatch_simulate::mac::{
-    CsrutilForm, DRIVER as PATH, FileVault, Release, Signer, SimulatedMac,
+    CsrutilForm, DRIVER as PATH, FileVault, Release, SYSTEM_VERSION, Signer, SimulatedMac,
 };
 
 use super::{DRIVER, bless, mount, open_mac, umount};
@@ -36,6 +36,15 @@ fn switch_on(mac: &SimulatedMac, bit: CsrConfig) {
     mac.change(|machine| machine.active_csr &= !bit.0).unwrap();
 }
 
+/// The running system names another version of itself.
+fn set_version(mac: &SimulatedMac, version: &str) {
+    let text = format!(
+        "<plist version=\"1.0\"><dict><key>ProductBuildVersion</key><string>24G419</string>\
+         <key>ProductVersion</key><string>{version}</string></dict></plist>"
+    );
+    mac.plant(SYSTEM_VERSION, text.as_bytes()).unwrap();
+}
+
 fn other_driver(mac: &SimulatedMac, bytes: &[u8], signer: Signer) {
     mac.declare_signer(bytes, signer).unwrap();
     mac.plant(PATH, bytes).unwrap();
@@ -57,7 +66,12 @@ fn blockers() -> Vec<Blocker> {
             mac.change(|machine| machine.csrutil = CsrutilForm::Fixed(text)).unwrap();
         }),
         blocker(&["sip"], "text", |mac| {
-            mac.change(|machine| machine.csrutil = CsrutilForm::Fixed("ok\n".into())).unwrap();
+            // Neither the kernel nor csrutil says anything.
+            mac.change(|machine| {
+                machine.csrutil = CsrutilForm::Fixed("ok\n".into());
+                machine.csr_syscall = false;
+            })
+            .unwrap();
         }),
         blocker(&["sip-filesystem"], "bit 2", |mac| switch_on(mac, CsrConfig::UNRESTRICTED_FS)),
         blocker(&["sip-debugging"], "bit 4", |mac| switch_on(mac, CsrConfig::TASK_FOR_PID)),
@@ -74,13 +88,13 @@ fn blockers() -> Vec<Blocker> {
             mac.set_library_validation(true).unwrap();
         }),
         blocker(&["macos"], "release", |mac| {
-            mac.change(|machine| machine.release.version = "14.3".into()).unwrap();
+            set_version(mac, "14.3");
         }),
         blocker(&["macos"], "release", |mac| {
-            mac.change(|machine| machine.release.version = "27.0".into()).unwrap();
+            set_version(mac, "27.0");
         }),
         blocker(&["metal-plugin"], "plugin", |mac| {
-            mac.change(|machine| machine.metal_plugin = Some("AGXMetalG17P".into())).unwrap();
+            mac.change(|machine| machine.metal_plugin = Some("AMDMTLBronzeDriver".into())).unwrap();
         }),
         blocker(&["metal-plugin"], "plugin", |mac| {
             mac.change(|machine| machine.metal_plugin = None).unwrap();
@@ -165,7 +179,9 @@ fn every_pair_of_blockers_is_named_whole() {
         for second in &all[at + 1..] {
             // Without csrutil's text there is no telling of the bits either.
             let hidden = first.names == ["sip"] && second.about.starts_with("bit");
-            if first.about == second.about || hidden {
+            // Where no driver is asked for there is none to look at.
+            let no_driver = first.about == "plugin" && second.about == "driver";
+            if first.about == second.about || hidden || no_driver {
                 continue;
             }
             let mac = open_mac();

@@ -100,7 +100,6 @@ fn every_blocker_ends_with_3_and_leaves_the_directory_as_it_was() {
         &["set", "boot-args", "amfi=0x80"],
         &["set", "plugin", ""],
         &["set", "free", "0"],
-        &["set", "csrutil", "nonsense"],
         &["stage-update", "15.8", "24H1"],
     ] {
         let desk = Desk::new(&["--open"]);
@@ -111,7 +110,9 @@ fn every_blocker_ends_with_3_and_leaves_the_directory_as_it_was() {
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answer["schema"], "agxpatch.doctor/1");
         let sha256 = "ce20c7b2be4e2fcd95642193aade66c9e5145f44ad853c3f868bdd834985daa2";
-        assert_eq!(answer["result"]["driver_sha256"], sha256);
+        // Without a GPU no driver is asked for.
+        let asked = (words[1] != "plugin").then_some(sha256);
+        assert_eq!(answer["result"]["driver_sha256"].as_str(), asked);
         assert_eq!(desk.files(), before, "{words:?}");
     }
 }

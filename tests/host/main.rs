@@ -5,6 +5,7 @@ mod blockers;
 mod commands;
 mod files;
 mod power;
+mod recordings;
 mod rehearsal;
 mod sip;
 mod tools;

@@ -138,7 +138,7 @@ fn an_update_takes_the_patch_away_and_changes_the_build() {
     assert!(matches!(boot, Boot::Up { .. }));
     assert_eq!(mac.read(Path::new(PATH)).unwrap().bytes, b"next driver");
     assert_eq!(agxpatch_host::machine::release(&mac).unwrap().build, "24H1");
-    assert_eq!(agxpatch_host::volume::staged_update(&mac).unwrap(), None);
+    assert_eq!(agxpatch_host::volume::staged_update(&mac, None).unwrap(), None);
     assert_eq!(mac.machine().unwrap().snapshots.len(), 1);
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agxpatch_host::dry_run::{DryRun, REHEARSED_SNAPSHOT};
 use agxpatch_host::log::{Entry, Logged};
-use agxpatch_host::{Command, Host, Input, Tool};
+use agxpatch_host::{Command, Host, Input, Tool, volume};
 use agxpatch_simulate::mac::DRIVER as PATH;
 
 use super::{DRIVER, MOUNT, bless, mount, open_mac, umount};
@@ -15,7 +15,6 @@ fn a_rehearsed_deployment_changes_nothing_and_reads_back_what_it_wrote() {
     let mac = open_mac();
     let before = mac.machine().unwrap();
     let rehearsal = DryRun::new(&mac);
-    assert!(rehearsal.is_rehearsal());
     assert!(mount(&rehearsal).succeeded());
     let live = format!("{MOUNT}{PATH}");
     let live = Path::new(&live);
@@ -26,8 +25,11 @@ fn a_rehearsed_deployment_changes_nothing_and_reads_back_what_it_wrote() {
     rehearsal.rename(&beside, live).unwrap();
     assert_eq!(rehearsal.read(live).unwrap().bytes, b"patched");
     assert!(rehearsal.metadata(&beside).unwrap().is_none());
-    let said = bless(&rehearsal, "--create-snapshot", Input::Nothing).text();
-    assert!(said.contains(REHEARSED_SNAPSHOT));
+    assert!(bless(&rehearsal, "--create-snapshot", Input::Nothing).succeeded());
+    let listed = volume::snapshots(&rehearsal, "disk3s1").unwrap();
+    assert!(listed.iter().any(|snapshot| snapshot.name == REHEARSED_SNAPSHOT));
+    let mounted = volume::system_volume(&rehearsal).unwrap().mounted_at;
+    assert_eq!(mounted.as_deref(), Some(MOUNT));
     assert!(umount(&rehearsal).succeeded());
     assert_eq!(mac.machine().unwrap(), before);
     insta::assert_snapshot!(rehearsal.plan().join("\n"), @r"
@@ -53,6 +55,6 @@ fn every_command_is_recorded_with_its_output_and_no_secret_is() {
     assert!(!logged.run(&command).unwrap().succeeded());
     let text: String = sink.borrow().iter().map(Entry::to_string).collect();
     assert!(text.contains("/sbin/mount -o nobrowse -t apfs /dev/disk3s1"));
-    assert!(text.contains("exit 1\n    stderr: Failed to authenticate owner\n"));
+    assert!(text.contains("exit 103\n    stderr: Bootability failed"));
     assert!(!text.contains("hunter2") && !format!("{command:?}").contains("hunter2"));
 }

@@ -89,7 +89,7 @@ fn a_contradiction_names_the_bits() {
     mac.change(|machine| machine.csrutil = CsrutilForm::Fixed(enabled)).unwrap();
     let sip = Sip::ask(&mac).unwrap();
     assert_eq!(sip.bits, CsrConfig(0x86f));
-    assert_eq!(sip.csrutil.word, Word::Enabled);
+    assert_eq!(sip.csrutil.as_ref().unwrap().word, Word::Enabled);
     let names: Vec<&str> = sip.disagreements.iter().map(|one| one.bit).collect();
     assert!(names.contains(&"CSR_ALLOW_UNRESTRICTED_FS"), "{names:?}");
     assert!(!names.contains(&"CSR_ALLOW_UNAUTHENTICATED_ROOT"), "{names:?}");
@@ -102,7 +102,7 @@ fn apple_internal_is_stripped_at_boot_and_older_forms_are_spoken() {
     mac.set_protections(CsrConfig(0x2)).unwrap();
     mac.change(|machine| machine.csrutil = CsrutilForm::Older).unwrap();
     let sip = Sip::ask(&mac).unwrap();
-    assert_eq!(sip.csrutil.items.len(), 7);
+    assert_eq!(sip.csrutil.unwrap().items.len(), 7);
     assert_eq!(sip.disagreements, []);
 }
 
@@ -111,4 +111,30 @@ fn protections_cannot_be_changed_outside_recovery() {
     let command = Command::effect(Tool::Csrutil, ["disable"]);
     let output = mac(0, true).run(&command).unwrap();
     assert!(output.complaint().contains("needs to be executed from the Recovery OS"));
+}
+
+#[test]
+fn the_kernels_bits_decide_where_csrutil_asks_which_macos_is_meant() {
+    let mac = mac(0x86f, true);
+    mac.change(|machine| machine.other_installations = vec!["Pirates".into()]).unwrap();
+    let sip = Sip::ask(&mac).unwrap();
+    assert_eq!(sip.bits, CsrConfig(0x86f));
+    assert!(!sip.authenticated_root);
+    assert_eq!(sip.disagreements, []);
+    assert!(sip.unanswered[0].contains("several macOS installations"), "{:?}", sip.unanswered);
+    // Without the kernel there is nobody else to ask.
+    mac.change(|machine| machine.csr_syscall = false).unwrap();
+    assert_eq!(Sip::ask(&mac).unwrap_err().code(), Code::ToolFailed);
+}
+
+#[test]
+fn a_kernel_that_may_be_debugged_because_of_another_bit_contradicts_nothing() {
+    let mac = mac(0, true);
+    mac.change(|machine| {
+        machine.active_csr = 0x867;
+        let text = "System Integrity Protection status: disabled.\n";
+        machine.csrutil = CsrutilForm::Fixed(text.into());
+    })
+    .unwrap();
+    assert_eq!(Sip::ask(&mac).unwrap().disagreements, []);
 }

@@ -56,10 +56,10 @@ fn bless_makes_no_snapshot_while_the_authenticated_root_is_on() {
 fn bless_names_the_snapshot_it_made() {
     let mac = open_mac();
     assert!(mount(&mac).succeeded());
-    let said = bless(&mac, "--create-snapshot", Input::Nothing).text();
+    let said = bless(&mac, "--create-snapshot", Input::Nothing).complaint();
     let snapshots = volume::snapshots(&mac, "disk3s1").unwrap();
     let name = &snapshots.last().unwrap().name;
-    assert_eq!(said, format!("Volume {MOUNT} will boot from snapshot {name}\n"));
+    assert_eq!(said, format!("Volume {MOUNT} will boot from snapshot {name}"));
 }
 
 #[test]
@@ -69,7 +69,8 @@ fn a_wrong_password_leaves_the_tag_cleared() {
     assert!(bless(&mac, "--create-snapshot", Input::Nothing).succeeded());
     mac.change(|machine| machine.terminal = Terminal::WrongPassword).unwrap();
     let output = bless(&mac, "--last-sealed-snapshot", Input::Terminal);
-    assert_eq!(output.complaint(), "Failed to authenticate owner\n");
+    assert!(output.complaint().contains("BYErrorDomain Code=103"), "{output:?}");
+    assert_eq!(output.status, Status::Code(103));
     assert!(!output.succeeded());
     assert_eq!(mac.machine().unwrap().tagged, None);
 }

@@ -1,6 +1,5 @@
 //! `agxpatch run`: which program, with what, and what becomes of it.
 
-mod applications;
 mod bench;
 mod children;
 mod deaths;

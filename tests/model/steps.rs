@@ -66,7 +66,20 @@ fn what_is_not_understood_is_refused_by_name() {
     refused(9, 0x54000088, unknown, "else than the count and the block"); // b.hi after a call
     refused(10, 0xaa1503e0, unknown, "else than the block"); // mov x0, x21
     refused(12, 0xf9000f35, unknown, "follows the unlock"); // str x21, [x25, #24]
-    refused(0, 0x540000c0, unknown, "else than the count and the block"); // b.eq
+}
+
+#[test]
+fn any_condition_may_ask_whether_there_is_room() {
+    let published = steps(&DEFAULT);
+    for condition in [0, 1, 2, 3, 10, 12] {
+        let mut words = DEFAULT;
+        words[0] = words[0] & !0xf | condition;
+        let read = steps(&words);
+        assert_eq!(
+            (read.left.steps, read.full.steps),
+            (published.left.steps.clone(), published.full.steps.clone())
+        );
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use agxpatch_core::arm64::Assembler;
 use agxpatch_core::arm64::semantics::Register;
 use agxpatch_core::check::Status;
 use agxpatch_core::error::Result;
+use agxpatch_core::proof::rewrite::{Piece, Refinement, Rewrite, Stubs, refine};
 use agxpatch_core::proof::{Defect, LandingPads, Name, Proof, Roles, Site, Surroundings, prove};
 
 pub const ENTRY: VmAddr = VmAddr(0x2bdd1c);
@@ -265,6 +266,19 @@ impl Fixture {
             declared: &self.declared,
             surroundings: self,
         }
+    }
+
+    /// The judgement by meaning, which is not told the roles.
+    pub fn refine(&self, after: &[Word], added: &[Piece]) -> Result<Refinement> {
+        let stubs = Stubs { unlock: [UNLOCK].into(), free: [FREE].into() };
+        refine(&Rewrite {
+            entry: ENTRY,
+            before: &self.before,
+            after,
+            added,
+            stubs: &stubs,
+            surroundings: self,
+        })
     }
 
     pub fn prove(&self, after: &[Word]) -> Result<Proof> {

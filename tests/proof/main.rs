@@ -1,6 +1,7 @@
 //! The proof of a rewrite, held against an emulator, wrong rewrites and every
 //! word that could be mistaken for a right one.
 
+mod by_meaning;
 mod emulation;
 mod exhaustive;
 mod fixture;

@@ -3,6 +3,5 @@
 
 mod documents;
 mod harness;
-mod recipes;
 mod selftest;
 mod version;

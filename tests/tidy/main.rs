@@ -17,7 +17,6 @@ const LAYERS: &[&[&str]] = &[
     &["proof", "crash"],
     &["diagnostics"],
     &["stress", "launch"],
-    &["recipes"],
     &["selftest"],
     &["cli"],
 ];

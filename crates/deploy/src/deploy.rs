@@ -11,7 +11,7 @@ use super::plan::{Options, Plan, Prepared, prepare, refuse_interrupted, wrong_st
 use super::record::Manifest;
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
-use super::volume::{self as live, Owner};
+use super::volume as live;
 use super::work::{Work, take_lock};
 use super::workshop::Workshop;
 use super::{files, layout};
@@ -67,15 +67,9 @@ pub fn deploy(
     still_holds(host, shop, &plan)?;
     progress.ends(Operation::Deploy, Step::Lock);
     let mut work = Work {
-        host,
-        shop,
-        progress,
-        owner: Owner::AtTerminal,
-        manifest: plan.manifest.clone(),
         plan: Some(&plan),
-        journal: None,
-        lock: Some(lock),
-        notes: Vec::new(),
+        snapshot_alone: false,
+        ..Work::new(host, shop, progress, plan.manifest.clone(), lock)
     };
     if let Err(cause) = work.run(Operation::Deploy) {
         after_failure(&mut work, cause)?;

@@ -6,51 +6,86 @@
 
 use std::path::Path;
 
+use super::plan::Plan;
 use super::record::Manifest;
 use super::{files, layout};
 use agxpatch_core::error::Result;
-use agxpatch_host::Host;
+use agxpatch_host::command::quoted;
+use agxpatch_host::{Host, volume};
 
 /// The script with `@NAME@` where facts are put in.
 const TEMPLATE: &str = include_str!("restore.sh");
 
 /// Writes the kit.
-pub fn write(host: &dyn Host, manifest: &Manifest, original: &[u8]) -> Result<()> {
+pub fn write(host: &dyn Host, manifest: &Manifest, plan: &Plan) -> Result<()> {
     files::make_directory(host, Path::new(layout::RECOVERY), 0o755)?;
-    files::write_whole(host, &layout::recovery_original(), original, 0o644)?;
-    let script = script(manifest, original);
+    let original = layout::recovery_original(Path::new(&manifest.driver));
+    files::write_whole(host, &original, &plan.original, 0o644)?;
+    let script = script(manifest, &plan.original, &plan.patched.bytes);
     files::write_whole(host, &layout::recovery_script(), script.as_bytes(), 0o755)
 }
 
-/// Removes it.
+/// Removes it, with the originals of whichever drivers it holds.
 pub fn remove(host: &dyn Host) -> Result<()> {
-    for path in [layout::recovery_script(), layout::recovery_original()] {
-        files::remove_if_present(host, &layout::unfinished(&path))?;
-        files::remove_if_present(host, &path)?;
+    let directory = Path::new(layout::RECOVERY);
+    if host.metadata(directory)?.is_none() {
+        return Ok(());
     }
-    files::remove_directory_if_empty(host, Path::new(layout::RECOVERY))
+    let unfinished = |name: &str| name.strip_suffix(".new").unwrap_or(name).to_owned();
+    let ours = |name: &String| {
+        let name = unfinished(name);
+        name == "restore.sh" || name.ends_with(layout::ORIGINAL)
+    };
+    for name in host.list(directory)?.iter().filter(|name| ours(name)) {
+        files::remove_if_present(host, &directory.join(name))?;
+    }
+    files::remove_directory_if_empty(host, directory)
 }
 
-/// The script that puts this original back.
-pub fn script(manifest: &Manifest, original: &[u8]) -> String {
+/// Removes what of it was being written when a run ended.
+pub fn remove_unfinished(host: &dyn Host) -> Result<()> {
+    let directory = Path::new(layout::RECOVERY);
+    if host.metadata(directory)?.is_none() {
+        return Ok(());
+    }
+    for name in host.list(directory)?.iter().filter(|name| name.ends_with(".new")) {
+        files::remove_if_present(host, &directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// The script that takes the patched driver back to this original.
+pub fn script(manifest: &Manifest, original: &[u8], patched: &[u8]) -> String {
+    let sum = |bytes: &[u8]| format!("{} {}", checksum(bytes), bytes.len());
     let facts = [
         ("@DRIVER@", manifest.driver.clone()),
         ("@BUILD@", manifest.build.clone()),
         ("@MODE@", format!("{:o}", manifest.original_mode)),
-        ("@CHECKSUM@", format!("{} {}", checksum(original), original.len())),
+        ("@CHECKSUM@", sum(original)),
+        ("@PATCHED@", sum(patched)),
         ("@MANIFEST@", layout::VOLUME_MANIFEST.to_owned()),
+        ("@PLAN@", manifest.plan.clone()),
+        ("@GROUP@", manifest.group.clone().unwrap_or_default()),
         ("@STATE@", layout::STATE.to_owned()),
+        ("@KIT@", layout::RECOVERY.trim_start_matches('/').to_owned()),
     ];
     facts.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 
-/// How to reach and run it, for a person.
-pub fn how_to_run() -> Vec<String> {
+/// How to reach and run it, for a person: with the name the data volume has on this Mac.
+pub fn how_to_run(host: &dyn Host) -> Vec<String> {
+    let named = volume::volume_name(host, "/System/Volumes/Data").ok().flatten();
+    let name = named.as_deref().unwrap_or("Macintosh HD - Data");
+    let script = format!("/Volumes/{name}{}", layout::recovery_script().display());
     vec![
         "shut down; hold the power button until options appear; Options, then Utilities > Terminal"
             .to_owned(),
-        format!("sh \"/Volumes/Macintosh HD - Data{}\"", layout::recovery_script().display()),
-        "(the data volume may have another name: ls /Volumes)".to_owned(),
+        format!("sh {}", quoted(&script)),
+        format!(
+            "(if it is not there: diskutil list; diskutil mount {name}; with FileVault, diskutil \
+             apfs unlockVolume {name})",
+            name = quoted(name)
+        ),
     ]
 }
 

@@ -39,6 +39,11 @@ pub fn pending() -> PathBuf {
     in_state("pending.json")
 }
 
+/// What was taken back, kept until a restart has shown Apple's snapshot running.
+pub fn reverted() -> PathBuf {
+    in_state("reverted.json")
+}
+
 /// The record of commands of the last run.
 pub fn log() -> PathBuf {
     in_state("last.log")
@@ -74,10 +79,14 @@ pub fn recovery_script() -> PathBuf {
     Path::new(RECOVERY).join("restore.sh")
 }
 
-/// The original beside it.
-pub fn recovery_original() -> PathBuf {
-    Path::new(RECOVERY).join("AGXMetalG16X.original")
+/// The original next to it, of the driver at this path.
+pub fn recovery_original(driver: &Path) -> PathBuf {
+    let name = driver.file_name().and_then(|name| name.to_str()).unwrap_or("driver");
+    Path::new(RECOVERY).join(format!("{name}{ORIGINAL}"))
 }
+
+/// How the original's name ends in the kit.
+pub const ORIGINAL: &str = ".original";
 
 /// The file a replacement is written to before it takes the driver's name.
 pub fn beside(driver: &Path) -> PathBuf {

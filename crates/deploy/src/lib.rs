@@ -14,6 +14,7 @@
 //! Nothing here talks to a person, and everything that touches the machine goes
 //! through [`agxpatch_host`]. No protection is ever switched off here.
 
+mod bless;
 #[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
 mod deploy;
 pub mod doctor;
@@ -21,6 +22,7 @@ pub mod files;
 pub mod journal;
 pub mod kit;
 pub mod layout;
+mod next_start;
 mod plan;
 pub mod record;
 mod recover;
@@ -33,14 +35,15 @@ mod volume;
 mod work;
 mod workshop;
 
+pub use bless::Owner;
 pub use deploy::{Deployed, deploy};
+pub use next_start::{Expected, NextStart, next_start, protections_off};
 pub use plan::{Options, Plan, PlannedStep, Prepared, planned, prepare, require_root, wrong_state};
-pub use record::Manifest;
+pub use record::{LiveDriver, Manifest, RevertRecord};
 pub use recover::{Recovered, decide, recover};
 pub use revert::{Reverted, revert};
 pub use state::{Driver, Facts, Journaled, State, gather};
 pub use step::{Operation, Progress, Step};
 pub use transcript::Transcript;
 pub use verify::{Verification, verify};
-pub use volume::Owner;
 pub use workshop::{Content, EngineWorkshop, Patched, Workshop};

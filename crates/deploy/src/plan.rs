@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::journal::Journal;
-use super::record::Manifest;
+use super::record::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Step};
 use super::workshop::{Patched, Workshop};
@@ -14,7 +14,8 @@ use super::{files, layout};
 use crate::doctor::{self, Consent, Depth, Diagnosis};
 use agxpatch_core::check::Check;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::volume::{self, SEALED_PREFIX};
+use agxpatch_host::driver::DriverBundle;
+use agxpatch_host::volume::{self, SystemVolume};
 use agxpatch_host::{FileKind, Host, trust};
 
 /// What was decided before the plan was seen.
@@ -95,15 +96,24 @@ pub fn prepare(host: &dyn Host, shop: &dyn Workshop, options: Options) -> Result
     if !matches!(state, State::Clean | State::UpdatedAway) {
         return Err(wrong_state(&facts, state));
     }
+    let reverted = facts.reverted.as_ref().map(|reverted| reverted.live);
+    if reverted == Some(LiveDriver::NotRestored) {
+        let error = wrong_state(&facts, state);
+        return Err(error
+            .with("live volume", "an earlier revert could not put the original back there")
+            .next("sudo agxpatch recover"));
+    }
     plan(host, shop, &facts).map(|plan| Prepared::Plan(Box::new(plan)))
 }
 
 fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
     let system = volume::system_volume(host)?;
-    let path = doctor::driver_path();
+    let path = DriverBundle::installed(host)?.executable();
     let file = host.read(&path)?;
     let patched = shop.patch(&file.bytes)?;
     let release = facts.release.clone().ok_or_else(|| unknown("the release"))?;
+    let booted = system.snapshot.clone().ok_or_else(|| unknown("the snapshot that runs"))?;
+    let sealed = way_back(host, &system, facts)?;
     let manifest = Manifest {
         schema: Manifest::SCHEMA.to_owned(),
         tool: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,15 +126,12 @@ fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
         patched_sha256: files::sha256(&patched.bytes),
         version: release.version,
         build: release.build,
-        booted: system.snapshot.clone().ok_or_else(|| unknown("the snapshot that runs"))?,
+        booted,
+        sealed: Some(sealed.clone()),
+        group: Some(system.group.clone()),
         time: String::new(),
     };
     check_copies(host, &manifest)?;
-    let sealed = volume::snapshots(host, &system.device)?
-        .into_iter()
-        .find(|snapshot| snapshot.name.starts_with(SEALED_PREFIX))
-        .map(|snapshot| snapshot.name)
-        .ok_or_else(|| unknown("a sealed snapshot to go back to"))?;
     let digest = files::sha256(&super::record::text(&(&manifest, &system.device, &sealed))?);
     Ok(Plan {
         manifest: Manifest { plan: digest.clone(), time: host.now().to_string(), ..manifest },
@@ -141,15 +148,26 @@ fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
     })
 }
 
+/// The sealed snapshot that a revert goes back to: the one that runs, or where a patched
+/// one runs already, the one that ran before it. It must still exist.
+fn way_back(host: &dyn Host, system: &SystemVolume, facts: &Facts) -> Result<String> {
+    let running = system.snapshot.as_deref().filter(|name| volume::is_sealed_release(name));
+    let records = facts.booted_manifest.as_ref().or(facts.manifest.as_ref());
+    let name = running.or(records.and_then(Manifest::way_back));
+    let listed = volume::snapshots(host, &system.device)?;
+    let listed = |name: &&str| listed.iter().any(|snapshot| snapshot.name == *name);
+    name.filter(listed).map(str::to_owned).ok_or_else(|| unknown("a sealed snapshot to go back to"))
+}
+
 /// The steps of an operation as they are shown.
 pub fn planned(operation: Operation) -> Vec<PlannedStep> {
     let show = |step: &Step| PlannedStep { step: *step, about: step.about() };
     operation.steps().iter().map(show).collect()
 }
 
-/// Demands the right to change the system. A rehearsal changes nothing.
+/// Demands the right to change the system.
 pub fn require_root(host: &dyn Host, command: &str) -> Result<()> {
-    if host.effective_user() == 0 || host.is_rehearsal() {
+    if host.effective_user() == 0 {
         return Ok(());
     }
     Err(Error::new(Code::NotRoot, "only root may change the system volume")
@@ -222,8 +240,8 @@ fn check_places(host: &dyn Host) -> Result<()> {
         layout::manifest(),
         layout::pending(),
         layout::log(),
+        layout::reverted(),
         layout::recovery_script(),
-        layout::recovery_original(),
     ] {
         files::check_writable(host, &file)?;
     }
@@ -234,6 +252,7 @@ fn check_places(host: &dyn Host) -> Result<()> {
 fn check_copies(host: &dyn Host, manifest: &Manifest) -> Result<()> {
     let backup = layout::backup(&manifest.original_sha256);
     files::check_writable(host, &backup)?;
+    files::check_writable(host, &layout::recovery_original(Path::new(&manifest.driver)))?;
     files::check_writable(host, &layout::staged(&manifest.patched_sha256))?;
     if host.metadata(&backup)?.is_some() {
         files::read_exactly(host, &backup, &manifest.original_sha256)?;

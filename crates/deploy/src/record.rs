@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::Host;
+use agxpatch_host::{Host, volume};
 
 /// What was, or is to be, deployed: the manifest on both volumes and the head of
 /// the journal.
@@ -46,6 +46,13 @@ pub struct Manifest {
     /// The snapshot macOS ran from when it was deployed.
     #[serde(default)]
     pub booted: String,
+    /// Apple's sealed snapshot that a revert goes back to: the one that ran before the
+    /// first deployment. Records of version 0.1.0 have it in `booted` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
+    /// The volume group of this macOS, which tells it from others on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// When, by the Mac's clock.
     #[serde(default)]
     pub time: String,
@@ -54,6 +61,12 @@ pub struct Manifest {
 impl Manifest {
     /// The form written by this version.
     pub const SCHEMA: &'static str = "agxpatch.manifest/1";
+
+    /// The name of the sealed snapshot to go back to, where the records have it.
+    pub fn way_back(&self) -> Option<&str> {
+        let named = self.sealed.as_deref().or(Some(self.booted.as_str()));
+        named.filter(|name| volume::is_sealed_release(name))
+    }
 }
 
 /// A change that a restart brings into force.
@@ -84,6 +97,39 @@ pub enum Change {
 impl Pending {
     /// The form written by this version.
     pub const SCHEMA: &'static str = "agxpatch.pending/1";
+}
+
+/// A deployment that was taken back. Until a restart has shown Apple's snapshot
+/// running, the patched one may come up once more, and this record with the kit for
+/// recoveryOS is the way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertRecord {
+    /// `agxpatch.reverted/1`.
+    pub schema: String,
+    /// The boot session in which it was taken back.
+    pub session: String,
+    /// What is on the live volume since.
+    pub live: LiveDriver,
+    /// What had been deployed.
+    pub manifest: Manifest,
+}
+
+impl RevertRecord {
+    /// The form written by this version.
+    pub const SCHEMA: &'static str = "agxpatch.reverted/1";
+}
+
+/// What is known of the driver on the live volume after a revert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiveDriver {
+    /// It is the original again, or an update has replaced it.
+    Original,
+    /// The volume could not be written, so the patched driver may still be there. It
+    /// comes back with the next snapshot that anybody makes of the volume.
+    NotRestored,
+    /// It is neither the original nor the patched one, and was left alone.
+    Unknown,
 }
 
 /// Reads a record, or nothing where there is none.

@@ -9,20 +9,20 @@
 
 use serde::Serialize;
 
+use super::bless::Owner;
 use super::journal::{Head, Journal};
 use super::plan::require_root;
-use super::record::Manifest;
-use super::revert::{check_owner, run};
+use super::record::{LiveDriver, Manifest};
+use super::revert::{check_owner, forget_records, run};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
-use super::volume::{self as live, Owner};
+use super::volume as live;
 use super::work::{Work, take_lock};
 use super::workshop::Workshop;
 use super::{files, kit, layout};
-use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::error::Result;
 use agxpatch_host::Host;
 use agxpatch_host::machine;
-use agxpatch_host::volume::SEALED_PREFIX;
 
 /// What recovery did.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,8 @@ pub enum Recovered {
     Reconciled {
         /// The state the machine is in now.
         state: State,
+        /// What a person should know.
+        notes: Vec<String>,
     },
     /// An interrupted operation was brought to an end.
     Done {
@@ -72,18 +74,9 @@ pub fn recover(
     if asks_for_password(ended, &journal, &facts) {
         check_owner(host, &owner)?;
     }
-    let manifest = journal.head.manifest.clone();
-    let mut work = Work {
-        host,
-        shop,
-        progress,
-        owner,
-        manifest,
-        plan: None,
-        journal: Some(journal),
-        lock: Some(lock),
-        notes: Vec::new(),
-    };
+    let mut work = Work::new(host, shop, progress, journal.head.manifest.clone(), lock);
+    work.owner = owner;
+    work.journal = Some(journal);
     run(&mut work, ended)?;
     let notes = work.notes;
     Ok(Recovered::Done { begun, ended, state: state::gather(host, shop)?.state(), notes })
@@ -116,10 +109,9 @@ fn runs(facts: &Facts, manifest: &Manifest) -> bool {
 
 /// Whether Apple's snapshot will have to be chosen.
 fn asks_for_password(operation: Operation, journal: &Journal, facts: &Facts) -> bool {
-    let sealed = facts.snapshot.as_ref().is_some_and(|name| name.starts_with(SEALED_PREFIX));
     match operation {
         Operation::Revert => true,
-        Operation::Undo => journal.snapshot().is_some() || !sealed,
+        Operation::Undo => journal.snapshot().is_some() || !facts.runs_sealed(),
         _ => false,
     }
 }
@@ -135,19 +127,21 @@ fn without_journal(
     progress: &dyn Progress,
 ) -> Result<Recovered> {
     tidy(host)?;
-    if facts.state() == State::Clean {
-        kit::remove(host)?;
-    }
-    let sealed = facts.snapshot.as_ref().is_some_and(|name| name.starts_with(SEALED_PREFIX));
     let state = facts.state();
-    let stale = facts.manifest.clone().filter(|_| sealed && state == State::Unknown);
-    let Some(manifest) = stale else {
+    let sealed = facts.runs_sealed();
+    let stale = facts.manifest.as_ref().filter(|_| sealed && state == State::Unknown);
+    let not_restored = facts.reverted.as_ref().filter(|reverted| {
+        sealed && state == State::Clean && reverted.live == LiveDriver::NotRestored
+    });
+    let stale = stale.or(not_restored.map(|reverted| &reverted.manifest));
+    let Some(manifest) = stale.cloned() else {
+        if state == State::Clean && facts.reverted.is_none() {
+            kit::remove(host)?;
+        } else if state == State::Clean && facts.revert_before_restart().is_some() {
+            forget_records(host)?;
+        }
         return Ok(Recovered::Nothing { state });
     };
-    if host.metadata(&layout::backup(&manifest.original_sha256))?.is_none() {
-        return Err(Error::new(Code::NoWayBack, "the original is not kept any more")
-            .with("backup", layout::backup(&manifest.original_sha256).display()));
-    }
     let head = Head {
         schema: Head::SCHEMA.to_owned(),
         operation: Operation::Deploy,
@@ -156,26 +150,22 @@ fn without_journal(
     };
     // What lies on the live volume is not known, so it is to be looked at.
     let journal = Journal::create_after(host, head, &[Step::Beside])?;
-    let mut work = Work {
-        host,
-        shop,
-        progress,
-        owner: Owner::AtTerminal,
-        manifest,
-        plan: None,
-        journal: Some(journal),
-        lock: Some(lock),
-        notes: Vec::new(),
-    };
+    let mut work = Work::new(host, shop, progress, manifest, lock);
+    work.journal = Some(journal);
     run(&mut work, Operation::Undo)?;
-    Ok(Recovered::Reconciled { state: state::gather(host, shop)?.state() })
+    if work.live == Some(LiveDriver::Original) {
+        forget_records(host)?;
+    }
+    let notes = work.notes;
+    Ok(Recovered::Reconciled { state: state::gather(host, shop)?.state(), notes })
 }
 
 /// Removes what a crash before the first line of a journal may have left, or one
 /// whose journal the script for recoveryOS took away.
 fn tidy(host: &dyn Host) -> Result<()> {
     live::unmount(host)?;
-    for path in [layout::journal(), layout::manifest(), layout::pending()] {
+    kit::remove_unfinished(host)?;
+    for path in [layout::journal(), layout::manifest(), layout::pending(), layout::reverted()] {
         files::remove_if_present(host, &layout::unfinished(&path))?;
     }
     for (directory, all) in [(layout::backups(), false), (layout::staging(), true)] {

@@ -7,20 +7,19 @@
 
 use serde::Serialize;
 
+use super::bless::Owner;
 use super::deploy::{leave_unmounted, told};
+use super::journal::Journal;
 use super::plan::{refuse_interrupted, require_root, wrong_state};
-use super::record::Manifest;
+use super::record::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
-use super::volume::Owner;
 use super::work::{Work, take_lock};
 use super::workshop::Workshop;
 use super::{files, kit, layout};
-use crate::doctor;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::sip::Sip;
+use agxpatch_host::Host;
 use agxpatch_host::volume;
-use agxpatch_host::{CsrConfig, Host};
 
 /// What became of a revert.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +29,8 @@ pub enum Reverted {
     Already {
         /// `CLEAN` or `REVERT_PENDING`.
         state: State,
+        /// Whether the recovery kit of an earlier revert was removed.
+        kit_removed: bool,
     },
     /// An update had replaced the driver; the records of it were removed.
     Forgotten,
@@ -57,31 +58,51 @@ pub fn revert(
     let facts = state::gather(host, shop)?;
     let state = facts.state();
     match state {
-        State::Clean | State::RevertPending => return Ok(Reverted::Already { state }),
+        State::Clean => {
+            let kit_removed = forget_revert(host, &facts)?;
+            return Ok(Reverted::Already { state, kit_removed });
+        }
+        State::RevertPending => return Ok(Reverted::Already { state, kit_removed: false }),
         State::UpdatedAway => return forget(host),
-        State::Foreign => return Err(wrong_state(&facts, state)),
+        State::Foreign if !facts.has_records() => return Err(wrong_state(&facts, state)),
         _ => {}
     }
     let manifest = deployed(host, &facts)?;
-    check_way_back(host, &manifest, &owner)?;
+    let notes = check_way_back(host, &manifest, &owner)?;
     consent(&manifest)?;
     let lock = take_lock(host)?;
     refuse_interrupted(host)?;
-    let mut work = Work {
-        host,
-        shop,
-        progress,
-        owner,
-        manifest,
-        plan: None,
-        journal: None,
-        lock: Some(lock),
-        notes: Vec::new(),
-    };
+    let mut work = Work::new(host, shop, progress, manifest, lock);
+    work.owner = owner;
+    work.notes = notes;
     run(&mut work, Operation::Revert)?;
     let restart = host.metadata(&layout::pending())?.is_some();
     let notes = work.notes;
     Ok(Reverted::Done { restart, manifest: Box::new(work.manifest), notes })
+}
+
+/// Removes the record of a revert and the kit for recoveryOS, once a restart has shown
+/// that Apple's snapshot runs.
+pub(super) fn forget_revert(host: &dyn Host, facts: &Facts) -> Result<bool> {
+    let done = facts.revert_before_restart().filter(|r| r.live != LiveDriver::NotRestored);
+    if done.is_none() {
+        return Ok(false);
+    }
+    let _lock = take_lock(host)?;
+    refuse_interrupted(host)?;
+    forget_records(host)?;
+    Ok(true)
+}
+
+/// The kit first: a record without a kit is forgotten the next time, a kit without a
+/// record only by `recover`.
+pub(super) fn forget_records(host: &dyn Host) -> Result<()> {
+    kit::remove(host)?;
+    for path in [layout::pending(), layout::manifest(), layout::reverted()] {
+        files::remove_if_present(host, &layout::unfinished(&path))?;
+        files::remove_if_present(host, &path)?;
+    }
+    Ok(())
 }
 
 /// Runs a sequence that is not to be undone but finished.
@@ -91,7 +112,10 @@ pub(super) fn run(work: &mut Work<'_>, operation: Operation) -> Result<()> {
         return Err(cause);
     }
     leave_unmounted(work);
-    let step = work.journal.as_ref().and_then(super::journal::Journal::last_step);
+    if work.unmountable.is_some() {
+        return Err(not_chosen(work, operation, &cause));
+    }
+    let step = work.journal.as_ref().and_then(Journal::last_step);
     let error = Error::new(Code::HalfDone, format!("the {operation} did not come to its end"));
     let told = told(error, step.map_or("none", Step::name), &cause);
     Err(match cause.advice() {
@@ -100,13 +124,31 @@ pub(super) fn run(work: &mut Work<'_>, operation: Operation) -> Result<()> {
     })
 }
 
+/// Neither could the live volume be mounted nor Apple's snapshot be chosen: nothing was
+/// changed, so that the journal is closed, and recoveryOS is the way back.
+fn not_chosen(work: &mut Work<'_>, operation: Operation, cause: &Error) -> Error {
+    let error = Error::new(Code::NotReady, "macOS does not let agxpatch choose Apple's snapshot");
+    let error = told(error, Step::Seal.name(), cause);
+    let error = work.notes.iter().fold(error, |error, note| error.with("volume", note));
+    match Journal::close(work.host) {
+        Err(_) => error.next("sudo agxpatch recover"),
+        Ok(()) => {
+            work.journal = None;
+            let lines = kit::how_to_run(work.host).join("; ");
+            error.next(format!("{operation} in recoveryOS: {lines}"))
+        }
+    }
+}
+
 /// What is deployed: by the records, or by the one backup there is of this build.
 fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
-    if let Some(manifest) = facts.manifest.clone().or_else(|| facts.booted_manifest.clone()) {
-        return Ok(manifest);
+    let reverted = facts.reverted.as_ref().map(|reverted| &reverted.manifest);
+    let on_record = facts.booted_manifest.as_ref().or(facts.manifest.as_ref()).or(reverted);
+    if let Some(manifest) = on_record {
+        return Ok(manifest.clone());
     }
     let none = || {
-        Error::new(Code::NoWayBack, "no record tells which original to put back")
+        Error::new(Code::NoWayBack, "no record shows which original to put back")
             .with("backups", layout::backups().display())
             .next("choose Apple's snapshot in recoveryOS: bless --mount VOLUME --last-sealed-snapshot")
     };
@@ -122,7 +164,7 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
         tool: String::new(),
         patch: String::new(),
         plan: String::new(),
-        driver: doctor::driver_path().display().to_string(),
+        driver: facts.driver_path.as_ref().ok_or_else(none)?.display().to_string(),
         original_sha256: original.clone(),
         original_mode: 0o755,
         original_flags: 0,
@@ -130,44 +172,36 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
         version: release.version.clone(),
         build: release.build.clone(),
         booted: facts.snapshot.clone().unwrap_or_default(),
+        sealed: None,
+        group: None,
         time: host.now().to_string(),
     })
 }
 
-/// Everything a revert needs, before it begins.
-pub(super) fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result<()> {
+/// What a revert cannot do without, before it begins: somebody who can give the
+/// password, and a sealed snapshot to boot. Returns what its owner should know.
+fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result<Vec<String>> {
     check_owner(host, owner)?;
-    let backup = layout::backup(&manifest.original_sha256);
-    if host.metadata(&backup)?.is_none() {
-        return Err(Error::new(Code::NoWayBack, "the original is not kept any more")
-            .with("backup", backup.display())
-            .next("choose Apple's snapshot in recoveryOS: bless --mount VOLUME --last-sealed-snapshot"));
-    }
-    files::read_exactly(host, &backup, &manifest.original_sha256)?;
     let device = volume::system_volume(host)?.device;
     let snapshots = volume::snapshots(host, &device)?;
-    if !snapshots.iter().any(volume::Snapshot::is_sealed_release) {
-        return Err(Error::new(Code::NoWayBack, "there is no sealed snapshot to go back to")
+    let sealed: Vec<&str> =
+        snapshots.iter().filter(|s| s.is_sealed_release()).map(|s| s.name.as_str()).collect();
+    match (manifest.way_back(), sealed.as_slice()) {
+        (_, []) => Err(Error::new(Code::NoWayBack, "there is no sealed snapshot to go back to")
             .with("volume", device)
-            .next("reinstall macOS, which keeps your data and makes one"));
+            .next("reinstall macOS, which keeps your data and makes one")),
+        (Some(name), listed) if !listed.contains(&name) => Ok(vec![format!(
+            "the snapshot that ran before the deployment is gone ({name}); the next start boots {}",
+            listed.join(" or ")
+        )]),
+        _ => Ok(Vec::new()),
     }
-    if Sip::ask(host)?.bits.allows(CsrConfig::UNRESTRICTED_FS) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::NotReady,
-        "Filesystem Protections are on: the live volume cannot be written",
-    )
-    .next(format!(
-        "in recoveryOS: sh \"/Volumes/Macintosh HD - Data{}\"",
-        layout::recovery_script().display()
-    )))
 }
 
 /// `bless` asks for a password after it has cleared the choice, so whether anybody
 /// can answer is to be known before.
 pub(super) fn check_owner(host: &dyn Host, owner: &Owner) -> Result<()> {
-    if *owner != Owner::AtTerminal || host.has_terminal() || host.is_rehearsal() {
+    if *owner != Owner::AtTerminal || host.has_terminal() {
         return Ok(());
     }
     Err(Error::new(
@@ -181,9 +215,6 @@ pub(super) fn check_owner(host: &dyn Host, owner: &Owner) -> Result<()> {
 fn forget(host: &dyn Host) -> Result<Reverted> {
     let _lock = take_lock(host)?;
     refuse_interrupted(host)?;
-    for path in [layout::pending(), layout::manifest()] {
-        files::remove_if_present(host, &path)?;
-    }
-    kit::remove(host)?;
+    forget_records(host)?;
     Ok(Reverted::Forgotten)
 }

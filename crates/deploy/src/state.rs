@@ -5,19 +5,19 @@
 //! snapshot carries, the records on the data volume and the boot session are put
 //! together, and signs that contradict each other are [`State::Unknown`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::journal::Journal;
-use super::record::{self, Change, Manifest, Pending};
+use super::record::{self, Change, Manifest, Pending, RevertRecord};
 use super::workshop::{Content, Workshop};
 use super::{files, layout};
-use crate::doctor;
 use agxpatch_core::error::{Code, Result};
 use agxpatch_host::Host;
+use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine::{self, Release, Signer};
-use agxpatch_host::volume::{self, BLESSED_PREFIX, SEALED_PREFIX};
+use agxpatch_host::volume::{self, BLESSED_PREFIX};
 
 /// The states of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -113,8 +113,12 @@ pub struct Driver {
 pub struct Facts {
     /// The macOS that runs.
     pub release: Option<Release>,
-    /// The driver of the running system.
+    /// Where the driver is that everything here is about.
+    pub driver_path: Option<PathBuf>,
+    /// The driver of the running system, where it is a file.
     pub driver: Option<Driver>,
+    /// Whether the driver is in the dyld shared cache and not a file.
+    pub driver_in_shared_cache: bool,
     /// The snapshot that runs.
     pub snapshot: Option<String>,
     /// The boot session.
@@ -125,6 +129,9 @@ pub struct Facts {
     pub manifest: Option<Manifest>,
     /// The restart that is due.
     pub pending: Option<Pending>,
+    /// What was taken back, until a restart has shown that it is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<RevertRecord>,
     /// The operation that was begun and not ended, if any.
     pub journal: Option<Journaled>,
     /// What could not be had, and why.
@@ -144,27 +151,53 @@ pub struct Journaled {
 pub fn gather(host: &dyn Host, shop: &dyn Workshop) -> Result<Facts> {
     let mut missing = Vec::new();
     let release = had("macOS", machine::release(host), &mut missing)?;
-    let driver = had("driver", driver(host, shop), &mut missing)?;
     let system = had("system volume", volume::system_volume(host), &mut missing)?;
     let session = had("boot session", machine::boot_session(host), &mut missing)?;
     let booted = record::on_volume(host, Path::new("/"));
+    let booted = had("manifest of the running system", booted, &mut missing)?.flatten();
     let manifest = record::read(host, &layout::manifest());
+    let manifest = had("manifest", manifest, &mut missing)?.flatten();
+    let reverted: Result<Option<RevertRecord>> = record::read(host, &layout::reverted());
+    let reverted = had("record of the revert", reverted, &mut missing)?.flatten();
     let pending = record::read(host, &layout::pending());
     let journal = Journal::read(host).map(|journal| {
         journal.map(|j| Journaled { operation: j.head.operation, step: j.last_step() })
     });
+    let recorded = [&booted, &manifest].into_iter().flatten();
+    let recorded = recorded.chain(reverted.as_ref().map(|reverted| &reverted.manifest)).next();
+    let path = had("GPU driver", driver_path(host, recorded), &mut missing)?;
+    let cached = path.as_deref().map(|path| host.shared_cache_contains(path)).transpose()?;
+    let cached = cached.flatten() == Some(true);
+    let driver = path.as_deref().filter(|_| !cached).map(|path| driver(host, shop, path));
+    let driver = driver.map(|driver| had("driver", driver, &mut missing)).transpose()?.flatten();
     Ok(Facts {
         release,
+        driver_path: path,
         driver,
+        driver_in_shared_cache: cached,
         snapshot: system.and_then(|system| system.snapshot),
         session,
-        booted_manifest: had("manifest of the running system", booted, &mut missing)?.flatten(),
-        manifest: had("manifest", manifest, &mut missing)?.flatten(),
+        booted_manifest: booted,
+        manifest,
         pending: had("pending record", pending, &mut missing)?.flatten(),
+        reverted,
         journal: had("journal", journal, &mut missing)?.flatten(),
         missing,
     })
 }
+
+/// The driver that was deployed, where there is a record of one, so that it can be
+/// taken back whatever the I/O registry says; else the one this Mac's GPU asks for.
+fn driver_path(host: &dyn Host, recorded: Option<&Manifest>) -> Result<PathBuf> {
+    let recorded = recorded.and_then(|m| DriverBundle::of_executable(Path::new(&m.driver)));
+    match recorded {
+        Some(bundle) => Ok(bundle.executable()),
+        None => DriverBundle::installed(host).map(|bundle| bundle.executable()),
+    }
+}
+
+/// What stands for an answer that a recording lacks.
+const NOT_RECORDED: &str = "not recorded";
 
 /// An answer, or a note why there is none. A machine that is gone is an error.
 fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Option<T>> {
@@ -172,16 +205,18 @@ fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Op
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.code() == Code::MachineGone => Err(error),
         Err(error) => {
-            missing.push(format!("{what}: {error}"));
+            missing.push(match error.code() {
+                Code::NotRecorded => format!("{what}: {NOT_RECORDED}"),
+                _ => format!("{what}: {error}"),
+            });
             Ok(None)
         }
     }
 }
 
-fn driver(host: &dyn Host, shop: &dyn Workshop) -> Result<Driver> {
-    let path = doctor::driver_path();
-    let bytes = host.read(&path)?.bytes;
-    let signer = match machine::signer(host, &path) {
+fn driver(host: &dyn Host, shop: &dyn Workshop, path: &Path) -> Result<Driver> {
+    let bytes = host.read(path)?.bytes;
+    let signer = match machine::signer(host, path) {
         Err(error) if error.code() == Code::MachineGone => return Err(error),
         signer => signer.ok(),
     };
@@ -191,16 +226,21 @@ fn driver(host: &dyn Host, shop: &dyn Workshop) -> Result<Driver> {
 impl Facts {
     /// The state these facts amount to.
     pub fn state(&self) -> State {
-        let (Some(driver), Some(snapshot), Some(release)) =
-            (&self.driver, &self.snapshot, &self.release)
-        else {
+        let (Some(snapshot), Some(release)) = (&self.snapshot, &self.release) else {
             return State::Unknown;
         };
         // A record that is there and cannot be read may say anything.
         if !self.missing.is_empty() {
             return State::Unknown;
         }
-        if snapshot.starts_with(SEALED_PREFIX) {
+        let Some(driver) = &self.driver else {
+            // What is in the shared cache is Apple's, as long as the snapshot is.
+            return match self.driver_in_shared_cache && self.runs_sealed() {
+                true => self.recorded(release),
+                false => State::Unknown,
+            };
+        };
+        if volume::is_sealed_release(snapshot) {
             self.sealed(driver, release)
         } else if snapshot.starts_with(BLESSED_PREFIX) {
             self.blessed(driver)
@@ -214,6 +254,11 @@ impl Facts {
         if driver.is_patched() || driver.signer.as_ref() != Some(&Signer::Apple) {
             return State::Foreign;
         }
+        self.recorded(release)
+    }
+
+    /// Apple's driver runs: what the records say of it.
+    fn recorded(&self, release: &Release) -> State {
         match (&self.manifest, self.due()) {
             (None, None) => State::Clean,
             (Some(_), Some(Change::Deploy)) => State::PendingReboot,
@@ -228,7 +273,10 @@ impl Facts {
             return if driver.is_patched() { State::ActiveOther } else { State::Foreign };
         };
         let as_deployed = booted.patched_sha256 == driver.sha256;
-        let on_record = self.manifest.as_ref().is_some_and(|m| m.same_deployment(booted));
+        // A revert that did not take effect leaves its own record.
+        let reverted = self.reverted.as_ref().map(|reverted| &reverted.manifest);
+        let records = self.manifest.iter().chain(reverted);
+        let on_record = records.into_iter().any(|m| m.same_deployment(booted));
         match self.due() {
             Some(Change::Revert) => State::RevertPending,
             Some(Change::Deploy) => State::PendingReboot,
@@ -236,6 +284,36 @@ impl Facts {
             None if driver.is_patched() => State::ActiveOther,
             None => State::Foreign,
         }
+    }
+
+    /// Whether Apple's sealed snapshot is the one that runs.
+    pub fn runs_sealed(&self) -> bool {
+        self.snapshot.as_deref().is_some_and(volume::is_sealed_release)
+    }
+
+    /// Whether something is missing, and all that is was not recorded.
+    pub fn only_not_recorded(&self) -> bool {
+        let lacks = |what: &String| what.contains(NOT_RECORDED);
+        !self.missing.is_empty() && self.missing.iter().all(lacks)
+    }
+
+    /// Whether an answer is missing because it was not recorded.
+    pub fn was_not_recorded(&self, what: &str) -> bool {
+        self.missing
+            .iter()
+            .any(|missing| missing.starts_with(what) && missing.contains(NOT_RECORDED))
+    }
+
+    /// Whether any record of a deployment is left.
+    pub fn has_records(&self) -> bool {
+        self.manifest.is_some() || self.booted_manifest.is_some() || self.reverted.is_some()
+    }
+
+    /// A revert that a restart has followed since.
+    pub fn revert_before_restart(&self) -> Option<&RevertRecord> {
+        let reverted = self.reverted.as_ref()?;
+        let session = self.session.as_ref()?;
+        (reverted.session != *session).then_some(reverted)
     }
 
     /// The change the next restart of this session brings, if one is on record.

@@ -59,7 +59,7 @@ steps! {
     Seal     "seal"     ["seal"]           "choose Apple's sealed snapshot for the next boot"
     Unmount  "unmount"  ["unmount"]        "unmount the live system volume"
     Unstage  "unstage"  ["unstage"]        "remove the patched copy"
-    Unkit    "unkit"    []                 "remove the kit for recoveryOS"
+    Unkit    "unkit"    []                 "remove the recovery kit, where nothing needs it"
     Pending  "pending"  ["pending"]        "note whether a restart is due"
     Close    "close"    ["close"]          "close the journal"
 }
@@ -138,7 +138,7 @@ impl Operation {
             ],
             Operation::Finish => &[Lock, Unmount, Unstage, Pending, Close],
             Operation::Revert => {
-                &[Lock, Journal, Mount, Restore, Unmark, Seal, Unmount, Unkit, Pending, Close]
+                &[Lock, Journal, Mount, Restore, Unmark, Seal, Unmount, Pending, Close]
             }
         }
     }

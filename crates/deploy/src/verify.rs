@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
+use super::next_start::{NextStart, next_start};
 use super::state::{self, Driver, Facts, State};
 use super::workshop::{Content, Workshop};
 use super::{files, layout};
-use crate::doctor;
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::{Code, Result};
 use agxpatch_host::machine::Signer;
-use agxpatch_host::volume::{BLESSED_PREFIX, SEALED_PREFIX};
+use agxpatch_host::volume::{self, BLESSED_PREFIX};
 use agxpatch_host::{Host, Kind};
 
 /// What was found of a machine.
@@ -21,6 +21,8 @@ pub struct Verification {
     pub holds: bool,
     /// Every sign that was looked at.
     pub checks: Vec<Check>,
+    /// What the next start is expected to be.
+    pub next_start: NextStart,
     /// What they were read from.
     pub facts: Facts,
 }
@@ -40,16 +42,21 @@ pub fn verify(host: &dyn Host, shop: &dyn Workshop) -> Result<Verification> {
         backup(host, &facts)?,
     ];
     if facts.driver.as_ref().is_some_and(|d| matches!(d.content, Content::Patched { .. })) {
-        checks.extend(shop.check(&host.read(&doctor::driver_path())?.bytes));
+        if let Some(path) = &facts.driver_path {
+            checks.extend(shop.check(&host.read(path)?.bytes));
+        }
     }
+    let next_start = next_start(host, &facts, state)?;
+    checks.extend(next_start.checks.iter().cloned());
     checks.push(on_hardware(host));
     let holds = state == State::Active && check::none_failed(&checks);
-    Ok(Verification { state, holds, checks, facts })
+    Ok(Verification { state, holds, checks, next_start, facts })
 }
 
 fn interrupted(facts: &Facts) -> Check {
     const NAME: &str = "nothing-interrupted";
     match &facts.journal {
+        None if facts.was_not_recorded("journal") => Check::skipped(NAME, "not recorded"),
         None => Check::pass(NAME, "no journal is open"),
         Some(journal) => {
             let step = journal.step.map_or("none", |step| step.name());
@@ -59,6 +66,9 @@ fn interrupted(facts: &Facts) -> Check {
 }
 
 fn legible(facts: &Facts) -> Check {
+    if facts.only_not_recorded() {
+        return Check::skipped("signs-legible", facts.missing.join("; "));
+    }
     let detail = match facts.missing.is_empty() {
         true => "every question was answered".to_owned(),
         false => facts.missing.join("; "),
@@ -69,19 +79,30 @@ fn legible(facts: &Facts) -> Check {
 fn snapshot(facts: &Facts, state: State) -> Check {
     const NAME: &str = "boot-snapshot";
     let Some(name) = &facts.snapshot else {
+        if facts.was_not_recorded("system volume") {
+            return Check::skipped(NAME, "not recorded");
+        }
         return Check::fail(NAME, "macOS does not run from a snapshot, or does not tell");
     };
     let expected = match state {
-        State::Active | State::ActiveOther | State::RevertPending => BLESSED_PREFIX,
-        State::Clean | State::PendingReboot | State::UpdatedAway => SEALED_PREFIX,
-        State::Foreign | State::Unknown => return Check::fail(NAME, name.clone()),
+        State::Active | State::ActiveOther | State::RevertPending => {
+            name.starts_with(BLESSED_PREFIX)
+        }
+        State::Clean | State::PendingReboot | State::UpdatedAway => volume::is_sealed_release(name),
+        State::Unknown if facts.only_not_recorded() => return Check::skipped(NAME, name.clone()),
+        State::Foreign | State::Unknown => false,
     };
-    Check::from(NAME, name.starts_with(expected), name.clone())
+    Check::from(NAME, expected, name.clone())
 }
 
 fn hash(facts: &Facts, state: State) -> Check {
     const NAME: &str = "driver-hash";
-    let Some(driver) = &facts.driver else { return Check::fail(NAME, "no driver could be read") };
+    let Some(driver) = &facts.driver else {
+        return match facts.was_not_recorded("driver") || facts.was_not_recorded("GPU driver") {
+            true => Check::skipped(NAME, "not recorded"),
+            false => Check::fail(NAME, "no driver could be read"),
+        };
+    };
     let booted = facts.booted_manifest.as_ref();
     let (expected, whose) = match state {
         State::Active | State::ActiveOther | State::RevertPending => {
@@ -168,7 +189,7 @@ fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
 /// What no file can show.
 fn on_hardware(host: &dyn Host) -> Check {
     let reason = match host.kind() {
-        Kind::Simulated => "a simulated Mac has no GPU",
+        Kind::Simulated | Kind::Recorded => "this Mac exists only as data",
         Kind::Real => "not looked at: run a Metal program, and see windows drawn",
     };
     Check::skipped("metal-works", reason)

@@ -6,11 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bless::{self, Owner, Sealed, SnapshotMade};
 use super::journal::{Head, Journal};
 use super::plan::Plan;
-use super::record::{self, Change, Manifest, Pending};
+use super::record::{self, Change, LiveDriver, Manifest, Pending, RevertRecord};
 use super::step::{Operation, Progress, Step};
-use super::volume::{self as live, Owner, Sealed};
+use super::volume as live;
 use super::workshop::{Content, Workshop};
 use super::{files, kit, layout};
 use agxpatch_core::error::{Code, Error, Result};
@@ -31,12 +32,46 @@ pub(super) struct Work<'a> {
     pub lock: Option<Lock>,
     /// What a person should hear in the end.
     pub notes: Vec<String>,
+    /// Whether Apple's snapshot may be chosen although the live volume cannot be put
+    /// right. A deployment that is rolled back must put it right.
+    pub snapshot_alone: bool,
+    /// Where `bless` is pointed at instead of our own mount, once it turned out that
+    /// the live volume cannot be mounted.
+    pub unmountable: Option<PathBuf>,
+    /// What is known of the driver on the live volume.
+    pub live: Option<LiveDriver>,
 }
 
 /// Takes the lock, making the directory it lies in.
 pub(super) fn take_lock(host: &dyn Host) -> Result<Lock> {
     files::make_directory(host, Path::new(layout::STATE), 0o755)?;
     host.lock(&layout::lock())
+}
+
+impl<'a> Work<'a> {
+    /// Work under the lock that takes a deployment back or ends an interrupted one.
+    pub fn new(
+        host: &'a dyn Host,
+        shop: &'a dyn Workshop,
+        progress: &'a dyn Progress,
+        manifest: Manifest,
+        lock: Lock,
+    ) -> Work<'a> {
+        Work {
+            host,
+            shop,
+            progress,
+            owner: Owner::AtTerminal,
+            manifest,
+            plan: None,
+            journal: None,
+            lock: Some(lock),
+            notes: Vec::new(),
+            snapshot_alone: true,
+            unmountable: None,
+            live: None,
+        }
+    }
 }
 
 impl Work<'_> {
@@ -80,9 +115,9 @@ impl Work<'_> {
             // The line that announces it is all there is to it.
             Step::Undoing => {}
             Step::Backup => self.backup()?,
-            Step::Kit => kit::write(self.host, &self.manifest, &self.planned()?.original)?,
+            Step::Kit => kit::write(self.host, &self.manifest, self.planned()?)?,
             Step::Stage => self.stage()?,
-            Step::Mount => drop(live::mount(self.host)?),
+            Step::Mount => self.mount()?,
             Step::Recheck => self.recheck()?,
             Step::Beside => self.beside()?,
             Step::Rename => live::take_name(self.host, &self.driver())?,
@@ -95,7 +130,7 @@ impl Work<'_> {
             Step::Seal => self.seal(operation)?,
             Step::Unmount => live::unmount(self.host)?,
             Step::Unstage => self.unstage()?,
-            Step::Unkit => kit::remove(self.host)?,
+            Step::Unkit => self.remove_kit(operation)?,
             Step::Pending => self.note_pending(operation)?,
             Step::Close => Journal::close(self.host)?,
         }
@@ -190,9 +225,6 @@ impl Work<'_> {
     /// the bundle can it be had: the signature covers `Info.plist` and resources,
     /// and of a loose copy `codesign` says that these are missing.
     fn accepted_by_codesign(&self) -> Result<()> {
-        if self.host.is_rehearsal() {
-            return Ok(());
-        }
         match machine::signer(self.host, &self.driver())? {
             Signer::AdHoc => Ok(()),
             other => {
@@ -208,10 +240,46 @@ impl Work<'_> {
         record::write(self.host, &layout::manifest(), &self.manifest)
     }
 
+    fn mount(&mut self) -> Result<()> {
+        match live::mount(self.host) {
+            Err(error) if self.snapshot_alone && error.code() == Code::MountRefused => {
+                let elsewhere = volume::system_volume(self.host)?.mounted_at;
+                self.unmountable = Some(elsewhere.map_or_else(|| "/".into(), PathBuf::from));
+                let why = error.context().iter().map(|(_, value)| value.trim()).next_back();
+                self.notes.push(format!(
+                    "the live volume was left alone, and only Apple's snapshot was chosen: {error} \
+                     ({})",
+                    why.unwrap_or_default()
+                ));
+                Ok(())
+            }
+            mounted => mounted.map(drop),
+        }
+    }
+
+    /// Makes the snapshot, once more where `bless` failed after making one: another does
+    /// no harm, and settles which one the next start boots from.
     fn snapshot(&mut self) -> Result<()> {
-        let name = live::create_snapshot(self.host, &layout::mount_point())?;
+        let device = volume::system_volume(self.host)?.device;
+        let root = layout::mount_point();
+        let name = match bless::create_snapshot(self.host, &device, &root)? {
+            SnapshotMade::Chosen(name) => name,
+            SnapshotMade::MaybeChosen { name, cause } => {
+                self.note_chosen(&name)?;
+                let SnapshotMade::Chosen(name) = bless::create_snapshot(self.host, &device, &root)?
+                else {
+                    return Err(cause);
+                };
+                self.notes.push(format!("bless failed at first and was run once more: {cause}"));
+                name
+            }
+        };
+        self.note_chosen(&name)
+    }
+
+    fn note_chosen(&mut self, name: &str) -> Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        match journal.chosen(self.host, &name) {
+        match journal.chosen(self.host, name) {
             Err(error) if error.code() != Code::MachineGone => {
                 // The next boot is decided. Without the line a crash from here on
                 // has the snapshot made once more, which does no harm.
@@ -223,9 +291,6 @@ impl Work<'_> {
     }
 
     fn confirm(&mut self) -> Result<()> {
-        if self.host.is_rehearsal() {
-            return Ok(());
-        }
         let device = volume::system_volume(self.host)?.device;
         let name = self.journal.as_ref().and_then(Journal::snapshot).unwrap_or_default();
         let listed = volume::snapshots(self.host, &device)?;
@@ -239,35 +304,84 @@ impl Work<'_> {
     /// Puts the original back, where the patched driver stands. A volume that an
     /// update has taken over is left as it is.
     fn restore(&mut self) -> Result<()> {
-        let driver = self.driver();
-        files::remove_if_present(self.host, &layout::beside(&driver))?;
-        let found = self.host.read(&driver)?;
-        let sha256 = files::sha256(&found.bytes);
-        if sha256 == self.manifest.original_sha256 {
+        if self.unmountable.is_some() {
+            self.live = Some(LiveDriver::NotRestored);
             return Ok(());
         }
+        let driver = self.driver();
+        files::remove_if_present(self.host, &layout::beside(&driver))?;
         if machine::release_on(self.host, &layout::mount_point())?.build != self.manifest.build {
+            self.live = Some(LiveDriver::Original);
             self.notes.push(
                 "the live volume holds another build by now; its driver was left alone".to_owned(),
             );
             return Ok(());
         }
+        let found = self.host.read(&driver)?;
+        let sha256 = files::sha256(&found.bytes);
+        if sha256 == self.manifest.original_sha256 {
+            self.live = Some(LiveDriver::Original);
+            return Ok(());
+        }
         let ours = sha256 == self.manifest.patched_sha256
             || matches!(self.shop.look(&found.bytes), Content::Patched { .. });
         if !ours {
-            return Err(Error::new(Code::WrongVolume, "the live volume holds an unknown driver")
-                .with("found", sha256)
-                .with("deployed", &self.manifest.patched_sha256)
-                .next("find out who changed it; it was left alone"));
+            return self.leave(
+                LiveDriver::Unknown,
+                Error::new(Code::WrongVolume, "the live volume holds an unknown driver")
+                    .with("found", sha256)
+                    .with("deployed", &self.manifest.patched_sha256)
+                    .next("find out who changed it; it was left alone"),
+            );
         }
-        let backup = layout::backup(&self.manifest.original_sha256);
-        let bytes = files::read_exactly(self.host, &backup, &self.manifest.original_sha256)?;
+        let bytes = match self.original() {
+            Ok(bytes) => bytes,
+            Err(error) if error.code() == Code::MachineGone => return Err(error),
+            Err(error) => return self.leave(LiveDriver::NotRestored, error),
+        };
         live::write_beside(self.host, &driver, &bytes, self.manifest.original_mode)?;
         live::take_name(self.host, &driver)?;
-        files::read_exactly(self.host, &driver, &self.manifest.original_sha256).map(drop)
+        files::read_exactly(self.host, &driver, &self.manifest.original_sha256)?;
+        self.live = Some(LiveDriver::Original);
+        Ok(())
+    }
+
+    /// Leaves the driver on the live volume as it is, if Apple's snapshot alone will do.
+    fn leave(&mut self, live: LiveDriver, reason: Error) -> Result<()> {
+        if !self.snapshot_alone {
+            return Err(reason);
+        }
+        self.live = Some(live);
+        self.notes.push(format!("the driver on the live volume was left alone: {reason}"));
+        Ok(())
+    }
+
+    /// The original driver: the backup, or the kit's copy, or the one that runs.
+    fn original(&self) -> Result<Vec<u8>> {
+        let hash = &self.manifest.original_sha256;
+        let driver = Path::new(&self.manifest.driver);
+        let kept = [layout::backup(hash), layout::recovery_original(driver)];
+        let mut failures = Vec::new();
+        for path in &kept {
+            match files::read_exactly(self.host, path, hash) {
+                Err(error) if error.code() == Code::MachineGone => return Err(error),
+                Err(error) => failures.push(format!("{}: {error}", path.display())),
+                found => return found,
+            }
+        }
+        match self.host.read(driver) {
+            Ok(running) if files::sha256(&running.bytes) == *hash => Ok(running.bytes),
+            Err(error) if error.code() == Code::MachineGone => Err(error),
+            _ => Err(Error::new(Code::NoWayBack, "no copy of the original driver is left")
+                .with("looked at", failures.join("; "))
+                .next("after a restart from Apple's snapshot: sudo agxpatch recover")),
+        }
     }
 
     fn unmark(&self) -> Result<()> {
+        if self.unmountable.is_some() {
+            return Ok(());
+        }
         for path in [self.volume_manifest(), layout::manifest()] {
             files::remove_if_present(self.host, &layout::unfinished(&path))?;
             files::remove_if_present(self.host, &path)?;
@@ -282,16 +396,14 @@ impl Work<'_> {
         if operation != Operation::Revert && !chosen && !self.runs_from_ours()? {
             return Ok(());
         }
-        match live::choose_sealed(self.host, &layout::mount_point(), &self.owner)? {
-            Sealed::Chosen => Ok(()),
-            Sealed::NotAuthenticated(said) => {
-                self.notes.push(format!(
-                    "bless cleared the choice of the patched snapshot and was then refused the \
-                     password ({said}); after the restart, agxpatch verify tells which one runs"
-                ));
-                Ok(())
-            }
+        let mount = self.unmountable.clone().unwrap_or_else(layout::mount_point);
+        if let Sealed::ClearedOnly(why) = bless::choose_sealed(self.host, &mount, &self.owner)? {
+            self.notes.push(format!(
+                "bless cleared the choice of the patched snapshot, and then {why}; after the \
+                 restart, agxpatch verify shows which snapshot runs"
+            ));
         }
+        Ok(())
     }
 
     fn runs_from_ours(&self) -> Result<bool> {
@@ -310,20 +422,64 @@ impl Work<'_> {
         files::remove_directory_if_empty(self.host, &layout::staging())
     }
 
+    /// Whether the patched driver may come up once more, so that the kit for recoveryOS
+    /// is still needed.
+    fn needs_way_back(&self, operation: Operation) -> Result<bool> {
+        let chosen = self.journal.as_ref().is_some_and(|journal| journal.snapshot().is_some());
+        let not_restored = self.live.is_some_and(|live| live != LiveDriver::Original);
+        Ok(operation == Operation::Revert
+            || chosen
+            || not_restored
+            || self.runs_from_ours()?
+            || self.host.metadata(&layout::reverted())?.is_some())
+    }
+
+    fn remove_kit(&self, operation: Operation) -> Result<()> {
+        match self.needs_way_back(operation)? {
+            true => kit::remove_unfinished(self.host),
+            false => kit::remove(self.host),
+        }
+    }
+
+    /// Notes what was taken back, which a later command forgets when it sees that
+    /// Apple's snapshot runs.
+    fn note_revert(&self, operation: Operation, session: &str) -> Result<()> {
+        if let (true, Some(live)) = (self.needs_way_back(operation)?, self.live) {
+            let reverted = RevertRecord {
+                schema: RevertRecord::SCHEMA.to_owned(),
+                session: session.to_owned(),
+                live,
+                manifest: self.manifest.clone(),
+            };
+            record::write(self.host, &layout::reverted(), &reverted)?;
+        }
+        match operation {
+            // What was cancelled had not written any, and an older one is still true.
+            Operation::Cancel => Ok(()),
+            _ => files::remove_if_present(self.host, &layout::manifest()),
+        }
+    }
+
     /// A restart is due where another snapshot comes up than the one that runs.
     fn note_pending(&self, operation: Operation) -> Result<()> {
         let ours_runs = self.runs_from_ours()?;
         let snapshot = self.journal.as_ref().and_then(Journal::snapshot).map(str::to_owned);
+        let session = machine::boot_session(self.host)?;
         let change = match operation {
             Operation::Deploy | Operation::Complete | Operation::Finish => Change::Deploy,
             Operation::Undo | Operation::Cancel | Operation::Revert => Change::Revert,
         };
+        // One that was being written when an earlier run ended.
+        files::remove_if_present(self.host, &layout::unfinished(&layout::reverted()))?;
+        match change {
+            Change::Deploy => files::remove_if_present(self.host, &layout::reverted())?,
+            Change::Revert => self.note_revert(operation, &session)?,
+        }
         if ours_runs == (change == Change::Deploy) {
             files::remove_if_present(self.host, &layout::unfinished(&layout::pending()))?;
             return files::remove_if_present(self.host, &layout::pending());
         }
         let schema = Pending::SCHEMA.to_owned();
-        let session = machine::boot_session(self.host)?;
         let pending = Pending { schema, change, session, snapshot };
         record::write(self.host, &layout::pending(), &pending)
     }

@@ -35,6 +35,8 @@ impl CsrConfig {
     pub const UNRESTRICTED_FS: CsrConfig = CsrConfig(0x2);
     /// `CSR_ALLOW_TASK_FOR_PID`: `amfid` honours `DisableLibraryValidation`.
     pub const TASK_FOR_PID: CsrConfig = CsrConfig(0x4);
+    /// `CSR_ALLOW_KERNEL_DEBUGGER`.
+    pub const KERNEL_DEBUGGER: CsrConfig = CsrConfig(0x8);
     /// `CSR_ALLOW_APPLE_INTERNAL`.
     pub const APPLE_INTERNAL: CsrConfig = CsrConfig(0x10);
     /// `CSR_ALLOW_UNRESTRICTED_DTRACE`.

@@ -1,22 +1,24 @@
 //! A rehearsal on any host: questions go through, changes are only noted.
 //!
-//! Files that would have been written are kept aside, so that reading them back
-//! works as it will; a volume that would have been mounted is stood in for by
-//! the one that runs. What a rehearsal cannot show is the answer of a tool that
-//! was not run: it is said to have succeeded.
+//! Changes are kept in an overlay, and questions are answered from it: files that would
+//! have been written are read back, a volume that would have been mounted is where it
+//! would be, with the contents of the running one, and a snapshot that would have been
+//! made is listed. So what is rehearsed need not know that it is.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plist::{Dictionary, Value};
+
 use super::{
     Command, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Nature, Output, Status, Tool,
 };
 use agxpatch_core::error::Result;
 
-/// The snapshot a rehearsed `bless` says it made.
-pub const REHEARSED_SNAPSHOT: &str = "com.apple.bless.REHEARSAL";
+/// The snapshot a rehearsed `bless` makes.
+pub const REHEARSED_SNAPSHOT: &str = "com.apple.bless.00000000-0000-4000-8000-000000000000";
 
 /// Wraps a host and keeps changes from it.
 pub struct DryRun<'a> {
@@ -29,8 +31,11 @@ struct Notes {
     plan: Vec<String>,
     /// What would be at a path; none where it would be gone.
     files: BTreeMap<PathBuf, Option<File>>,
-    /// Mount points, with the directory that stands in.
-    mounted: Vec<PathBuf>,
+    /// The devices that would be mounted, and where. The running system stands in for
+    /// what is on them.
+    mounted: Vec<(String, PathBuf)>,
+    /// Whether a snapshot would have been made.
+    blessed: bool,
 }
 
 impl<'a> DryRun<'a> {
@@ -51,7 +56,7 @@ impl<'a> DryRun<'a> {
     /// The path that stands in for one below a mount that was not made.
     fn stand_in(&self, path: &Path) -> PathBuf {
         let notes = self.notes.borrow();
-        let below = notes.mounted.iter().find_map(|at| path.strip_prefix(at).ok());
+        let below = notes.mounted.iter().find_map(|(_, at)| path.strip_prefix(at).ok());
         below.map_or_else(|| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
@@ -92,21 +97,74 @@ impl<'a> DryRun<'a> {
     }
 
     fn rehearse(&self, command: &Command) -> Output {
-        let last = command.arguments.last().map(PathBuf::from);
+        let words = words(command);
         let mut notes = self.notes.borrow_mut();
         notes.plan.push(command.to_string());
-        match (command.tool, last) {
-            (Tool::Mount, Some(at)) => notes.mounted.push(at),
-            (Tool::Umount, Some(at)) => notes.mounted.retain(|mounted| *mounted != at),
+        match (command.tool, words.as_slice()) {
+            (Tool::Mount, [.., device, at]) => {
+                let device = device.trim_start_matches("/dev/").to_owned();
+                notes.mounted.push((device, PathBuf::from(at)));
+            }
+            (Tool::Umount, [at]) => notes.mounted.retain(|(_, mounted)| mounted != Path::new(at)),
+            (Tool::Bless, words) => {
+                notes.blessed |= words.iter().any(|word| word == "--create-snapshot");
+            }
             _ => {}
         }
-        let creates = command.arguments.iter().any(|word| word == "--create-snapshot");
-        let stdout = if command.tool == Tool::Bless && creates {
-            format!("Volume will boot from snapshot {REHEARSED_SNAPSHOT}\n").into_bytes()
-        } else {
-            Vec::new()
-        };
-        Output { status: Status::Code(0), stdout, stderr: Vec::new() }
+        succeeded(Vec::new(), "")
+    }
+
+    /// What a tool would answer after the effects that were kept from the machine.
+    fn overlay(&self, command: &Command, output: Output) -> Output {
+        let words = words(command);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match (command.tool, words.as_slice()) {
+            (Tool::Diskutil, ["info", "-plist", device]) => {
+                let notes = self.notes.borrow();
+                match notes.mounted.iter().find(|(mounted, _)| mounted == device) {
+                    Some((_, at)) => edited(output, |volume| {
+                        volume.insert("MountPoint".into(), at.to_string_lossy().as_ref().into());
+                    }),
+                    None => output,
+                }
+            }
+            (Tool::Diskutil, ["apfs", "listSnapshots", "-plist", _])
+                if self.notes.borrow().blessed =>
+            {
+                edited(output, |list| {
+                    let mut snapshot = Dictionary::new();
+                    snapshot.insert("SnapshotName".into(), REHEARSED_SNAPSHOT.into());
+                    if let Some(Value::Array(snapshots)) = list.get_mut("Snapshots") {
+                        snapshots.push(Value::Dictionary(snapshot));
+                    }
+                })
+            }
+            // It was signed by this program, and no tool can be asked about it.
+            (Tool::Codesign, [.., path]) if self.kept(Path::new(path)).is_some() => {
+                succeeded(Vec::new(), "Signature=adhoc\n")
+            }
+            _ => output,
+        }
+    }
+}
+
+fn words(command: &Command) -> Vec<String> {
+    command.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+fn succeeded(stdout: Vec<u8>, stderr: &str) -> Output {
+    Output { status: Status::Code(0), stdout, stderr: stderr.as_bytes().to_vec() }
+}
+
+/// A property list with a change made to it; any other answer as it is.
+fn edited(output: Output, edit: impl FnOnce(&mut Dictionary)) -> Output {
+    let value = Value::from_reader(std::io::Cursor::new(&output.stdout)).ok();
+    let Some(mut dictionary) = value.and_then(Value::into_dictionary) else { return output };
+    edit(&mut dictionary);
+    let mut stdout = Vec::new();
+    match Value::Dictionary(dictionary).to_writer_xml(&mut stdout) {
+        Ok(()) => Output { stdout, ..output },
+        Err(_) => output,
     }
 }
 
@@ -115,13 +173,9 @@ impl Host for DryRun<'_> {
         self.host.kind()
     }
 
-    fn is_rehearsal(&self) -> bool {
-        true
-    }
-
     fn run(&self, command: &Command) -> Result<Output> {
         match command.nature {
-            Nature::Question => self.host.run(command),
+            Nature::Question => Ok(self.overlay(command, self.host.run(command)?)),
             Nature::Effect => Ok(self.rehearse(command)),
         }
     }
@@ -130,12 +184,22 @@ impl Host for DryRun<'_> {
         self.host.csr_active_config()
     }
 
-    fn effective_user(&self) -> u32 {
-        self.host.effective_user()
+    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>> {
+        self.host.shared_cache_contains(path)
     }
 
+    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
+        self.host.trusted_gpu_bundle(name)
+    }
+
+    /// The rehearsal is of what root would do.
+    fn effective_user(&self) -> u32 {
+        0
+    }
+
+    /// Nothing is asked in a rehearsal, so that nothing stands in the way of asking.
     fn has_terminal(&self) -> bool {
-        self.host.has_terminal()
+        true
     }
 
     fn now(&self) -> jiff::Timestamp {

@@ -29,18 +29,24 @@
 //! one exception is a tool that asks a question of its own, such as `bless` for
 //! a password: see [`Input::Terminal`].
 
+mod boot_args;
 pub mod command;
 pub mod csr;
+pub mod driver;
 pub mod dry_run;
+mod filevault;
+pub mod loader;
 pub mod log;
 pub mod machine;
 pub(crate) mod process;
+pub mod recording;
+pub mod redact;
 pub mod sip;
 pub mod system;
 pub mod trust;
 pub mod volume;
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -58,10 +64,12 @@ pub enum Kind {
     Real,
     /// A Mac that exists only as data.
     Simulated,
+    /// A Mac that is elsewhere, by what it answered once.
+    Recorded,
 }
 
 /// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
     /// A regular file.
@@ -75,7 +83,7 @@ pub enum FileKind {
 }
 
 /// What `lstat` tells about a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Metadata {
     /// What it is.
     pub kind: FileKind,
@@ -143,11 +151,6 @@ pub trait Host {
     /// Which kind of machine this is.
     fn kind(&self) -> Kind;
 
-    /// Whether effects are only noted, not made.
-    fn is_rehearsal(&self) -> bool {
-        false
-    }
-
     /// Runs a tool by its absolute path with a clean environment (`LC_ALL=C`,
     /// the `PATH` macOS ships with, nothing inherited) in `/`.
     ///
@@ -158,6 +161,15 @@ pub trait Host {
     /// The bits of System Integrity Protection by `csr_get_active_config`, or
     /// none where there is no such system call.
     fn csr_active_config(&self) -> Result<Option<CsrConfig>>;
+
+    /// Whether the dyld shared cache has an image of this path
+    /// (`_dyld_shared_cache_contains_path`), or none where that cannot be asked.
+    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>>;
+
+    /// Which bundle Metal would take for a `MetalPluginName`
+    /// (`gpu_bundle_find_trusted`): a path, or none where it would take none. None of
+    /// the two where that cannot be asked.
+    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>>;
 
     /// The user this process acts as; 0 is root.
     fn effective_user(&self) -> u32;
@@ -258,9 +270,17 @@ pub fn tool_failed(command: &Command, output: &Output) -> Error {
     error
 }
 
+/// The error for a tool that did not end in time.
+pub fn timed_out(command: &Command) -> Error {
+    let name = command.tool.name();
+    Error::new(Code::ToolTimedOut, format!("{name} did not end in time and was killed"))
+        .with("command", command)
+        .next("restart the Mac, then run this again")
+}
+
 /// The error for a tool that answered in a form this program does not know.
 pub fn unknown_answer(command: &Command, expected: &str, output: &Output) -> Error {
-    Error::new(Code::UnknownAnswer, format!("{} answered in an unknown form", command.tool.name()))
+    Error::new(Code::UnknownAnswer, format!("unexpected output from {}", command.tool.name()))
         .with("command", command)
         .with("expected", expected)
         .with("answer", output.text().trim_end())
@@ -325,5 +345,5 @@ fn refused(path: &Path, reason: &str) -> Error {
     Error::new(Code::PathRefused, "the path is refused")
         .with("path", path.display())
         .with("reason", reason)
-        .next("look who put it there, and remove it")
+        .next("find out what created it, then remove it")
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -110,10 +110,6 @@ impl Host for Logged<'_> {
         self.host.kind()
     }
 
-    fn is_rehearsal(&self) -> bool {
-        self.host.is_rehearsal()
-    }
-
     fn run(&self, command: &Command) -> Result<Output> {
         let result = self.host.run(command);
         let Ok(output) = &result else {
@@ -133,6 +129,14 @@ impl Host for Logged<'_> {
 
     fn csr_active_config(&self) -> Result<Option<CsrConfig>> {
         self.host.csr_active_config()
+    }
+
+    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>> {
+        self.host.shared_cache_contains(path)
+    }
+
+    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
+        self.host.trusted_gpu_bundle(name)
     }
 
     fn effective_user(&self) -> u32 {

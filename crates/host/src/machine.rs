@@ -12,23 +12,30 @@ use serde::Serialize;
 use super::{Command, Host, Tool, tool_failed, unknown_answer, volume};
 use agxpatch_core::error::{Code, Error, Result};
 
+pub use super::boot_args::{boot_args, command_without_loosening, loosening};
+pub use super::filevault::{FileVault, NotOff, filevault};
+
 /// A macOS by version and build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Release {
     /// Such as `15.7.3`.
     pub version: String,
-    /// Such as `24G419`.
+    /// The build of the system volume, such as `24G419`.
     pub build: String,
+    /// The build of a Background Security Improvement on top of it, such as
+    /// `24G4190a`, where one is installed. It leaves the system volume as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supplement: Option<String>,
 }
 
-/// Whether FileVault is exactly off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "filevault", content = "said")]
-pub enum FileVault {
-    /// `FileVault is Off.` and nothing else.
-    Off,
-    /// Anything else, in fdesetup's words.
-    NotOff(String),
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.version, self.build)?;
+        match &self.supplement {
+            Some(build) => write!(f, " with the Background Security Improvement {build}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Library validation for the whole machine.
@@ -82,18 +89,34 @@ pub const LIBRARY_VALIDATION_DOMAIN: &str =
 /// The key of the switch.
 pub const LIBRARY_VALIDATION_KEY: &str = "DisableLibraryValidation";
 
-/// The macOS that runs.
+/// The command that switches library validation off.
+pub fn library_validation_off() -> String {
+    format!(
+        "sudo defaults write {LIBRARY_VALIDATION_DOMAIN}.plist {LIBRARY_VALIDATION_KEY} -bool true"
+    )
+}
+
+/// The macOS that runs: version and build of the system volume, by its
+/// `SystemVersion.plist`. `sw_vers` names another build where a Background Security
+/// Improvement is installed, and none where it cannot be asked.
 pub fn release(host: &dyn Host) -> Result<Release> {
-    let ask = |flag: &str| -> Result<String> {
-        let command = Command::question(Tool::SwVers, [flag]);
-        let output = host.ask(&command)?;
-        let text = output.text().trim().to_owned();
-        if text.is_empty() || text.contains(char::is_whitespace) {
-            return Err(unknown_answer(&command, "one word", &output));
-        }
-        Ok(text)
+    let base = release_on(host, Path::new("/"))?;
+    let said = match sw_vers(host, "-buildVersion") {
+        Err(error) if error.code() == Code::MachineGone => return Err(error),
+        said => said.ok(),
     };
-    Ok(Release { version: ask("-productVersion")?, build: ask("-buildVersion")? })
+    Ok(Release { supplement: said.filter(|said| *said != base.build), ..base })
+}
+
+/// One word of `sw_vers`.
+pub fn sw_vers(host: &dyn Host, flag: &str) -> Result<String> {
+    let command = Command::question(Tool::SwVers, [flag]);
+    let output = host.ask(&command)?;
+    let text = output.text().trim().to_owned();
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(unknown_answer(&command, "one word", &output));
+    }
+    Ok(text)
 }
 
 /// The macOS on a volume mounted at `root`, from its `SystemVersion.plist`.
@@ -104,23 +127,9 @@ pub fn release_on(host: &dyn Host, root: &Path) -> Result<Release> {
     let pairs = value.as_ref().and_then(Value::as_dictionary);
     let get = |key| pairs.and_then(|pairs| volume::string(pairs, key)).map(str::to_owned);
     match (get("ProductVersion"), get("ProductBuildVersion")) {
-        (Some(version), Some(build)) => Ok(Release { version, build }),
+        (Some(version), Some(build)) => Ok(Release { version, build, supplement: None }),
         _ => Err(Error::new(Code::UnknownAnswer, "the volume does not name its macOS")
             .with("file", path.display())),
-    }
-}
-
-/// The state of FileVault.
-pub fn filevault(host: &dyn Host) -> Result<FileVault> {
-    let command = Command::question(Tool::Fdesetup, ["status"]);
-    let output = host.ask(&command)?;
-    let text = output.text();
-    match text.trim() {
-        "FileVault is Off." => Ok(FileVault::Off),
-        text if text.starts_with("FileVault is ") => {
-            Ok(FileVault::NotOff(text.lines().collect::<Vec<_>>().join(" ")))
-        }
-        _ => Err(unknown_answer(&command, "FileVault is Off. or On.", &output)),
     }
 }
 
@@ -136,40 +145,6 @@ pub fn library_validation(host: &dyn Host) -> Result<LibraryValidation> {
         (false, _) if output.complaint().contains("does not exist") => Ok(LibraryValidation::On),
         (false, _) => Err(tool_failed(&command, &output)),
     }
-}
-
-/// The NVRAM variable `boot-args`; none where it is not set.
-pub fn boot_args(host: &dyn Host) -> Result<Option<String>> {
-    let command = Command::question(Tool::Nvram, ["boot-args"]);
-    let output = host.run(&command)?;
-    if output.succeeded() {
-        let text = output.text();
-        let value = text.trim_end().strip_prefix("boot-args");
-        let value = value.ok_or_else(|| unknown_answer(&command, "boot-args", &output))?.trim();
-        return Ok(Some(value.to_owned()).filter(|value| !value.is_empty()));
-    }
-    if output.complaint().contains("data was not found") {
-        return Ok(None);
-    }
-    Err(tool_failed(&command, &output))
-}
-
-/// The arguments among `boot_args` that loosen the checks of code signatures.
-/// With one of them a driver may load that would be turned away without.
-pub fn loosening(boot_args: &str) -> Vec<&str> {
-    const NAMES: [&str; 5] = [
-        "amfi",
-        "amfi_get_out_of_my_way",
-        "amfi_allow_any_signature",
-        "cs_enforcement_disable",
-        "-arm64e_preview_abi",
-    ];
-    let off = |value: &str| matches!(value, "0" | "0x0");
-    let loosens = |word: &&str| match word.split_once('=') {
-        Some((name, value)) => NAMES.contains(&name) && !off(value),
-        None => NAMES.contains(word),
-    };
-    boot_args.split_whitespace().filter(loosens).collect()
 }
 
 /// The driver bundles the machine's accelerators ask for.

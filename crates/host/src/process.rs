@@ -8,7 +8,9 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use super::{Input, Output, Status};
 
@@ -27,6 +29,7 @@ pub(crate) fn spawn(
     program: &Path,
     arguments: &[impl AsRef<OsStr>],
     input: &Input,
+    limit: Duration,
 ) -> std::io::Result<Output> {
     let mut process = Process::new(program);
     process.args(arguments).env_clear().envs(ENVIRONMENT).current_dir("/");
@@ -37,20 +40,78 @@ pub(crate) fn spawn(
         Input::Secret(_) => process.process_group(0).stdin(Stdio::piped()),
     };
     let mut child = process.spawn()?;
-    let asks = *input == Input::Terminal;
-    let complaints = if asks { child.stderr.take() } else { None };
-    let shown = complaints.map(|complaints| show(complaints, std::io::stderr()));
+    if *input == Input::Terminal {
+        // A person may take their time, and Ctrl-C is theirs.
+        let complaints = child.stderr.take();
+        let stderr = complaints.map(|complaints| show(complaints, std::io::stderr()));
+        let status = status_of(child.wait()?);
+        return Ok(Output { status, stdout: Vec::new(), stderr: stderr.unwrap_or_default() });
+    }
     if let (Input::Secret(secret), Some(mut stdin)) = (input, child.stdin.take()) {
         // A tool that ends without reading its input has its reasons, and says
         // them in its output.
         drop(stdin.write_all(secret));
     }
-    let output = child.wait_with_output()?;
-    let status = match (output.status.code(), output.status.signal()) {
+    collect(child, limit)
+}
+
+fn status_of(status: ExitStatus) -> Status {
+    match (status.code(), status.signal()) {
         (Some(code), _) => Status::Code(code),
         (None, signal) => Status::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// Hears a tool out. One that has not ended after `limit` is killed with all it started.
+fn collect(mut child: Child, limit: Duration) -> std::io::Result<Output> {
+    let deadline = Instant::now() + limit;
+    let (sender, ended) = mpsc::channel();
+    let stdout = child.stdout.take().map(|pipe| read_aside(pipe, sender.clone()));
+    let stderr = child.stderr.take().map(|pipe| read_aside(pipe, sender.clone()));
+    drop(sender);
+    // Each pipe tells its end; then the process itself is about to end.
+    let mut in_time = true;
+    for _ in stdout.iter().chain(&stderr) {
+        in_time &= ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
+    }
+    let mut status = child.try_wait()?;
+    while status.is_none() && in_time && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+        status = child.try_wait()?;
+    }
+    let Some(status) = status.filter(|_| in_time) else {
+        kill_group(&child);
+        child.wait()?;
+        return Err(std::io::ErrorKind::TimedOut.into());
     };
-    Ok(Output { status, stdout: output.stdout, stderr: shown.unwrap_or(output.stderr) })
+    let heard = |thread: Option<std::thread::JoinHandle<Vec<u8>>>| {
+        thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+    };
+    Ok(Output { status: status_of(status), stdout: heard(stdout), stderr: heard(stderr) })
+}
+
+/// Reads a pipe to its end in a thread of its own, and tells when it is there.
+fn read_aside(
+    mut pipe: impl Read + Send + 'static,
+    ended: mpsc::Sender<()>,
+) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before a failure is all there is.
+        drop(pipe.read_to_end(&mut bytes));
+        // Nobody listens any more once the time is up.
+        let _ = ended.send(());
+        bytes
+    })
+}
+
+/// A tool has a process group of its own, whose number is its own.
+fn kill_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        // It may have ended by itself just now.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
 }
 
 /// Passes on what is read as it comes, and keeps it.
@@ -70,7 +131,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, input: &Input) -> Output {
-        spawn(Path::new("/bin/sh"), &["-c", script], input).unwrap()
+        spawn(Path::new("/bin/sh"), &["-c", script], input, Duration::from_secs(60)).unwrap()
     }
 
     #[test]
@@ -111,5 +172,20 @@ mod tests {
         let group =
             |input| sh("ps -o pgid= -p $$ 2>/dev/null || cut -d' ' -f5 /proc/$$/stat", input);
         assert_ne!(group(&Input::Nothing).text().trim(), own);
+    }
+
+    #[test]
+    fn a_tool_that_hangs_is_killed_with_what_it_started() {
+        for script in ["sleep 1000", "sleep 1000 & echo said; exit 0", "exec >&- 2>&-; sleep 1000"]
+        {
+            let error = spawn(
+                Path::new("/bin/sh"),
+                &["-c", script],
+                &Input::Nothing,
+                Duration::from_millis(100),
+            );
+            let kind = error.unwrap_err().kind();
+            assert_eq!(kind, std::io::ErrorKind::TimedOut, "{script}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! System Integrity Protection as a question to a host.
 //!
-//! Two witnesses are heard: the kernel's bits and `csrutil status`. The bits
-//! decide; the text is the second opinion, and the only one where there is no
-//! system call. Where the two contradict each other that is reported, because
-//! one of them must be misunderstood.
+//! The kernel's bits decide. `csrutil` is a second opinion, and the only one where
+//! there is no system call. It may be missing: with several installations of macOS
+//! on the disk, `csrutil` asks on standard input which of them is meant. Where the
+//! two contradict each other that is reported, because one of them must be
+//! misunderstood.
 //!
 //! The text has several forms. Its first line is one sentence; a custom
 //! configuration goes on with one line per protection. On those lines
@@ -14,7 +15,7 @@
 use serde::Serialize;
 
 use super::{Command, CsrConfig, Host, Output, Tool, unknown_answer};
-use agxpatch_core::error::Result;
+use agxpatch_core::error::{Code, Error, Result};
 
 /// The word of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,30 +76,48 @@ pub struct Sip {
     pub bits: CsrConfig,
     /// Whether the bits are the kernel's.
     pub from_kernel: bool,
-    /// What `csrutil status` said.
-    pub csrutil: CsrutilStatus,
-    /// Whether `csrutil authenticated-root status` says `enabled`.
+    /// What `csrutil status` said, where it answered.
+    pub csrutil: Option<CsrutilStatus>,
+    /// Whether the authenticated root is on, by the bits.
     pub authenticated_root: bool,
-    /// Where the witnesses contradict each other.
+    /// Where the kernel and `csrutil` contradict each other.
     pub disagreements: Vec<Disagreement>,
+    /// The second opinions that are missing, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<String>,
 }
 
 impl Sip {
-    /// Asks both witnesses.
+    /// Asks the kernel, and `csrutil` for a second opinion.
+    ///
+    /// # Errors
+    /// Where the kernel has no such call, `csrutil` must answer in a known form.
     pub fn ask(host: &dyn Host) -> Result<Sip> {
-        let command = Command::question(Tool::Csrutil, ["status"]);
-        let csrutil = csrutil_status(&command, &host.ask(&command)?)?;
-        let command = Command::question(Tool::Csrutil, ["authenticated-root", "status"]);
-        let authenticated_root = authenticated_root(&command, &host.ask(&command)?)?;
         let kernel = host.csr_active_config()?;
-        let opinion = csrutil.opinion().and_root(authenticated_root);
-        let disagreements = kernel.map(|bits| opinion.contradicted_by(bits)).unwrap_or_default();
+        let mut unanswered = Vec::new();
+        let mut heard = |error: Error| match kernel {
+            Some(_) if error.code() != Code::MachineGone => {
+                unanswered.push(first_line_of(&error));
+                Ok(())
+            }
+            _ => Err(error.next("run csrutil by hand, and answer its question if it asks one")),
+        };
+        let status = Command::question(Tool::Csrutil, ["status"]);
+        let answer = host.ask(&status).and_then(|output| csrutil_status(&status, &output));
+        let csrutil = heard_or_missing(answer, &mut heard)?;
+        let status = Command::question(Tool::Csrutil, ["authenticated-root", "status"]);
+        let answer = host.ask(&status).and_then(|output| authenticated_root(&status, &output));
+        let root = heard_or_missing(answer, &mut heard)?;
+        let opinion = csrutil.as_ref().map_or(Opinion::NONE, CsrutilStatus::opinion);
+        let opinion = root.map_or(opinion, |enabled| opinion.and_root(enabled));
+        let bits = kernel.unwrap_or(opinion.set);
         Ok(Sip {
-            bits: kernel.unwrap_or(opinion.set),
+            bits,
             from_kernel: kernel.is_some(),
             csrutil,
-            authenticated_root,
-            disagreements,
+            authenticated_root: !bits.allows(CsrConfig::UNAUTHENTICATED_ROOT),
+            disagreements: kernel.map(|bits| opinion.contradicted_by(bits)).unwrap_or_default(),
+            unanswered,
         })
     }
 
@@ -149,7 +168,13 @@ impl Opinion {
         Opinion { speaks_of: self.speaks_of | root, set }
     }
 
+    /// The kernel grants the debugging of itself to whoever may load kexts, so a
+    /// missing 0x8 beside 0x1 contradicts nothing.
     fn contradicted_by(self, kernel: CsrConfig) -> Vec<Disagreement> {
+        let kernel = match kernel.allows(CsrConfig::UNTRUSTED_KEXTS) {
+            true => kernel | CsrConfig::KERNEL_DEBUGGER,
+            false => kernel,
+        };
         let differs = CsrConfig((self.set.0 ^ kernel.0) & self.speaks_of.0);
         let disagreement = |bit: super::csr::Bit| Disagreement {
             bit: bit.name,
@@ -158,6 +183,24 @@ impl Opinion {
         };
         differs.bits().map(disagreement).collect()
     }
+}
+
+/// An opinion, or none where `missing` has taken note of why.
+fn heard_or_missing<T>(
+    answer: Result<T>,
+    missing: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<Option<T>> {
+    match answer {
+        Ok(opinion) => Ok(Some(opinion)),
+        Err(error) => missing(error).map(|()| None),
+    }
+}
+
+/// An error with what came instead of an answer, in one line.
+fn first_line_of(error: &Error) -> String {
+    let said = error.context().iter().find(|(name, _)| matches!(*name, "answer" | "stdout"));
+    let said = said.and_then(|(_, text)| text.lines().map(str::trim).find(|line| !line.is_empty()));
+    said.map_or_else(|| error.to_string(), |said| format!("{error}: \"{said}\""))
 }
 
 const STATUS: &str = "System Integrity Protection status:";

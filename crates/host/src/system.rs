@@ -8,16 +8,21 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{
-    Command, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Output, process,
+    Command, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Nature, Output, process,
 };
 use agxpatch_core::error::{Code, Error, Result};
+
+/// How long a tool may take that only tells something.
+const MAX_QUESTION: Duration = Duration::from_secs(60);
+/// How long a tool may take that changes something.
+const MAX_EFFECT: Duration = Duration::from_secs(600);
 
 /// The computer this program runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,7 +155,15 @@ impl Host for System {
                 .with("command", command)
                 .next("run this from a terminal"));
         }
-        process::spawn(command.tool.path(), &command.arguments, &command.input).map_err(|error| {
+        let limit = match command.nature {
+            Nature::Question => MAX_QUESTION,
+            Nature::Effect => MAX_EFFECT,
+        };
+        let path = command.tool.path();
+        process::spawn(path, &command.arguments, &command.input, limit).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::TimedOut {
+                return super::timed_out(command);
+            }
             Error::new(Code::ToolFailed, format!("{} cannot be run", command.tool.name()))
                 .with("command", command)
                 .with("reason", error)
@@ -159,6 +172,14 @@ impl Host for System {
 
     fn csr_active_config(&self) -> Result<Option<CsrConfig>> {
         Ok(super::csr::active())
+    }
+
+    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>> {
+        Ok(super::loader::shared_cache_contains(path))
+    }
+
+    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
+        Ok(super::loader::trusted_gpu_bundle(name))
     }
 
     fn effective_user(&self) -> u32 {

@@ -49,11 +49,27 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether it is one of Apple's own, by its name.
+    /// Whether it is the sealed snapshot of a release of macOS, by its name.
     pub fn is_sealed_release(&self) -> bool {
-        self.name.starts_with(SEALED_PREFIX)
+        is_sealed_release(&self.name)
+    }
+
+    /// Whether `bless` made it.
+    pub fn is_blessed(&self) -> bool {
+        self.name.starts_with(BLESSED_PREFIX)
     }
 }
+
+/// Whether a snapshot is the sealed one of a release of macOS: the prefix and the
+/// root hash in hexadecimal. The updater keeps others under the same prefix, such as
+/// `com.apple.os.update-MSUPrepareUpdate`, and none of those can be booted.
+pub fn is_sealed_release(name: &str) -> bool {
+    let hash = name.strip_prefix(SEALED_PREFIX).unwrap_or_default();
+    hash.len() >= MIN_ROOT_HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The shortest root hash seen in the name of a sealed snapshot is 16 digits long.
+const MIN_ROOT_HASH: usize = 16;
 
 /// An update that is being prepared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +87,13 @@ pub fn booted_snapshot(host: &dyn Host) -> Result<Option<String>> {
     let (root, _) = property_list(host, &command)?;
     let is_snapshot = boolean(&root, "APFSSnapshot").unwrap_or(false);
     Ok(string(&root, "APFSSnapshotName").filter(|_| is_snapshot).map(str::to_owned))
+}
+
+/// The name of the volume that is mounted there, such as `Data`.
+pub fn volume_name(host: &dyn Host, at: &str) -> Result<Option<String>> {
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", at]);
+    let (volume, _) = property_list(host, &command)?;
+    Ok(string(&volume, "VolumeName").map(str::to_owned))
 }
 
 /// Finds the system volume that runs.
@@ -170,8 +193,10 @@ pub fn snapshots(host: &dyn Host, device: &str) -> Result<Vec<Snapshot>> {
     all.ok_or_else(|| unknown_answer(&command, "a SnapshotName for each", &output))
 }
 
-/// The update that is being prepared, if one is.
-pub fn staged_update(host: &dyn Host) -> Result<Option<StagedUpdate>> {
+/// The plan of an update, if there is one; one that brings another build than `running`
+/// goes before one that is left over from the update to it.
+pub fn staged_update(host: &dyn Host, running: Option<&str>) -> Result<Option<StagedUpdate>> {
+    let mut found = None;
     for file in ["/System/Volumes/Update/Update.plist", "/System/Volumes/Update/Preflight.plist"] {
         let Some(content) = host.read_if_present(Path::new(file))? else { continue };
         let plan = Value::from_reader(std::io::Cursor::new(content.bytes)).ok();
@@ -181,9 +206,15 @@ pub fn staged_update(host: &dyn Host) -> Result<Option<StagedUpdate>> {
             .and_then(|plan| plan.get("update-asset-attributes")?.as_dictionary())
             .and_then(|attributes| string(attributes, "Build"))
             .map(str::to_owned);
-        return Ok(Some(StagedUpdate { file, build }));
+        let other = running.is_none() || build.as_deref() != running;
+        if other || found.is_none() {
+            found = Some(StagedUpdate { file, build });
+        }
+        if other {
+            break;
+        }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Runs a question that is answered with a property list, whose top is a

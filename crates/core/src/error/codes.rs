@@ -84,6 +84,11 @@ codes! {
     "0609" NoTerminal      Blocked     "a tool must ask a person and there is no terminal"
     "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
     "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
+    "0612" NoDriver        Unsupported "the GPU of this Mac has no driver that this program is for"
+    "0613" ToolTimedOut    Io          "a tool of the system did not end in time"
+    "0614" NotRecorded     Unsupported "the recording of a Mac does not answer this question"
+    "0615" BadRecording    Usage       "the file is not a recording of a Mac that this version reads"
+    "0616" ReplayOnly      Blocked     "a recorded Mac only answers questions"
     "0650" NotLoaded       Mismatch    "the loader does not take the library"
 
     "0701" NotRoot         Blocked     "only root may do this"
@@ -99,6 +104,7 @@ codes! {
     "0711" NoWayBack       Blocked     "there is no sealed snapshot or no original to go back to"
     "0712" WrongVolume     Mismatch    "the live volume is not what it was planned for"
     "0713" SnapshotMissing Io          "the snapshot that was made is not listed"
+    "0714" MountRefused    Blocked     "the live system volume cannot be mounted for writing"
 
     "0801" GuardNeedsMac    Blocked     "the guard and the patched driver are for macOS"
     "0802" GuardDropped     Blocked     "dyld would drop the guard library in this program"

@@ -16,11 +16,10 @@ use std::ops::Range;
 use super::function::Function;
 use super::obligation::{Name, Obligation};
 use super::reach;
-use super::site::Site;
+use super::site::Surroundings;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Address, Operand, Operation, Register, decode};
 use crate::check::Status;
-use crate::error::Result;
 
 /// Bytes of a page as `adrp` counts them.
 const PAGE: u64 = 0x1000;
@@ -41,20 +40,22 @@ pub(super) struct Reference {
 
 /// The obligation that no rewritten word is read as data.
 pub(super) fn obligation(
-    site: &Site<'_>,
+    surroundings: &dyn Surroundings,
     after: Function<'_>,
-    pages: &[Reference],
-) -> Result<Obligation> {
+    changed: &[VmAddr],
+) -> Obligation {
     let name = Name::RewrittenNotRead;
-    let changed: Vec<VmAddr> = site.changed().collect();
+    let (Some(&first), Some(last)) = (changed.iter().min(), changed.iter().max()) else {
+        return Obligation::new(name, Status::Pass, "no word is rewritten");
+    };
+    let range = first..last.instruction(1);
     let is_read = |reference: &Reference| {
         let end = reference.to.plus(u64::from(reference.reads.max(1)));
         changed.iter().any(|&word| reference.to < word.instruction(1) && word < end)
     };
-    let mut found: Vec<VmAddr> = own_reads(after)?
-        .into_iter()
-        .chain(foreign_reads(site, after))
-        .chain(pages.iter().copied())
+    let mut found: Vec<VmAddr> = own_reads(after)
+        .chain(foreign_reads(surroundings, after, &range))
+        .chain(through_pages(surroundings, &range))
         .filter(is_read)
         .map(|reference| reference.at)
         .collect();
@@ -66,27 +67,27 @@ pub(super) fn obligation(
             (Status::Fail, format!("{at} reads a rewritten word as data, or makes its address"))
         }
     };
-    Ok(Obligation { at: found, ..Obligation::new(name, status, detail) })
+    Obligation { at: found, ..Obligation::new(name, status, detail) }
 }
 
 /// The literal loads and `adr` of the function itself.
-fn own_reads(after: Function<'_>) -> Result<Vec<Reference>> {
-    let mut found = Vec::new();
-    for item in after.operations() {
-        let (at, operation) = item?;
-        found.extend(reference(at, &operation));
-    }
-    Ok(found)
+fn own_reads(after: Function<'_>) -> impl Iterator<Item = Reference> {
+    let operations = after.operations().filter_map(Result::ok);
+    operations.filter_map(|(at, operation)| reference(at, &operation))
 }
 
 /// The same of the rest of the code.
-fn foreign_reads(site: &Site<'_>, after: Function<'_>) -> Vec<Reference> {
+fn foreign_reads(
+    surroundings: &dyn Surroundings,
+    after: Function<'_>,
+    range: &Range<VmAddr>,
+) -> Vec<Reference> {
     // The longest literal is of sixteen bytes.
     const LONGEST: u64 = 16;
-    let (origin, bytes) = site.surroundings.text();
-    let from = VmAddr(site.window_start.0.saturating_sub(LONGEST - Word::SIZE));
+    let (origin, bytes) = surroundings.text();
+    let from = VmAddr(range.start.0.saturating_sub(LONGEST - Word::SIZE));
     let mut found = Vec::new();
-    reach::each(&reach::REFERENCES, origin, bytes, &(from..site.window_end), |index| {
+    reach::each(&reach::REFERENCES, origin, bytes, &(from..range.end), |index| {
         let at = origin.instruction(index);
         let operation = word_at(bytes, index).and_then(|word| decode(word, at));
         if !after.range().contains(&at) {
@@ -111,14 +112,17 @@ fn reference(at: VmAddr, operation: &Operation) -> Option<Reference> {
 }
 
 /// What the code makes of pages that `range` lies in, as far as it is in `range`.
-pub(super) fn through_pages(site: &Site<'_>, range: &Range<VmAddr>) -> Vec<Reference> {
-    let (origin, bytes) = site.surroundings.text();
+pub(super) fn through_pages(
+    surroundings: &dyn Surroundings,
+    range: &Range<VmAddr>,
+) -> Vec<Reference> {
+    let (origin, bytes) = surroundings.text();
     let mut found = Vec::new();
     let (first, last) = (page(range.start), page(VmAddr(range.end.0.saturating_sub(1))));
     for page in [first, last].into_iter().take(if first == last { 1 } else { 2 }) {
         reach::each_page_address(origin, bytes, page, |index| {
             let register = word_at(bytes, index).map_or(31, |word| word.0 & 31);
-            let around = function_around(site, origin.instruction(index), bytes.len() / 4);
+            let around = function_around(surroundings, origin.instruction(index), bytes.len() / 4);
             let uses = around.filter_map(|user| {
                 let at = origin.instruction(user);
                 let operation = decode(word_at(bytes, user)?, at)?;
@@ -159,12 +163,12 @@ fn offset_use(
 }
 
 /// The words of the function that `at` is in, as indices into the text.
-fn function_around(site: &Site<'_>, at: VmAddr, words: usize) -> Range<usize> {
-    let (origin, _) = site.surroundings.text();
+fn function_around(surroundings: &dyn Surroundings, at: VmAddr, words: usize) -> Range<usize> {
+    let (origin, _) = surroundings.text();
     let index = |address: VmAddr| (address.distance_from(origin).max(0) / 4) as usize;
     let own = index(at);
     let near = own.saturating_sub(MAX_DISTANCE)..(own + MAX_DISTANCE).min(words);
-    let Some(starts) = site.surroundings.function_starts() else { return near };
+    let Some(starts) = surroundings.function_starts() else { return near };
     let next = starts.partition_point(|&start| start <= at);
     let first = next.checked_sub(1).and_then(|own| starts.get(own)).map_or(0, |&at| index(at));
     let last = starts.get(next).map_or(words, |&at| index(at)).min(words);

@@ -58,6 +58,11 @@ impl Facts {
         }
     }
 
+    /// The values that are known to be zero.
+    pub fn zeros(&self) -> impl Iterator<Item = Term> + '_ {
+        self.zero.iter().filter(|(_, zero)| *zero).map(|&(term, _)| term)
+    }
+
     /// The value, or the number zero where it is known to be that.
     pub fn resolve(&self, terms: &mut Terms, term: Term) -> Term {
         match self.is_zero(terms, term) {

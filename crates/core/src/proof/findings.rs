@@ -18,6 +18,11 @@ struct Finding {
 }
 
 impl Findings {
+    /// Whether everything holds.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `name` does not hold, as seen at `at`.
     pub fn fail(&mut self, name: Name, at: VmAddr, detail: String) {
         self.fail_by(name, at, detail, None);

@@ -14,7 +14,7 @@ use super::function::Function;
 use super::null_entry::{self, Entry};
 use super::obligation::{Name, Obligation};
 use super::reach;
-use super::site::{LandingPads, Site};
+use super::site::{LandingPads, Site, Surroundings};
 use super::tables;
 use super::values::Values;
 use crate::address::{VmAddr, Word};
@@ -42,11 +42,11 @@ pub(super) fn examine<'a>(
         let branch = after.operation(entry.from).ok().and_then(|operation| branched_to(&operation));
         branch.is_some() && null_entry::is_last_clear(site, before, entry.to)
     });
-    let pages = code_as_data::through_pages(site, &site.window());
     let mut refused: Vec<VmAddr> = others.iter().map(|entry| entry.from).collect();
     refused.extend(found.foreign);
-    let entering = pages.iter().filter(|made| made.reads == 0 && interior(site).contains(&made.to));
-    refused.extend(entering.map(|made| made.at));
+    let pages = code_as_data::through_pages(site.surroundings, &interior(site));
+    let own = pages.iter().filter(|made| made.reads == 0 && after.range().contains(&made.at));
+    refused.extend(own.map(|made| made.at));
     let pads = match site.surroundings.landing_pads(site.function()) {
         LandingPads::Known(pads) => pads,
         LandingPads::Unknown(_) => Vec::new(),
@@ -59,7 +59,7 @@ pub(super) fn examine<'a>(
         through_tables(site, after)?,
         landing_pads(site),
         starts(site),
-        code_as_data::obligation(site, after, &pages)?,
+        code_as_data::obligation(site.surroundings, after, &site.changed().collect::<Vec<_>>()),
     ];
     Ok(Inbound { obligations, values })
 }
@@ -90,26 +90,40 @@ fn branches(site: &Site<'_>, after: Function<'_>) -> Result<Branches> {
             found.own.push(Entry { from, to });
         }
     }
-    let inside = after.range();
-    let (origin, bytes) = site.surroundings.text();
-    reach::each(
-        &reach::BRANCHES,
-        origin,
-        bytes,
-        &(inside.start.instruction(1)..inside.end),
-        |index| {
-            let at = origin.instruction(index);
-            let Some(word) = Word::all(&bytes[index * 4..index * 4 + 4]).next() else { return };
-            let to = decode(as_plain_branch(word), at).and_then(|operation| target(&operation));
-            match to.filter(|to| inside.contains(to) && !inside.contains(&at)) {
-                Some(to) if interior.contains(&to) => found.foreign.push(at),
-                Some(to) if !makes_page(word) => found.around.push(to),
-                Some(_) => {}
-                None => {}
-            }
-        },
-    );
+    for entry in from_elsewhere(site.surroundings, after.range()) {
+        match interior.contains(&entry.to) {
+            true => found.foreign.push(entry.from),
+            false => found.around.push(entry.to),
+        }
+    }
     Ok(found)
+}
+
+/// Branches from outside `function` into it other than at its first instruction,
+/// and the instructions that make an address in it.
+pub(super) fn from_elsewhere(
+    surroundings: &dyn Surroundings,
+    function: Range<VmAddr>,
+) -> Vec<Entry> {
+    let inside = function.start.instruction(1)..function.end;
+    let (origin, bytes) = surroundings.text();
+    let mut found = Vec::new();
+    reach::each(&reach::BRANCHES, origin, bytes, &inside, |index| {
+        let from = origin.instruction(index);
+        let Some(word) = Word::all(&bytes[index * 4..index * 4 + 4]).next() else { return };
+        let operation = decode(as_plain_branch(word), from);
+        if let Some(to) = operation.and_then(|operation| target(&operation))
+            && inside.contains(&to)
+            && !makes_page(word)
+        {
+            found.push(Entry { from, to });
+        }
+    });
+    let made = code_as_data::through_pages(surroundings, &inside).into_iter();
+    let made = made.filter(|made| made.reads == 0);
+    found.extend(made.map(|made| Entry { from: made.at, to: made.to }));
+    found.retain(|entry| !function.contains(&entry.from));
+    found
 }
 
 fn direct(site: &Site<'_>, after: Function<'_>, mut found: Vec<VmAddr>) -> Obligation {

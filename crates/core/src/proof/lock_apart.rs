@@ -23,7 +23,7 @@ const LOCK_BYTES: u64 = 4;
 const FIELD_BYTES: u64 = 8;
 
 /// How two places are told apart, or why they cannot be.
-type Apart = std::result::Result<String, String>;
+pub(super) type Apart = std::result::Result<String, String>;
 
 /// The obligation, for the old paths through the window and what is known where
 /// it begins.
@@ -59,7 +59,7 @@ pub(super) fn obligation(
     Obligation::new(name, Status::Pass, detail)
 }
 
-fn apart(values: &Values<'_>, field: Option<Value>, lock: Option<Value>) -> Apart {
+pub(super) fn apart(values: &Values<'_>, field: Option<Value>, lock: Option<Value>) -> Apart {
     let (Some(field), Some(lock)) = (field, lock) else {
         return Err("the address of the cleared field or of the lock cannot be told".into());
     };

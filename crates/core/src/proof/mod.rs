@@ -22,6 +22,7 @@ mod paths;
 pub mod picture;
 mod reach;
 mod refinement;
+pub mod rewrite;
 mod site;
 pub mod steps;
 mod tables;
@@ -104,7 +105,7 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
         new.len()
     );
     obligations.extend(BY_COMPARISON.iter().map(|&name| findings.obligation(name, &pairs)));
-    obligations.push(clobbered_dead(site, after, &compared)?);
+    obligations.push(clobbered_dead(after, site.surroundings, &compared.differing)?);
     Ok(Proof { obligations })
 }
 
@@ -155,18 +156,19 @@ fn only_window_changed(site: &Site<'_>) -> Obligation {
     Obligation { at, ..Obligation::new(Name::OnlyWindowChanged, status, detail) }
 }
 
+/// Whether the registers that differ where control leaves are dead there.
 fn clobbered_dead(
-    site: &Site<'_>,
     after: Function<'_>,
-    compared: &refinement::Compared,
+    surroundings: &dyn Surroundings,
+    differing: &[(VmAddr, Places)],
 ) -> Result<Obligation> {
     let name = Name::ClobberedDead;
-    let places = compared.differing.iter().fold(Places::NONE, |all, (_, some)| all.union(*some));
+    let places = differing.iter().fold(Places::NONE, |all, (_, some)| all.union(*some));
     if places.is_empty() {
         let detail = "no register is left with another value";
         return Ok(Obligation::new(name, Status::Pass, detail));
     }
-    let outcome = deadness::follow(after, site.surroundings, &compared.differing)?;
+    let outcome = deadness::follow(after, surroundings, differing)?;
     Ok(match outcome.used {
         Some(used) => {
             let detail = format!("{} {} {}, which the rewrite changes", used.at, used.how, used.of);

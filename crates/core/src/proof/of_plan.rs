@@ -17,8 +17,9 @@ use crate::signature::Captures;
 
 use super::case::{rewrites, verdict_on};
 use super::interleaving;
+use super::rewrite::{self, Rewrite, Stubs};
 use super::steps::Steps;
-use super::{Defect, LandingPads, Obligation, Roles, Site, Surroundings, Verdict, prove};
+use super::{Defect, LandingPads, Obligation, Proof, Roles, Site, Surroundings, Verdict, prove};
 
 /// A proof of a plan, and what it comes to given what the patch declares.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -38,9 +39,13 @@ const THREADS: u8 = 3;
 /// Proves a planned rewrite: for all inputs, and in every interleaving.
 ///
 /// # Errors
-/// `NoProofFor` where the signature does not name the roles the proof is about,
-/// or the image does not say where the function begins; else as [`prove`].
+/// `NoProofFor` where the signature does not name the roles the proof is about
+/// and the rewrite is not a refinement by what the code does, or where the image
+/// does not say where the function begins; else as [`prove`].
 pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judgement> {
+    if let Err(missing) = roles(&plan.site.captures) {
+        return judge_by_meaning(engine, file, plan, missing);
+    }
     with_site(engine, file, plan, |site| {
         let proof = prove(site)?;
         let mut verdict = proof.verdict(site.declared);
@@ -54,6 +59,46 @@ pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judge
         }
         Ok(Judgement { verdict, checks, declared: site.declared.to_vec() })
     })
+}
+
+/// Proves the rewrite of a signature that names no roles: by what the code does.
+/// Of a rewrite that does something else than the code it replaces nothing is
+/// known, neither that it is right nor that it is wrong.
+fn judge_by_meaning(
+    engine: &Engine,
+    file: &Universal<'_>,
+    plan: &Plan,
+    missing: Error,
+) -> Result<Judgement> {
+    let declared = declared(engine, plan)?;
+    let refinement = with_versions(file, plan, |versions| {
+        let stubs = Stubs::of(versions.image)?;
+        rewrite::refine(&Rewrite {
+            entry: versions.entry,
+            before: &versions.before,
+            after: &versions.after,
+            added: &[],
+            stubs: &stubs,
+            surroundings: &Around::of(versions.image)?,
+        })
+    });
+    let refinement = match refinement {
+        Ok(refinement) => refinement,
+        Err(reason) if reason.code() == Code::NoProofFor => return Err(reason),
+        Err(reason) => return Err(missing.with("why", reason)),
+    };
+    let proof = Proof { obligations: refinement.obligations };
+    let verdict = proof.verdict(&declared);
+    if verdict == Verdict::Refuted {
+        let failed = proof.obligations.iter().filter(|found| found.status == Status::Fail);
+        return Err(failed.fold(missing, |error, found| {
+            error.with("lacks", format!("{}: {}", found.name.as_str(), found.detail))
+        }));
+    }
+    let mut checks: Vec<Check> = proof.obligations.iter().map(Obligation::check).collect();
+    let reason = "the signature does not name the roles that the model is about";
+    checks.push(Check::skipped("interleavings", reason.to_owned()));
+    Ok(Judgement { verdict, checks, declared })
 }
 
 /// Whether the default rewrite of a site is proven, as one check.
@@ -158,6 +203,37 @@ pub fn with_site<T>(
 ) -> Result<T> {
     let place = &plan.site.place;
     let roles = roles(&plan.site.captures)?;
+    let declared = declared(engine, plan)?;
+    with_versions(file, plan, |versions| {
+        let surroundings = Around::of(versions.image)?;
+        with(&Site {
+            entry: versions.entry,
+            before: &versions.before,
+            after: &versions.after,
+            window_start: place.window.start,
+            window_end: place.window.end,
+            roles,
+            declared: &declared,
+            surroundings: &surroundings,
+        })
+    })
+}
+
+/// A whole function as it was and as a plan makes it.
+struct Versions<'i, 'a> {
+    image: &'i Image<'a>,
+    entry: VmAddr,
+    before: Vec<Word>,
+    after: Vec<Word>,
+}
+
+/// Calls `with` with the function a plan is about, before and after.
+fn with_versions<T>(
+    file: &Universal<'_>,
+    plan: &Plan,
+    with: impl FnOnce(&Versions<'_, '_>) -> Result<T>,
+) -> Result<T> {
+    let place = &plan.site.place;
     let function = place
         .function
         .clone()
@@ -170,18 +246,7 @@ pub fn with_site<T>(
     let new: Vec<Word> = plan.words.iter().map(|word| word.new).collect();
     let before = replaced(&standing, &function, &place.window, &plan.original)?;
     let after = replaced(&standing, &function, &place.window, &new)?;
-    let declared = declared(engine, plan)?;
-    let surroundings = Around::of(&image)?;
-    with(&Site {
-        entry: function.start,
-        before: &before,
-        after: &after,
-        window_start: place.window.start,
-        window_end: place.window.end,
-        roles,
-        declared: &declared,
-        surroundings: &surroundings,
-    })
+    with(&Versions { image: &image, entry: function.start, before, after })
 }
 
 /// The function with `words` in the window.

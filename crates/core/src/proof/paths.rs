@@ -165,11 +165,58 @@ pub(super) fn traces_from(
     roles: &Roles,
 ) -> Result<Vec<Trace>> {
     let initial = State::initial(terms);
-    let mut walk = Walk { terms, function, roles, window, initial: initial.clone() };
+    let ground = Window { function, window, roles, initial: initial.clone() };
+    walk(terms, &ground, start, initial, Facts::default())
+}
+
+/// The code that is walked, and what its effects mean.
+pub(super) trait Ground {
+    /// The instruction at an address.
+    fn operation(&self, at: VmAddr) -> Result<Operation>;
+
+    /// The word at an address, to be named in an error.
+    fn word(&self, at: VmAddr) -> Word;
+
+    /// Whether the walk goes on at an address; where not, a path ends.
+    fn contains(&self, at: VmAddr) -> bool;
+
+    /// Whether the address is in code of the rewrite's own outside the function,
+    /// which is walked like a part of it.
+    fn is_added(&self, _at: VmAddr) -> bool {
+        false
+    }
+
+    /// Whether an address where the walk does not go on is in the function.
+    fn is_in_function(&self, _at: VmAddr) -> bool {
+        false
+    }
+
+    /// What is known of the function that is called.
+    fn callee(&self, terms: &Terms, target: Term) -> Callee;
+
+    /// What an event is to the encoder, the pool and its lock.
+    fn act(&self, terms: &mut Terms, event: &Event, trace: &Trace) -> Act;
+
+    /// Whether loads are compared as if the event had not been.
+    fn is_apart(&self, _act: Act) -> bool {
+        false
+    }
+}
+
+/// Every way from `start` on until control leaves `ground`, from a state in which
+/// `facts` hold.
+pub(super) fn walk(
+    terms: &mut Terms,
+    ground: &dyn Ground,
+    start: VmAddr,
+    initial: State,
+    facts: Facts,
+) -> Result<Vec<Trace>> {
+    let mut walk = Walk { terms, ground };
     let path = Path { decisions: Vec::new(), steps: Vec::new(), exit: Exit::To(start) };
     let first = Trace {
         path,
-        facts: Facts::default(),
+        facts,
         tests: Vec::new(),
         events: Vec::new(),
         state: initial,
@@ -180,11 +227,11 @@ pub(super) fn traces_from(
     while let Some((at, trace)) = open.pop() {
         if open.len() + done.len() > MOST_PATHS {
             return Err(Error::new(Code::NotUnderstood, "the window has too many paths")
-                .with("window", format!("{}..{}", walk.window.start, walk.window.end)));
+                .with("address", start));
         }
         for (next, trace) in walk.step(at, trace)? {
             match next {
-                Exit::To(to) if walk.window.contains(&to) => open.push((to, trace)),
+                Exit::To(to) if ground.contains(to) => open.push((to, trace)),
                 exit => done.push(Trace { path: Path { exit, ..trace.path.clone() }, ..trace }),
             }
         }
@@ -192,30 +239,91 @@ pub(super) fn traces_from(
     Ok(done)
 }
 
+/// The window of a signature, with the roles it captures.
+struct Window<'a> {
+    function: Function<'a>,
+    window: Range<VmAddr>,
+    roles: &'a Roles,
+    initial: State,
+}
+
+impl Ground for Window<'_> {
+    fn operation(&self, at: VmAddr) -> Result<Operation> {
+        self.function.operation(at)
+    }
+
+    fn word(&self, at: VmAddr) -> Word {
+        self.function.word(at).unwrap_or_default()
+    }
+
+    fn contains(&self, at: VmAddr) -> bool {
+        self.window.contains(&at)
+    }
+
+    fn callee(&self, terms: &Terms, target: Term) -> Callee {
+        callee(terms, self.roles, target)
+    }
+
+    fn act(&self, terms: &mut Terms, event: &Event, trace: &Trace) -> Act {
+        match event {
+            Event::Barrier => Act::Barrier,
+            Event::Store { address, bytes: 8, value } => {
+                let (address, value) = (*address, trace.facts.resolve(terms, *value));
+                let (self_, ivar) = (self.roles.self_, self.roles.ivar);
+                let cell = terms.add(self.initial.get(self_), self.initial.get(ivar));
+                let slot = trace.state.get(self.roles.slot);
+                let slot = terms.offset(slot, self.roles.slots);
+                if address == cell && terms.as_constant(value) == Some(0) {
+                    Act::Clear
+                } else if address == slot && value == self.initial.get(self.roles.impl_) {
+                    Act::Push
+                } else {
+                    Act::Store
+                }
+            }
+            Event::Store { .. } => Act::Store,
+            Event::Call { target, arguments } => match terms.as_constant(*target) {
+                Some(target) if target == self.roles.unlock.0 => Act::Unlock,
+                Some(target) if target == self.roles.free.0 => free(terms, arguments, trace),
+                _ => Act::Call,
+            },
+        }
+    }
+}
+
+/// A call of `free`, given what the path knows of its argument.
+pub(super) fn free(terms: &Terms, arguments: &[Term], trace: &Trace) -> Act {
+    let argument = arguments.first().copied();
+    let zero = argument.and_then(|term| trace.facts.is_zero(terms, term));
+    Act::Free { null: zero == Some(true) }
+}
+
+/// How often a path may come to an instruction of the rewrite's own code, which
+/// several places of the function may share.
+const MAX_VISITS: usize = 16;
+
 struct Walk<'a> {
     terms: &'a mut Terms,
-    function: Function<'a>,
-    roles: &'a Roles,
-    window: Range<VmAddr>,
-    initial: State,
+    ground: &'a dyn Ground,
 }
 
 impl Walk<'_> {
     /// Executes the instruction at `at`; what follows, one or two of them.
     fn step(&mut self, at: VmAddr, mut trace: Trace) -> Result<Vec<(Exit, Trace)>> {
-        if trace.path.steps.iter().any(|step| step.at == at) {
+        let visits = trace.path.steps.iter().filter(|step| step.at == at).count();
+        if visits >= if self.ground.is_added(at) { MAX_VISITS } else { 1 } {
             return Err(Error::new(Code::LoopInWindow, "the window holds a loop")
                 .with("address", at)
                 .next("this tool proves straight windows only; the driver is not what it knows"));
         }
-        let operation = self.function.operation(at)?;
+        let operation = self.ground.operation(at)?;
         if matches!(operation, Operation::Bounded { .. }) {
             return Err(Error::new(
                 Code::NotUnderstood,
                 "the window holds an instruction whose effect is not worked out",
             )
             .with("address", at)
-            .with("word", self.function.word(at).unwrap_or_default()));
+            .with("word", self.ground.word(at)));
         }
         let before = trace.state.history;
         let next = execute(self.terms, &mut trace.state, &operation);
@@ -223,9 +331,9 @@ impl Walk<'_> {
         let calls = calls.count();
         let faults = std::mem::take(&mut trace.state.faults).into_iter();
         trace.faults.extend(faults.map(|(address, bytes)| Fault { at, address, bytes, calls }));
+        let next = self.through_own_code(at, next, &mut trace);
         if let Next::Call(target) = next {
-            let callee = callee(self.terms, self.roles, target);
-            trace.state.call(self.terms, target, callee);
+            self.call(target, &mut trace);
         }
         self.note(at, before, &mut trace);
         let following = at.instruction(1);
@@ -246,6 +354,38 @@ impl Walk<'_> {
                 taken.into_iter().chain(fell.map(|trace| (Exit::To(following), trace))).collect()
             }
         })
+    }
+
+    fn call(&mut self, target: Term, trace: &mut Trace) {
+        let callee = self.ground.callee(self.terms, target);
+        trace.state.call(self.terms, target, callee);
+    }
+
+    /// Calls into the rewrite's own code are followed there and back; its last
+    /// instruction branches to a function, which returns to the caller.
+    fn through_own_code(&mut self, at: VmAddr, next: Next, trace: &mut Trace) -> Next {
+        let constant = |terms: &Terms, target| terms.as_constant(target).map(VmAddr);
+        match next {
+            Next::Call(target)
+                if constant(self.terms, target).is_some_and(|to| self.ground.is_added(to)) =>
+            {
+                let back = self.terms.constant(at.instruction(1).0);
+                trace.state.set(Register::LR, back);
+                Next::Go(target)
+            }
+            Next::Go(target)
+                if self.ground.is_added(at)
+                    && constant(self.terms, target).is_some_and(|to| {
+                        !self.ground.contains(to) && !self.ground.is_in_function(to)
+                    }) =>
+            {
+                let back = trace.state.get(Register::LR);
+                self.call(target, trace);
+                Next::Go(back)
+            }
+            Next::Return(target) if self.ground.is_added(at) => Next::Go(target),
+            next => next,
+        }
     }
 
     fn address(&self, at: VmAddr, target: Term) -> Result<VmAddr> {
@@ -282,41 +422,14 @@ impl Walk<'_> {
         if events.is_empty() {
             trace.path.steps.push(Step { at, act: Act::Silent });
         }
+        trace.state.history = before;
         for event in events.into_iter().rev() {
-            let act = self.act(&event, trace);
+            let act = self.ground.act(self.terms, &event, trace);
+            if !self.ground.is_apart(act) {
+                trace.state.history = self.terms.after(trace.state.history, event.clone());
+            }
             trace.path.steps.push(Step { at, act });
             trace.events.push(Seen { at, act, event });
-        }
-    }
-
-    fn act(&mut self, event: &Event, trace: &Trace) -> Act {
-        match event {
-            Event::Barrier => Act::Barrier,
-            Event::Store { address, bytes: 8, value } => {
-                let (address, value) = (*address, trace.facts.resolve(self.terms, *value));
-                let cell = self
-                    .terms
-                    .add(self.initial.get(self.roles.self_), self.initial.get(self.roles.ivar));
-                let slot = trace.state.get(self.roles.slot);
-                let slot = self.terms.offset(slot, self.roles.slots);
-                if address == cell && self.terms.as_constant(value) == Some(0) {
-                    Act::Clear
-                } else if address == slot && value == self.initial.get(self.roles.impl_) {
-                    Act::Push
-                } else {
-                    Act::Store
-                }
-            }
-            Event::Store { .. } => Act::Store,
-            Event::Call { target, arguments } => match self.terms.as_constant(*target) {
-                Some(target) if target == self.roles.unlock.0 => Act::Unlock,
-                Some(target) if target == self.roles.free.0 => {
-                    let argument = arguments.first().copied();
-                    let zero = argument.and_then(|term| trace.facts.is_zero(self.terms, term));
-                    Act::Free { null: zero == Some(true) }
-                }
-                _ => Act::Call,
-            },
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn compare(
 }
 
 /// No decision may rest on what nothing is promised about.
-fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
+pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
     for &(at, test) in &trace.tests {
         let specified = match test {
             Test::Zero(term, _) => terms.is_specified(term),
@@ -74,7 +74,7 @@ fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
 }
 
 /// The event with everything the facts decide put in.
-fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: &Roles) -> Seen {
+pub(super) fn decided_by(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen) -> Seen {
     let mut seen = seen.clone();
     match &mut seen.event {
         Event::Store { value, .. } => *value = facts.resolve(terms, *value),
@@ -89,6 +89,12 @@ fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: 
         let null = arguments.first().and_then(|&term| terms.as_constant(term)) == Some(0);
         seen.act = Act::Free { null };
     }
+    seen
+}
+
+/// The same, with a store that turns out to clear the field called that.
+fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: &Roles) -> Seen {
+    let mut seen = decided_by(terms, facts, seen);
     if let (Act::Store, Event::Store { value, address, bytes: 8 }) = (seen.act, &seen.event)
         && terms.as_constant(*value) == Some(0)
     {
@@ -252,7 +258,7 @@ impl Pair<'_> {
 }
 
 /// No read where there was none: it might fault.
-fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
+pub(super) fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
     let mut calls = 0;
     let mut places: Vec<(Term, u8, usize)> =
         old.faults.iter().map(|fault| (fault.address, fault.bytes, fault.calls)).collect();
@@ -286,7 +292,7 @@ fn same_events(old: &[&Seen], new: &[&Seen]) -> bool {
 
 /// Those of `these` that have no counterpart in `others`, each of which counts
 /// once.
-fn unmatched<'a>(these: &[&'a Seen], others: &[&Seen]) -> Vec<&'a Seen> {
+pub(super) fn unmatched<'a>(these: &[&'a Seen], others: &[&Seen]) -> Vec<&'a Seen> {
     let mut others: Vec<&Event> = others.iter().map(|seen| &seen.event).collect();
     let mut left = Vec::new();
     for seen in these {
@@ -349,7 +355,7 @@ fn exits(
     }
 }
 
-fn same_flags(terms: &Terms, old: Flags, new: Flags) -> bool {
+pub(super) fn same_flags(terms: &Terms, old: Flags, new: Flags) -> bool {
     use crate::arm64::semantics::FlagsNode;
     old == new || matches!(terms.flags_node(old), FlagsNode::Unspecified(_))
 }

@@ -121,7 +121,7 @@ impl Steps {
         let mut terms = Terms::new();
         let end = window.end;
         let traces = paths::traces(&mut terms, Function { entry, words }, window, roles)?;
-        let reader = Reader::new(&mut terms, roles, end);
+        let reader = Reader::new(&mut terms, roles, end, &traces);
         let mut found: Vec<Path> = Vec::new();
         for trace in &traces {
             found.extend(reader.paths(trace)?);
@@ -154,23 +154,43 @@ fn only(found: &mut Vec<Path>, room: Room) -> Result<Path> {
     }
 }
 
+/// The test that holds on every path without a push and on none with one, if
+/// there is exactly one such: that is how the code asks whether there is room,
+/// by whatever condition. Paths without a block say nothing about it.
+fn deciding_test(traces: &[Trace], block: Term) -> Option<Test> {
+    let has_block =
+        |trace: &&Trace| !trace.tests.iter().any(|(_, test)| *test == Test::Zero(block, true));
+    let pushes = |trace: &Trace| trace.events.iter().any(|seen| seen.act == Act::Push);
+    let made = |trace: &Trace, test: Test| trace.tests.iter().any(|(_, known)| *known == test);
+    let (pushing, others): (Vec<&Trace>, Vec<&Trace>) =
+        traces.iter().filter(has_block).partition(|trace| pushes(trace));
+    pushing.first()?;
+    let (first, rest) = others.split_first()?;
+    let mut deciding = first.tests.iter().map(|&(_, test)| test).filter(|&test| {
+        rest.iter().all(|trace| made(trace, test))
+            && pushing.iter().all(|trace| made(trace, test.negated()))
+    });
+    deciding.next().filter(|_| deciding.next().is_none())
+}
+
 /// The terms that mean something to other threads.
 struct Reader {
     block: Term,
     lock: Term,
     field: Term,
-    /// The count is greater than the capacity.
-    exceeds: Condition,
+    /// Holds where the freelist has no room.
+    exceeds: Test,
     end: VmAddr,
 }
 
 impl Reader {
-    fn new(terms: &mut Terms, roles: &Roles, end: VmAddr) -> Reader {
+    fn new(terms: &mut Terms, roles: &Roles, end: VmAddr, traces: &[Trace]) -> Reader {
         const HI: u32 = 0b1000;
         let mut of = |register: Register| terms.register(register);
         let (pool, lock) = (of(roles.pool), of(roles.lock));
         let (encoder, ivar, block) = (of(roles.self_), of(roles.ivar), of(roles.impl_));
-        let exceeds = Condition::encoded(HI, terms.initial_flags());
+        let published = Test::Flags(Condition::encoded(HI, terms.initial_flags()));
+        let exceeds = deciding_test(traces, block).unwrap_or(published);
         let (lock, field) = (terms.add(pool, lock), terms.add(encoder, ivar));
         Reader { block, lock, field, exceeds, end }
     }
@@ -210,12 +230,8 @@ impl Reader {
                         return Ok(None);
                     }
                 }
-                Test::Flags(condition) if condition == self.exceeds => {
-                    rooms.retain(|&room| room == Room::Full);
-                }
-                Test::Flags(condition) if condition == self.exceeds.negated() => {
-                    rooms.retain(|&room| room == Room::Left);
-                }
+                _ if test == self.exceeds => rooms.retain(|&room| room == Room::Full),
+                _ if test == self.exceeds.negated() => rooms.retain(|&room| room == Room::Left),
                 _ => {
                     return Err(unknown(
                         "a branch depends on something else than the count and the block",

@@ -88,7 +88,8 @@ impl Value {
         self.atoms == other.atoms
     }
 
-    fn as_constant(&self) -> Option<u64> {
+    /// The number the value is, if it is one.
+    pub(super) fn as_constant(&self) -> Option<u64> {
         self.atoms().next().is_none().then_some(self.constant)
     }
 
@@ -122,8 +123,13 @@ pub(super) struct Point {
 }
 
 impl Point {
+    /// The registers hold the function's arguments.
+    pub(super) fn at_entry() -> Point {
+        Point::named(Atom::Argument)
+    }
+
     /// Nothing is known at `at`.
-    fn unknown(at: VmAddr) -> Point {
+    pub(super) fn unknown(at: VmAddr) -> Point {
         Point::named(|register| Atom::Joined(at, register))
     }
 
@@ -230,7 +236,7 @@ impl<'a> Values<'a> {
         let points = BTreeMap::new();
         let mut values = Values { function, surroundings, window, terms, initial, points };
         let mut open = Vec::new();
-        values.flow(function.entry, Point::named(Atom::Argument), &mut open);
+        values.flow(function.entry, Point::at_entry(), &mut open);
         for other in others {
             values.flow(other, Point::unknown(other), &mut open);
         }
@@ -298,6 +304,15 @@ impl<'a> Values<'a> {
             ) => loads(size, address),
             _ => false,
         }
+    }
+
+    /// Whether an unknown was loaded with fewer bytes than a pointer has.
+    pub(super) fn is_narrow(&self, atom: Atom) -> bool {
+        let Atom::Made(at, _) = atom else { return false };
+        matches!(
+            self.function.operation(at),
+            Ok(Operation::Access { load: true, size, .. }) if size.bytes < 8
+        )
     }
 
     fn flow(&mut self, to: VmAddr, mut point: Point, open: &mut Vec<VmAddr>) {

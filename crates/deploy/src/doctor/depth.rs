@@ -78,7 +78,13 @@ pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
             recommended: false,
             in_force,
             closed_by,
-            command: if in_force { "agxpatch verify" } else { depth.command() },
+            command: match (in_force, depth, &diagnosis.driver) {
+                (true, ..) => "agxpatch verify",
+                (_, Depth::System, Verdict::Provable { .. }) => {
+                    "sudo agxpatch deploy --unlisted-build"
+                }
+                _ => depth.command(),
+            },
         }
     };
     let mut states: Vec<DepthState> = Depth::ALL.into_iter().map(state).collect();

@@ -2,12 +2,14 @@
 
 use agxpatch_core::codesign::HashType;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::machine::{self, FileVault, LibraryValidation, Signer};
-use agxpatch_host::sip::Sip;
+use agxpatch_host::driver::DriverBundle;
+use agxpatch_host::machine::{self, LibraryValidation, Release, Signer};
+use agxpatch_host::sip::{Disagreement, Sip};
 use agxpatch_host::{CsrConfig, FileKind, Host};
 
 use super::depth::Depth::{self, Scoped, System};
-use super::{Consent, Diagnosis, Finding, Judge, PLUGIN, Remedy, Verdict, driver_path};
+use super::filevault;
+use super::{Consent, Diagnosis, Finding, Judge, Remedy, Verdict};
 
 /// Since macOS 14.4 dyld loads arm64e images that are not Apple's.
 const SCOPED_SINCE: (u32, u32) = (14, 4);
@@ -15,27 +17,33 @@ const SCOPED_SINCE: (u32, u32) = (14, 4);
 const SYSTEM_SINCE: (u32, u32) = (15, 0);
 const LAST_KNOWN_MAJOR: u32 = 26;
 
+/// Why nothing on the disk can be patched on macOS 14 and older, and from 27 on.
+const IN_SHARED_CACHE: &str = "this macOS has the driver in its dyld shared cache and not in a file, \
+                               so there is nothing to patch or to copy; guard still works";
+
 pub(super) struct Examination<'a> {
     pub(super) host: &'a dyn Host,
+    /// The driver bundle that the GPU asks for, once that was asked.
+    pub(super) bundle: Option<DriverBundle>,
     findings: Vec<Finding>,
 }
 
 /// Asks everything. The depths are for the caller to work out.
 pub(super) fn machine(host: &dyn Host, judge: &dyn Judge, consent: Consent) -> Result<Diagnosis> {
-    let mut examination = Examination { host, findings: Vec::new() };
+    let mut examination = Examination { host, bundle: None, findings: Vec::new() };
     let release = examination.answer("macos", machine::release(host), &Depth::ALL)?;
     examination.protections()?;
     examination.filevault()?;
     examination.library_validation()?;
     if let Some(release) = &release {
-        examination.findings.push(macos(&release.version, &release.build));
+        examination.findings.push(macos(release));
     }
     examination.plugin()?;
     let (driver_sha256, driver) = examination.driver(judge, consent)?;
     examination.system_volume(&driver)?;
     examination.boot_args()?;
-    let findings = examination.findings;
-    Ok(Diagnosis { release, driver_sha256, driver, findings, depths: Vec::new() })
+    let Examination { bundle: plugin, findings, .. } = examination;
+    Ok(Diagnosis { release, plugin, driver_sha256, driver, findings, depths: Vec::new() })
 }
 
 impl Examination<'_> {
@@ -54,6 +62,11 @@ impl Examination<'_> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if error.code() == Code::MachineGone => Err(error),
+            Err(error) if error.code() == Code::NotRecorded => {
+                let skipped = Finding::skipped(name, "not recorded");
+                self.add(Finding { blocks: blocks.to_vec(), ..skipped });
+                Ok(None)
+            }
             Err(error) => {
                 self.add(Finding::bad(name, told(&error), blocks));
                 Ok(None)
@@ -64,16 +77,17 @@ impl Examination<'_> {
     fn protections(&mut self) -> Result<()> {
         let Some(sip) = self.answer("sip", Sip::ask(self.host), &[System])? else { return Ok(()) };
         self.findings.extend(sip_bits(&sip));
-        let needed = sip.bits.allows(CsrConfig::UNAUTHENTICATED_ROOT);
-        self.add(if needed && !sip.authenticated_root {
-            Finding::good("authenticated-root", "off: an unsealed snapshot may be booted")
-        } else {
+        self.add(if sip.authenticated_root {
             Finding::bad(
                 "authenticated-root",
-                "on: the kernel boots only a snapshot whose seal is intact",
+                "on: the kernel boots only a snapshot whose seal is intact. Switching it off left \
+                 some M1 and M2 Macs (macOS 12.3 to 13.0) at \"macOS needs to be reinstalled\"; \
+                 switching it on again helped (three reports)",
                 &[System],
             )
             .remedy(Remedy::recovery("csrutil authenticated-root disable"))
+        } else {
+            Finding::good("authenticated-root", "off: an unsealed snapshot may be booted")
         });
         Ok(())
     }
@@ -81,15 +95,7 @@ impl Examination<'_> {
     fn filevault(&mut self) -> Result<()> {
         let state = self.answer("filevault", machine::filevault(self.host), &[System])?;
         let Some(state) = state else { return Ok(()) };
-        self.add(match state {
-            FileVault::Off => Finding::good("filevault", "off"),
-            FileVault::NotOff(said) => Finding::bad(
-                "filevault",
-                format!("not off: \"{said}\" (Macs with a broken seal and FileVault did not boot)"),
-                &[System],
-            )
-            .remedy(Remedy::terminal("sudo fdesetup disable")),
-        });
+        self.add(filevault::finding(&state));
         Ok(())
     }
 
@@ -105,42 +111,45 @@ impl Examination<'_> {
                  stay black",
                 &[System],
             )
-            .remedy(Remedy::terminal(format!(
-                "sudo defaults write {}.plist {} -bool true",
-                machine::LIBRARY_VALIDATION_DOMAIN,
-                machine::LIBRARY_VALIDATION_KEY
-            ))),
+            .remedy(Remedy::terminal(machine::library_validation_off())),
         });
         Ok(())
     }
 
     fn plugin(&mut self) -> Result<()> {
-        let plugins =
-            self.answer("metal-plugin", machine::metal_plugins(self.host), &Depth::ALL)?;
-        let Some(plugins) = plugins else { return Ok(()) };
-        let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-        self.add(if names.contains(&PLUGIN) {
-            Finding::good("metal-plugin", format!("the GPU asks for {PLUGIN}"))
-        } else {
-            let asked = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-            let detail = format!("the GPU asks for {asked}, and this patch is for {PLUGIN}");
-            Finding::bad("metal-plugin", detail, &Depth::ALL)
-        });
+        let name = "metal-plugin";
+        let bundle = self.answer(name, DriverBundle::installed(self.host), &Depth::ALL)?;
+        if let Some(bundle) = &bundle {
+            self.add(Finding::good(name, format!("the GPU asks for {bundle}")));
+        }
+        self.bundle = bundle;
         Ok(())
     }
 
     /// The driver file: there, whose, and what can be done about it.
     fn driver(&mut self, judge: &dyn Judge, consent: Consent) -> Result<(Option<String>, Verdict)> {
         let unjudged = |reason: &str| Verdict::Unjudged { reason: reason.to_owned() };
-        let path = driver_path();
+        let Some(path) = self.bundle.as_ref().map(DriverBundle::executable) else {
+            return Ok((None, unjudged("no driver of Apple's is asked for")));
+        };
         let closes = [Scoped, System];
+        let cached = self.host.shared_cache_contains(&path)?;
+        if cached == Some(true) {
+            self.add(Finding::bad("driver-file", IN_SHARED_CACHE, &closes));
+            return Ok((None, unjudged("the driver is not a file on this macOS")));
+        }
         let looked = self.answer("driver-file", self.host.metadata(&path), &closes)?;
         let present = match looked {
             None => return Ok((None, unjudged("the file could not be looked at"))),
             Some(metadata) => metadata.filter(|m| m.kind == FileKind::File && m.length > 0),
         };
         if present.is_none() {
-            let detail = format!("{} is not there or empty", path.display());
+            let asked = if cached.is_none() {
+                "; whether the dyld shared cache has it is not known"
+            } else {
+                ""
+            };
+            let detail = format!("{} does not exist or is empty{asked}", path.display());
             self.add(Finding::bad("driver-file", detail, &closes));
             return Ok((None, unjudged("there is no file")));
         }
@@ -169,7 +178,7 @@ impl Examination<'_> {
                 loosening.join(" ")
             );
             Finding::bad("boot-args", detail, &[System])
-                .remedy(Remedy::terminal("sudo nvram -d boot-args"))
+                .remedy(Remedy::terminal(machine::command_without_loosening(&text)))
         } else if text.is_empty() {
             Finding::good("boot-args", "none")
         } else {
@@ -203,22 +212,30 @@ fn sip_bits(sip: &Sip) -> Vec<Finding> {
         "Debugging Restrictions are on: library validation cannot be switched off",
         "Debugging Restrictions are off",
     ));
+    let needed = |d: &&Disagreement| CsrConfig::NEEDED_FOR_SYSTEM.bits().any(|b| b.name == d.bit);
+    let names = |d: &Disagreement| d.bit;
     if !sip.disagreements.is_empty() {
-        let bits: Vec<&str> = sip.disagreements.iter().map(|d| d.bit).collect();
+        let bits: Vec<&str> = sip.disagreements.iter().map(names).collect();
         let detail = format!("the kernel and csrutil contradict each other on {}", bits.join(", "));
-        findings.push(Finding::bad("sip-agreement", detail, &[System]));
+        let blocks: &[Depth] =
+            if sip.disagreements.iter().any(|d| needed(&d)) { &[System] } else { &[] };
+        findings.push(Finding::bad("sip-agreement", detail, blocks));
     } else if !sip.from_kernel {
         findings.push(Finding::skipped(
             "sip-agreement",
             "the kernel could not be asked; csrutil's text alone decides",
         ));
+    } else if !sip.unanswered.is_empty() {
+        let detail =
+            format!("the kernel's bits decide; no second opinion: {}", sip.unanswered.join("; "));
+        findings.push(Finding::skipped("sip-agreement", detail));
     }
     findings
 }
 
-fn macos(version: &str, build: &str) -> Finding {
-    let parsed = parse_version(version);
-    let detail = format!("{version} ({build})");
+fn macos(release: &Release) -> Finding {
+    let parsed = parse_version(&release.version);
+    let detail = release.to_string();
     match parsed {
         None => {
             Finding::bad("macos", format!("{detail}: no version this tool can read"), &Depth::ALL)
@@ -230,7 +247,7 @@ fn macos(version: &str, build: &str) -> Finding {
         ),
         Some(at) if at < SYSTEM_SINCE => Finding::bad(
             "macos",
-            format!("{detail}: before 15 nobody has seen where this driver is kept"),
+            format!("{detail}: before 15 the driver is in the dyld shared cache, not in a file"),
             &[System],
         ),
         Some((major, _)) if major > LAST_KNOWN_MAJOR => Finding::bad(

@@ -12,10 +12,9 @@
 mod depth;
 mod driver;
 mod examine;
+mod filevault;
 mod judge;
 mod volume;
-
-use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -25,15 +24,8 @@ pub use judge::EngineJudge;
 
 use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
+use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::{Host, machine::Release};
-
-/// The driver bundle this program is about, by the name the I/O registry gives.
-pub const PLUGIN: &str = "AGXMetalG16X";
-
-/// Where the driver is: the one file that a deployment replaces.
-pub fn driver_path() -> PathBuf {
-    PathBuf::from(format!("/System/Library/Extensions/{PLUGIN}.bundle/Contents/MacOS/{PLUGIN}"))
-}
 
 /// Where a command is to be typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -121,6 +113,8 @@ pub struct Consent {
 pub struct Diagnosis {
     /// The macOS that runs, where it could be asked.
     pub release: Option<Release>,
+    /// The driver bundle that this Mac's GPU asks for.
+    pub plugin: Option<DriverBundle>,
     /// The SHA-256 of the installed driver, in hexadecimal.
     pub driver_sha256: Option<String>,
     /// What is thought of the installed driver.

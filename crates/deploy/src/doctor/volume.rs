@@ -2,12 +2,16 @@
 //! somebody else is at work on it.
 
 use agxpatch_core::error::{Code, Result};
-use agxpatch_host::volume::{self, SystemVolume};
+use agxpatch_host::driver::DriverBundle;
+use agxpatch_host::machine;
+use agxpatch_host::volume::{self, Snapshot, StagedUpdate, SystemVolume};
 
 use super::depth::Depth::System;
 use super::examine::Examination;
-use super::{Finding, Remedy, Verdict, driver_path};
+use super::{Finding, Remedy, Verdict};
 
+/// Where Apple's updater mounts volumes.
+const UPDATER: &str = "/System/Volumes/Update/";
 /// Bytes that must be free beside the copies of the driver.
 const SPACE: u64 = 1 << 30;
 /// Copies of the driver that a deployment keeps at one time: backup, loose
@@ -25,58 +29,69 @@ impl Examination<'_> {
         self.booted_snapshot(&volume, driver)?;
         let snapshots = volume::snapshots(self.host, &volume.device);
         if let Some(snapshots) = self.answer("sealed-snapshot", snapshots, &[System])? {
-            let sealed = snapshots.iter().find(|snapshot| snapshot.is_sealed_release());
-            self.add(match sealed {
-                Some(snapshot) => {
-                    Finding::good("sealed-snapshot", format!("{} to go back to", snapshot.name))
-                }
-                None => Finding::bad(
-                    "sealed-snapshot",
-                    "there is none to go back to: only reinstalling macOS makes one",
-                    &[System],
-                ),
-            });
+            self.sealed_snapshot(&volume, &snapshots);
         }
-        let staged = volume::staged_update(self.host);
+        let running = machine::release(self.host).ok();
+        let running = running.as_ref().map(|release| release.build.as_str());
+        let staged = volume::staged_update(self.host, running);
         if let Some(staged) = self.answer("staged-update", staged, &[System])? {
-            self.add(match staged {
-                None => Finding::good("staged-update", "none is being prepared"),
-                Some(update) => {
-                    let build = update.build.as_deref().unwrap_or("not named");
-                    let detail = format!(
-                        "an update (build {build}) is being prepared and has changed the live \
-                         volume already; see {}",
-                        update.file
-                    );
-                    Finding::bad("staged-update", detail, &[System]).remedy(Remedy::settings(
-                        "General > Software Update: install it, then look again",
-                    ))
-                }
-            });
+            self.add(staged_update(staged.as_ref(), running));
         }
         Ok(())
     }
 
-    fn live_volume(&mut self, volume: &SystemVolume) {
-        self.add(match &volume.mounted_at {
-            None => Finding::good("system-volume", format!("{}, not mounted", volume.device)),
-            Some(at) => Finding::bad(
-                "system-volume",
-                format!("{} is mounted at {at}: somebody is at work on it", volume.device),
+    /// The way back is the sealed snapshot that runs; where a patched one runs, the one
+    /// of the records, which is theirs to check.
+    fn sealed_snapshot(&mut self, volume: &SystemVolume, snapshots: &[Snapshot]) {
+        let name = "sealed-snapshot";
+        let running = volume.snapshot.as_deref().filter(|name| volume::is_sealed_release(name));
+        let back = snapshots
+            .iter()
+            .filter(|snapshot| snapshot.is_sealed_release())
+            .find(|snapshot| running.is_none_or(|running| snapshot.name == running));
+        self.add(match (back, running) {
+            (Some(snapshot), _) => Finding::good(name, format!("{} to go back to", snapshot.name)),
+            (None, Some(running)) => Finding::bad(
+                name,
+                format!("{running} runs, and diskutil does not list it"),
                 &[System],
-            )
-            .remedy(Remedy::terminal(format!(
-                "sudo umount {}",
-                agxpatch_host::command::quoted(at)
-            ))),
+            ),
+            (None, None) => Finding::bad(
+                name,
+                "there is none to go back to: only reinstalling macOS makes one",
+                &[System],
+            ),
+        });
+    }
+
+    fn live_volume(&mut self, volume: &SystemVolume) {
+        let name = "system-volume";
+        let device = &volume.device;
+        self.add(match volume.mounted_at.as_deref() {
+            None => Finding::good(name, format!("{device}, not mounted")),
+            Some(at) if at.starts_with(UPDATER) => {
+                let detail = format!(
+                    "{device} is mounted at {at} by Apple's updater, which prepares an update or \
+                     did so last; leave it mounted"
+                );
+                Finding::bad(name, detail, &[System])
+                    .remedy(Remedy::settings("General > Software Update: let it finish"))
+                    .remedy(Remedy::terminal("sudo shutdown -r now"))
+            }
+            Some(at) => {
+                let detail = format!("{device} is mounted at {at}: another program works on it");
+                let umount = format!("sudo umount {}", agxpatch_host::command::quoted(at));
+                Finding::bad(name, detail, &[System]).remedy(Remedy::terminal(umount))
+            }
         });
     }
 
     fn space(&mut self, volume: &SystemVolume) -> Result<()> {
-        let metadata = self.host.metadata(&driver_path());
+        let path = self.bundle.as_ref().map(DriverBundle::executable);
+        let metadata = path.map(|path| self.host.metadata(&path));
         let length = match metadata {
-            Err(error) if error.code() == Code::MachineGone => return Err(error),
-            Ok(Some(metadata)) => metadata.length,
+            Some(Err(error)) if error.code() == Code::MachineGone => return Err(error),
+            Some(Ok(Some(metadata))) => metadata.length,
             _ => 0,
         };
         let needed = SPACE.saturating_add(length.saturating_mul(COPIES));
@@ -96,7 +111,7 @@ impl Examination<'_> {
         let intact = self.answer(name, volume::booted_seal_intact(self.host), &[System])?;
         let Some(intact) = intact else { return Ok(()) };
         self.add(match &volume.snapshot {
-            Some(booted) if booted.starts_with(volume::SEALED_PREFIX) && intact != Some(false) => {
+            Some(booted) if volume::is_sealed_release(booted) && intact != Some(false) => {
                 Finding::good(name, booted.clone())
             }
             Some(booted) if ours => {
@@ -113,4 +128,22 @@ impl Examination<'_> {
         });
         Ok(())
     }
+}
+
+/// A plan of an update, compared with what runs: the updater leaves old ones behind.
+fn staged_update(staged: Option<&StagedUpdate>, running: Option<&str>) -> Finding {
+    let name = "staged-update";
+    let Some(update) = staged else { return Finding::good(name, "none is being prepared") };
+    if running.is_some() && update.build.as_deref() == running {
+        let detail = format!("none; {} is left over from the update to this build", update.file);
+        return Finding::good(name, detail);
+    }
+    let build = update.build.as_deref().unwrap_or("not named");
+    let detail = format!(
+        "an update (build {build}) is being prepared and has changed the live volume already; see \
+         {}",
+        update.file
+    );
+    Finding::bad(name, detail, &[System])
+        .remedy(Remedy::settings("General > Software Update: install it, then run doctor again"))
 }

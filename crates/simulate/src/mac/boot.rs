@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use super::factory::{self, DRIVER, LIBRARY_VALIDATION};
+use super::factory::{self, LIBRARY_VALIDATION, Model};
 use super::machine::{FileVault, Machine, Mode, Mount, Place, Release, Signer, device};
 use super::store::{Held, Objects};
 use super::volume::{Loss, Object, Volume};
@@ -85,7 +85,10 @@ fn panic(machine: &mut Machine, reason: &str) -> Boot {
 /// Why the window server would not get its driver; none where it does.
 fn windows_lost(machine: &Machine) -> Option<String> {
     let volume = &machine.snapshot(&machine.booted)?.volume;
-    let Some(driver) = files::object_on(volume, DRIVER) else {
+    if machine.metal_plugin.as_ref().is_some_and(|name| machine.shared_cache.contains(name)) {
+        return None;
+    }
+    let Some(driver) = files::object_on(volume, &machine.driver_path()) else {
         return Some("the driver is missing".to_owned());
     };
     if driver == machine.empty {
@@ -156,8 +159,8 @@ fn boot_recovery(machine: &mut Machine) {
     machine.boots += 1;
     machine.mounts = [
         (Place::Base, "disk2s1", "/", false),
-        (Place::Live, device::SYSTEM, "/Volumes/Macintosh HD", true),
-        (Place::Data, device::DATA, "/Volumes/Macintosh HD - Data", false),
+        (Place::Live, device::SYSTEM, &format!("/Volumes/{}", machine.system_name), true),
+        (Place::Data, device::DATA, &format!("/Volumes/{}", machine.data_name), false),
         (Place::Preboot, device::PREBOOT, "/System/Volumes/Preboot", false),
     ]
     .map(mount)
@@ -178,9 +181,10 @@ impl SimulatedMac {
 
     /// Has the driver of every snapshot judged, as the kernel will at boot.
     fn judge_drivers(&self, held: &mut Held) -> Result<()> {
+        let path = held.machine.driver_path();
         let volumes = held.machine.snapshots.iter().map(|snapshot| &snapshot.volume);
         let drivers: Vec<Object> =
-            volumes.filter_map(|volume| files::object_on(volume, DRIVER)).collect();
+            volumes.filter_map(|volume| files::object_on(volume, &path)).collect();
         for driver in drivers {
             if !held.machine.signed.contains_key(&driver) {
                 let signer = (self.judge)(&held.content(&driver)?);
@@ -243,7 +247,10 @@ impl SimulatedMac {
     pub fn install_update(&self, release: Release, driver: &[u8]) -> Result<Boot> {
         self.store.work(|held| {
             let objects = Objects::default();
-            let live = factory::system_volume(&objects, &release, driver);
+            let plugin = held.machine.metal_plugin.clone();
+            let plugin = plugin.unwrap_or_else(|| factory::PLUGIN.to_owned());
+            let model = Model { release: release.clone(), plugin };
+            let live = factory::system_volume(&objects, &model, driver);
             for bytes in objects.all() {
                 held.keep(&bytes)?;
             }
@@ -252,6 +259,10 @@ impl SimulatedMac {
             shut_down(machine);
             machine.signed.insert(signed, Signer::Apple);
             machine.live = live.into();
+            machine.shared_cache.clear();
+            if model.driver_is_cached() {
+                machine.shared_cache.push(model.plugin);
+            }
             machine.release = release;
             machine.update = factory::update_volume().into();
             machine.update_preparing = false;

@@ -12,6 +12,8 @@ use super::{SimulatedMac, boot, files};
 use agxpatch_core::error::Result;
 use agxpatch_host as host;
 
+/// The driver's name, unless another is given.
+pub const PLUGIN: &str = "AGXMetalG16X";
 /// The driver's bundle.
 pub const BUNDLE: &str = "/System/Library/Extensions/AGXMetalG16X.bundle";
 /// The driver itself.
@@ -23,9 +25,13 @@ pub const SYSTEM_VERSION: &str = "/System/Library/CoreServices/SystemVersion.pli
 pub const LIBRARY_VALIDATION: &str =
     "/Library/Preferences/com.apple.security.libraryvalidation.plist";
 
-const SYSTEM_DIRECTORIES: [&str; 6] = [
+/// Where the driver of this name is.
+pub fn driver_path(name: &str) -> String {
+    format!("/System/Library/Extensions/{name}.bundle/Contents/MacOS/{name}")
+}
+
+const SYSTEM_DIRECTORIES: [&str; 5] = [
     "/System/Library/CoreServices",
-    "/System/Library/Extensions/AGXMetalG16X.bundle/Contents/MacOS",
     "/System/Volumes/Data",
     "/System/Volumes/Preboot",
     "/System/Volumes/Update/mnt1",
@@ -46,11 +52,41 @@ const DATA_DIRECTORIES: [(&str, u32); 10] = [
     ("/private/var/run", 0o755),
 ];
 
-/// A shipped Mac: everything protected, nothing staged, 15.7.3.
-pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
+/// Which Mac is made.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its macOS.
+    pub release: Release,
+    /// The driver its GPU asks for.
+    pub plugin: String,
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        let release = Release { version: "15.7.3".into(), build: "24G419".into() };
+        Model { release, plugin: PLUGIN.to_owned() }
+    }
+}
+
+impl Model {
+    /// Whether this macOS has the driver in its dyld shared cache: all but 15 and 26.
+    pub fn driver_is_cached(&self) -> bool {
+        let major = self.release.version.split('.').next();
+        !matches!(major, Some("15" | "26"))
+    }
+
+    /// Such as `AGXG16XDevice` for `AGXMetalG16X`, or for a revision of it.
+    fn class(&self) -> String {
+        let family = self.plugin.trim_start_matches("AGXMetal");
+        format!("AGX{}Device", family.split('_').next().unwrap_or_default())
+    }
+}
+
+/// A shipped Mac: everything protected, nothing staged.
+pub(super) fn new_mac(model: &Model, driver: &[u8]) -> (Machine, Objects) {
     let objects = Objects::default();
-    let release = Release { version: "15.7.3".into(), build: "24G419".into() };
-    let live = system_volume(&objects, &release, driver);
+    let release = model.release.clone();
+    let live = system_volume(&objects, model, driver);
     let mut data = Volume::new();
     for (path, mode) in DATA_DIRECTORIES {
         let number = directory(&mut data, path);
@@ -69,8 +105,17 @@ pub(super) fn new_mac(driver: &[u8]) -> (Machine, Objects) {
         csr_syscall: true,
         filevault: FileVault::On,
         boot_args: None,
-        metal_plugin: Some("AGXMetalG16X".into()),
-        metal_class: "AGXG16XDevice".into(),
+        metal_plugin: Some(model.plugin.clone()),
+        metal_class: model.class(),
+        shared_cache: if model.driver_is_cached() {
+            vec![model.plugin.clone()]
+        } else {
+            Vec::new()
+        },
+        said: BTreeMap::new(),
+        other_installations: Vec::new(),
+        system_name: "Macintosh HD".into(),
+        data_name: "Data".into(),
         update_preparing: false,
         busy: 0,
         free: 64_000_000_000,
@@ -121,22 +166,29 @@ pub(super) fn seal_live_volume(machine: &mut Machine) {
 }
 
 /// The files of a macOS that anything here looks at.
-pub(super) fn system_volume(objects: &Objects, release: &Release, driver: &[u8]) -> Volume {
+pub(super) fn system_volume(objects: &Objects, model: &Model, driver: &[u8]) -> Volume {
     let mut volume = Volume::new();
     for path in SYSTEM_DIRECTORIES {
         directory(&mut volume, path);
     }
+    let name = model.plugin.as_str();
+    let identifier = format!("com.apple.{}", name.replace('_', "-"));
     let info = property_list(&[
-        ("CFBundleExecutable", "AGXMetalG16X"),
-        ("CFBundleIdentifier", "com.apple.AGXMetalG16X"),
+        ("CFBundleExecutable", name),
+        ("CFBundleIdentifier", &identifier),
         ("CFBundleShortVersionString", "329.2"),
     ]);
-    let version = system_version(release);
-    for (path, bytes, mode) in [
+    let version = system_version(&model.release);
+    let executable = driver_path(name);
+    let info_path = format!("/System/Library/Extensions/{name}.bundle/Contents/Info.plist");
+    let mut files = vec![
         (SYSTEM_VERSION, version.as_bytes(), 0o644),
-        (DRIVER, driver, 0o755),
-        (&format!("{BUNDLE}/Contents/Info.plist"), info.as_bytes(), 0o644),
-    ] {
+        (info_path.as_str(), info.as_bytes(), 0o644),
+    ];
+    if !model.driver_is_cached() {
+        files.push((executable.as_str(), driver, 0o755));
+    }
+    for (path, bytes, mode) in files {
         file(&mut volume, objects, path, bytes, mode, host::flag::RESTRICTED);
     }
     for (name, target) in [("etc", "private/etc"), ("tmp", "private/tmp"), ("var", "private/var")] {

@@ -142,6 +142,34 @@ pub struct Release {
     pub build: String,
 }
 
+/// What a tool says instead of what it would.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The exit code.
+    #[serde(default)]
+    pub rc: i32,
+    /// Standard output.
+    #[serde(default)]
+    pub out: String,
+    /// Standard error.
+    #[serde(default)]
+    pub err: String,
+    /// Whether the tool does its work before it says that.
+    #[serde(default)]
+    pub after_work: bool,
+    /// Whether the tool never ends.
+    #[serde(default)]
+    pub hangs: bool,
+}
+
+fn system_name() -> String {
+    "Macintosh HD".to_owned()
+}
+
+fn data_name() -> String {
+    "Data".to_owned()
+}
+
 /// A simulated Mac.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
@@ -167,6 +195,22 @@ pub struct Machine {
     pub metal_plugin: Option<String>,
     /// `MetalPluginClassName` in the I/O registry.
     pub metal_class: String,
+    /// The driver bundles in the dyld shared cache, which have no file.
+    #[serde(default)]
+    pub shared_cache: Vec<String>,
+    /// What tools say instead of what they would, by command line: the arguments after
+    /// the tool's name may be left out.
+    #[serde(default)]
+    pub said: BTreeMap<String, Said>,
+    /// Other installations of macOS on the disk: with any, `csrutil` asks which is meant.
+    #[serde(default)]
+    pub other_installations: Vec<String>,
+    /// The name of the system volume.
+    #[serde(default = "system_name")]
+    pub system_name: String,
+    /// The name of the data volume.
+    #[serde(default = "data_name")]
+    pub data_name: String,
     /// A system update is being prepared, and the volume is busy.
     pub update_preparing: bool,
     /// How often unmounting still fails because something has a file open.
@@ -237,6 +281,12 @@ impl Machine {
             Place::Base => &mut self.base,
         };
         Some(shared.own())
+    }
+
+    /// The driver that this Mac's GPU asks for.
+    pub fn driver_path(&self) -> String {
+        let name = self.metal_plugin.as_deref().unwrap_or(super::factory::PLUGIN);
+        super::factory::driver_path(name)
     }
 
     /// A snapshot by its name.

@@ -25,16 +25,18 @@ mod store;
 mod tools;
 mod volume;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use boot::Boot;
-pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, SYSTEM_VERSION};
+pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERSION, driver_path};
 pub use fault::{Asking, Fault, Plan, Reach, Witness};
 pub use fingerprint::Fingerprint;
-pub use machine::{CsrutilForm, FileVault, Machine, Mode, Release, Signer, Snapshot, Terminal};
+pub use machine::{
+    CsrutilForm, FileVault, Machine, Mode, Release, Said, Signer, Snapshot, Terminal,
+};
 pub use volume::{Loss, Object};
 
 use agxpatch_core::error::{Code, Error, Result};
@@ -62,13 +64,23 @@ pub struct SimulatedMac {
 impl SimulatedMac {
     /// A new Mac in memory with `driver` as its driver, protected as shipped.
     pub fn in_memory(driver: &[u8]) -> SimulatedMac {
-        let (machine, objects) = factory::new_mac(driver);
+        SimulatedMac::of_model(&Model::default(), driver)
+    }
+
+    /// A new Mac of this model in memory.
+    pub fn of_model(model: &Model, driver: &[u8]) -> SimulatedMac {
+        let (machine, objects) = factory::new_mac(model, driver);
         SimulatedMac::on(Store::in_memory(machine, objects))
     }
 
     /// A new Mac kept in `directory`.
     pub fn create(directory: &Path, driver: &[u8]) -> Result<SimulatedMac> {
-        let (machine, objects) = factory::new_mac(driver);
+        SimulatedMac::create_model(directory, &Model::default(), driver)
+    }
+
+    /// A new Mac of this model kept in `directory`.
+    pub fn create_model(directory: &Path, model: &Model, driver: &[u8]) -> Result<SimulatedMac> {
+        let (machine, objects) = factory::new_mac(model, driver);
         Ok(SimulatedMac::on(Store::create(directory, machine, objects)?))
     }
 
@@ -302,6 +314,20 @@ impl Host for SimulatedMac {
         self.question(|held| {
             let machine = &held.machine;
             Ok(machine.csr_syscall.then_some(CsrConfig(machine.active_csr)))
+        })
+    }
+
+    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>> {
+        self.question(|held| {
+            let cached = |name: &String| Path::new(&factory::driver_path(name)) == path;
+            Ok(Some(held.machine.shared_cache.iter().any(cached)))
+        })
+    }
+
+    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
+        self.question(|held| {
+            let bundle = Path::new("/System/Library/Extensions").join(format!("{name}.bundle"));
+            Ok(Some(Some(bundle).filter(|bundle| files::is_directory(&held.machine, bundle))))
         })
     }
 

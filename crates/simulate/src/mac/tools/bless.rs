@@ -45,6 +45,12 @@ pub(super) fn run(machine: &mut Machine, words: &[&str], input: &Input, extent: 
     }
 }
 
+/// What `bless` says to a wrong password, and to one of somebody who is not an owner.
+const NOT_OWNER: &str = "Bootability failed Error Domain=BYErrorDomain Code=103 \"Owner \
+                         authentication is required\" \
+                         UserInfo={BYErrorHint=LocalAuthenticationRequired, \
+                         NSLocalizedDescription=Owner authentication is required}\n";
+
 fn failed(code: i32, first: String, at: &str) -> Output {
     let text = format!(
         "{first}\nSnapshot manipulation failed\nCouldn't set bless data in preboot volume for \
@@ -80,12 +86,10 @@ fn create(machine: &mut Machine, volume: &Mount, verbose: bool, extent: Extent) 
         return failed(5, first, at);
     }
     machine.tagged = Some(name.clone());
-    let said = if verbose {
-        format!("Volume {at} will boot from snapshot {name}\n")
-    } else {
-        String::new()
-    };
-    answer(0, said, "")
+    // On standard error, and without a newline.
+    let said =
+        if verbose { format!("Volume {at} will boot from snapshot {name}") } else { String::new() };
+    answer(0, "", said)
 }
 
 fn last_sealed(
@@ -130,7 +134,8 @@ fn last_sealed(
         None if user.is_none() && machine.mode != Mode::Recovery => {
             answer(1, "", "getlogin() failed: Inappropriate ioctl for device\n")
         }
+        None => answer(1, "", "Failed to authenticate owner\n"),
         Some(password) if owner && password == machine.password => answer(0, "", ""),
-        _ => answer(1, "", "Failed to authenticate owner\n"),
+        Some(_) => answer(103, "", NOT_OWNER),
     }
 }

@@ -25,6 +25,9 @@ const MODERN: [(&str, u32); 10] = [
 pub(super) fn run(machine: &Machine, words: &[&str]) -> Output {
     match words {
         ["status"] => answer(0, status(machine), ""),
+        ["authenticated-root", "status"] if !machine.other_installations.is_empty() => {
+            answer(1, menu(machine), "")
+        }
         ["authenticated-root", "status"] => {
             let off = CsrConfig(machine.active_csr).allows(CsrConfig::UNAUTHENTICATED_ROOT);
             let word = if off { "disabled" } else { "enabled" };
@@ -42,6 +45,17 @@ pub(super) fn run(machine: &Machine, words: &[&str]) -> Output {
         }
         _ => usage(Tool::Csrutil),
     }
+}
+
+/// The question which macOS is meant, of which nothing reads the answer.
+fn menu(machine: &Machine) -> String {
+    let others = machine.other_installations.iter().map(String::as_str);
+    let names: Vec<&str> = std::iter::once(machine.system_name.as_str()).chain(others).collect();
+    let mut text = "This computer has several macOS installations:\n".to_owned();
+    for (number, name) in names.iter().enumerate() {
+        text.push_str(&format!("  {}: {name}\n", number + 1));
+    }
+    text + &format!("\nPick a macOS installation (1..{}): ", names.len())
 }
 
 fn status(machine: &Machine) -> String {

@@ -48,7 +48,9 @@ fn info(machine: &Machine, what: &str) -> Output {
     match device {
         device::BOOTED if !recovery => answer(0, xml(booted_info(machine)), ""),
         device::SYSTEM => answer(0, xml(live_info(machine)), ""),
-        device::DATA => answer(0, xml(volume_info(machine, device::DATA, "Data", "No")), ""),
+        device::DATA => {
+            answer(0, xml(volume_info(machine, device::DATA, &machine.data_name, "No")), "")
+        }
         _ => unknown(what),
     }
 }
@@ -60,7 +62,7 @@ fn booted_info(machine: &Machine) -> Value {
     let mut value = volume_info(
         machine,
         device::BOOTED,
-        "Macintosh HD",
+        &machine.system_name,
         if sealed && !machine.volume_seal_broken { "Yes" } else { "Broken" },
     );
     if let Value::Dictionary(pairs) = &mut value {
@@ -77,7 +79,7 @@ fn booted_info(machine: &Machine) -> Value {
 fn live_info(machine: &Machine) -> Value {
     let broken = machine.volume_seal_broken || machine.snapshots.iter().any(|s| !s.sealed);
     let sealed = if broken { "Broken" } else { "Yes" };
-    volume_info(machine, device::SYSTEM, "Macintosh HD", sealed)
+    volume_info(machine, device::SYSTEM, &machine.system_name, sealed)
 }
 
 fn volume_info(machine: &Machine, device: &str, name: &str, sealed: &str) -> Value {
@@ -133,10 +135,10 @@ fn apfs_list(machine: &Machine) -> Value {
         ])
     });
     let volumes = vec![
-        volume(device::SYSTEM, "Macintosh HD", "System", booted.into_iter().collect()),
+        volume(device::SYSTEM, &machine.system_name, "System", booted.into_iter().collect()),
         volume(device::PREBOOT, "Preboot", "Preboot", Vec::new()),
         volume(device::UPDATE, "Update", "Update", Vec::new()),
-        volume(device::DATA, "Data", "Data", Vec::new()),
+        volume(device::DATA, &machine.data_name, "Data", Vec::new()),
     ];
     let container = dictionary([
         ("APFSContainerUUID", "0F0F0F0F-1111-4222-8333-444455556666".into()),

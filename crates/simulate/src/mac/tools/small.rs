@@ -42,7 +42,7 @@ pub(super) fn fdesetup(machine: &Machine, words: &[&str]) -> Output {
             format!("FileVault is On.\nEncryption in progress: Percent completed = {done}\n")
         }
         FileVault::Decrypting(done) => {
-            format!("FileVault is Off.\nDecryption in progress: Percent completed = {done}\n")
+            format!("Decryption in progress: Percent completed = {done}.0\n")
         }
     };
     answer(0, text, "")
@@ -78,7 +78,10 @@ pub(super) fn ioreg(machine: &Machine, words: &[&str]) -> Output {
     // Without a match ioreg prints nothing at all, not an empty list.
     let Some(plugin) = &machine.metal_plugin else { return answer(0, "", "") };
     let mut entry = Dictionary::new();
-    entry.insert("IOObjectClass".into(), "AGXAcceleratorG16X".into());
+    entry.insert(
+        "IOObjectClass".into(),
+        machine.metal_class.replace("Device", "").replace("AGX", "AGXAccelerator").into(),
+    );
     entry.insert("MetalPluginClassName".into(), machine.metal_class.clone().into());
     entry.insert("MetalPluginName".into(), plugin.clone().into());
     let mut bytes = Vec::new();
@@ -129,6 +132,8 @@ pub(super) fn codesign(held: &mut Held, words: &[&str], judge: &SignatureJudge) 
     let signer = held.machine.signed.get(&object).copied();
     let signer = signer.unwrap_or_else(|| judge(&file.bytes));
     let verify = words.contains(&"--verify");
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let identifier = format!("com.apple.{}", name.replace('_', "-"));
     Ok(match (verify, signer) {
         (true, Signer::Broken) => answer(
             1,
@@ -144,7 +149,7 @@ pub(super) fn codesign(held: &mut Held, words: &[&str], judge: &SignatureJudge) 
             0,
             "",
             format!(
-                "Executable={path}\nIdentifier=com.apple.AGXMetalG16X\nCodeDirectory v=20400 \
+                "Executable={path}\nIdentifier={identifier}\nCodeDirectory v=20400 \
                  flags=0x0(none)\nAuthority=Software Signing\nAuthority=Apple Code Signing \
                  Certification Authority\nAuthority=Apple Root CA\nTeamIdentifier=not set\n"
             ),
@@ -153,7 +158,7 @@ pub(super) fn codesign(held: &mut Held, words: &[&str], judge: &SignatureJudge) 
             0,
             "",
             format!(
-                "Executable={path}\nIdentifier=com.apple.AGXMetalG16X\nCodeDirectory v=20400 \
+                "Executable={path}\nIdentifier={identifier}\nCodeDirectory v=20400 \
                  flags=0x2(adhoc)\nSignature=adhoc\nTeamIdentifier=not set\n"
             ),
         ),

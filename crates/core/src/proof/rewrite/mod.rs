@@ -1,0 +1,373 @@
+//! Any rewrite of one function, judged without a signature.
+//!
+//! Given are the function before and after, and code of the rewrite's own in
+//! padding. Nothing says where the encoder, the block or the lock are: what
+//! registers hold is derived from the whole function ([`Values`]), and what calls
+//! are for from the names of the stubs. The two versions are compared from every
+//! way into the part that differs ([`region`]) to every way out.
+//!
+//! First it is tried whether they do the same: the same stores, calls, loads and
+//! exits. That is a strict refinement, and needs no permission. Else three
+//! differences are permitted, each stated over what was derived:
+//!
+//! * a store of NULL to a field of the receiver comes earlier, over unlocks, frees
+//!   and stores to other objects;
+//! * `free(NULL)` is left out;
+//! * a store of NULL is left out where the field was just loaded and is NULL.
+//!
+//! Whatever else differs fails an obligation that names it.
+
+mod compare;
+mod origin;
+mod region;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::code_as_data;
+use super::findings::Findings;
+use super::function::Function;
+use super::inbound;
+use super::obligation::{Name, Obligation};
+use super::paths::{self, Act, Ground, Trace};
+use super::site::{LandingPads, Surroundings};
+use super::values::{Point, Values};
+use crate::address::{VmAddr, Word};
+use crate::arm64::semantics::{
+    Callee, Event, Operation, Places, Register, State, Term, Terms, Test,
+};
+use crate::check::Status;
+use crate::error::{Code, Error, Result};
+use crate::macho::Image;
+use region::Region;
+
+/// A function before and after.
+#[derive(Clone, Copy)]
+pub struct Rewrite<'a> {
+    /// The address of the first instruction.
+    pub entry: VmAddr,
+    /// The whole function as it was.
+    pub before: &'a [Word],
+    /// The whole function as rewritten; as many words.
+    pub after: &'a [Word],
+    /// Code of the rewrite's own, in padding.
+    pub added: &'a [Piece],
+    /// What calls are for.
+    pub stubs: &'a Stubs,
+    /// The rest of the image.
+    pub surroundings: &'a dyn Surroundings,
+}
+
+/// Words outside the function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Piece {
+    /// Where the first of them is.
+    pub at: VmAddr,
+    /// The words.
+    pub words: Vec<Word>,
+}
+
+/// Where the functions are called that give a lock or memory back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stubs {
+    /// Stubs of the functions that release a lock.
+    pub unlock: BTreeSet<VmAddr>,
+    /// Stubs of `free`.
+    pub free: BTreeSet<VmAddr>,
+}
+
+/// Functions that release the lock that is their argument, and do nothing else.
+const UNLOCKS: [&str; 2] = ["_os_unfair_lock_unlock", "_pthread_mutex_unlock"];
+
+impl Stubs {
+    /// The stubs of an image, by name.
+    pub fn of(image: &Image<'_>) -> Result<Stubs> {
+        let mut stubs = Stubs::default();
+        for stub in image.stubs()? {
+            if UNLOCKS.contains(&stub.name) {
+                stubs.unlock.insert(stub.address);
+            } else if stub.name == "_free" {
+                stubs.free.insert(stub.address);
+            }
+        }
+        Ok(stubs)
+    }
+}
+
+/// A difference that is permitted and was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permission {
+    /// A field of the receiver is cleared earlier.
+    ClearsEarlier,
+    /// `free(NULL)` is left out.
+    SkipsNullFree,
+    /// A clear is left out where the field is NULL.
+    SkipsNullClear,
+}
+
+/// What comparing the two versions gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refinement {
+    /// Every obligation.
+    pub obligations: Vec<Obligation>,
+    /// The differences that are permitted; none for a strict refinement.
+    pub permissions: BTreeSet<Permission>,
+}
+
+impl Refinement {
+    /// Whether every obligation that was looked at holds.
+    pub fn holds(&self) -> bool {
+        self.obligations.iter().all(|obligation| obligation.status != Status::Fail)
+    }
+}
+
+/// Holds the new code against the old.
+///
+/// # Errors
+/// `NotUnderstood`, `UnresolvedBranch` or `LoopInWindow` where a version cannot be
+/// judged; each names the address.
+pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
+    let before = Function { entry: rewrite.entry, words: rewrite.before };
+    let after = Function { entry: rewrite.entry, words: rewrite.after };
+    if before.words.len() != after.words.len() {
+        return Err(Error::new(Code::NotUnderstood, "the two versions are not of one length")
+            .with("function", rewrite.entry));
+    }
+    let read = before.operations().chain(after.operations()).collect::<Result<Vec<_>>>()?.len();
+    let detail = format!("{read} words read, {} before and after", before.words.len());
+    let understood = Obligation::new(Name::FunctionUnderstood, Status::Pass, detail);
+
+    let region = Region::of(before, after, rewrite.surroundings)?;
+    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
+    let pads = match rewrite.surroundings.landing_pads(after.range()) {
+        LandingPads::Known(pads) => pads,
+        LandingPads::Unknown(_) => Vec::new(),
+    };
+    let elsewhere = elsewhere.into_iter().map(|entry| entry.to);
+    let others: BTreeSet<VmAddr> = elsewhere.chain(pads).collect();
+    let nowhere = rewrite.entry..rewrite.entry;
+    let unknown = others.iter().copied();
+    let mut values = Values::of(before, rewrite.surroundings, nowhere, unknown)?;
+    let starts = starts(rewrite, &region, &others, &mut values)?;
+
+    let mut comparison = Comparison { rewrite, before, after, region: &region, values: &values };
+    let mut outcome = comparison.all(&starts, Mode::Strict)?;
+    if !outcome.findings.is_empty() {
+        outcome = comparison.all(&starts, Mode::Permitted)?;
+    }
+    let mut obligations = vec![understood, not_read(rewrite, after)];
+    obligations.extend(outcome.obligations(starts.len()));
+    obligations.push(super::clobbered_dead(after, rewrite.surroundings, &outcome.differing)?);
+    Ok(Refinement { obligations, permissions: outcome.permissions })
+}
+
+/// Where control comes into the region, and what is known there.
+fn starts(
+    rewrite: &Rewrite<'_>,
+    region: &Region,
+    others: &BTreeSet<VmAddr>,
+    values: &mut Values<'_>,
+) -> Result<Vec<(VmAddr, Point)>> {
+    let mut starts = Vec::new();
+    if region.inside.contains(&rewrite.entry) {
+        starts.push((rewrite.entry, Point::at_entry()));
+    }
+    for &other in others.intersection(&region.inside) {
+        starts.push((other, Point::unknown(other)));
+    }
+    for &(from, to) in &region.entries {
+        // Where no way leads, nothing is ever executed.
+        if values.before(from).is_some() {
+            let point = values.on_the_way(from, to)?;
+            starts.push((to, point.unwrap_or_else(|| Point::unknown(to))));
+        }
+    }
+    Ok(starts)
+}
+
+fn not_read(rewrite: &Rewrite<'_>, after: Function<'_>) -> Obligation {
+    let changed: Vec<VmAddr> =
+        region::changed(Function { words: rewrite.before, ..after }, after).into_iter().collect();
+    code_as_data::obligation(rewrite.surroundings, after, &changed)
+}
+
+/// What is permitted in a comparison.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Strict,
+    Permitted,
+}
+
+/// The two versions, and all that the comparison needs to know.
+struct Comparison<'a> {
+    rewrite: &'a Rewrite<'a>,
+    before: Function<'a>,
+    after: Function<'a>,
+    region: &'a Region,
+    values: &'a Values<'a>,
+}
+
+/// What came out of comparing all paths.
+struct Outcome {
+    findings: Findings,
+    permissions: BTreeSet<Permission>,
+    /// Where control goes on with registers that hold another value, and which.
+    differing: Vec<(VmAddr, Places)>,
+    pairs: usize,
+    /// How many new paths clear a field.
+    clearing: usize,
+}
+
+impl Comparison<'_> {
+    fn all(&mut self, starts: &[(VmAddr, Point)], mode: Mode) -> Result<Outcome> {
+        let mut outcome = Outcome {
+            findings: Findings::default(),
+            permissions: BTreeSet::new(),
+            differing: Vec::new(),
+            pairs: 0,
+            clearing: 0,
+        };
+        for (start, point) in starts {
+            let mut terms = Terms::new();
+            let (state, facts) = point.state(&mut terms);
+            let mut traces = |function, added| -> Result<Vec<Trace>> {
+                let code = Version { comparison: self, function, added, point, mode };
+                paths::walk(&mut terms, &code, *start, state.clone(), facts.clone())
+            };
+            let old = traces(self.before, &[])?;
+            let new = traces(self.after, self.rewrite.added)?;
+            let pair =
+                compare::Start { comparison: self, point, start: *start, state: &state, mode };
+            pair.compare(&mut terms, &old, &new, &mut outcome);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Outcome {
+    fn obligations(&self, starts: usize) -> Vec<Obligation> {
+        let detail = format!("on all {} pairs of paths from {starts} entries", self.pairs);
+        let names = [
+            Name::WindowDecided,
+            Name::UnlockKept,
+            Name::ClearKept,
+            Name::FreeKept,
+            Name::FreeNotAdded,
+            Name::SameCalls,
+            Name::SameStores,
+            Name::SameLoads,
+            Name::SameExits,
+            Name::SameStack,
+        ];
+        let mut all: Vec<Obligation> =
+            names.iter().map(|&name| self.findings.obligation(name, &detail)).collect();
+        let name = Name::ClearBeforeUnlock;
+        all.push(match self.clearing {
+            0 => Obligation::new(name, Status::Skipped, "the rewritten part clears no field"),
+            paths => self.findings.obligation(name, format!("on all {paths} paths that clear")),
+        });
+        all.sort_by_key(|obligation| obligation.name);
+        all
+    }
+}
+
+/// One version of the code, seen from one entry.
+struct Version<'a> {
+    comparison: &'a Comparison<'a>,
+    function: Function<'a>,
+    added: &'a [Piece],
+    point: &'a Point,
+    mode: Mode,
+}
+
+impl Version<'_> {
+    fn piece(&self, at: VmAddr) -> Option<Function<'_>> {
+        let pieces =
+            self.added.iter().map(|piece| Function { entry: piece.at, words: &piece.words });
+        pieces.into_iter().find(|piece| piece.range().contains(&at))
+    }
+}
+
+impl Ground for Version<'_> {
+    fn operation(&self, at: VmAddr) -> Result<Operation> {
+        self.piece(at).unwrap_or(self.function).operation(at)
+    }
+
+    fn word(&self, at: VmAddr) -> Word {
+        self.piece(at).unwrap_or(self.function).word(at).unwrap_or_default()
+    }
+
+    fn contains(&self, at: VmAddr) -> bool {
+        self.comparison.region.inside.contains(&at) || self.is_added(at)
+    }
+
+    fn is_in_function(&self, at: VmAddr) -> bool {
+        self.function.range().contains(&at)
+    }
+
+    fn is_added(&self, at: VmAddr) -> bool {
+        self.piece(at).is_some()
+    }
+
+    fn callee(&self, terms: &Terms, target: Term) -> Callee {
+        let stubs = self.comparison.rewrite.stubs;
+        match terms.as_constant(target).map(VmAddr) {
+            Some(at) if stubs.unlock.contains(&at) || stubs.free.contains(&at) => {
+                Callee { arguments: Some(1), returns: false }
+            }
+            _ => Callee::UNKNOWN,
+        }
+    }
+
+    fn act(&self, terms: &mut Terms, event: &Event, trace: &Trace) -> Act {
+        let stubs = self.comparison.rewrite.stubs;
+        match event {
+            Event::Barrier => Act::Barrier,
+            Event::Store { address, bytes: 8, value } => {
+                let value = trace.facts.resolve(terms, *value);
+                let is_null = terms.as_constant(value) == Some(0);
+                match origin::receivers_field(self.point, terms, *address) {
+                    Some(_) if is_null => Act::Clear,
+                    _ => Act::Store,
+                }
+            }
+            Event::Store { .. } => Act::Store,
+            Event::Call { target, arguments } => match terms.as_constant(*target).map(VmAddr) {
+                Some(at) if stubs.unlock.contains(&at) => Act::Unlock,
+                Some(at) if stubs.free.contains(&at) => paths::free(terms, arguments, trace),
+                _ => Act::Call,
+            },
+        }
+    }
+
+    fn is_apart(&self, act: Act) -> bool {
+        self.mode == Mode::Permitted && act == Act::Clear
+    }
+}
+
+impl Point {
+    /// A symbolic state in which the registers hold what is known of them: one
+    /// term for one value, numbers where they are numbers, and what is known to be
+    /// zero or not as facts.
+    fn state(&self, terms: &mut Terms) -> (State, super::facts::Facts) {
+        let mut state = State::initial(terms);
+        let mut facts = super::facts::Facts::default();
+        for register in Register::all() {
+            let value = self.get(register);
+            let term = match value.as_constant() {
+                Some(number) => terms.constant(number),
+                None => {
+                    let same = Register::all().find(|&other| self.get(other) == value);
+                    terms.register(same.unwrap_or(register))
+                }
+            };
+            state.set(register, term);
+            if let Some(zero) = self.is_zero(value) {
+                facts.assume(terms, Test::Zero(term, zero));
+            }
+        }
+        (state, facts)
+    }
+}

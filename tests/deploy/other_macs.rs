@@ -1,0 +1,139 @@
+//! Other drivers, other releases of macOS, and what version 0.1.0 left behind.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agxpatch_core::error::Code;
+use agxpatch_deploy::doctor::{self, Consent, Depth, Verdict};
+use agxpatch_deploy::{self as deploy, Deployed, Recovered, State, layout};
+use agxpatch_host::Host;
+use agxpatch_simulate::mac::{Boot, DRIVER, Model, Release, Signer, SimulatedMac, driver_path};
+
+use crate::bench::*;
+use crate::faults::active_mac;
+
+/// An open Mac with this macOS, whose GPU asks for this driver.
+fn mac_with(version: &str, plugin: &str) -> SimulatedMac {
+    let release = Release { version: version.into(), build: "24G419".into() };
+    let model = Model { release, plugin: plugin.into() };
+    let judge = |bytes: &[u8]| if bytes == PATCHED { Signer::AdHoc } else { Signer::Broken };
+    let mac = SimulatedMac::of_model(&model, ORIGINAL).with_judge(Arc::new(judge));
+    assert!(matches!(mac.open_for_deployment().unwrap(), Boot::Up { .. }));
+    mac
+}
+
+#[test]
+fn whatever_driver_the_gpu_asks_for_is_deployed_and_reverted() {
+    for plugin in
+        ["AGXMetalG13G", "AGXMetalG13X", "AGXMetalG14G", "AGXMetalG16G_B0", "AGXMetalG17P"]
+    {
+        let mac = mac_with("15.7.3", plugin);
+        let path = driver_path(plugin);
+        let Deployed::Done { plan, .. } = deploy(&mac).unwrap() else { panic!("{plugin}") };
+        assert_eq!(plan.manifest.driver, path);
+        let kit = Path::new(layout::RECOVERY).join(format!("{plugin}.original"));
+        assert_eq!(mac.read(&kit).unwrap().bytes, ORIGINAL);
+        let script = mac.read(&layout::recovery_script()).unwrap().bytes;
+        assert!(String::from_utf8(script).unwrap().contains(&path), "{plugin}");
+        reboot(&mac);
+        assert_eq!(state(&mac), State::Active, "{plugin}");
+        assert_eq!(mac.read(Path::new(&path)).unwrap().bytes, PATCHED);
+        assert!(deploy::verify(&mac, &Bench).unwrap().holds, "{plugin}");
+        // What was deployed is taken back whatever the I/O registry says by now.
+        mac.change(|machine| machine.metal_plugin = None).unwrap();
+        assert_eq!(state(&mac), State::Active, "{plugin}");
+        revert(&mac).unwrap();
+        mac.change(|machine| machine.metal_plugin = Some(plugin.into())).unwrap();
+        reboot(&mac);
+        assert_eq!(state(&mac), State::Clean, "{plugin}");
+        assert_eq!(mac.read(Path::new(&path)).unwrap().bytes, ORIGINAL);
+    }
+}
+
+#[test]
+fn two_drivers_have_two_digests() {
+    let digest = |plugin: &str| match deploy(&mac_with("15.7.3", plugin)).unwrap() {
+        Deployed::Done { plan, .. } => plan.digest,
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(digest("AGXMetalG16X"), digest("AGXMetalG16G_B0"));
+}
+
+#[test]
+fn a_gpu_that_is_not_apples_is_refused_with_the_reason() {
+    let mac = mac_with("15.7.3", "AMDMTLBronzeDriver");
+    let error = deploy(&mac).unwrap_err();
+    assert_eq!(error.code(), Code::NotReady);
+    assert!(format!("{error:?}").contains("AGXMetal"), "{error:?}");
+}
+
+#[test]
+fn where_the_driver_is_in_the_shared_cache_only_the_guard_is_open() {
+    for (version, cached) in
+        [("13.6", true), ("14.7", true), ("15.7.3", false), ("26.3.1", false), ("27.0", true)]
+    {
+        let mac = mac_with(version, "AGXMetalG16X");
+        let path = Path::new(DRIVER);
+        assert_eq!(mac.shared_cache_contains(path).unwrap(), Some(cached), "{version}");
+        assert_eq!(mac.metadata(path).unwrap().is_none(), cached, "{version}");
+        let judge = |_: &[u8]| Verdict::Listed { name: "small".into() };
+        let diagnosis = doctor::examine(&mac, &judge, Consent::default()).unwrap();
+        assert_eq!(diagnosis.is_clean(), !cached, "{version}: {diagnosis:#?}");
+        let open = |depth: Depth| diagnosis.depths.iter().any(|d| d.depth == depth && d.open);
+        assert!(open(Depth::Guard), "{version}");
+        assert_eq!(open(Depth::Scoped), !cached, "{version}");
+        assert_eq!(open(Depth::System), !cached, "{version}");
+        if cached {
+            assert_eq!(diagnosis.depths[0].depth, Depth::Guard);
+            let file = diagnosis.findings.iter().find(|f| f.check.name == "driver-file").unwrap();
+            assert!(file.check.detail.contains("dyld shared cache"), "{file:?}");
+            assert_eq!(deploy(&mac).unwrap_err().code(), Code::NotReady);
+        }
+    }
+}
+
+#[test]
+fn an_update_to_a_macos_without_the_file_is_survived() {
+    let mac = active_mac();
+    let release = Release { version: "27.0".into(), build: "26A428".into() };
+    mac.install_update(release, ORIGINAL).unwrap();
+    assert_eq!(state(&mac), State::UpdatedAway);
+    assert_eq!(deploy(&mac).unwrap_err().code(), Code::NotReady);
+    assert!(matches!(recover(&mac).unwrap(), Recovered::Nothing { .. }));
+    assert!(matches!(revert(&mac).unwrap(), deploy::Reverted::Forgotten));
+    assert_eq!(state(&mac), State::Clean);
+}
+
+const MANIFEST: &[u8] = include_bytes!("records-0.1.0/manifest.json");
+const JOURNAL: &[u8] = include_bytes!("records-0.1.0/revert.journal");
+
+/// A Mac with a deployment of version 0.1.0 in force.
+fn deployed_by_0_1_0() -> SimulatedMac {
+    let mac = active_mac();
+    mac.plant(layout::manifest().to_str().unwrap(), MANIFEST).unwrap();
+    // The running snapshot carries the same.
+    mac.plant(layout::VOLUME_MANIFEST, MANIFEST).unwrap();
+    mac.plant_on_live_volume(layout::VOLUME_MANIFEST, MANIFEST).unwrap();
+    mac
+}
+
+#[test]
+fn what_version_0_1_0_deployed_is_shown_reverted_and_recovered() {
+    let mac = deployed_by_0_1_0();
+    assert_eq!(state(&mac), State::Active);
+    let seen = deploy::verify(&mac, &Bench).unwrap();
+    assert!(seen.holds, "{:#?}", seen.checks);
+    let recovering = mac.fork().unwrap();
+    revert(&mac).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Clean);
+    assert_eq!(mac.read(Path::new(DRIVER)).unwrap().bytes, ORIGINAL);
+
+    // A revert of 0.1.0 that was interrupted while it removed the kit.
+    recovering.plant(layout::journal().to_str().unwrap(), JOURNAL).unwrap();
+    assert_eq!(revert(&recovering).unwrap_err().code(), Code::Interrupted);
+    let recovered = recover(&recovering).unwrap();
+    assert!(matches!(recovered, Recovered::Done { .. }), "{recovered:?}");
+    reboot(&recovering);
+    assert_eq!(state(&recovering), State::Clean);
+}
