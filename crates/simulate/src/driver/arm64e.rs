@@ -8,11 +8,11 @@ use super::fixups::{Authentication, Fixups, Key};
 use super::image::{Image, Imported, Symbol};
 use super::layout::{DATA, DATA_CONST, Memory, Segment, TEXT, flags};
 use super::load_commands::Cpu;
+use super::names;
 use super::objc::{Class, Metadata, Method, Parent, Variable};
 use super::places::{Places, STUB};
 use super::random::Random;
-use super::variant::{Build, Names, Variant};
-use super::{facts, names};
+use super::variant::{Names, Variant};
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::arm64::Assembler;
 use agxpatch_core::error::{Code, Error, Result};
@@ -90,8 +90,8 @@ impl Builder {
             cpu: Cpu::ARM64E,
             memory: self.memory,
             segments,
-            uuid: uuid(self.variant.build),
-            source_version: source_version(self.variant.build),
+            uuid: names::uuid_of(self.variant.build),
+            source_version: names::source_version(self.variant.build),
             libraries: names::LIBRARIES,
             fixups,
             function_starts: self.starts,
@@ -317,23 +317,6 @@ const BLOCK_FLAGS: [u32; 2] = [0x4000_0000, 0];
 /// Function pointers in constant tables.
 const TABLE_ENTRIES: u64 = 0x1000;
 const CSTRINGS: &[u8] = b"AGXMetalG16X\0compute\0blit\0render\0resource state\0out of memory\0";
-
-/// Build 329.2, or one that came after it.
-pub(super) fn source_version(build: Build) -> u64 {
-    match build {
-        Build::Published => facts::SOURCE_VERSION,
-        Build::Other => 331 << 40 | 4 << 30,
-        Build::Later => 347 << 40 | 6 << 30,
-    }
-}
-
-fn uuid(build: Build) -> [u8; 16] {
-    match build {
-        Build::Published => facts::UUID,
-        Build::Other => names::uuid(0x330),
-        Build::Later => names::uuid(0x347),
-    }
-}
 
 /// A jump through the signed pointer at `entry`.
 fn jump_through(at: VmAddr, entry: VmAddr) -> [u32; 4] {

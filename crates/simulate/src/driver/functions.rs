@@ -1,12 +1,13 @@
 //! The code of the arm64e slice: the published functions where they are, filler
 //! between them.
 
-use super::arm64e::{Builder, OBJC_STUB};
+use super::arm64e::Builder;
 use super::assembly::{Bindings, assemble};
-use super::classes::{
-    COMMAND_BUFFER, COMPUTE, DESTROY, FRAMEBUFFER, IMPL, PREVIOUS_BLIT, PREVIOUS_COMPUTE,
-    PREVIOUS_RENDER, RENDER, classes,
+use super::bindings::{
+    BLOCK_INVOKE, COMPUTE_DESTRUCTOR, DEQUE_DESTRUCTOR, END_COMPUTE_PASS, RENDER_DESTRUCTOR,
+    freelist,
 };
+use super::classes::{COMMAND_BUFFER, COMPUTE, DESTROY, IMPL, RENDER, classes};
 use super::code::{Callees, SHORTEST, Writer};
 use super::destroy::{Destroy, Shape};
 use super::places::Places;
@@ -17,14 +18,6 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::driver_logic::Freelist;
 use agxpatch_core::error::Result;
 
-/// The function of `destroyImpl`'s block, which follows the method.
-const BLOCK_INVOKE: VmAddr = VmAddr(0x2b_e0f4);
-/// Where it is called, the destructor of a compute encoder's block.
-const COMPUTE_DESTRUCTOR: VmAddr = VmAddr(0x2b_de40);
-const DEQUE_DESTRUCTOR: VmAddr = VmAddr(0x2b_f800);
-const RENDER_DESTRUCTOR: VmAddr = VmAddr(0x2c_0400);
-const END_COMPUTE_PASS: VmAddr = VmAddr(0x2b_7400);
-
 /// A function that stands where it must.
 pub(super) struct Fixed {
     pub(super) at: VmAddr,
@@ -33,56 +26,6 @@ pub(super) struct Fixed {
 }
 
 impl Builder {
-    fn bindings(&self, objc_stubs: VmAddr, selectors: &[&str]) -> Bindings {
-        let places = &self.places;
-        let send = |selector| {
-            let index = selectors.iter().position(|known| *known == selector);
-            objc_stubs.plus(OBJC_STUB * index.unwrap_or_default() as u64)
-        };
-        let mut bindings = Bindings::default();
-        bindings
-            .cell("impl_cell", places.impl_cell)
-            .cell("previous_cell", places.cell(COMMAND_BUFFER, PREVIOUS_COMPUTE))
-            .cell("previous_blit_cell", places.cell(COMMAND_BUFFER, PREVIOUS_BLIT))
-            .cell("previous_render_cell", places.cell(COMMAND_BUFFER, PREVIOUS_RENDER))
-            .cell("framebuffer_cell", places.cell(RENDER, FRAMEBUFFER))
-            .cell("super_compute", places.super_reference(COMPUTE))
-            .cell("super_command_buffer", places.super_reference(COMMAND_BUFFER))
-            .cell("selector_dealloc", places.selector_reference("dealloc"))
-            .cell("selector_end_encoding", places.selector_reference("endEncoding"))
-            .address("objc_retain", places.stub("_objc_retain"))
-            .address("objc_release", places.stub("_objc_release"))
-            .address("add_metal_resource", places.stub("_MTLResourceListAddResource"))
-            .address("add_iogpu_resource", places.stub("_IOGPUResourceListAddResource"))
-            .address("lock_stub", places.stub("_os_unfair_lock_lock"))
-            .address("unlock", places.stub("_os_unfair_lock_unlock"))
-            .address("free", places.stub("_free"))
-            .address("bzero", places.stub("_bzero"))
-            .address("calloc", places.stub("_calloc"))
-            .address("operator_delete", places.stub("__ZdlPv"))
-            .address("dispatch_sync", places.stub("_dispatch_sync"))
-            .address("send_destroy", send(DESTROY))
-            .address("send_deferred_end", send("deferredEndEncoding"))
-            .address("send_deferred_end_with", send("deferredEndEncoding:"))
-            .address("send_set_previous", send("setPreviousComputeCommandEncoder:"))
-            .address("send_commit_encoder", send("commitEncoder"))
-            .address("send_device", send("device"))
-            .address("send_super", places.stub("_objc_msgSendSuper2"))
-            .address("neighbour", VmAddr(0x26_430c).plus(places.shift))
-            .address("compute_destructor", COMPUTE_DESTRUCTOR.plus(places.shift))
-            .address("deque_destructor", DEQUE_DESTRUCTOR.plus(places.shift))
-            .address("render_destructor", RENDER_DESTRUCTOR.plus(places.shift))
-            .address("end_compute_pass", END_COMPUTE_PASS.plus(places.shift))
-            .cell("block_invoke", BLOCK_INVOKE.plus(places.shift))
-            .cell("block_flags", places.literals(selectors.len()))
-            .cell("block_descriptor", places.block_descriptor())
-            .cell("stack_block", places.got())
-            .text("device_field", format!("#{}", places.device_field));
-        freelist(&mut bindings, "", &places.pools.compute);
-        freelist(&mut bindings, "part_", &places.pools.part);
-        bindings
-    }
-
     pub(super) fn fixed_functions(
         &self,
         objc_stubs: VmAddr,
@@ -290,16 +233,4 @@ impl Builder {
         }
         plan
     }
-}
-
-/// Binds the offsets of a freelist under names that begin with `prefix`.
-fn freelist(bindings: &mut Bindings, prefix: &str, list: &Freelist) {
-    let mut bind = |name: &str, number: u32| {
-        bindings.text(&format!("{prefix}{name}"), format!("#{number:#x}"));
-    };
-    bind("size", list.size);
-    bind("count", list.count);
-    bind("lock", list.lock);
-    bind("slots", list.slots);
-    bind("last", list.capacity - 1);
 }

@@ -1,11 +1,14 @@
 //! A driver that has what is published of Apple's, where it is published.
 //!
-//! No one here has the driver. What is known of it is a few addresses, twelve
-//! instructions and some names; [`facts`] holds them. Around these a whole
-//! universal file of the same size is made up: code by the thousand functions,
-//! near misses of the sequence among them, Objective-C classes, symbols, fixups,
-//! a signature. Nothing in it is Apple's, and nothing in it is random: the same
-//! variant gives the same bytes.
+//! No one here has the driver. What is published of it is a few addresses, twelve
+//! instructions and some names; [`facts`] holds them. What the methods around the
+//! sequence do, in which order and at which offsets, is known from other builds of
+//! the same template; [`driver_logic`](agxpatch_core::driver_logic) describes it,
+//! and the methods here are written to do the same. Around these a whole universal
+//! file of the same size is made up: code by the thousand functions, near misses
+//! of the sequence among them, Objective-C classes, symbols, fixups, a signature.
+//! Nothing in it is Apple's, and nothing in it is random: the same variant gives
+//! the same bytes.
 //!
 //! The variants ([`Variant::ALL`]) are drivers that the published addresses do
 //! not fit, or that must not be patched.
@@ -15,6 +18,7 @@
 
 mod arm64e;
 mod assembly;
+mod bindings;
 mod classes;
 mod code;
 mod container;
@@ -58,7 +62,7 @@ pub fn build(variant: &Variant) -> Result<Vec<u8>> {
             Ok(universal(&[slice], false))
         }
         Container::Fat32 | Container::Fat64 => {
-            let version = arm64e::source_version(variant.build);
+            let version = names::source_version(variant.build);
             let intel = x86_64::build(variant.signing, version, version);
             let slices = [
                 Placed { cpu: Cpu::X86_64, offset: first, bytes: intel },

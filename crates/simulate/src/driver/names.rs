@@ -3,6 +3,8 @@
 //! Those of the published crash reports are spelled as there; the others follow
 //! the same scheme and mean nothing.
 
+use super::variant::Build;
+
 /// The libraries linked, in the order of their load commands.
 pub(super) const LIBRARIES: &[&str] = &[
     "/usr/lib/libSystem.B.dylib",
@@ -166,6 +168,24 @@ pub(super) fn function(number: usize) -> String {
     let class = pick(&CLASSES, number / 64);
     let name = format!("{}{}{number}", pick(&VERBS, number), pick(&NOUNS, number / 8));
     format!("__ZN3AGX{}{class}{}{name}Ejb", class.len(), name.len())
+}
+
+/// Build 329.2, or one that came after it.
+pub(super) fn source_version(build: Build) -> u64 {
+    match build {
+        Build::Published => super::facts::SOURCE_VERSION,
+        Build::Other => 331 << 40 | 4 << 30,
+        Build::Later => 347 << 40 | 6 << 30,
+    }
+}
+
+/// LC_UUID of a build: the published one, or one made up.
+pub(super) fn uuid_of(build: Build) -> [u8; 16] {
+    match build {
+        Build::Published => super::facts::UUID,
+        Build::Other => uuid(0x330),
+        Build::Later => uuid(0x347),
+    }
 }
 
 /// A UUID of version 4 made up from a number.
