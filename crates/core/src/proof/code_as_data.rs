@@ -142,7 +142,9 @@ fn offset_use(
     page: VmAddr,
 ) -> Option<Reference> {
     match *operation {
+        // A sum of 32 bits is no address.
         Operation::AddSubtract {
+            wide: true,
             left: Some(left),
             right: Operand::Immediate(offset),
             subtract: false,

@@ -120,7 +120,8 @@ pub(super) fn from_elsewhere(
         }
     });
     let made = code_as_data::through_pages(surroundings, &inside).into_iter();
-    let made = made.filter(|made| made.reads == 0);
+    // Control cannot go on at an address between two instructions.
+    let made = made.filter(|made| made.reads == 0 && made.to.0 % Word::SIZE == 0);
     found.extend(made.map(|made| Entry { from: made.at, to: made.to }));
     found.retain(|entry| !function.contains(&entry.from));
     found
