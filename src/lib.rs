@@ -5,12 +5,13 @@
 //! machine), `agxpatch-deploy` (the system volume, and the doctor) and
 //! `agxpatch-simulate` (a driver and a Mac that exist only as data, for `demo`,
 //! `synth` and `--simulate`). This crate adds what runs and reads other
-//! programs: [`launch`], [`crash`], [`diagnostics`], [`stress`], [`selftest`].
+//! programs: [`launch`], [`recipes`], [`crash`], [`diagnostics`], [`stress`], [`selftest`].
 
 pub mod cli;
 pub mod crash;
 pub mod diagnostics;
 pub mod launch;
+pub mod recipes;
 pub mod report;
 pub mod selftest;
 pub mod storage;

@@ -14,9 +14,12 @@ mod files;
 mod generate;
 mod guarded;
 mod inspect;
+mod jupyter;
+mod launchd;
 mod machine;
 mod patch;
 mod prove;
+mod recipe;
 mod recover;
 mod revert;
 mod run;
@@ -151,6 +154,8 @@ commands! {
     Verify(verify)
     Signatures(signatures)
     Run(run)
+    Launchd(launchd)
+    Jupyter(jupyter)
     Synth(synth)
     Demo(demo)
     CheckSip(check_sip)

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Session, guarded};
+use super::{Session, guarded, recipe};
 use crate::diagnostics::{self, SETTLE};
 use crate::launch::environment::{Way, name};
 use crate::launch::{self, Account, Mode, Request, Supervision};
@@ -25,7 +25,7 @@ pub struct Args {
     /// What the guard does: guard, throttle=N (at most N encoders open),
     /// serialize, observe (count only), or off. By default what AGX_GUARD says, else
     /// guard.
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = recipe::parse_mode)]
     guard: Option<Mode>,
 
     /// The driver: the system's, or a patched copy of it for this command alone.
@@ -183,11 +183,4 @@ fn folders(args: &Args) -> Vec<PathBuf> {
 fn say(line: &str) {
     // Nobody is left to tell that nobody reads.
     drop(writeln!(anstream::stderr(), "{BAD}agxpatch:{RESET} {line}"));
-}
-
-fn parse_mode(text: &str) -> Result<Mode, String> {
-    text.parse().map_err(|error: Error| match error.advice() {
-        Some(advice) => format!("{}; {advice}", error.message()),
-        None => error.message().to_owned(),
-    })
 }

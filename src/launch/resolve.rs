@@ -32,6 +32,9 @@ const MOST_STEPS: usize = 8;
 /// XNU reads this much of a script for its first line (`IMG_SHSIZE`).
 const FIRST_LINE: u64 = 512;
 
+/// More than any bundle's Info.plist has.
+const MAX_INFORMATION: u64 = 1 << 20;
+
 /// What stood between the command and the program, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -119,7 +122,8 @@ pub fn resolve(scene: &Scene<'_>, command: &[OsString], variables: Variables) ->
 
 impl Scene<'_> {
     /// The file a word of a command line stands for, by its absolute path; the
-    /// word is looked for along the `PATH` of `variables`.
+    /// word is looked for along the `PATH` of `variables`. An application bundle
+    /// stands for its executable.
     ///
     /// # Errors
     /// `CommandNotFound` and `NotExecutable`.
@@ -129,6 +133,9 @@ impl Scene<'_> {
         };
         if word.as_bytes().contains(&b'/') {
             let path = self.directory.join(word);
+            if path.extension() == Some(OsStr::new("app")) && !self.files.is_program(&path) {
+                return self.executable_of(&path);
+            }
             return match self.files.mode(&path) {
                 Some(mode) if mode & 0o111 != 0 => Ok(path),
                 Some(_) => missing(Code::NotExecutable, "the file is not executable"),
@@ -139,6 +146,31 @@ impl Scene<'_> {
             Some(path) => Ok(path),
             None => missing(Code::CommandNotFound, "no such program on the PATH"),
         }
+    }
+
+    /// The executable of an application bundle, as its Info.plist names it.
+    fn executable_of(&self, bundle: &Path) -> Result<PathBuf> {
+        let missing = |what: &str| {
+            Error::new(Code::CommandNotFound, what)
+                .with("bundle", bundle.display())
+                .next("name the program inside it: Contents/MacOS/NAME")
+        };
+        let information = bundle.join("Contents/Info.plist");
+        let bytes = self.files.head(&information, MAX_INFORMATION);
+        let bytes = bytes.ok_or_else(|| missing("the bundle has no Info.plist"))?;
+        let list = plist::from_bytes::<plist::Dictionary>(&bytes).map_err(|error| {
+            missing("the bundle's Info.plist cannot be read").with("reason", error)
+        })?;
+        let name = list.get("CFBundleExecutable").and_then(plist::Value::as_string);
+        // A name, not a path that leads elsewhere.
+        let name = name
+            .filter(|name| !name.contains('/') && !matches!(*name, "" | "." | ".."))
+            .ok_or_else(|| missing("the bundle's Info.plist names no executable"))?;
+        let program = bundle.join("Contents/MacOS").join(name);
+        if !self.files.is_program(&program) {
+            return Err(missing("the bundle's executable is missing").with("name", name));
+        }
+        Ok(program)
     }
 
     /// The first program called `name` along the PATH that `wanted` accepts.

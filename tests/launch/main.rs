@@ -1,5 +1,6 @@
 //! `agxpatch run`: which program, with what, and what becomes of it.
 
+mod applications;
 mod bench;
 mod children;
 mod deaths;

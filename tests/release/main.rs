@@ -3,5 +3,6 @@
 
 mod documents;
 mod harness;
+mod recipes;
 mod selftest;
 mod version;

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["proof", "crash"],
     &["diagnostics"],
     &["stress", "launch"],
+    &["recipes"],
     &["selftest"],
     &["cli"],
 ];
