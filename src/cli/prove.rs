@@ -14,7 +14,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, Plan, Site};
-use agxpatch_core::proof::interleaving::{ASKED, Property, Trace, Violation};
+use agxpatch_core::proof::interleaving::{ASKED, Act, Move, Property, Trace, Violation};
 use agxpatch_core::proof::picture::{self, LOCKLESS, Page};
 use agxpatch_core::proof::steps::Room;
 use agxpatch_core::proof::{self, Shown, Verdict, Version, tla};
@@ -106,7 +106,7 @@ fn prove(engine: &Engine, file: &Universal<'_>, plan: Plan, args: &Args) -> Resu
     let shown = proof::examine(engine, file, &plan, args.threads)?;
     let mut written = Vec::new();
     if let Some(directory) = &args.emit_tla {
-        written.extend(emit_tla(directory, &plan.patch, &shown, args.force)?);
+        written.extend(emit_tla(directory, &plan.patch, &shown, args)?);
     }
     if let Some(page) = &args.html {
         let html = picture::render(&page_of(&args.file, &plan, &shown))?;
@@ -127,22 +127,24 @@ fn prove(engine: &Engine, file: &Universal<'_>, plan: Plan, args: &Args) -> Resu
 
 /// Writes the parametric module, the instances of both versions, and their
 /// configurations. A file that is there and says the same is left alone.
-fn emit_tla(directory: &Path, patch: &str, shown: &Shown, force: bool) -> Result<Vec<String>> {
+fn emit_tla(directory: &Path, patch: &str, shown: &Shown, args: &Args) -> Result<Vec<String>> {
     std::fs::create_dir_all(directory).map_err(|reason| {
         Error::new(Code::WriteFailed, "the directory cannot be made")
             .with("directory", directory.display())
             .with("reason", reason)
     })?;
     let mut all = vec![tla::parametric()];
-    all.extend(tla::instance("original", &shown.before.steps, &shown.before.listing)?);
-    all.extend(tla::instance(patch, &shown.after.steps, &shown.after.listing)?);
+    for (name, version) in [("original", &shown.before), (patch, &shown.after)] {
+        let listing = [&version.approach[..], &version.listing].concat();
+        all.extend(tla::instance(name, &version.steps, &listing, &version.interleavings));
+    }
     let mut written = Vec::new();
     for file in all {
         let path = directory.join(&file.name);
         if std::fs::read(&path).is_ok_and(|there| there == file.text.as_bytes()) {
             continue;
         }
-        if path.exists() && !force {
+        if path.exists() && !args.force {
             return Err(Error::new(
                 Code::OutputExists,
                 "the output exists and says something else",
@@ -150,7 +152,7 @@ fn emit_tla(directory: &Path, patch: &str, shown: &Shown, force: bool) -> Result
             .with("output", path.display())
             .next("remove it, name another directory, or replace it with --force"));
         }
-        storage::write(&path, file.text.as_bytes(), force)?;
+        storage::write(&path, file.text.as_bytes(), args.force)?;
         written.push(path.display().to_string());
     }
     Ok(written)
@@ -256,10 +258,14 @@ impl Proving {
             let race =
                 |v: &&Violation| v.property == Property::NoRaceWindow && v.room == Some(room);
             if let Some(found) = locking.violations.iter().find(race) {
+                // Those before the lock are the same in every version.
+                let locked = |made: &Move| matches!(made.act, Act::Enter { .. });
+                let first = found.trace.moves.iter().position(locked).map_or(0, |at| at + 1);
                 let steps: Vec<String> = found
                     .trace
                     .moves
                     .iter()
+                    .skip(first)
                     .filter_map(|made| made.at().map(|at| format!("{at} {}", made.says())))
                     .collect();
                 writeln!(

@@ -1,23 +1,22 @@
 //! The table: which version of the window holds what.
 
 use agxpatch_core::proof::interleaving::{
-    Act, Property, Readers, Scene, Thread, check, explore, replay, shortest_harm,
+    ASKED, Act, Property, Readers, Scene, Thread, check, explore, replay, shortest_harm,
 };
-use agxpatch_core::proof::steps::{Event, Room};
+use agxpatch_core::proof::steps::{Event, Room, Steps};
 
-use crate::published::{DEFAULT, LEGACY, ORIGINAL, steps};
+use agxpatch_core::proof::abstract_rewrite::AbstractRewrite;
 
-const ASKED: [Property; 5] = [
-    Property::NoRaceWindow,
-    Property::NoStaleUse,
-    Property::NoLeak,
-    Property::NoDoubleFree,
-    Property::UnlockOnce,
-];
+use crate::published::{BEFORE, DEFAULT, LEGACY, ORIGINAL, steps, try_steps_of};
 
 fn violated(words: &[u32], threads: u8) -> Vec<Property> {
-    let found = check(&steps(words), threads).unwrap();
-    ASKED.into_iter().filter(|&property| found.violation(property).is_some()).collect()
+    violated_by(&steps(words), threads)
+}
+
+fn violated_by(steps: &Steps, threads: u8) -> Vec<Property> {
+    let found = check(steps, threads).unwrap();
+    let asked = ASKED.into_iter().map(|(property, _)| property);
+    asked.filter(|&property| found.violation(property).is_some()).collect()
 }
 
 #[test]
@@ -38,6 +37,7 @@ fn a_reader_that_takes_no_lock_is_lost_under_every_version() {
     for words in [ORIGINAL, LEGACY, DEFAULT] {
         let found = check(&steps(&words), 3).unwrap();
         assert!(!found.lockless.holds(Property::NoStaleUse));
+        assert!(!found.lockless.holds(Property::NoUseAfterDestructor));
         assert!(!found.lockless.holds(Property::NoNullUse));
         assert!(found.lockless_reader_is_lost());
     }
@@ -54,8 +54,10 @@ fn the_original_opens_the_window_on_both_paths_in_the_fewest_steps() {
         let moves = &found.violations.iter().find(of).unwrap().trace.moves;
         moves.iter().map(|made| made.at().map(|at| at.0)).collect::<Vec<_>>()
     };
-    assert_eq!(trace(Room::Left), [None, Some(0x2be06c), Some(0x2be074)]);
-    assert_eq!(trace(Room::Full), [None, Some(0x2be080), Some(0x2be088)]);
+    let before = [0x2be028, 0x2be038, 0x2be03c, 0x2be040, 0x2be050];
+    let and = |rest: [u64; 2]| before.into_iter().chain(rest).map(Some).collect::<Vec<_>>();
+    assert_eq!(trace(Room::Left), and([0x2be06c, 0x2be074]));
+    assert_eq!(trace(Room::Full), and([0x2be080, 0x2be088]));
 }
 
 #[test]
@@ -68,7 +70,8 @@ fn the_capacity_of_the_freelist_decides_nothing() {
         ] {
             let scene = Scene { capacity, ..Scene::of_threads(3, Readers::TakeTheLock) };
             let found = explore(&steps(&words), scene).unwrap();
-            let violated: Vec<_> = ASKED.into_iter().filter(|&p| !found.holds(p)).collect();
+            let asked = ASKED.into_iter().map(|(property, _)| property);
+            let violated: Vec<_> = asked.filter(|&p| !found.holds(p)).collect();
             assert_eq!(violated, expected, "capacity {capacity}");
         }
     }
@@ -129,16 +132,67 @@ fn every_property_can_be_violated() {
         (no_clear, Property::NoRaceWindow),
         (no_clear, Property::NoStaleUse),
     ] {
-        assert!(violated(&words, 3).contains(&property), "{property:?}");
+        // Null does not enter the window here, whose words are not what it meets there.
+        let mut before = BEFORE;
+        before[11] = "cbz x20, #0x2be090";
+        let steps = try_steps_of(&before, &words).unwrap();
+        assert!(violated_by(&steps, 3).contains(&property), "{property:?}");
     }
+}
+
+/// What holds of the block and the lock where threads end one encoder.
+fn shared(steps: &Steps, threads: u8) -> Vec<Property> {
+    let found = explore(steps, Scene::of_one_encoder(threads)).unwrap();
+    let of_readers = [Property::NoStaleUse, Property::NoUseAfterDestructor, Property::NoNullUse];
+    let all = Property::ALL.into_iter().filter(|property| !of_readers.contains(property));
+    all.filter(|&property| found.holds(property)).collect()
+}
+
+#[test]
+fn no_order_of_the_window_excludes_the_double_push() {
+    use Property::{NoDoubleFree, NoLeak, NoRaceWindow, UnlockOnce};
+    for threads in 2..=4 {
+        assert_eq!(shared(&steps(&ORIGINAL), threads), [NoLeak, UnlockOnce], "{threads}");
+        assert_eq!(shared(&steps(&LEGACY), threads), [NoRaceWindow, NoDoubleFree, UnlockOnce]);
+        assert_eq!(shared(&steps(&DEFAULT), threads), [NoRaceWindow, NoLeak, UnlockOnce]);
+    }
+}
+
+#[test]
+fn take_and_reread_exclude_the_double_push_and_leave_the_double_destructor() {
+    use Property::{NoDoubleFree, NoDoublePush, NoLeak, NoRaceWindow, UnlockOnce};
+    for rewrite in AbstractRewrite::ALL {
+        let steps = rewrite.of(&steps(&ORIGINAL));
+        for threads in 2..=4 {
+            assert_eq!(
+                shared(&steps, threads),
+                [NoRaceWindow, NoLeak, NoDoublePush, NoDoubleFree, UnlockOnce],
+                "{}, {threads} threads",
+                rewrite.name
+            );
+            let found = check(&steps, threads).unwrap();
+            assert!(ASKED.iter().all(|(p, _)| found.violation(*p).is_none()), "{}", rewrite.name);
+            assert!(found.lockless_reader_is_lost());
+        }
+    }
+}
+
+#[test]
+fn a_destructor_may_meet_null_when_two_threads_end_one_encoder() {
+    // Between the first test and the load that feeds the destructor, which is not
+    // tested, the other thread may clear.
+    let found = explore(&steps(&DEFAULT), Scene::of_one_encoder(2)).unwrap();
+    let trace = &found.violation(Property::NoNullUse).unwrap().trace;
+    let last = trace.moves.last().unwrap();
+    assert_eq!((last.at().unwrap().0, last.says().as_str()), (0x2be038, "loads A->_impl: null"));
 }
 
 #[test]
 fn the_state_space_grows_as_the_threads_do() {
     let states = |threads| check(&steps(&DEFAULT), threads).unwrap().states();
-    let counts: Vec<usize> = (2..=5).map(states).collect();
-    // With a reader that locks and with one that does not, together.
-    assert_eq!(counts, [269, 1374, 7131, 37711]);
+    let counts: Vec<usize> = (2..=4).map(states).collect();
+    // Of all three scenes.
+    assert_eq!(counts, [1756, 11005, 120985]);
 }
 
 #[test]
@@ -153,7 +207,7 @@ fn a_trace_names_threads_and_instructions() {
     let found = explore(&steps(&ORIGINAL), scene).unwrap();
     let trace = &found.violation(Property::NoStaleUse).unwrap().trace;
     assert!(trace.moves.iter().any(|m| m.thread == Thread::Destroyer(0)
-        && matches!(m.act, Act::Step(step) if step.event == Event::Unlock)));
+        && matches!(m.act, Act::Step { step, .. } if step.event == Event::Unlock)));
     insta::assert_snapshot!(
         trace
             .moves

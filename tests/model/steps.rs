@@ -1,13 +1,98 @@
 //! Steps are read off the words, and what cannot be read is refused by name.
 
-use agxpatch_core::address::VmAddr;
+use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::error::Code;
-use agxpatch_core::proof::steps::{Event, Path};
+use agxpatch_core::proof::steps::{Event, Path, Step};
 
-use crate::published::{DEFAULT, LEGACY, ORIGINAL, steps, try_steps};
+use crate::published::{
+    BEFORE, DEFAULT, LEGACY, ORIGINAL, method, steps, try_steps, try_steps_in, try_steps_of,
+};
 
 fn shown(path: &Path) -> Vec<(&'static str, u64)> {
-    path.steps.iter().map(|step| (step.event.name(), step.at.0)).collect()
+    named(&path.steps)
+}
+
+fn named(steps: &[Step]) -> Vec<(&'static str, u64)> {
+    steps.iter().map(|step| (step.event.name(), step.at.0)).collect()
+}
+
+#[test]
+fn phases_before_the_lock_are_read_off_the_function() {
+    for window in [ORIGINAL, LEGACY, DEFAULT] {
+        assert_eq!(
+            named(&steps(&window).before),
+            [
+                ("load-or-return", 0x2be028),
+                ("load", 0x2be038),
+                ("destroy", 0x2be03c),
+                ("load-or-skip", 0x2be040),
+                ("lock", 0x2be050),
+            ]
+        );
+    }
+}
+
+#[test]
+fn null_at_the_second_test_skips_to_the_windows_last_word() {
+    // The original stores null over null there, the default has a nop, and the
+    // published rewrite a branch to the end.
+    assert_eq!(named(&steps(&ORIGINAL).skipped), [("clear", 0x2be08c)]);
+    assert_eq!(named(&steps(&DEFAULT).skipped), []);
+    assert_eq!(named(&steps(&LEGACY).skipped), []);
+}
+
+#[test]
+fn a_method_without_the_second_load_destroys_and_pushes_what_it_loaded_first() {
+    let mut before = BEFORE;
+    before[4] = "ldr x20, [x0, x24]";
+    before[5] = "cbz x20, #0x2be090";
+    before[8] = "mov x0, x20";
+    before[10] = "nop";
+    before[11] = "nop";
+    let steps = try_steps_of(&before, &ORIGINAL).unwrap();
+    assert_eq!(
+        named(&steps.before),
+        [("load-or-return", 0x2be028), ("destroy", 0x2be03c), ("lock", 0x2be050)]
+    );
+    assert_eq!(named(&steps.skipped), []);
+}
+
+#[test]
+fn an_exchange_with_null_is_a_step_of_its_own() {
+    const SWPAL_XZR_X20_X9: Word = Word(0xf8ff8134);
+    let mut before = BEFORE.to_vec();
+    before[10] = "add x9, x19, x24";
+    before.insert(11, "nop");
+    let mut words = method(&before, &ORIGINAL);
+    words[11] = SWPAL_XZR_X20_X9;
+    let steps = try_steps_in(&words).unwrap();
+    assert_eq!(named(&steps.before)[3], ("take-or-skip", 0x2be040));
+}
+
+#[test]
+fn a_load_again_under_the_lock_is_a_step_of_both_ways() {
+    let mut before = BEFORE.to_vec();
+    before.extend(["ldr x20, [x19, x24]", "str xzr, [x19, x24]"]);
+    let steps = try_steps_of(&before, &ORIGINAL).unwrap();
+    for path in [&steps.left, &steps.full] {
+        assert_eq!(named(&path.steps)[..2], [("load", 0x2be054), ("clear", 0x2be058)]);
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_told_or_can_be_passed_by_is_refused() {
+    for (index, line, why) in [
+        (6, "cbnz x1, #0x2be03c", "without this step"),
+        (13, "add x0, x25, x24", "gets the lock"),
+        (9, "str x1, [x19, x24]", "else than null is stored"),
+        (5, "cbz x8, #0x2be038", "comes to the steps"),
+    ] {
+        let mut before = BEFORE;
+        before[index] = line;
+        let error = try_steps_of(&before, &ORIGINAL).expect_err(line);
+        assert_eq!(error.code(), Code::StepUnknown, "{error}");
+        assert!(error.message().contains(why), "{line}: {error}");
+    }
 }
 
 #[test]

@@ -21,9 +21,11 @@ use crate::patch::{Engine, Plan, Selection, State};
 /// One version of the window and what its interleavings come to.
 #[derive(Clone, Debug, Serialize)]
 pub struct Version {
-    /// Its words, read by the disassembler.
+    /// The words of the window, read by the disassembler.
     pub listing: Vec<Instruction>,
-    /// Both paths.
+    /// The instructions before it that make a step, likewise.
+    pub approach: Vec<Instruction>,
+    /// The steps of the function.
     pub steps: Steps,
     /// Every interleaving.
     pub interleavings: Interleavings,
@@ -85,11 +87,14 @@ pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) 
 }
 
 fn version(engine: &Engine, site: &Site<'_>, function: &[Word], threads: u8) -> Result<Version> {
-    let steps = Steps::of(function, site.entry, site.window(), &site.roles)?;
+    let steps = Steps::of(function, site.entry, site.window(), &site.roles, site.surroundings)?;
     let listing = engine.disassembler.disassemble(function, site.entry);
     let inside = |line: &Instruction| site.window().contains(&line.address);
+    let (listing, outside): (Vec<_>, Vec<_>) = listing.into_iter().partition(inside);
+    let makes_step = |line: &Instruction| steps.all().any(|step| step.at == line.address);
     Ok(Version {
-        listing: listing.into_iter().filter(inside).collect(),
+        listing,
+        approach: outside.into_iter().filter(makes_step).collect(),
         interleavings: interleaving::check(&steps, threads)?,
         steps,
     })

@@ -6,6 +6,8 @@
 //! meaning, an indirect branch that cannot be resolved, a loop in the window.
 //! A rewrite that is understood and wrong is no error but a proof that failed.
 
+pub mod abstract_rewrite;
+mod approach;
 mod case;
 mod code_as_data;
 mod deadness;

@@ -52,7 +52,8 @@ pub fn judge(engine: &Engine, file: &Universal<'_>, plan: &Plan) -> Result<Judge
         let mut checks: Vec<Check> = proof.obligations.iter().map(Obligation::check).collect();
         // What refines nothing has no steps worth exploring.
         if verdict != Verdict::Refuted {
-            let steps = Steps::of(site.after, site.entry, site.window(), &site.roles)?;
+            let steps =
+                Steps::of(site.after, site.entry, site.window(), &site.roles, site.surroundings)?;
             let found = interleaving::check(&steps, THREADS)?;
             verdict = verdict.max(verdict_on(&found, site.declared));
             checks.extend(found.checks());

@@ -1,32 +1,46 @@
-//! What one thread does inside the window, as the other threads see it.
+//! What one thread does that ends an encoder, as the other threads see it.
 //!
-//! A thread that destroys an encoder enters the window with the pool's lock
-//! held and the comparison with the capacity made. From there on only four
-//! things it does can be seen by another thread: the push of the block into the
-//! freelist, the clear of `self->_impl`, the unlock, and `free`. This module
+//! Before the window the thread loads `self->_impl`, runs the destructor on the
+//! block, loads `_impl` again and takes the pool's lock ([`approach`]). The window
+//! begins with the lock held and the comparison with the capacity made. From there
+//! on only four things can be seen by another thread: the push of the block into
+//! the freelist, the clear of `self->_impl`, the unlock, and `free`. This module
 //! takes them from the symbolic paths through the window (`paths`), one for a
 //! pool with room and one for a full one, so that the original, either rewrite,
 //! and a wrong rewrite are all read the same way.
 //!
-//! The thread has a block to give back: paths on which `_impl` was null at the
-//! start are left to the refinement. A path whose steps do not decide what the
-//! other threads see is refused by name.
+//! A path whose steps do not decide what the other threads see is refused by
+//! name.
 
 use std::ops::Range;
 
 use serde::Serialize;
 
+use super::approach;
 use super::function::Function;
 use super::paths::{self, Act, Exit, Seen, Trace};
-use super::site::Roles;
+use super::site::{Roles, Surroundings};
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{self, Condition, Register, Term, Terms, Test};
 use crate::error::{Code, Error, Result};
 
-/// What another thread can see.
+/// What another thread can see, or what decides what it will see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
+    /// `self->_impl` is loaded and not tested.
+    Load,
+    /// It is loaded, and where it is null the thread returns.
+    LoadOrReturn,
+    /// It is loaded, and where it is null the thread takes no lock and goes on
+    /// with [`Steps::skipped`].
+    LoadOrSkip,
+    /// As before, and it is null afterwards: an atomic exchange.
+    TakeOrSkip,
+    /// The destructor works on the block that was loaded.
+    Destroy,
+    /// The pool's lock is taken.
+    Lock,
     /// The block goes into the freelist.
     Push,
     /// `self->_impl` becomes null.
@@ -41,6 +55,12 @@ impl Event {
     /// As a word in a specification and in a trace.
     pub fn name(self) -> &'static str {
         match self {
+            Event::Load => "load",
+            Event::LoadOrReturn => "load-or-return",
+            Event::LoadOrSkip => "load-or-skip",
+            Event::TakeOrSkip => "take-or-skip",
+            Event::Destroy => "destroy",
+            Event::Lock => "lock",
             Event::Push => "push",
             Event::Clear => "clear",
             Event::Unlock => "unlock",
@@ -58,7 +78,7 @@ pub struct Step {
     pub event: Event,
 }
 
-/// Which way a thread goes through the window.
+/// Which way a thread with a block goes through the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Room {
@@ -95,9 +115,13 @@ pub struct Path {
     pub decided_at: Vec<VmAddr>,
 }
 
-/// Both ways through the window.
+/// Everything a thread does that ends an encoder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Steps {
+    /// What it does before the window. The last step takes the lock.
+    pub before: Vec<Step>,
+    /// What it does where [`Event::LoadOrSkip`] finds null.
+    pub skipped: Vec<Step>,
     /// The way through a pool with room.
     pub left: Path,
     /// The way through a full pool.
@@ -105,8 +129,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Reads both paths off the window of the function `words` that begins at
-    /// `entry`.
+    /// Reads the steps off the function `words` that begins at `entry`.
     ///
     /// # Errors
     /// Those of [`paths`](super::paths()); [`Code::StepUnknown`] names the
@@ -117,16 +140,40 @@ impl Steps {
         entry: VmAddr,
         window: Range<VmAddr>,
         roles: &Roles,
+        surroundings: &dyn Surroundings,
     ) -> Result<Steps> {
+        let function = Function { entry, words };
+        let approach = approach::read(function, surroundings, window.clone(), roles)?;
         let mut terms = Terms::new();
         let end = window.end;
-        let traces = paths::traces(&mut terms, Function { entry, words }, window, roles)?;
+        let traces = paths::traces(&mut terms, function, window.clone(), roles)?;
         let reader = Reader::new(&mut terms, roles, end, &traces);
         let mut found: Vec<Path> = Vec::new();
         for trace in &traces {
             found.extend(reader.paths(trace)?);
         }
-        Ok(Steps { left: only(&mut found, Room::Left)?, full: only(&mut found, Room::Full)? })
+        for path in &mut found {
+            path.steps.splice(0..0, approach.locked.iter().copied());
+        }
+        let skipped = match approach.null_entry {
+            None => Vec::new(),
+            Some(from) => {
+                let traces = paths::traces_from(&mut terms, function, from, window, roles)?;
+                reader.skipped(&traces, from)?
+            }
+        };
+        Ok(Steps {
+            before: approach.before,
+            skipped,
+            left: only(&mut found, Room::Left)?,
+            full: only(&mut found, Room::Full)?,
+        })
+    }
+
+    /// Every step of every way.
+    pub fn all(&self) -> impl Iterator<Item = &Step> {
+        let ways = [&self.before, &self.skipped, &self.left.steps, &self.full.steps];
+        ways.into_iter().flatten()
     }
 
     /// The path taken for `room`.
@@ -217,6 +264,14 @@ impl Reader {
             decided_at: decided_at.clone(),
         };
         Ok(rooms.into_iter().map(path).collect())
+    }
+
+    /// What a thread does that enters the window at `from` because it found null.
+    fn skipped(&self, traces: &[Trace], from: VmAddr) -> Result<Vec<Step>> {
+        match traces {
+            [trace] if trace.path.exit == Exit::To(self.end) => self.steps(trace),
+            _ => Err(unknown("there is more than one way from where null enters the window", from)),
+        }
     }
 
     /// For which freelists the path is taken, by a thread that has a block;

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::Move;
 use super::model::Model;
-use super::scene::{Property, Scene};
+use super::properties::Property;
+use super::scene::Scene;
 use super::state::{Field, State};
 use crate::error::Result;
 use crate::proof::steps::{Room, Steps};
@@ -180,7 +181,7 @@ impl Search {
 }
 
 /// Multiplicative hashing: a state is one number whose entropy is spread over
-/// all its bits, and nobody chooses states to collide.
+/// all its bits, and no input chooses states to collide.
 #[derive(Default)]
 struct Multiply(u64);
 
@@ -196,5 +197,10 @@ impl Hasher for Multiply {
     fn write_u64(&mut self, value: u64) {
         let product = u128::from(value) * 0x9e37_79b9_7f4a_7c15;
         self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.write_u64((value >> 64) as u64);
+        self.write_u64(self.0 ^ value as u64);
     }
 }

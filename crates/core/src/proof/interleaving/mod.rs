@@ -1,36 +1,39 @@
-//! Every interleaving of threads that go through the window.
+//! Every interleaving of threads that end encoders, use them and create them.
 //!
-//! The steps of a destroying thread come from the words ([`steps`](super::steps));
-//! the readers, the encoder that is created meanwhile, and the freelist are
-//! written here, because the window does not contain them. The state space is
-//! finite and small, so it is searched whole: what is said to hold, holds in
-//! every reachable state of the [`Scene`], and what does not comes with a
-//! shortest trace. Memory is sequentially consistent in the model: it shows what
-//! the order of the steps permits, and weaker memory could only permit more to
-//! the readers that take no lock, who are lost already.
+//! The steps of a destroying thread come from the words ([`steps`](super::steps)),
+//! from its first load of `self->_impl` on; the readers, the encoder that is being
+//! created, and the freelist are written here, because the function does not
+//! contain them. The state space is finite and small, so it is searched whole:
+//! what is said to hold, holds in every reachable state of the [`Scene`], and what
+//! does not comes with a shortest trace. Memory is sequentially consistent in the
+//! model: it shows what the order of the steps permits, and weaker memory could
+//! only permit more to the readers that take no lock, which are lost already.
 
 mod explore;
 mod model;
+mod places;
+mod properties;
 mod replay;
 mod scene;
 mod state;
 mod table;
 
 pub use explore::{Exploration, Trace, Violation, explore, shortest_harm};
+pub use properties::Property;
 pub use replay::{Replay, Turn, replay};
-pub use scene::{Property, Readers, Scene};
+pub use scene::{Readers, Scene};
 pub use table::{ASKED, Interleavings, check};
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::steps::{Room, Step};
+use super::steps::{Event, Room, Step};
 
 /// Who takes a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Thread {
-    /// Ends the encoder of the same number.
+    /// Ends an encoder.
     Destroyer(u8),
     /// Uses an encoder.
     Reader(u8),
@@ -88,9 +91,21 @@ fn letter(index: u8) -> char {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A destroyer takes the lock and compares the count with the capacity.
-    Enter(Room),
-    /// A destroyer executes an instruction of the window.
-    Step(Step),
+    Enter {
+        /// What it finds.
+        room: Room,
+        /// The call that takes the lock.
+        step: Step,
+    },
+    /// A destroyer takes another step of the function.
+    Step {
+        /// Which.
+        step: Step,
+        /// Whose encoder it ends.
+        encoder: u8,
+        /// Whether null was loaded, pushed or freed.
+        null: bool,
+    },
     /// A reader or the creator takes the lock.
     Lock,
     /// A reader loads `_impl` of an encoder.
@@ -100,10 +115,14 @@ pub enum Act {
         /// Whether it was null.
         null: bool,
     },
-    /// The creator takes an encoder's block from the freelist, or one that was
-    /// nobody's.
-    Take(Option<u8>),
-    /// A reader or the creator is through, and releases the lock if it holds it.
+    /// The creator takes an encoder's block from the freelist, or a block of no
+    /// encoder here.
+    Pop(Option<u8>),
+    /// The creator releases the lock.
+    Unlock,
+    /// The creator wipes its block, and is through.
+    Wipe(Option<u8>),
+    /// A reader is through, and releases the lock if it holds it.
     Leave,
 }
 
@@ -112,7 +131,7 @@ impl Act {
     fn same_choice(self, other: Act) -> bool {
         match (self, other) {
             (Act::Load { encoder: a, .. }, Act::Load { encoder: b, .. }) => a == b,
-            (Act::Take(a), Act::Take(b)) => a == b,
+            (Act::Pop(a), Act::Pop(b)) => a == b,
             _ => false,
         }
     }
@@ -128,39 +147,61 @@ pub struct Move {
 }
 
 impl Move {
-    /// The instruction that makes the step, for those of the window.
+    /// The instruction that makes the step, for those of the function.
     pub fn at(&self) -> Option<crate::address::VmAddr> {
         match self.act {
-            Act::Step(step) => Some(step.at),
+            Act::Step { step, .. } | Act::Enter { step, .. } => Some(step.at),
             _ => None,
         }
     }
 
     /// The step in words, without the thread and the address.
     pub fn says(&self) -> String {
-        use super::steps::Event;
-        match (self.act, self.thread) {
-            (Act::Enter(room), _) => format!("takes the lock; {room}"),
-            (Act::Step(step), Thread::Destroyer(own)) => match step.event {
-                Event::Push => format!("pushes block {} into the freelist", letter(own)),
-                Event::Clear => format!("clears {}->_impl", letter(own)),
-                Event::Unlock => "releases the lock".to_owned(),
-                Event::Free => format!("frees block {}", letter(own)),
-            },
-            (Act::Step(step), _) => step.event.name().to_owned(),
-            (Act::Lock, _) => "takes the lock".to_owned(),
-            (Act::Load { encoder, null: true }, _) => {
+        let block = |index: u8| format!("block {}", letter(index));
+        match self.act {
+            Act::Enter { room, .. } => format!("takes the lock; {room}"),
+            Act::Step { step, encoder, null } => says_step(step, encoder, null),
+            Act::Lock => "takes the lock".to_owned(),
+            Act::Load { encoder, null: true } => {
                 format!("loads {}->_impl: null", letter(encoder))
             }
-            (Act::Load { encoder, .. }, _) => {
-                format!("loads {0}->_impl: block {0}, and works on it", letter(encoder))
+            Act::Load { encoder, .. } => {
+                format!("loads {}->_impl: {}, and works on it", letter(encoder), block(encoder))
             }
-            (Act::Take(Some(block)), _) => {
-                format!("takes block {} from the freelist", letter(block))
-            }
-            (Act::Take(None), _) => "takes a block that was nobody's".to_owned(),
-            (Act::Leave, _) => "is through".to_owned(),
+            Act::Pop(Some(index)) => format!("takes {} from the freelist", block(index)),
+            Act::Pop(None) => "takes a block of no encoder here".to_owned(),
+            Act::Unlock => "releases the lock".to_owned(),
+            Act::Wipe(Some(index)) => format!("wipes {}, for another encoder", block(index)),
+            Act::Wipe(None) => "wipes its block".to_owned(),
+            Act::Leave => "is through".to_owned(),
         }
+    }
+}
+
+/// A step of the function in words.
+fn says_step(step: Step, encoder: u8, null: bool) -> String {
+    let name = letter(encoder);
+    match (step.event, null) {
+        (Event::Load | Event::LoadOrReturn | Event::LoadOrSkip, false) => {
+            format!("loads {name}->_impl: block {name}")
+        }
+        (Event::LoadOrReturn, true) => format!("loads {name}->_impl: null, and returns"),
+        (Event::LoadOrSkip, true) => format!("loads {name}->_impl: null, and skips the lock"),
+        (Event::Load, true) => format!("loads {name}->_impl: null"),
+        (Event::TakeOrSkip, false) => {
+            format!("exchanges {name}->_impl with null: block {name}")
+        }
+        (Event::TakeOrSkip, true) => {
+            format!("exchanges {name}->_impl with null: null, and skips the lock")
+        }
+        (Event::Destroy, _) => format!("destroys block {name} in place"),
+        (Event::Lock, _) => "takes the lock".to_owned(),
+        (Event::Push, false) => format!("pushes block {name} into the freelist"),
+        (Event::Push, true) => "pushes null into the freelist".to_owned(),
+        (Event::Clear, _) => format!("clears {name}->_impl"),
+        (Event::Unlock, _) => "releases the lock".to_owned(),
+        (Event::Free, false) => format!("frees block {name}"),
+        (Event::Free, true) => "frees null".to_owned(),
     }
 }
 

@@ -1,153 +1,151 @@
-//! The transitions of the model, and which properties a state violates.
+//! The transitions of the model.
 
-use super::scene::{Property, Readers, Scene};
-use super::state::{DESTROYERS, Field, PLACES, Phase, State};
+use super::places::{Place, Program};
+use super::scene::{Readers, Scene};
+use super::state::{Creation, Field, MAX_DESTROYERS, Phase, State};
 use super::{Act, Move, Thread};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::proof::steps::{Event, Room, Step, Steps};
 
-/// Where a destroyer can be, with everything that follows from it.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    room: Option<Room>,
-    /// What it does next, and from where.
-    next: Option<Step>,
-    pushed: u8,
-    freed: u8,
-    unlocks: u8,
-    cleared: bool,
-}
-
-impl Place {
-    const OUTSIDE: Place =
-        Place { room: None, next: None, pushed: 0, freed: 0, unlocks: 0, cleared: false };
-
-    fn after(mut self, event: Event) -> Place {
-        match event {
-            Event::Push => self.pushed += 1,
-            Event::Free => self.freed += 1,
-            Event::Unlock => self.unlocks += 1,
-            Event::Clear => self.cleared = true,
-        }
-        self
-    }
-
-    fn done(&self) -> bool {
-        self.room.is_some() && self.next.is_none()
-    }
-
-    fn given_back(&self) -> u8 {
-        self.pushed + self.freed
-    }
-}
-
-/// A scene with the steps its destroyers take.
+/// A scene with the program its destroyers run.
 pub(super) struct Model {
     pub(super) scene: Scene,
-    places: Vec<Place>,
-    /// The first place inside the window, by path.
-    entered: [(Room, u8); 2],
+    program: Program,
 }
 
 impl Model {
     pub(super) fn new(steps: &Steps, scene: Scene) -> Result<Model> {
         scene.check()?;
-        let mut places = vec![Place::OUTSIDE];
-        let entered = Room::BOTH.map(|room| {
-            let first = places.len() as u8;
-            let mut place = Place { room: Some(room), ..Place::OUTSIDE };
-            for &step in &steps.path(room).steps {
-                places.push(Place { next: Some(step), ..place });
-                place = place.after(step.event);
-            }
-            places.push(place);
-            (room, first)
-        });
-        if places.len() > PLACES {
-            return Err(Error::new(Code::SceneTooLarge, "the window has too many visible steps")
-                .with("places", places.len())
-                .with("at most", PLACES));
-        }
-        Ok(Model { scene, places, entered })
+        Ok(Model { scene, program: Program::of(steps)? })
     }
 
-    /// Every fill level of the freelist, nobody having begun.
+    /// Every fill level of the freelist, no thread having begun.
     pub(super) fn initial(&self) -> impl Iterator<Item = State> + '_ {
-        (0..=self.scene.capacity).map(|others| State(0).with(Field::OTHERS, others))
+        (0..=self.scene.capacity).map(|others| self.start(others))
     }
 
-    fn place(&self, state: State, destroyer: usize) -> Place {
-        self.places
-            .get(usize::from(state.get(Field::destroyer(destroyer))))
-            .copied()
-            .unwrap_or(Place::OUTSIDE)
+    /// No thread has begun, and the freelist holds `others` blocks. A program
+    /// that does not load `_impl` itself has the block from the start.
+    pub(super) fn start(&self, others: u8) -> State {
+        self.destroyers().fold(State(0).with(Field::OTHERS, others), |state, destroyer| {
+            state.with(Field::has_block(destroyer), 1)
+        })
     }
 
-    fn destroyers(&self) -> std::ops::Range<usize> {
-        0..usize::from(self.scene.destroyers).min(DESTROYERS)
+    pub(super) fn place(&self, state: State, destroyer: usize) -> Place {
+        self.program.place(state.get(Field::place(destroyer)))
     }
 
-    fn readers(&self) -> std::ops::Range<usize> {
+    pub(super) fn destroyers(&self) -> std::ops::Range<usize> {
+        0..usize::from(self.scene.destroyers).min(MAX_DESTROYERS)
+    }
+
+    pub(super) fn encoders(&self) -> std::ops::Range<usize> {
+        0..usize::from(self.scene.encoders).min(MAX_DESTROYERS)
+    }
+
+    pub(super) fn readers(&self) -> std::ops::Range<usize> {
         0..usize::from(self.scene.readers)
     }
 
-    fn taken(&self, state: State, encoder: usize) -> bool {
+    /// Whether the creator was given the block of `encoder`.
+    pub(super) fn taken(&self, state: State, encoder: usize) -> bool {
         usize::from(state.get(Field::CREATOR_BLOCK)) == encoder + 1
     }
 
-    fn in_freelist(&self, state: State, encoder: usize) -> bool {
-        let place = self.place(state, encoder);
-        place.pushed > 0 && place.freed == 0 && !self.taken(state, encoder)
+    /// How many entries of the freelist are the block of `encoder`.
+    fn entries(&self, state: State, encoder: usize) -> u8 {
+        let taken = u8::from(self.taken(state, encoder));
+        state.get(Field::pushed(encoder)).saturating_sub(taken)
     }
 
     fn count(&self, state: State) -> u8 {
-        let ours = self.destroyers().filter(|&encoder| self.in_freelist(state, encoder)).count();
-        state.get(Field::OTHERS) + ours as u8
+        let ours: u8 = self.encoders().map(|encoder| self.entries(state, encoder)).sum();
+        state.get(Field::OTHERS) + ours
     }
 
     /// Who holds the lock.
     pub(super) fn holder(&self, state: State) -> Option<Thread> {
-        holder(state)
-    }
-
-    fn given_back(&self, state: State, encoder: usize) -> bool {
-        self.place(state, encoder).given_back() > 0
+        Thread::from_number(state.get(Field::LOCK).checked_sub(1)?)
     }
 
     /// Every step any thread can take from `state`.
     pub(super) fn successors(&self, state: State, out: &mut Vec<(Move, State)>) {
         out.clear();
-        for index in self.destroyers() {
-            self.destroyer(state, index, out);
+        for destroyer in self.destroyers() {
+            out.extend(self.destroyer(state, destroyer));
         }
-        for index in self.readers() {
-            self.reader(state, index, out);
+        for reader in self.readers() {
+            self.reader(state, reader, out);
         }
         if self.scene.creator {
             self.creator(state, out);
         }
     }
 
-    fn destroyer(&self, state: State, index: usize, out: &mut Vec<(Move, State)>) {
+    fn destroyer(&self, state: State, index: usize) -> Option<(Move, State)> {
         let thread = Thread::Destroyer(index as u8);
-        let field = Field::destroyer(index);
-        let place = self.place(state, index);
-        if let Some(step) = place.next {
-            let mut after = state.with(field, state.get(field) + 1);
-            if step.event == Event::Unlock && holder(state) == Some(thread) {
-                after = after.with(Field::LOCK, 0);
+        let encoder = self.scene.encoder_of(index);
+        let step = self.place(state, index).next?;
+        let has_block = state.is_set(Field::has_block(index));
+        let on = |state: State| state.with(Field::place(index), state.get(Field::place(index)) + 1);
+        let act = Act::Step { step, encoder: encoder as u8, null: false };
+        let after = match step.event {
+            Event::Lock => return self.enter(state, index, step),
+            Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::TakeOrSkip => {
+                return Some(self.load(state, index, step));
             }
-            out.push((Move { thread, act: Act::Step(step) }, after));
-        } else if place.room.is_none() && holder(state).is_none() {
-            let room =
-                if self.count(state) >= self.scene.capacity { Room::Full } else { Room::Left };
-            let first =
-                self.entered.iter().find(|(path, _)| *path == room).map_or(0, |(_, at)| *at);
-            out.push((
-                Move { thread, act: Act::Enter(room) },
-                lock(state, thread).with(field, first),
-            ));
+            // The destructor does not survive a null block: the thread stops here.
+            Event::Destroy if !has_block => return None,
+            Event::Destroy => on(state).count(Field::destroyed(encoder)),
+            Event::Push if has_block => on(state).count(Field::pushed(encoder)),
+            // A null in the freelist is to the creator what a fresh block is.
+            Event::Push => on(state).count(Field::OTHERS),
+            Event::Free if has_block => on(state).count(Field::freed(encoder)),
+            Event::Free => on(state),
+            Event::Clear => on(state).with(Field::cleared(encoder), 1),
+            Event::Unlock if self.holder(state) == Some(thread) => on(state).with(Field::LOCK, 0),
+            Event::Unlock => on(state),
+        };
+        let act = match (act, step.event) {
+            (Act::Step { step, encoder, .. }, Event::Push | Event::Free) => {
+                Act::Step { step, encoder, null: !has_block }
+            }
+            (act, _) => act,
+        };
+        Some((Move { thread, act }, after))
+    }
+
+    /// Takes the lock, and with it the way that the count decides.
+    fn enter(&self, state: State, index: usize, step: Step) -> Option<(Move, State)> {
+        let thread = Thread::Destroyer(index as u8);
+        if self.holder(state).is_some() {
+            return None;
         }
+        let full = self.count(state) >= self.scene.capacity;
+        let room = if full { Room::Full } else { Room::Left };
+        let after = lock(state, thread).with(Field::place(index), self.program.entered(room));
+        Some((Move { thread, act: Act::Enter { room, step } }, after))
+    }
+
+    /// Loads `_impl`, and does what the code does where it is null.
+    fn load(&self, state: State, index: usize, step: Step) -> (Move, State) {
+        let thread = Thread::Destroyer(index as u8);
+        let encoder = self.scene.encoder_of(index);
+        let null = state.is_set(Field::cleared(encoder));
+        let next = state.get(Field::place(index)) + 1;
+        let to = match step.event {
+            Event::LoadOrReturn if null => self.program.returned,
+            Event::LoadOrSkip | Event::TakeOrSkip if null => self.program.skipped,
+            _ => next,
+        };
+        let mut after =
+            state.with(Field::has_block(index), u8::from(!null)).with(Field::place(index), to);
+        if step.event == Event::TakeOrSkip {
+            after = after.with(Field::cleared(encoder), 1);
+        }
+        let act = Act::Step { step, encoder: encoder as u8, null };
+        (Move { thread, act }, after)
     }
 
     fn reader(&self, state: State, index: usize, out: &mut Vec<(Move, State)>) {
@@ -156,14 +154,14 @@ impl Model {
         let locks = self.scene.kind == Readers::TakeTheLock;
         match state.phase(field) {
             Phase::Idle if locks => {
-                if holder(state).is_none() {
+                if self.holder(state).is_none() {
                     let after = lock(state, thread).at_phase(field, Phase::Locked);
                     out.push((Move { thread, act: Act::Lock }, after));
                 }
             }
             Phase::Idle | Phase::Locked => {
-                for encoder in self.destroyers() {
-                    let null = self.place(state, encoder).cleared;
+                for encoder in self.encoders() {
+                    let null = state.is_set(Field::cleared(encoder));
                     let loaded = if null { 0 } else { encoder as u8 + 1 };
                     let after = state
                         .at_phase(field, Phase::Using)
@@ -183,78 +181,36 @@ impl Model {
 
     fn creator(&self, state: State, out: &mut Vec<(Move, State)>) {
         let thread = Thread::Creator;
-        let field = Field::CREATOR_PHASE;
-        match state.phase(field) {
-            Phase::Idle if holder(state).is_none() => {
-                let after = lock(state, thread).at_phase(field, Phase::Locked);
+        match state.creation() {
+            Creation::Idle if self.holder(state).is_none() => {
+                let after = lock(state, thread).at_creation(Creation::Locked);
                 out.push((Move { thread, act: Act::Lock }, after));
             }
-            Phase::Locked => {
-                let using = state.at_phase(field, Phase::Using);
-                for encoder in self.destroyers().filter(|&e| self.in_freelist(state, e)) {
+            Creation::Locked => {
+                let popped = state.at_creation(Creation::Popped);
+                for encoder in self.encoders().filter(|&e| self.entries(state, e) > 0) {
                     let block = encoder as u8;
-                    let after = using.with(Field::CREATOR_BLOCK, block + 1);
-                    out.push((Move { thread, act: Act::Take(Some(block)) }, after));
+                    let after = popped.with(Field::CREATOR_BLOCK, block + 1);
+                    out.push((Move { thread, act: Act::Pop(Some(block)) }, after));
                 }
                 let others = state.get(Field::OTHERS);
                 if others > 0 || self.count(state) == 0 {
-                    let after = using.with(Field::OTHERS, others.saturating_sub(1));
-                    out.push((Move { thread, act: Act::Take(None) }, after));
+                    let after = popped.with(Field::OTHERS, others.saturating_sub(1));
+                    out.push((Move { thread, act: Act::Pop(None) }, after));
                 }
             }
-            Phase::Using => {
-                let after = state.with(Field::LOCK, 0).at_phase(field, Phase::Done);
-                out.push((Move { thread, act: Act::Leave }, after));
+            Creation::Popped => {
+                let after = state.with(Field::LOCK, 0).at_creation(Creation::Wiping);
+                out.push((Move { thread, act: Act::Unlock }, after));
             }
-            Phase::Idle | Phase::Done => {}
+            Creation::Wiping => {
+                let block = state.get(Field::CREATOR_BLOCK).checked_sub(1);
+                let after = state.at_creation(Creation::Done);
+                out.push((Move { thread, act: Act::Wipe(block) }, after));
+            }
+            Creation::Idle | Creation::Done => {}
         }
     }
-
-    /// Every property `state` violates, with the path of the destroyer at fault
-    /// where one is.
-    pub(super) fn violations(&self, state: State, mut found: impl FnMut(Property, Option<Room>)) {
-        let free = holder(state).is_none();
-        for index in self.destroyers() {
-            let place = self.place(state, index);
-            let mut report = |violated: bool, property| {
-                if violated {
-                    found(property, place.room);
-                }
-            };
-            report(free && place.given_back() > 0 && !place.cleared, Property::NoRaceWindow);
-            report(place.done() && place.given_back() == 0, Property::NoLeak);
-            report(place.given_back() > 1, Property::NoDoubleFree);
-            report(place.unlocks > 1 || place.done() && place.unlocks != 1, Property::UnlockOnce);
-        }
-        for index in self.readers() {
-            if state.phase(Field::reader_phase(index)) != Phase::Using {
-                continue;
-            }
-            match state.get(Field::reader_block(index)).checked_sub(1).map(usize::from) {
-                Some(encoder) if self.given_back(state, encoder) => {
-                    found(Property::NoStaleUse, self.place(state, encoder).room);
-                }
-                None if self.scene.kind == Readers::TakeNoLock => found(Property::NoNullUse, None),
-                _ => {}
-            }
-        }
-    }
-
-    /// Where a stale use does harm: a reader works on a block that was freed or
-    /// that another encoder was given. Returns the path of the destroyer that
-    /// gave it back.
-    pub(super) fn harm(&self, state: State) -> Option<Room> {
-        self.readers()
-            .filter(|&index| state.phase(Field::reader_phase(index)) == Phase::Using)
-            .filter_map(|index| state.get(Field::reader_block(index)).checked_sub(1))
-            .map(usize::from)
-            .find(|&encoder| self.taken(state, encoder) || self.place(state, encoder).freed > 0)
-            .and_then(|encoder| self.place(state, encoder).room)
-    }
-}
-
-fn holder(state: State) -> Option<Thread> {
-    Thread::from_number(state.get(Field::LOCK).checked_sub(1)?)
 }
 
 fn lock(state: State, thread: Thread) -> State {

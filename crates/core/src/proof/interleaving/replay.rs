@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::explore::Trace;
 use super::model::Model;
-use super::scene::{Property, Scene};
-use super::state::{Field, State};
+use super::properties::Property;
+use super::scene::Scene;
+use super::state::State;
 use super::{Move, Thread};
 use crate::error::Result;
 use crate::proof::steps::Steps;
@@ -40,7 +41,7 @@ pub struct Replay {
 /// Plays the turns of `trace` under `steps`, and then every thread to its end.
 pub fn replay(steps: &Steps, scene: Scene, trace: &Trace) -> Result<Replay> {
     let model = Model::new(steps, scene)?;
-    let state = State(0).with(Field::OTHERS, trace.in_freelist);
+    let state = model.start(trace.in_freelist);
     let mut player =
         Player { model: &model, state, turns: Vec::new(), seen: Vec::new(), harm: None };
     for wish in &trace.moves {

@@ -1,13 +1,21 @@
-//! Who takes part in an exploration, and what each property means.
+//! Who takes part in an exploration.
 //!
-//! **Threads.** Each destroyer ends an encoder of its own and gives its own
-//! block to the one pool that all share; contention is for the pool's lock and
-//! the freelist, as in the driver. Two threads that end *one* encoder are not
-//! modelled: what decides that case is where the function loads `self->_impl`,
-//! which is before the window and the same before and after the rewrite.
-//! A reader picks any encoder, loads its `_impl`, works on the block for a
-//! while, and stops. An encoder being created takes a block out of the freelist
-//! under the lock, or a fresh one where the freelist is empty.
+//! **Destroyers.** Each runs the steps that were read off the function, from its
+//! first load of `self->_impl` to its end. In two of the three scenes each ends
+//! an encoder of its own, and the threads contend for the pool's lock and the
+//! freelist; in the third all of them end one encoder, as `commitEncoder` lets
+//! two threads do.
+//!
+//! **Readers.** A reader picks any encoder, loads its `_impl`, works on the block
+//! for a while, and stops. In the known builds of the driver no reader of `_impl`
+//! takes the pool's lock, and none of the methods known looks whether it is null.
+//! The reader that does both is a model: it shows what the order of the window's
+//! steps is worth to a reader that could be helped by it.
+//!
+//! **The creator.** An encoder being created takes a block out of the freelist
+//! under the lock, or a fresh one where the freelist is empty, and wipes it after
+//! the unlock. A null in the freelist leads to a fresh block, as in the driver's
+//! `init`, so that it counts as a block of no encoder.
 //!
 //! **Bounds.** The published freelist holds eight; [`Scene::capacity`] is small,
 //! because only whether it is full decides anything and every fill level from
@@ -16,6 +24,7 @@
 
 use serde::Serialize;
 
+use super::state::{MAX_DESTROYERS, MAX_READERS};
 use crate::error::{Code, Error, Result};
 
 /// Whether readers take the pool's lock around their use of the block.
@@ -34,12 +43,14 @@ pub enum Readers {
 pub struct Scene {
     /// Threads that end an encoder, 1 to 5.
     pub destroyers: u8,
+    /// The encoders they end: as many as destroyers, or fewer, which they share.
+    pub encoders: u8,
     /// Threads that use one, 0 to 2.
     pub readers: u8,
     /// What kind of readers.
     pub kind: Readers,
-    /// Whether an encoder is created meanwhile, which may get a block from the
-    /// freelist.
+    /// Whether an encoder is created at the same time, which may get a block
+    /// from the freelist.
     pub creator: bool,
     /// How many blocks the freelist holds, 1 to 8.
     pub capacity: u8,
@@ -47,85 +58,41 @@ pub struct Scene {
 
 impl Scene {
     /// The instance for a number of threads: one of them reads, the others end
-    /// encoders; the creation of another encoder is not counted.
+    /// encoders of their own; the creation of another encoder is not counted.
     pub fn of_threads(threads: u8, kind: Readers) -> Scene {
+        let destroyers = threads.saturating_sub(1);
+        Scene { destroyers, encoders: destroyers, readers: 1, kind, creator: true, capacity: 2 }
+    }
+
+    /// The instance for a number of threads that all end one encoder. Of more
+    /// than two threads one reads instead, as the driver's methods do.
+    pub fn of_one_encoder(threads: u8) -> Scene {
+        let readers = u8::from(threads > 2);
         Scene {
-            destroyers: threads.saturating_sub(1),
-            readers: 1,
-            kind,
-            creator: true,
-            capacity: 2,
+            destroyers: threads.saturating_sub(readers),
+            encoders: 1,
+            readers,
+            ..Scene::of_threads(threads, Readers::TakeNoLock)
         }
     }
 
+    /// The encoder that a destroyer ends.
+    pub fn encoder_of(&self, destroyer: usize) -> usize {
+        destroyer % usize::from(self.encoders.max(1))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
-        let fits = (1..=super::state::DESTROYERS).contains(&usize::from(self.destroyers))
-            && usize::from(self.readers) <= super::state::READERS
+        let fits = (1..=MAX_DESTROYERS).contains(&usize::from(self.destroyers))
+            && (1..=self.destroyers).contains(&self.encoders)
+            && usize::from(self.readers) <= MAX_READERS
             && (1..=8).contains(&self.capacity);
         if fits {
             return Ok(());
         }
         Err(Error::new(Code::SceneTooLarge, "the scene is outside the checker's bounds")
-            .with("destroyers", format!("{} (1 to {})", self.destroyers, super::state::DESTROYERS))
-            .with("readers", format!("{} (0 to {})", self.readers, super::state::READERS))
+            .with("destroyers", format!("{} (1 to {MAX_DESTROYERS})", self.destroyers))
+            .with("encoders", format!("{} (1 to {})", self.encoders, self.destroyers))
+            .with("readers", format!("{} (0 to {MAX_READERS})", self.readers))
             .with("capacity", format!("{} (1 to 8)", self.capacity)))
-    }
-}
-
-/// What is asked of every reachable state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum Property {
-    /// Never is the lock free and a block in the freelist, taken by somebody
-    /// else or freed, while the `_impl` of its encoder still points at it.
-    NoRaceWindow,
-    /// Never does a reader work on a block that was given back.
-    NoStaleUse,
-    /// Never does a reader work on null.
-    NoNullUse,
-    /// Who is through has given the block back.
-    NoLeak,
-    /// No block is given back twice.
-    NoDoubleFree,
-    /// The lock is released once by everyone who is through, and never twice.
-    UnlockOnce,
-}
-
-impl Property {
-    /// All of them, in the order of reports.
-    pub const ALL: [Property; 6] = [
-        Property::NoRaceWindow,
-        Property::NoStaleUse,
-        Property::NoNullUse,
-        Property::NoLeak,
-        Property::NoDoubleFree,
-        Property::UnlockOnce,
-    ];
-
-    /// The name, as in the TLA+ specification.
-    pub fn name(self) -> &'static str {
-        match self {
-            Property::NoRaceWindow => "NoRaceWindow",
-            Property::NoStaleUse => "NoStaleUse",
-            Property::NoNullUse => "NoNullUse",
-            Property::NoLeak => "NoLeak",
-            Property::NoDoubleFree => "NoDoubleFree",
-            Property::UnlockOnce => "UnlockOnce",
-        }
-    }
-
-    /// What it means when it is violated, in plain words.
-    pub fn violated(self) -> &'static str {
-        match self {
-            Property::NoRaceWindow => {
-                "the lock is free and the block given back while self->_impl still points at it"
-            }
-            Property::NoStaleUse => "a reader works on a block that was given back",
-            Property::NoNullUse => "a reader dereferences null",
-            Property::NoLeak => {
-                "a thread is through and its block neither in the freelist nor freed"
-            }
-            Property::NoDoubleFree => "a block is given back twice",
-            Property::UnlockOnce => "a thread is through and did not release the lock exactly once",
-        }
     }
 }

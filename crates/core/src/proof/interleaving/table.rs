@@ -1,55 +1,74 @@
-//! The verdict on one version of the window.
+//! The verdict on one version of the function.
 
 use serde::Serialize;
 
 use super::explore::{Exploration, Violation, explore};
-use super::scene::{Property, Readers, Scene};
+use super::properties::Property;
+use super::scene::{Readers, Scene};
 use crate::check::Check;
 use crate::error::Result;
 use crate::proof::steps::Steps;
 
-/// Both explorations of one version: with readers that take the lock, and with
-/// readers that do not.
+/// The explorations of one version, one a scene.
 #[derive(Clone, Debug, Serialize)]
 pub struct Interleavings {
-    /// Readers that take the lock.
+    /// Each thread ends its own encoder; readers take the lock.
     pub locking: Exploration,
-    /// Readers that take none.
+    /// Each thread ends its own encoder; readers take no lock.
     pub lockless: Exploration,
+    /// All threads end one encoder; readers take no lock.
+    pub shared: Exploration,
 }
 
-/// Explores every interleaving of `threads` threads, once with a reader of each
-/// kind.
+/// Explores every interleaving of `threads` threads in each scene.
 pub fn check(steps: &Steps, threads: u8) -> Result<Interleavings> {
-    let of = |kind| explore(steps, Scene::of_threads(threads, kind));
-    Ok(Interleavings { locking: of(Readers::TakeTheLock)?, lockless: of(Readers::TakeNoLock)? })
+    Ok(Interleavings {
+        locking: explore(steps, Scene::of_threads(threads, Readers::TakeTheLock))?,
+        lockless: explore(steps, Scene::of_threads(threads, Readers::TakeNoLock))?,
+        shared: explore(steps, Scene::of_one_encoder(threads))?,
+    })
 }
 
-/// What is asked of a patch, and the names of the checks. Readers that take no
-/// lock are not among it.
-pub const ASKED: [(Property, &str); 5] = [
+/// What is asked of a patch, and the names of the checks. What no order of the
+/// window's steps can give is not among it: [`Interleavings::violation`] says in
+/// which scenes each is asked.
+pub const ASKED: [(Property, &str); 7] = [
     (Property::NoRaceWindow, "no-race-window"),
     (Property::NoStaleUse, "no-stale-use-under-lock"),
     (Property::NoLeak, "no-leak"),
+    (Property::NoDoublePush, "no-double-push"),
     (Property::NoDoubleFree, "no-double-free"),
+    (Property::NoDoubleDestructor, "no-double-destructor"),
     (Property::UnlockOnce, "unlock-once"),
 ];
 
 impl Interleavings {
-    /// Distinct states of both explorations.
-    pub fn states(&self) -> usize {
-        self.locking.states + self.lockless.states
+    /// The explorations with the names of their scenes.
+    pub fn scenes(&self) -> [(&'static str, &Exploration); 3] {
+        [("locking", &self.locking), ("lockless", &self.lockless), ("shared", &self.shared)]
     }
 
-    /// A shortest trace that violates what is asked of a patch: `property`, and
-    /// in the case of stale use by a reader that takes the lock.
+    /// Distinct states of all explorations.
+    pub fn states(&self) -> usize {
+        self.scenes().iter().map(|(_, found)| found.states).sum()
+    }
+
+    /// A shortest trace that violates what is asked of a patch: `property`, in
+    /// the case of stale use by a reader that takes the lock, and in the case of
+    /// what happens twice to a block by threads that share no encoder.
     pub fn violation(&self, property: Property) -> Option<&Violation> {
-        let of_readers = matches!(property, Property::NoStaleUse | Property::NoNullUse);
-        let lockless = if of_readers { None } else { self.lockless.violation(property) };
-        self.locking
-            .violation(property)
-            .into_iter()
-            .chain(lockless)
+        use Property::{
+            NoDoubleDestructor, NoDoubleFree, NoDoublePush, NoNullUse, NoStaleUse,
+            NoUseAfterDestructor,
+        };
+        let asked: &[&Exploration] = match property {
+            NoStaleUse | NoNullUse | NoUseAfterDestructor => &[&self.locking],
+            NoDoublePush | NoDoubleFree | NoDoubleDestructor => &[&self.locking, &self.lockless],
+            _ => &[&self.locking, &self.lockless, &self.shared],
+        };
+        asked
+            .iter()
+            .filter_map(|found| found.violation(property))
             .min_by_key(|violation| violation.trace.moves.len())
     }
 

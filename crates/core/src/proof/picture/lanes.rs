@@ -18,6 +18,7 @@ const HEIGHT: usize = 36;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     Held,
+    Destroyed,
     Freelist,
     Taken,
     Freed,
@@ -27,6 +28,7 @@ impl Block {
     fn class(self) -> &'static str {
         match self {
             Block::Held => "held",
+            Block::Destroyed => "destroyed",
             Block::Freelist => "given",
             Block::Taken => "taken",
             Block::Freed => "freed",
@@ -46,16 +48,19 @@ impl Now {
     fn after(mut self, turn: &Turn) -> Now {
         let Turn::Takes(made) = turn else { return self };
         match made.act {
-            Act::Enter(_) | Act::Lock => self.lock = Some(made.thread),
-            Act::Step(step) => match step.event {
+            Act::Enter { .. } | Act::Lock => self.lock = Some(made.thread),
+            Act::Step { step, .. } => match step.event {
+                Event::Destroy => self.block = Block::Destroyed,
                 Event::Push => self.block = Block::Freelist,
                 Event::Free => self.block = Block::Freed,
-                Event::Clear => self.set = false,
+                Event::Clear | Event::TakeOrSkip => self.set = false,
                 Event::Unlock => self.lock = None,
+                Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::Lock => {}
             },
-            Act::Take(Some(_)) => self.block = Block::Taken,
+            Act::Pop(Some(_)) => self.block = Block::Taken,
+            Act::Unlock => self.lock = None,
             Act::Leave if self.lock == Some(made.thread) => self.lock = None,
-            Act::Leave | Act::Load { .. } | Act::Take(None) => {}
+            Act::Leave | Act::Load { .. } | Act::Pop(None) | Act::Wipe(_) => {}
         }
         self
     }
@@ -212,7 +217,7 @@ fn turn_box(turn: &Turn, harm: Option<&str>, x: usize, y: usize) -> String {
 
 fn class(made: &Move) -> &'static str {
     match made.act {
-        Act::Step(step) => step.event.name(),
+        Act::Step { step, .. } => step.event.name(),
         Act::Load { null: true, .. } => "safe",
         _ => "",
     }
@@ -222,22 +227,33 @@ fn class(made: &Move) -> &'static str {
 fn label(made: &Move) -> (String, String) {
     let at = made.at().map(|at| at.to_string()).unwrap_or_default();
     match made.act {
-        Act::Enter(room) => ("takes the lock".into(), room.to_string()),
-        Act::Step(step) => {
-            let does = match step.event {
-                Event::Push => "pushes block A",
-                Event::Clear => "clears A->_impl",
-                Event::Unlock => "releases the lock",
-                Event::Free => "frees block A",
-            };
-            (does.into(), at)
-        }
+        Act::Enter { room, .. } => ("takes the lock".into(), room.to_string()),
+        Act::Step { step, null, .. } => (step_label(step.event, null).into(), at),
         Act::Lock => ("takes the lock".into(), String::new()),
         Act::Load { null: true, .. } => ("loads A->_impl".into(), "null: nothing to use".into()),
         Act::Load { .. } => ("loads A->_impl".into(), "works on block A".into()),
-        Act::Take(Some(_)) => ("gets block A".into(), "for another encoder".into()),
-        Act::Take(None) => ("gets another block".into(), String::new()),
+        Act::Pop(Some(_)) => ("gets block A".into(), "for another encoder".into()),
+        Act::Pop(None) => ("gets another block".into(), String::new()),
+        Act::Unlock => ("releases the lock".into(), String::new()),
+        Act::Wipe(Some(_)) => ("wipes block A".into(), "for another encoder".into()),
+        Act::Wipe(None) => ("wipes its block".into(), String::new()),
         Act::Leave => ("is through".into(), String::new()),
+    }
+}
+
+fn step_label(event: Event, null: bool) -> &'static str {
+    match (event, null) {
+        (Event::LoadOrReturn | Event::LoadOrSkip | Event::Load, false) => "loads A->_impl",
+        (Event::LoadOrReturn | Event::LoadOrSkip | Event::Load, true) => "loads null",
+        (Event::TakeOrSkip, _) => "exchanges A->_impl",
+        (Event::Destroy, _) => "destroys block A",
+        (Event::Lock, _) => "takes the lock",
+        (Event::Push, false) => "pushes block A",
+        (Event::Push, true) => "pushes null",
+        (Event::Clear, _) => "clears A->_impl",
+        (Event::Unlock, _) => "releases the lock",
+        (Event::Free, false) => "frees block A",
+        (Event::Free, true) => "frees null",
     }
 }
 
@@ -246,6 +262,7 @@ pub(super) fn legend() -> String {
     let entries = [
         ("impl", "A->_impl is set"),
         ("held", "block A is the encoder’s"),
+        ("destroyed", "destroyed"),
         ("given", "in the freelist"),
         ("taken", "another encoder’s"),
         ("freed", "freed"),

@@ -51,7 +51,9 @@ fn moments(path: &Path) -> Vec<Moment> {
         match step.event {
             Event::Push | Event::Free => next.given = true,
             Event::Unlock => next.locked = false,
-            Event::Clear => next.set = false,
+            Event::Clear | Event::TakeOrSkip => next.set = false,
+            Event::Lock => next.locked = true,
+            Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::Destroy => {}
         }
         all.push(std::mem::replace(&mut now, next));
     }
