@@ -10,7 +10,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use agx_guard::calls::{Call, Guard, Kind, Objects, Short, Verdict};
+use agx_guard::calls::{Call, Fast, Guard, Kind, Objects, Verdict};
 use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::sys::{Mutex, pthread_mutex_lock, pthread_mutex_unlock};
@@ -54,21 +54,20 @@ impl Objects for Real {
 
 type Guarded = Guard<Real, 4096>;
 
-/// What the thunk and the two functions it calls do on the short way.
+/// What the thunk and the two functions it calls do on the fast path.
 fn call_guarded(guard: &Guarded, thread: &Thread, encoder: &Encoder) -> u64 {
     let object = std::ptr::from_ref(encoder) as usize;
     let stack = 1;
-    assert!(thread.has_short_way(stack));
-    let Short::Taken(record) = guard.enter_shortly(thread, object, 8) else {
+    assert!(thread.has_fast_path(stack));
+    let Fast::Taken(record, lock) = guard.enter_fast(thread, object, 8) else {
         unreachable!("nobody else calls this encoder")
     };
-    let role = Role::Outer;
-    thread.push_short(Frame { caller: 0, stack, record, slot: 0, role, short: true });
+    thread.push_fast(Frame { caller: 0, stack, record, lock, slot: 0, role: Role::Fast });
     let result = method(encoder);
-    if thread.short_top().is_some() && Record::is_live(record.status()) {
-        thread.pop_short();
-        if guard.ledger.unlock_shortly(record) {
-            guard.ledger.wake(record);
+    if thread.fast_top().is_some() {
+        thread.pop_fast();
+        if guard.ledger.unlock_fast(lock) {
+            guard.ledger.wake(lock);
         }
     }
     result
@@ -174,8 +173,8 @@ fn main() {
     for encoder in &encoders {
         let object = std::ptr::from_ref(encoder) as usize;
         let call = Call { object, kind: Kind::Init, impl_offset: 8, caller: 0 };
-        if let Verdict::Dispatch(record, role) = guard.enter(&main_thread, &call) {
-            guard.leave(&main_thread, &call, record, role, object);
+        if let Verdict::Dispatch(entered) = guard.enter(&main_thread, &call) {
+            guard.leave(&main_thread, &call, entered, object);
         }
     }
     let published = Shared::new(&encoders);

@@ -1,10 +1,11 @@
 //! How an encoder's life begins: with its `init…`, which may have to wait for a place, may fail, and may begin a second life at an
 //! address whose last encoder was never seen to go.
 
-use crate::calls::{Call, Guard, Objects, Verdict};
+use crate::calls::{Call, Entered, Guard, Objects, Verdict};
 use crate::counters::Counter;
 use crate::ledger::{Claimed, Taken};
-use crate::record::{HELD, IMPL_SEEN, PERMIT, Record};
+use crate::record::{BUFFER, HELD, IMPL_SEEN, PERMIT, Record};
+use crate::settings::Mode;
 use crate::sync::Ordering;
 use crate::thread::{Role, Thread};
 use crate::throttle::Admitted;
@@ -13,39 +14,122 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// An `init…`: waits for a place, if there is a limit, and takes a record for the life that begins.
     pub(crate) fn enter_init(&self, thread: &Thread, call: &Call) -> Verdict {
         if let Some(record) = self.ledger.find(call.object)
-            && record.is_held_by(thread)
+            && record.lock().is_held_by(thread)
             && record.address() == call.object
+            && record.is_entered()
         {
-            return Verdict::Dispatch(record, Role::Nested);
+            record.deepen();
+            return Verdict::Dispatch(Entered::new(record, record.lock(), Role::Nested));
         }
         let permit = self.throttle.is_on();
         if permit {
             self.admit(thread);
         }
-        let record = loop {
-            match self.ledger.claim(thread, call.object) {
-                Claimed::New(record) => break record,
-                Claimed::Known(record) => {
-                    if self.lock(thread, record) == Taken::GivenUp {
-                        if permit {
-                            self.leave_place(thread);
-                        }
-                        return Verdict::Dispatch(core::ptr::null(), Role::Bare);
-                    }
-                    if record.address() == call.object {
-                        self.give_place_back(record);
-                        self.ledger.begin_again(record);
-                        break record;
-                    }
-                    self.ledger.unlock(record);
-                }
+        let Some((record, entered)) = self.begin(thread, call.object) else {
+            if permit {
+                self.leave_place(thread);
             }
+            return Verdict::Dispatch(Entered::BARE);
         };
         if permit {
             record.set(PERMIT);
             record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
         }
-        Verdict::Dispatch(record, Role::Outer)
+        record.deepen();
+        Verdict::Dispatch(entered)
+    }
+
+    /// A record at the start of a life, with its lock. `None` where waiting for the lock of an address's last life was given up.
+    fn begin(&self, thread: &Thread, object: usize) -> Option<(&Record, Entered)> {
+        loop {
+            let record = match self.ledger.claim(thread, object) {
+                Claimed::New(record) => match self.place(thread, record) {
+                    Some(entered) => return Some((record, entered)),
+                    None => continue,
+                },
+                Claimed::Known(record) => record,
+            };
+            let lock = record.lock();
+            let taken = self.lock(thread, lock);
+            if taken == Taken::GivenUp {
+                return None;
+            }
+            let nested = taken == Taken::Nested;
+            if record.address() != object || !record.is_guarded_by(lock) {
+                if !nested {
+                    self.ledger.unlock(lock);
+                }
+                continue;
+            }
+            self.give_place_back(record);
+            self.ledger.begin_again(record);
+            let role = if nested { Role::Nested } else { Role::Outer };
+            let shared = self.shared_lock(thread).filter(|shared| shared.is_held_by(thread));
+            let Some(shared) = shared.filter(|shared| !core::ptr::eq(*shared, lock)) else {
+                return Some((record, Entered::new(record, lock, role)));
+            };
+            record.share_lock_of(shared);
+            if !nested {
+                self.ledger.unlock(lock);
+            }
+            return Some((record, Entered::new(record, shared, Role::Nested)));
+        }
+    }
+
+    /// A method of a command buffer: takes the buffer's lock, which is its encoders' too. Never refused.
+    pub(crate) fn enter_buffer(&self, thread: &Thread, call: &Call) -> Verdict {
+        let entered = loop {
+            let record = match self.ledger.claim(thread, call.object) {
+                Claimed::New(record) => {
+                    record.set(BUFFER);
+                    if self.settings.mode != Mode::Serialize {
+                        break Entered::new(record, record, Role::Outer);
+                    }
+                    match self.place(thread, record) {
+                        Some(entered) => break entered,
+                        None => continue,
+                    }
+                }
+                Claimed::Known(record) => record,
+            };
+            let lock = record.lock();
+            let role = match self.lock(thread, lock) {
+                Taken::GivenUp => break Entered::new(record, lock, Role::Unlocked),
+                Taken::Nested => Role::Nested,
+                Taken::AtOnce | Taken::AfterWait => Role::Outer,
+            };
+            let entered = Entered::new(record, lock, role);
+            if record.address() == call.object && record.is_guarded_by(lock) {
+                if record.status() & BUFFER == 0 {
+                    // The address of an encoder that was never seen to go.
+                    self.give_place_back(record);
+                    self.ledger.begin_again(record);
+                    record.set(BUFFER);
+                }
+                break entered;
+            }
+            if role == Role::Outer {
+                self.unlock(entered);
+            }
+        };
+        if entered.role != Role::Unlocked {
+            // SAFETY: a record of the ledger's, which lives as long as the guard.
+            unsafe { &*entered.record }.deepen();
+        }
+        Verdict::Dispatch(entered)
+    }
+
+    /// Takes a record for an encoder whose `init…` was not seen, inside the factory that returned it.
+    pub(crate) fn meet(&self, thread: &Thread, object: usize, factory: Entered) {
+        // SAFETY: NULL or a record, which lives as long as the guard.
+        let Some(lock) = (unsafe { factory.lock.as_ref() }) else { return };
+        if let Claimed::New(record) = self.ledger.claim(thread, object) {
+            record.set(HELD);
+            self.objects.retain(object);
+            record.share_lock_of(lock);
+            self.ledger.unlock(record);
+            thread.tally.add(Counter::Tracked);
+        }
     }
 
     /// Takes the guard's reference to a new encoder and notes whether it has an `_impl`.

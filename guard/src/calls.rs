@@ -14,6 +14,11 @@
 //! that the driver begins again (`reInitWithCommandBuffer:`) is live again: it coalesces consecutive compute encoders. An ended
 //! encoder that a getter merely returns stays ended.
 //!
+//! A command buffer and its encoders have one lock (see [`crate::record`]), so a call that the driver makes to an encoder from inside
+//! `commit` or a factory is nested too. Sub-encoders of a parallel render encoder have locks of their own, for Metal lets each
+//! be used by a thread of its own; so has an encoder whose command buffer is not known. A thread takes a second lock while it has one
+//! only where the driver calls from one such group into another, and a circle of waiting threads is broken ([`crate::waits`]).
+//!
 //! A place of the throttle is waited for before a factory method is entered, outside of every lock: the driver makes each encoder
 //! inside one, and a thread that is inside a guarded call is never made to wait.
 //!
@@ -23,9 +28,9 @@
 use crate::counters::Counter;
 use crate::ledger::{Claimed, Ledger, Taken};
 use crate::quarantine::Quarantine;
-use crate::record::{HELD, IMPL_SEEN, Record, State, TO_QUARANTINE};
+use crate::record::{BUFFER, HELD, IMPL_SEEN, MAX_NAME, Record, State, TO_QUARANTINE};
 use crate::settings::{Mode, Settings};
-use crate::sync::{Fault, Ordering, has_fault};
+use crate::sync::{Fault, has_fault};
 use crate::thread::{Role, Thread};
 use crate::throttle::Throttle;
 
@@ -45,17 +50,25 @@ pub enum Kind {
     Destroy = 4,
     /// `dealloc`.
     Dealloc = 5,
-    /// A command buffer's method that returns an encoder; its `self` is not an encoder.
+    /// A command buffer's method that returns an encoder.
     Factory = 6,
     /// Tells what the encoder is and was, not what is encoded: good on an ended encoder too.
     Passive = 7,
     /// `reInitWithCommandBuffer:`: the driver begins an ended encoder again.
     Reinit = 8,
+    /// Another method of a command buffer that ends or reads its encoders, such as `commit`.
+    Buffer = 9,
+    /// A command buffer's `dealloc`.
+    BufferDealloc = 10,
 }
 
 impl Kind {
     fn ends(self) -> bool {
         matches!(self, Kind::End | Kind::DeferredEnd | Kind::Destroy)
+    }
+
+    fn deallocates(self) -> bool {
+        matches!(self, Kind::Dealloc | Kind::BufferDealloc)
     }
 }
 
@@ -88,16 +101,37 @@ pub enum Refusal {
 /// What is to be done with a call.
 #[derive(Clone, Copy)]
 pub enum Verdict {
-    /// Dispatch it and call [`Guard::leave`] after it with the same record and role.
-    Dispatch(*const Record, Role),
+    /// Dispatch it and call [`Guard::leave`] after it with the same value.
+    Dispatch(Entered),
     /// Return zero to the caller.
     Refuse(Refusal),
 }
 
-/// How far the short way led.
-pub enum Short<'a> {
-    /// The call goes through; it holds this record's lock.
-    Taken(&'a Record),
+/// A call that goes through.
+#[derive(Clone, Copy)]
+pub struct Entered {
+    /// The record of the encoder or command buffer; NULL for [`Role::Bare`].
+    pub record: *const Record,
+    /// The record whose lock the call runs under; NULL for [`Role::Bare`].
+    pub lock: *const Record,
+    /// How the call stands to that lock.
+    pub role: Role,
+}
+
+impl Entered {
+    /// A call that concerns no record.
+    pub const BARE: Entered =
+        Entered { record: core::ptr::null(), lock: core::ptr::null(), role: Role::Bare };
+
+    pub(crate) fn new(record: &Record, lock: &Record, role: Role) -> Entered {
+        Entered { record, lock, role }
+    }
+}
+
+/// How far the fast path led.
+pub enum Fast<'a> {
+    /// The call to this encoder goes through; it holds the second record's lock.
+    Taken(&'a Record, &'a Record),
     /// The call is to be judged; it holds this record's lock, which is to be let go first.
     Locked(&'a Record),
     /// The call is to be judged. Nothing has changed.
@@ -116,10 +150,21 @@ pub trait Objects {
     fn implementation(&self, object: usize, offset: u32) -> usize;
     /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
     fn is_driver(&self, caller: usize) -> bool;
-    /// Notes what the calling thread, `thread`, is called.
-    fn note_name(&self, _thread: &Thread) {}
+    /// What the calling thread is called, up to the first NUL.
+    fn thread_name(&self) -> [u8; MAX_NAME] {
+        [0; MAX_NAME]
+    }
     /// Milliseconds.
     fn now(&self) -> u64;
+    /// Whether the object a factory returned is an encoder of a class that was not hooked until now.
+    fn is_new_kind(&self, _object: usize) -> bool {
+        false
+    }
+    /// Whether ended encoders are let go on a thread of the guard's own, which is told now that there are some to let go; else they
+    /// are let go where they are ended.
+    fn sweeps_elsewhere(&self) -> bool {
+        false
+    }
     /// Says that `thread` has waited for `record` for `milliseconds`.
     fn long_wait(&self, record: &Record, milliseconds: u64);
 }
@@ -135,6 +180,8 @@ pub struct Guard<O: Objects, const BUCKETS: usize> {
     pub throttle: Throttle,
     pub(crate) settings: Settings,
     pub(crate) objects: O,
+    /// Its lock is the lock of every record in mode `serialize`.
+    pub(crate) only_lock: Record,
 }
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
@@ -142,6 +189,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     pub fn new(settings: Settings, objects: O) -> Self {
         let limit = match settings.mode {
             Mode::Throttle(limit) => limit,
+            Mode::Serialize => 1,
             _ => 0,
         };
         Guard {
@@ -150,6 +198,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             throttle: Throttle::new(limit, settings.throttle_ms),
             settings,
             objects,
+            only_lock: Record::open(),
         }
     }
 
@@ -161,27 +210,33 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Decides on a call before it is dispatched.
     pub fn enter(&self, thread: &Thread, call: &Call) -> Verdict {
         if call.kind == Kind::Method {
-            match self.enter_shortly(thread, call.object, call.impl_offset) {
-                Short::Taken(record) => return Verdict::Dispatch(record, Role::Outer),
-                Short::Locked(record) => self.ledger.unlock(record),
-                Short::No => {}
+            match self.enter_fast(thread, call.object, call.impl_offset) {
+                Fast::Taken(record, lock) => {
+                    return Verdict::Dispatch(Entered::new(record, lock, Role::Fast));
+                }
+                Fast::Locked(lock) => self.ledger.unlock(lock),
+                Fast::No => {}
             }
         }
-        self.enter_at_length(thread, call)
+        self.enter_slow(thread, call)
     }
 
-    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder nobody is inside of.
+    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock nobody holds.
     #[inline(always)]
-    pub fn enter_shortly(&self, thread: &Thread, object: usize, impl_offset: u32) -> Short<'_> {
-        let Some(record) = self.ledger.find(object) else { return Short::No };
-        if !record.try_lock(thread) {
-            return Short::No;
+    pub fn enter_fast(&self, thread: &Thread, object: usize, impl_offset: u32) -> Fast<'_> {
+        let Some(record) = self.ledger.find(object) else { return Fast::No };
+        let lock = record.lock();
+        if !lock.try_lock(thread) {
+            return Fast::No;
         }
-        if record.address() != object || !self.is_sound(record, object, impl_offset) {
-            return Short::Locked(record);
+        if !record.is_guarded_by(lock)
+            || record.address() != object
+            || !self.is_sound(record, object, impl_offset)
+        {
+            return Fast::Locked(lock);
         }
         thread.tally.add(Counter::Calls);
-        Short::Taken(record)
+        Fast::Taken(record, lock)
     }
 
     /// Closes a call that [`Guard::enter`] let through. `result` is what the method returned.
@@ -189,23 +244,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         clippy::not_unsafe_ptr_arg_deref,
         reason = "a record `enter` handed out lives as long as the guard"
     )]
-    pub fn leave(
-        &self,
-        thread: &Thread,
-        call: &Call,
-        record: *const Record,
-        role: Role,
-        result: usize,
-    ) {
+    pub fn leave(&self, thread: &Thread, call: &Call, entered: Entered, result: usize) {
         // SAFETY: records are never given back while the guard lives; `enter` handed this one out.
-        if let Some(known) = unsafe { record.as_ref() }
-            && call.kind == Kind::Method
-            && role == Role::Outer
-            && Record::is_live(known.status())
-        {
-            return self.ledger.unlock(known);
+        match unsafe { entered.lock.as_ref() } {
+            Some(lock) if entered.role == Role::Fast => self.ledger.unlock(lock),
+            _ => self.leave_slow(thread, call, entered, result),
         }
-        self.leave_at_length(thread, call, record, role, result);
     }
 
     /// Live, and its `_impl`, once seen, still there.
@@ -219,75 +263,100 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// [`Guard::enter`] for whatever is not the common case.
-    pub fn enter_at_length(&self, thread: &Thread, call: &Call) -> Verdict {
+    pub fn enter_slow(&self, thread: &Thread, call: &Call) -> Verdict {
         thread.tally.add(Counter::Calls);
         match call.kind {
             Kind::Factory => {
                 self.reserve_place(thread);
-                Verdict::Dispatch(core::ptr::null(), Role::Bare)
+                self.enter_buffer(thread, call)
+            }
+            Kind::Buffer => self.enter_buffer(thread, call),
+            Kind::BufferDealloc if self.ledger.find(call.object).is_none() => {
+                Verdict::Dispatch(Entered::BARE)
             }
             Kind::Init => self.enter_init(thread, call),
             _ => match self.take(thread, call) {
-                Some((record, Role::Outer)) => self.judge(thread, call, record),
-                Some((record, role)) => {
-                    self.note_entry(thread, call, record);
-                    Verdict::Dispatch(record, role)
+                Some((record, entered)) if entered.role == Role::Outer => {
+                    self.judge(thread, call, record, entered)
+                }
+                Some((record, entered)) => {
+                    self.note_entry(call, record, entered);
+                    Verdict::Dispatch(entered)
                 }
                 None => refuse(thread, Refusal::Gone),
             },
         }
     }
 
-    /// The record of the call's encoder, with its lock or inside it; `None` when the encoder went away during the wait.
-    fn take(&self, thread: &Thread, call: &Call) -> Option<(&Record, Role)> {
+    /// The record of the call's encoder, with its lock; `None` when the encoder went away during the wait.
+    fn take(&self, thread: &Thread, call: &Call) -> Option<(&Record, Entered)> {
         loop {
             let Some(record) = self.ledger.find(call.object) else {
-                match self.ledger.claim(thread, call.object) {
-                    Claimed::Known(_) => continue,
-                    Claimed::New(record) => {
-                        thread.tally.add(Counter::Adopted);
-                        self.note_implementation(record, call);
-                        return Some((record, Role::Outer));
+                if let Claimed::New(record) = self.ledger.claim(thread, call.object) {
+                    thread.tally.add(Counter::Adopted);
+                    self.note_implementation(record, call);
+                    if let Some(entered) = self.place(thread, record) {
+                        return Some((record, entered));
                     }
                 }
+                continue;
             };
             let generation = record.generation();
-            match self.lock(thread, record) {
-                Taken::Nested => return Some((record, Role::Nested)),
-                Taken::GivenUp
-                    if Record::is_live(record.status()) || call.kind == Kind::Dealloc =>
-                {
-                    return Some((record, Role::Nested));
+            let lock = record.lock();
+            let taken = self.lock(thread, lock);
+            let is_it = record.address() == call.object && record.is_guarded_by(lock);
+            let entered = |role| Some((record, Entered::new(record, lock, role)));
+            match taken {
+                Taken::GivenUp if Record::is_live(record.status()) || call.kind.deallocates() => {
+                    return entered(Role::Unlocked);
                 }
                 Taken::GivenUp => return None,
-                Taken::AtOnce if record.address() == call.object => {
-                    return Some((record, Role::Outer));
-                }
-                Taken::AfterWait
-                    if has_fault(Fault::NoSecondLook)
-                        || (record.generation() == generation
-                            && record.address() == call.object) =>
-                {
-                    return Some((record, Role::Outer));
-                }
-                Taken::AtOnce => self.ledger.unlock(record),
-                Taken::AfterWait => {
-                    self.ledger.unlock(record);
+                Taken::Nested if is_it => return entered(Role::Nested),
+                Taken::Nested => {}
+                Taken::AtOnce if is_it => return entered(Role::Outer),
+                Taken::AfterWait if has_fault(Fault::NoSecondLook) => return entered(Role::Outer),
+                Taken::AfterWait if record.generation() != generation => {
+                    self.ledger.unlock(lock);
                     return None;
                 }
+                Taken::AfterWait if is_it => return entered(Role::Outer),
+                Taken::AtOnce | Taken::AfterWait => self.ledger.unlock(lock),
             }
         }
     }
 
+    /// Gives a new record, whose own lock the caller holds, the lock that shall guard it. `None` when the caller does not hold that one:
+    /// then the record is to be looked for again.
+    pub(crate) fn place(&self, thread: &Thread, record: &Record) -> Option<Entered> {
+        let Some(lock) = self.shared_lock(thread) else {
+            return Some(Entered::new(record, record, Role::Outer));
+        };
+        record.share_lock_of(lock);
+        self.ledger.unlock(record);
+        lock.is_held_by(thread).then(|| Entered::new(record, lock, Role::Nested))
+    }
+
+    /// The lock of an encoder that this thread makes or meets first: that of the command buffer in whose method it does so.
+    pub(crate) fn shared_lock(&self, thread: &Thread) -> Option<&Record> {
+        if self.settings.mode == Mode::Serialize {
+            return Some(&self.only_lock);
+        }
+        let top = thread.top()?;
+        // SAFETY: NULL or a record, which lives as long as the guard.
+        let (record, lock) = unsafe { (top.record.as_ref()?, top.lock.as_ref()?) };
+        let in_buffer = record.status() & BUFFER != 0 && lock.is_held_by(thread);
+        in_buffer.then_some(lock)
+    }
+
     /// Decides on an outermost call whose record is locked.
-    fn judge(&self, thread: &Thread, call: &Call, record: &Record) -> Verdict {
+    fn judge(&self, thread: &Thread, call: &Call, record: &Record, entered: Entered) -> Verdict {
         let mut lost = false;
         if record.state() == State::Live && !self.is_sound(record, call.object, call.impl_offset) {
             record.set_state(State::Destroyed);
             lost = true;
         }
         let refusal = match (record.state(), call.kind) {
-            (State::Live, _) | (_, Kind::Dealloc | Kind::Passive) => None,
+            (State::Live, _) | (_, Kind::Dealloc | Kind::BufferDealloc | Kind::Passive) => None,
             (State::Ended, Kind::DeferredEnd | Kind::Destroy | Kind::Reinit) => None,
             (State::Ended, Kind::Method) if self.objects.is_driver(call.caller) => {
                 thread.tally.add(Counter::DriverOnEnded);
@@ -298,16 +367,27 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             _ => Some(Refusal::DoubleEnd),
         };
         if let Some(refusal) = refusal {
-            self.ledger.unlock(record);
+            self.unlock(entered);
             return refuse(thread, refusal);
         }
-        self.note_entry(thread, call, record);
-        Verdict::Dispatch(record, Role::Outer)
+        self.note_entry(call, record, entered);
+        Verdict::Dispatch(entered)
+    }
+
+    /// Lets go of the lock a call took.
+    pub(crate) fn unlock(&self, entered: Entered) {
+        // SAFETY: NULL or a record, which lives as long as the guard.
+        if let Some(lock) = unsafe { entered.lock.as_ref() } {
+            self.ledger.unlock(lock);
+        }
     }
 
     /// What an ending or a `dealloc` changes before it is dispatched, so that the calls nested in it find it.
-    fn note_entry(&self, thread: &Thread, call: &Call, record: &Record) {
-        if call.kind == Kind::Dealloc {
+    fn note_entry(&self, call: &Call, record: &Record, entered: Entered) {
+        if entered.role != Role::Unlocked {
+            record.deepen();
+        }
+        if call.kind.deallocates() {
             record.set_state(State::Leaving);
         } else if call.kind.ends() && record.state() != State::Leaving {
             if record.status() & HELD == 0 {
@@ -315,8 +395,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 self.objects.retain(call.object);
             }
             record.set(TO_QUARANTINE);
-            record.ended_by.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
-            self.objects.note_name(thread);
+            record.ended_by.set(&self.objects.thread_name());
             if record.state() != State::Destroyed {
                 record.set_state(State::Ending);
             }
@@ -328,39 +407,54 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         clippy::not_unsafe_ptr_arg_deref,
         reason = "a record `enter` handed out lives as long as the guard"
     )]
-    pub fn leave_at_length(
+    pub fn leave_slow(&self, thread: &Thread, call: &Call, entered: Entered, result: usize) {
+        // SAFETY: as in `leave`.
+        if let Some(record) = unsafe { entered.record.as_ref() } {
+            self.close(thread, call, record, entered, result);
+        }
+        if call.kind == Kind::Factory {
+            self.drop_reserved_place(thread);
+        }
+    }
+
+    fn close(
         &self,
         thread: &Thread,
         call: &Call,
-        record: *const Record,
-        role: Role,
+        record: &Record,
+        entered: Entered,
         result: usize,
     ) {
-        // SAFETY: as in `leave`.
-        let Some(record) = (unsafe { record.as_ref() }) else {
-            if call.kind == Kind::Factory {
-                self.drop_reserved_place(thread);
-            }
-            return;
-        };
         if call.kind == Kind::Destroy && record.state() != State::Leaving {
             record.set_state(State::Destroyed);
+        }
+        if entered.role == Role::Unlocked {
+            return;
         }
         if call.kind == Kind::Reinit && record.state() == State::Ended {
             self.revive(thread, call.object, record);
         }
-        if role != Role::Outer {
-            return;
+        if call.kind == Kind::Factory && result != 0 && self.objects.is_new_kind(result) {
+            self.meet(thread, result, entered);
         }
-        if call.kind == Kind::Init && record.state() != State::Leaving {
-            if result == call.object {
-                thread.tally.add(Counter::Tracked);
-                self.hold(record, call);
-            } else {
-                record.set_state(State::Leaving);
+        let mut quarantined = None;
+        if record.rise() {
+            if call.kind == Kind::Init && record.state() != State::Leaving {
+                if result == call.object {
+                    thread.tally.add(Counter::Tracked);
+                    self.hold(record, call);
+                } else {
+                    record.set_state(State::Leaving);
+                }
             }
+            quarantined = self.settle(thread, record);
         }
-        self.settle(thread, call.object, record);
+        if entered.role == Role::Outer {
+            self.unlock(entered);
+        }
+        if let Some(shard) = quarantined {
+            self.relieve(thread, shard);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::calls::{Guard, Objects};
 use crate::counters::Counter;
 use crate::quarantine::{Entry, Over};
-use crate::record::{HELD, PERMIT, Record, State, TO_QUARANTINE};
+use crate::record::{BUFFER, COUNTED, HELD, PERMIT, Record, State, TO_QUARANTINE};
 use crate::sync::{Fault, Ordering, has_fault};
 use crate::thread::Thread;
 
@@ -28,23 +28,28 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// Ends the outermost call: completes what the calls inside began, and lets the record go.
-    pub(crate) fn settle(&self, thread: &Thread, object: usize, record: &Record) {
+    /// Ends the outermost call: completes what the calls inside began. The caller holds the record's lock and lets it go after. Answers
+    /// the shard of the quarantine the encoder went into.
+    pub(crate) fn settle(&self, thread: &Thread, record: &Record) -> Option<usize> {
         match record.state() {
             State::Leaving => {
                 self.give_place_back(record);
+                if record.status() & BUFFER == 0 {
+                    thread.tally.add(Counter::Gone);
+                }
                 record.forget();
-                self.ledger.unlock(record);
-                thread.tally.add(Counter::Gone);
-                return;
+                return None;
             }
             State::Ending => record.set_state(State::Ended),
             _ => {}
         }
         if record.clear(TO_QUARANTINE) == 0 {
-            return self.ledger.unlock(record);
+            return None;
         }
-        thread.tally.add(Counter::Ended);
+        if record.clear(COUNTED) == 0 {
+            thread.tally.add(Counter::Ended);
+        }
+        record.set(COUNTED);
         self.give_place_back(record);
         let turn = record.turn.load(Ordering::Relaxed).wrapping_add(1);
         record.turn.store(turn, Ordering::Relaxed);
@@ -55,11 +60,16 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             since: self.objects.now(),
             alone: false,
         };
-        debug_assert_eq!(object, record.address());
-        self.ledger.unlock(record);
-        let shard = self.quarantine.push(entry);
         thread.tally.add(Counter::Quarantined);
-        self.empty(thread, shard, entry.since);
+        Some(self.quarantine.push(entry))
+    }
+
+    /// Has the quarantine's bounds kept, after an encoder went into `shard`. A release may deallocate, and so call the driver: it is
+    /// never made inside another call.
+    pub(crate) fn relieve(&self, thread: &Thread, shard: usize) {
+        if !self.objects.sweeps_elsewhere() && !thread.is_inside() {
+            self.empty(thread, shard, self.objects.now());
+        }
     }
 
     /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
@@ -67,7 +77,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) -> bool {
         // SAFETY: records are never given back while the guard lives.
         let Some(record) = (unsafe { entry.record.as_ref() }) else { return true };
-        if !record.try_lock(thread) {
+        let lock = record.lock();
+        let locked = lock.try_lock(thread);
+        if !locked || !record.is_guarded_by(lock) {
+            if locked {
+                self.ledger.unlock(lock);
+            }
             self.quarantine.push(Entry { since: now, alone: false, ..entry });
             return false;
         }
@@ -81,7 +96,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if ours && !stays {
             record.clear(HELD);
         }
-        self.ledger.unlock(record);
+        self.ledger.unlock(lock);
         if stays {
             self.quarantine.push(Entry { since: now, alone, ..entry });
         } else if ours {
@@ -94,6 +109,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// The driver began an ended encoder again: it is live. The caller holds the record's lock.
     pub(crate) fn revive(&self, thread: &Thread, object: usize, record: &Record) {
         record.set_state(State::Live);
+        record.clear(COUNTED);
         record.turn.store(record.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         if record.status() & HELD == 0 {
             record.set(HELD);

@@ -3,11 +3,12 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use crate::calls::{Guard, Objects, Short, Verdict};
+use crate::calls::{Entered, Fast, Guard, Objects, Verdict};
 use crate::counters::{COUNTERS, Counter};
 use crate::driver_code;
+use crate::hooks;
 use crate::own_thread;
-use crate::record::Record;
+use crate::record::{MAX_NAME, Record};
 use crate::refused;
 use crate::runtime;
 use crate::say::{say, say_always};
@@ -15,8 +16,9 @@ use crate::settings::{Mode, Settings};
 use crate::slot::{SLOTS, Slot};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
-use crate::thread::{Frame, MAX_NAME, Registry, Role, Thread};
+use crate::thread::{Frame, Registry, Role, Thread};
 use crate::thunk;
+use crate::watchdog;
 
 /// Chains of the ledger: far more than encoders are ever alive at once.
 const BUCKETS: usize = 4096;
@@ -51,18 +53,27 @@ impl Objects for Process {
         sys::now()
     }
 
-    fn note_name(&self, thread: &Thread) {
+    fn thread_name(&self) -> [u8; MAX_NAME] {
         let mut name = [0; MAX_NAME];
         // SAFETY: the place is as long as it is said to be; the call ends the name within it.
         unsafe { sys::pthread_getname_np(sys::pthread_self(), name.as_mut_ptr().cast(), MAX_NAME) };
-        thread.set_name(&name);
+        name
+    }
+
+    fn is_new_kind(&self, object: usize) -> bool {
+        hooks::hook_on_sight(object)
+    }
+
+    fn sweeps_elsewhere(&self) -> bool {
+        watchdog::ask_for_sweep();
+        true
     }
 
     fn long_wait(&self, record: &Record, milliseconds: u64) {
         let encoder = record.address();
         let owner = record.owner();
         say(format_args!(
-            "waited {milliseconds} ms for encoder {encoder:#x}, held by thread block {owner:#x}"
+            "waited {milliseconds} ms for encoder or command buffer {encoder:#x}, held by thread block {owner:#x}"
         ));
     }
 }
@@ -75,8 +86,8 @@ static GUARD: Only = Only(UnsafeCell::new(MaybeUninit::uninit()));
 static STARTED: AtomicBool = AtomicBool::new(false);
 static OBSERVES: AtomicBool = AtomicBool::new(false);
 
-/// Whether calls may be decided the short way: in a mode that locks, where a thread's block is found without a call.
-pub fn has_short_way() -> bool {
+/// Whether calls may take the fast path: in a mode that locks, where a thread's block is found without a call.
+pub fn has_fast_path() -> bool {
     !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct()
 }
 
@@ -123,7 +134,7 @@ pub fn current() -> &'static Thread {
 
 /// Called by the thunks before a hooked method: answers the code to run, or 0 to return zero.
 ///
-/// The common case is decided here, without a call and without touching the stack; everything else in [`enter_at_length`].
+/// The common case is decided here, without a call and without touching the stack; everything else in [`enter_slow`].
 ///
 /// # Safety
 /// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk, `saved` points to the
@@ -140,40 +151,40 @@ pub unsafe extern "C" fn agx_guard_enter(
     let slot = unsafe { SLOTS.get_unchecked(index) };
     let stack = saved as usize + thunk::SAVED;
     let mut locked = core::ptr::null();
-    if slot.goes_shortly()
+    if slot.has_fast_path()
         && let Some(thread) = own_thread::known()
-        && thread.has_short_way(stack)
+        && thread.has_fast_path(stack)
     {
         // SAFETY: a thunk is installed.
-        match unsafe { started() }.enter_shortly(
+        match unsafe { started() }.enter_fast(
             thread,
             object,
             slot.impl_offset.load(Ordering::Relaxed),
         ) {
-            Short::Taken(record) => {
-                thread.push_short(Frame {
+            Fast::Taken(record, lock) => {
+                thread.push_fast(Frame {
                     caller,
                     stack,
                     record,
+                    lock,
                     slot: index as u32,
-                    role: Role::Outer,
-                    short: true,
+                    role: Role::Fast,
                 });
                 return slot.original.load(Ordering::Relaxed);
             }
-            Short::Locked(record) => locked = record,
-            Short::No => {}
+            Fast::Locked(lock) => locked = lock,
+            Fast::No => {}
         }
     }
     // SAFETY: the arguments are this function's own.
-    unsafe { enter_at_length(object, index, caller, saved, leave, locked) }
+    unsafe { enter_slow(object, index, caller, saved, leave, locked) }
 }
 
 /// # Safety
-/// As for [`agx_guard_enter`], with the thunk's index; `locked` is NULL or a record whose lock the short way took.
+/// As for [`agx_guard_enter`], with the thunk's index; `locked` is NULL or a record whose lock the fast path took.
 #[cold]
 #[inline(never)]
-unsafe fn enter_at_length(
+unsafe fn enter_slow(
     object: usize,
     index: usize,
     caller: usize,
@@ -202,13 +213,13 @@ unsafe fn enter_at_length(
         guard.enter(thread, &call)
     };
     match verdict {
-        Verdict::Dispatch(record, role) => {
-            thread.push(Frame { caller, stack, record, slot: index as u32, role, short: false });
+        Verdict::Dispatch(Entered { record, lock, role }) => {
+            thread.push(Frame { caller, stack, record, lock, slot: index as u32, role });
             slot.original.load(Ordering::Relaxed)
         }
         Verdict::Refuse(_) => {
             refused::count(index);
-            tell_refusal(guard, thread, index, object);
+            tell_refusal(guard, index, object);
             // SAFETY: x8 was saved at that offset.
             unsafe { clear_result(slot, saved.add(thunk::SAVED_X8).cast::<*mut u8>().read()) };
             0
@@ -219,14 +230,10 @@ unsafe fn enter_at_length(
 /// A refused call is lost GPU work: says so, and ends the process where that was asked for.
 #[cold]
 #[inline(never)]
-fn tell_refusal(guard: &Guard<Process, BUCKETS>, thread: &Thread, slot: usize, object: usize) {
+fn tell_refusal(guard: &Guard<Process, BUCKETS>, slot: usize, object: usize) {
     let abort = guard.settings().abort_on_refusal;
-    guard.objects.note_name(thread);
-    let record = guard.ledger.find(object);
-    // SAFETY: NULL, or a block of the registry, which is never given back.
-    let ended_by =
-        record.and_then(|record| unsafe { record.ended_by.load(Ordering::Relaxed).as_ref() });
-    refused::say_lost(slot, thread, ended_by, abort);
+    let ended_by = guard.ledger.find(object).map_or([0; MAX_NAME], |record| record.ended_by.get());
+    refused::say_lost(slot, &guard.objects.thread_name(), &ended_by, abort);
     if abort {
         // SAFETY: takes nothing.
         unsafe { sys::abort() }
@@ -239,22 +246,20 @@ fn tell_refusal(guard: &Guard<Process, BUCKETS>, thread: &Thread, slot: usize, o
 /// Called by the common path in [`thunk`] alone, on the thread whose last open call has just returned.
 pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
     if let Some(thread) = own_thread::known()
-        && let Some(frame) = thread.short_top()
+        && let Some(frame) = thread.fast_top()
     {
-        // SAFETY: a call that entered the short way has a record, and records are never given back.
-        let record = unsafe { &*frame.record };
-        if Record::is_live(record.status()) {
-            let caller = frame.caller;
-            thread.pop_short();
-            // SAFETY: a thunk is installed.
-            return if unsafe { started() }.ledger.unlock_shortly(record) {
-                wake_and_answer(record, caller)
-            } else {
-                caller
-            };
-        }
+        // SAFETY: a call on the fast path has a lock, and records are never given back.
+        let lock = unsafe { &*frame.lock };
+        let caller = frame.caller;
+        thread.pop_fast();
+        // SAFETY: a thunk is installed.
+        return if unsafe { started() }.ledger.unlock_fast(lock) {
+            wake_and_answer(lock, caller)
+        } else {
+            caller
+        };
     }
-    leave_at_length(result)
+    leave_slow(result)
 }
 
 #[cold]
@@ -267,7 +272,7 @@ fn wake_and_answer(record: &Record, caller: usize) -> usize {
 
 #[cold]
 #[inline(never)]
-fn leave_at_length(result: usize) -> usize {
+fn leave_slow(result: usize) -> usize {
     let thread = current();
     let Some(frame) = thread.pop() else {
         say_always(format_args!("a guarded method returned that was never called"));
@@ -281,12 +286,13 @@ fn leave_at_length(result: usize) -> usize {
 fn close(thread: &Thread, frame: &Frame, result: usize) {
     // SAFETY: the frame's slot was in range when it was pushed; records are never given back; a thunk is installed.
     unsafe {
+        let entered = Entered { record: frame.record, lock: frame.lock, role: frame.role };
         let object = frame.record.as_ref().map_or(0, Record::address);
         let call = SLOTS.get_unchecked(frame.slot as usize).call(object, frame.caller);
         if OBSERVES.load(Ordering::Relaxed) {
-            started().observe_exit(thread, &call, frame.record, frame.role, result);
+            started().observe_exit(thread, &call, entered, result);
         } else {
-            started().leave(thread, &call, frame.record, frame.role, result);
+            started().leave(thread, &call, entered, result);
         }
     }
 }

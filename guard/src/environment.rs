@@ -7,7 +7,7 @@ use crate::sync::{AtomicPtr, Ordering};
 use crate::sys;
 
 /// Every variable that is read anywhere in the library.
-const NAMES: [&CStr; 14] = [
+const NAMES: [&CStr; 15] = [
     c"AGX_GUARD",
     c"AGX_GUARD_QUARANTINE",
     c"AGX_GUARD_QUARANTINE_MS",
@@ -16,6 +16,7 @@ const NAMES: [&CStr; 14] = [
     c"AGX_GUARD_THROTTLE_MS",
     c"AGX_GUARD_REPORT",
     c"AGX_GUARD_REPORTS",
+    c"AGX_GUARD_ON_REFUSAL",
     c"AGX_GUARD_QUIET",
     c"AGX_GUARD_PLUGIN",
     c"AGX_GUARD_PLUGIN_FOR",

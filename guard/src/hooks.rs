@@ -2,7 +2,9 @@
 //!
 //! An encoder class gets a thunk for every method of its own and for every method it inherits from a class below the root
 //! (IOGPU's and Metal's command encoder classes), the latter as an override, so that those classes themselves stay as they
-//! are for everybody else. `dealloc` is guarded wherever it comes from. [`crate::selectors`] names what is left alone.
+//! are for everybody else. `dealloc` is guarded wherever it comes from. A command buffer's class gets thunks in the same way for the
+//! methods that make, end or read encoders. An encoder class whose name is not known is hooked when a factory first returns an object
+//! of it. [`crate::selectors`] names what is left alone.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -82,11 +84,22 @@ pub fn hook(class: Class, role: Role) -> usize {
 
 fn hook_encoder(class: Class) {
     let impl_offset = class.offset_of_pointer(c"_impl").unwrap_or(0);
+    hook_methods(class, impl_offset, |method| selectors::encoder_method(method.selector()));
+}
+
+fn hook_command_buffer(class: Class) {
+    hook_methods(class, 0, |method| {
+        selectors::command_buffer_method(method.selector(), method.encoding())
+    });
+}
+
+/// Gives a class a thunk for each method of its own, and for each it inherits from a class below the root, that has a kind.
+fn hook_methods(class: Class, impl_offset: u32, kind_of: impl Fn(Method) -> Option<Kind>) {
     class.each_method(|method| {
-        if let Some(thunk) = selectors::encoder_method(method.selector())
-            .and_then(|kind| prepare(class, method, kind, impl_offset))
+        if let Some(thunk) =
+            kind_of(method).and_then(|kind| prepare(class, method, kind, impl_offset))
         {
-            method.replace(thunk);
+            class.replace(method, thunk);
         }
     });
     let mut above = class.superclass();
@@ -98,7 +111,7 @@ fn hook_encoder(class: Class) {
             let wanted = !is_root || selector == "dealloc";
             if wanted
                 && !class.has_own(selector)
-                && let Some(kind) = selectors::encoder_method(selector)
+                && let Some(kind) = kind_of(method)
                 && let Some(thunk) = prepare(class, method, kind, impl_offset)
             {
                 class.override_with(method, thunk);
@@ -107,13 +120,39 @@ fn hook_encoder(class: Class) {
     }
 }
 
-fn hook_command_buffer(class: Class) {
-    class.each_method(|method| {
-        let kind = selectors::command_buffer_method(method.selector(), method.encoding());
-        if let Some(thunk) = kind.and_then(|kind| prepare(class, method, kind, 0)) {
-            method.replace(thunk);
+/// Classes that were met as results of factories, by address: hooked by name before, or hooked on sight.
+static MET: [AtomicUsize; MAX_MET] = [const { AtomicUsize::new(0) }; MAX_MET];
+const MAX_MET: usize = 64;
+static HOOKED_ON_SIGHT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many classes were hooked because a factory returned an object of theirs, and not by their name.
+pub fn hooked_on_sight() -> usize {
+    HOOKED_ON_SIGHT.load(Ordering::Relaxed)
+}
+
+/// Hooks the class of what a factory returned, unless it is known; whether it was hooked now. No list of names has to be complete then.
+pub fn hook_on_sight(object: usize) -> bool {
+    let Some(class) = Class::of(object) else { return false };
+    let address = class.0.as_ptr() as usize;
+    for place in &MET {
+        let known = place.load(Ordering::Relaxed);
+        if known == address {
+            return false;
         }
-    });
+        if known == 0 {
+            place.store(address, Ordering::Relaxed);
+            break;
+        }
+    }
+    let count = if class.responds_to(c"endEncoding") { hook(class, Role::Encoder) } else { 0 };
+    if count > 0 {
+        HOOKED_ON_SIGHT.fetch_add(1, Ordering::Relaxed);
+        let name = class.name().to_str().unwrap_or("?");
+        say(format_args!(
+            "{name} is an encoder class this library does not know by name; guarded from now on"
+        ));
+    }
+    count > 0
 }
 
 /// Fills a slot for a method and answers its thunk; `None` when the method runs a thunk already, or none is left.

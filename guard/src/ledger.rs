@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use core::ptr;
 
 use crate::park::Place;
-use crate::record::Record;
+use crate::record::{BUFFER, Record};
 use crate::sync::{AtomicPtr, Fault, Lock, Ordering, announce, has_fault};
 use crate::thread::Thread;
 
@@ -102,12 +102,13 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
             let record = self
                 .free_record(bucket, thread)
                 .unwrap_or_else(|| Self::add_record(bucket, thread));
+            record.share_lock_of(record);
             record.begin(address);
             Claimed::New(record)
         })
     }
 
-    /// Starts a new object in a record that stands for the same address already. The caller holds its lock.
+    /// Starts a new object in a record that stands for the same address already, and keeps its lock, which the caller holds.
     pub fn begin_again(&self, record: &Record) {
         record.begin(record.address());
     }
@@ -135,7 +136,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         unsafe { &*record }
     }
 
-    /// Takes the record's lock, waiting in slices of `slice` milliseconds; between two slices `go_on` says whether to wait on.
+    /// Takes the record's own lock, waiting in slices of `slice` milliseconds; between two slices `go_on` says whether to wait on.
     pub fn lock(
         &self,
         record: &Record,
@@ -169,16 +170,16 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         taken
     }
 
-    /// Lets the record's lock go and wakes who waits for it.
+    /// Lets the record's own lock go and wakes who waits for it.
     pub fn unlock(&self, record: &Record) {
-        if self.unlock_shortly(record) {
+        if self.unlock_fast(record) {
             self.wake(record);
         }
     }
 
-    /// Lets the record's lock go; true when somebody may wait for it, whom the caller has to [`Ledger::wake`].
+    /// Lets the record's own lock go; true when somebody may wait for it, whom the caller has to [`Ledger::wake`].
     #[inline(always)]
-    pub fn unlock_shortly(&self, record: &Record) -> bool {
+    pub fn unlock_fast(&self, record: &Record) -> bool {
         let nobody = has_fault(Fault::EarlyLook) && record.waiters.load(Ordering::SeqCst) == 0;
         record.owner.store(0, Ordering::SeqCst);
         announce();
@@ -199,6 +200,9 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
             // SAFETY: as in `find`.
             while let Some(record) = unsafe { next.as_ref() } {
                 record.waiters.store(0, Ordering::Relaxed);
+                if !record.lock().is_held_by(thread) {
+                    record.forget_calls();
+                }
                 if !record.is_held_by(thread) {
                     record.owner.store(0, Ordering::Relaxed);
                 }
@@ -221,6 +225,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
             // SAFETY: as in `find`.
             while let Some(record) = unsafe { next.as_ref() } {
                 if record.address() != 0
+                    && record.status() & BUFFER == 0
                     && let Some(count) = counts.get_mut(record.state() as usize)
                 {
                     *count += 1;

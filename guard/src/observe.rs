@@ -3,21 +3,22 @@
 //! No call waits, none is refused, no reference is taken. A record's lock is only tried: whoever fails to get it has met
 //! another thread inside the same encoder, which is what the mode is there to count.
 
-use crate::calls::{Call, Guard, Kind, Objects, Verdict};
+use crate::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
 use crate::counters::Counter;
 use crate::ledger::Claimed;
-use crate::record::{Record, State};
+use crate::record::{BUFFER, Record, State};
 use crate::thread::{Role, Thread};
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Counts a call. Always dispatches.
     pub fn observe_entry(&self, thread: &Thread, call: &Call) -> Verdict {
         thread.tally.add(Counter::Calls);
-        let bare = Verdict::Dispatch(core::ptr::null(), Role::Bare);
-        let Some(record) = self.ledger.find(call.object) else { return bare };
-        if matches!(call.kind, Kind::Init | Kind::Factory) {
-            return bare;
+        if call.kind == Kind::Init {
+            return Verdict::Dispatch(Entered::BARE);
         }
+        let Some(record) = self.observed(thread, call) else {
+            return Verdict::Dispatch(Entered::BARE);
+        };
         let mut role = Role::Nested;
         if record.try_lock(thread) {
             role = Role::Outer;
@@ -25,10 +26,26 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         } else if !record.is_held_by(thread) {
             thread.tally.add(Counter::Overlaps);
         }
-        if call.kind == Kind::Dealloc {
+        if matches!(call.kind, Kind::Dealloc | Kind::BufferDealloc) {
             record.set_state(State::Leaving);
         }
-        Verdict::Dispatch(record, role)
+        Verdict::Dispatch(Entered::new(record, record, role))
+    }
+
+    /// The record of the call's object: a command buffer's is made at its first call, an encoder's at its `init…`.
+    fn observed(&self, thread: &Thread, call: &Call) -> Option<&Record> {
+        let known = self.ledger.find(call.object);
+        if known.is_some() || !matches!(call.kind, Kind::Factory | Kind::Buffer) {
+            return known;
+        }
+        match self.ledger.claim(thread, call.object) {
+            Claimed::Known(record) => Some(record),
+            Claimed::New(record) => {
+                record.set(BUFFER);
+                self.ledger.unlock(record);
+                Some(record)
+            }
+        }
     }
 
     /// Notes what the call did to the encoder's state.
@@ -36,14 +53,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         clippy::not_unsafe_ptr_arg_deref,
         reason = "a record `enter` handed out lives as long as the guard"
     )]
-    pub fn observe_exit(
-        &self,
-        thread: &Thread,
-        call: &Call,
-        record: *const Record,
-        role: Role,
-        result: usize,
-    ) {
+    pub fn observe_exit(&self, thread: &Thread, call: &Call, entered: Entered, result: usize) {
         if call.kind == Kind::Init && result != 0 {
             if let Claimed::New(record) = self.ledger.claim(thread, result) {
                 self.ledger.unlock(record);
@@ -52,7 +62,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             return;
         }
         // SAFETY: records are never given back while the guard lives.
-        let Some(record) = (unsafe { record.as_ref() }) else { return };
+        let Some(record) = (unsafe { entered.record.as_ref() }) else { return };
         match call.kind {
             Kind::End if record.state() == State::Live => {
                 record.set_state(State::Ended);
@@ -60,13 +70,13 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             }
             Kind::Destroy if record.state() != State::Leaving => record.set_state(State::Destroyed),
             Kind::Reinit if record.state() == State::Ended => record.set_state(State::Live),
-            Kind::Dealloc => {
+            Kind::Dealloc | Kind::BufferDealloc => {
                 record.forget();
                 thread.tally.add(Counter::Gone);
             }
             _ => {}
         }
-        if role == Role::Outer {
+        if entered.role == Role::Outer {
             self.ledger.unlock(record);
         }
     }

@@ -41,19 +41,12 @@ impl Place {
 
     /// Waits until `ready` holds or `limit` milliseconds have passed; true when it held.
     pub fn wait(&self, limit: u64, mut ready: impl FnMut() -> bool) -> bool {
-        let mut until = sys::Timespec::default();
+        let until = sys::now() + limit.min(LONGEST);
         // SAFETY: the objects are valid for as long as `self`, the mutex is held around the wait and let go once.
         unsafe {
-            sys::clock_gettime(sys::CLOCK_REALTIME, &mut until);
-            let limit = limit.min(LONGEST);
-            until.nanoseconds += ((limit % 1000) * 1_000_000) as core::ffi::c_long;
-            until.seconds += (limit / 1000) as i64 + until.nanoseconds / 1_000_000_000;
-            until.nanoseconds %= 1_000_000_000;
             sys::pthread_mutex_lock(self.mutex.get());
             let mut held = ready();
-            while !held
-                && sys::pthread_cond_timedwait(self.condition.get(), self.mutex.get(), &until) == 0
-            {
+            while !held && sys::wait_until(self.condition.get(), self.mutex.get(), until) {
                 held = ready();
             }
             let held = held || ready();

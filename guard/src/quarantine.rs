@@ -109,6 +109,11 @@ impl Quarantine {
         self.shards.iter().for_each(|shard| shard.lock.reset());
     }
 
+    /// Whether more are kept than may be, as far as one look tells.
+    pub fn is_over(&self) -> bool {
+        self.kept() > (self.per_shard * self.used) as u64
+    }
+
     /// How many encoders are kept now.
     pub fn kept(&self) -> u64 {
         self.kept.load(Ordering::Relaxed)

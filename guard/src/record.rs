@@ -1,10 +1,16 @@
-//! One encoder, as the ledger knows it: its address, where it stands in its life, and who is inside it.
+//! One encoder or command buffer, as the ledger knows it: its address, where it stands in its life, and who is inside it.
 //!
-//! Everything but the count of waiters changes under the record's own lock. How the lock is waited for is the ledger's business.
+//! Each record has a lock, and each record names the lock that guards it: its own, or that of its command buffer's record. A command
+//! buffer and its encoders are guarded by one lock, because the driver goes both ways: `commit` ends the buffer's encoders, and
+//! `endEncoding` writes to the buffer. Two locks would be taken in either order.
+//!
+//! A record's lock is changed by the thread that holds both the old and the new one. So whoever took the lock a record named, and
+//! finds that the record still names it and still stands for the same address, holds the lock of that object. How a lock is waited for
+//! is the ledger's business.
 
 use core::ptr;
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Ordering, has_fault};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Fault, Ordering, has_fault};
 use crate::thread::Thread;
 
 /// Where an encoder stands in its life.
@@ -44,6 +50,40 @@ pub const IMPL_SEEN: u32 = 0x200;
 pub const PERMIT: u32 = 0x400;
 /// An ending has happened since the encoder was last put into the quarantine.
 pub const TO_QUARANTINE: u32 = 0x800;
+/// The end has been counted: the driver ends a coalesced encoder again from `commit`, which is no second end.
+pub const COUNTED: u32 = 0x2000;
+/// The record stands for a command buffer.
+pub const BUFFER: u32 = 0x1000;
+
+const NAME_WORDS: usize = 4;
+/// Longer names of threads are cut.
+pub const MAX_NAME: usize = 8 * NAME_WORDS;
+
+/// What a thread is called: written under the record's lock, read from anywhere.
+pub struct ThreadName([AtomicU64; NAME_WORDS]);
+
+impl ThreadName {
+    fn none() -> ThreadName {
+        ThreadName(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    /// Notes a name that ends at its first NUL.
+    pub fn set(&self, name: &[u8; MAX_NAME]) {
+        for (word, bytes) in self.0.iter().zip(name.chunks_exact(8)) {
+            let bytes = bytes.try_into().unwrap_or_default();
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// The name noted last.
+    pub fn get(&self) -> [u8; MAX_NAME] {
+        let mut name = [0; MAX_NAME];
+        for (bytes, word) in name.chunks_exact_mut(8).zip(&self.0) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        name
+    }
+}
 
 /// One encoder. Fills a cache line of its own, so that two threads on two encoders share nothing.
 #[repr(align(128))]
@@ -62,28 +102,42 @@ pub struct Record {
     pub turn: AtomicU32,
     /// The thread whose throttle count this encoder is in.
     pub opener: AtomicPtr<Thread>,
-    /// The thread that ended this object last.
-    pub ended_by: AtomicPtr<Thread>,
+    /// What the thread was called that ended this object last. A name and no pointer, for a thread's block is used again.
+    pub ended_by: ThreadName,
+    /// The record whose lock guards this one: itself, its command buffer's, or the one lock of `serialize`.
+    lock: AtomicPtr<Record>,
+    /// Calls in progress that settle this record when the outermost of them ends. Changes only under the record's lock.
+    depth: AtomicU32,
     /// The record after this one in the chain of its bucket; set before it is published, and never changed.
     pub(crate) next: AtomicPtr<Record>,
 }
 
 impl Record {
     pub(crate) fn free_and_owned_by(thread: &Thread, next: *mut Record) -> Record {
+        let record = Record::open();
+        record.owner.store(thread.token(), Ordering::Relaxed);
+        record.next.store(next, Ordering::Relaxed);
+        record
+    }
+
+    /// A record that stands for nothing and whose lock nobody holds.
+    pub(crate) fn open() -> Record {
         Record {
             address: AtomicUsize::new(0),
             status: AtomicU32::new(State::Live as u32),
             generation: AtomicU32::new(0),
-            owner: AtomicUsize::new(thread.token()),
+            owner: AtomicUsize::new(0),
             waiters: AtomicU32::new(0),
             turn: AtomicU32::new(0),
             opener: AtomicPtr::new(ptr::null_mut()),
-            ended_by: AtomicPtr::new(ptr::null_mut()),
-            next: AtomicPtr::new(next),
+            ended_by: ThreadName::none(),
+            lock: AtomicPtr::new(ptr::null_mut()),
+            depth: AtomicU32::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// The encoder this record stands for, 0 for none.
+    /// The encoder or command buffer this record stands for, 0 for none.
     #[inline(always)]
     pub fn address(&self) -> usize {
         self.address.load(Ordering::Acquire)
@@ -128,7 +182,47 @@ impl Record {
         status & flags
     }
 
-    /// Takes the lock if nobody has it.
+    /// The record whose lock guards this one. Believe it only while that lock is held: see [`Record::is_guarded_by`].
+    #[inline(always)]
+    pub fn lock(&self) -> &Record {
+        // SAFETY: NULL or a record; records are never given back.
+        unsafe { self.lock.load(Ordering::Acquire).as_ref() }.unwrap_or(self)
+    }
+
+    /// Whether `lock`, which the caller holds, guards this record now.
+    #[inline(always)]
+    pub fn is_guarded_by(&self, lock: &Record) -> bool {
+        ptr::eq(self.lock(), lock)
+    }
+
+    /// Has another record's lock guard this one. The caller holds both locks, or uses the record no more before it took the new one.
+    pub fn share_lock_of(&self, other: &Record) {
+        self.lock.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
+    }
+
+    /// Notes one more call in progress.
+    pub fn deepen(&self) {
+        self.depth.store(self.depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Notes the end of a call; whether it was the outermost.
+    pub fn rise(&self) -> bool {
+        let depth = self.depth.load(Ordering::Relaxed).saturating_sub(1);
+        self.depth.store(depth, Ordering::Relaxed);
+        depth == 0
+    }
+
+    /// Whether a call is in progress that settles this record.
+    pub fn is_entered(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) != 0
+    }
+
+    /// Forgets the calls in progress: their threads are gone.
+    pub fn forget_calls(&self) {
+        self.depth.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the record's own lock if nobody has it.
     #[inline(always)]
     pub fn try_lock(&self, thread: &Thread) -> bool {
         has_fault(Fault::LockForAll)
@@ -153,13 +247,14 @@ impl Record {
         self.owner.load(Ordering::Acquire)
     }
 
-    /// Begins the next object at `address`. The caller holds the lock.
+    /// Begins the next object at `address`. The caller holds the lock that guards the record.
     pub(crate) fn begin(&self, address: usize) {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
         self.status.store(State::Live as u32, Ordering::Relaxed);
         self.opener.store(ptr::null_mut(), Ordering::Relaxed);
-        self.ended_by.store(ptr::null_mut(), Ordering::Relaxed);
+        self.ended_by.set(&[0; MAX_NAME]);
         self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.depth.store(0, Ordering::Relaxed);
         self.address.store(address, Ordering::Release);
     }
 

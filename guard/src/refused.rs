@@ -4,9 +4,9 @@
 use core::ffi::{CStr, c_char};
 
 use crate::json::Json;
+use crate::record::MAX_NAME;
 use crate::say::{say, say_always};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use crate::thread::{MAX_NAME, Thread};
 use crate::thunk;
 
 static SAID: AtomicBool = AtomicBool::new(false);
@@ -47,18 +47,17 @@ pub fn count(slot: usize) {
 /// Says that a call was refused and who had ended its encoder: lost GPU work must not go unnoticed. Once in a process, since the
 /// report counts them all; with `last` always, for the process is about to end.
 #[cold]
-pub fn say_lost(slot: usize, by: &Thread, ended_by: Option<&Thread>, last: bool) {
+pub fn say_lost(slot: usize, by: &[u8; MAX_NAME], ended_by: &[u8; MAX_NAME], last: bool) {
     if SAID.swap(true, Ordering::Relaxed) && !last {
         return;
     }
     let (class, selector) = names(slot);
-    let (name, other) = (by.name(), ended_by.map(Thread::name));
-    let other = other.as_ref().map_or("another thread", |name| text(name));
     let consequence =
         if last { "ending the process" } else { "this GPU call is lost, and results may be wrong" };
     let line = format_args!(
-        "refused -[{class} {selector}] in {}: {other} had ended the encoder; {consequence}",
-        text(&name)
+        "refused -[{class} {selector}] in {}: {} had ended the encoder; {consequence}",
+        text(by),
+        text(ended_by)
     );
     if last { say_always(line) } else { say(line) }
 }
@@ -92,21 +91,8 @@ pub fn describe(json: &mut Json) {
             .max();
         let Some((times, slot)) = next else { break };
         last = (times, slot);
-        if let Some(method) = METHODS.get(slot) {
-            json.number_called(
-                &["-[", text(&method.class), " ", text(&method.selector), "]"],
-                times,
-            );
-        }
+        let (class, selector) = names(slot);
+        json.number_called(&["-[", class, " ", selector, "]"], times);
     }
     json.close();
-}
-
-fn text(name: &AtomicPtr<c_char>) -> &'static str {
-    let name = name.load(Ordering::Relaxed);
-    if name.is_null() {
-        return "?";
-    }
-    // SAFETY: a name of the runtime's, see `name`.
-    unsafe { CStr::from_ptr(name) }.to_str().unwrap_or("?")
 }

@@ -88,7 +88,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("pid", unsafe { sys::getpid() } as u64);
     let (mode, limit) = match guard.map_or(Mode::Off, |guard| guard.settings().mode) {
         Mode::Guard => ("guard", 0),
-        Mode::Throttle(1) => ("serialize", 1),
+        Mode::Serialize => ("serialize", 1),
         Mode::Throttle(limit) => ("throttle", limit),
         Mode::Observe => ("observe", 0),
         Mode::Off => ("off", 0),
@@ -97,6 +97,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("limit", u64::from(limit));
     json.number("hooked_classes", hooks::classes() as u64);
     json.number("hooked_methods", hooks::methods() as u64);
+    json.number("classes_hooked_on_sight", hooks::hooked_on_sight() as u64);
     json.number("methods_without_room", hooks::methods_without_room() as u64);
     #[cfg(target_os = "macos")]
     crate::driver::describe(&mut json);

@@ -14,6 +14,16 @@ unsafe extern "C" {
     fn class_getSuperclass(class: *mut c_void) -> *mut c_void;
     fn class_getName(class: *mut c_void) -> *const c_char;
     fn class_copyMethodList(class: *mut c_void, count: *mut c_uint) -> *mut *mut c_void;
+    fn class_replaceMethod(
+        class: *mut c_void,
+        selector: *const c_void,
+        code: usize,
+        types: *const c_char,
+    ) -> usize;
+    fn class_respondsToSelector(class: *mut c_void, selector: *const c_void) -> u8;
+    #[cfg(target_os = "macos")]
+    fn object_getClass(object: *mut c_void) -> *mut c_void;
+    fn sel_registerName(name: *const c_char) -> *const c_void;
     fn class_addMethod(
         class: *mut c_void,
         selector: *const c_void,
@@ -25,7 +35,6 @@ unsafe extern "C" {
     fn ivar_getTypeEncoding(variable: *mut c_void) -> *const c_char;
     fn method_getName(method: *mut c_void) -> *const c_void;
     fn method_getImplementation(method: *mut c_void) -> usize;
-    fn method_setImplementation(method: *mut c_void, code: usize) -> usize;
     fn method_getTypeEncoding(method: *mut c_void) -> *const c_char;
     fn sel_getName(selector: *const c_void) -> *const c_char;
 }
@@ -55,6 +64,25 @@ impl Class {
     pub fn named(name: &CStr) -> Option<Class> {
         // SAFETY: the name is NUL-terminated.
         NonNull::new(unsafe { objc_getClass(name.as_ptr()) }).map(Class)
+    }
+
+    /// The class of an object.
+    pub fn of(object: usize) -> Option<Class> {
+        #[cfg(target_os = "macos")]
+        // SAFETY: the callers have an object that is alive.
+        let class = unsafe { object_getClass(object as *mut c_void) };
+        #[cfg(not(target_os = "macos"))]
+        // SAFETY: as above; GNU's objects begin with their class, and its function is inline.
+        let class = unsafe { *(object as *const *mut c_void) };
+        NonNull::new(class).map(Class)
+    }
+
+    /// Whether its objects respond to the selector.
+    pub fn responds_to(self, selector: &CStr) -> bool {
+        // SAFETY: `self` is a class of the runtime and the name is NUL-terminated.
+        unsafe {
+            class_respondsToSelector(self.0.as_ptr(), sel_registerName(selector.as_ptr())) != 0
+        }
     }
 
     /// Its name.
@@ -104,6 +132,17 @@ impl Class {
         found
     }
 
+    /// Has a method of the class's own run other code. `class_replaceMethod` flushes the caches of this class and those below it;
+    /// `method_setImplementation` would flush those of every class.
+    pub fn replace(self, own: Method, code: usize) {
+        // SAFETY: class, selector and encoding are the runtime's; `code` has the method's calling convention.
+        unsafe {
+            let (selector, types) =
+                (method_getName(own.0.as_ptr()), method_getTypeEncoding(own.0.as_ptr()));
+            class_replaceMethod(self.0.as_ptr(), selector, code, types);
+        }
+    }
+
     /// Gives the class a method of its own in the place of an inherited one.
     pub fn override_with(self, inherited: Method, code: usize) -> bool {
         // SAFETY: class, selector and encoding are the runtime's; `code` has the method's calling convention.
@@ -142,23 +181,28 @@ impl Method {
         // SAFETY: as above.
         unsafe { method_getImplementation(self.0.as_ptr()) }
     }
-
-    /// Has it run other code.
-    pub fn replace(self, code: usize) {
-        // SAFETY: as above; `code` has the method's calling convention.
-        unsafe { method_setImplementation(self.0.as_ptr(), code) };
-    }
 }
 
 #[cfg(target_os = "macos")]
 mod counting {
-    use super::c_void;
+    use super::{c_void, sel_registerName};
 
     unsafe extern "C" {
         fn objc_retain(object: *mut c_void) -> *mut c_void;
         fn objc_release(object: *mut c_void);
-        fn sel_registerName(name: *const super::c_char) -> *const c_void;
+        fn objc_autoreleasePoolPush() -> *mut c_void;
+        fn objc_autoreleasePoolPop(pool: *mut c_void);
         fn objc_msgSend();
+    }
+
+    /// Runs `work` under an autorelease pool, for what the driver autoreleases in it.
+    pub fn with_autorelease_pool(work: impl FnOnce()) {
+        // SAFETY: the pool is popped by the thread that pushed it, innermost first.
+        unsafe {
+            let pool = objc_autoreleasePoolPush();
+            work();
+            objc_autoreleasePoolPop(pool);
+        }
     }
 
     /// How many references there are, as `-retainCount` says.
@@ -186,13 +230,12 @@ mod counting {
 
 #[cfg(not(target_os = "macos"))]
 mod counting {
-    use super::{c_char, c_void};
+    use super::{c_void, sel_registerName};
 
     type Code = unsafe extern "C" fn(*mut c_void, *const c_void) -> *mut c_void;
 
     unsafe extern "C" {
         fn objc_msg_lookup(object: *mut c_void, selector: *const c_void) -> Option<Code>;
-        fn sel_registerName(name: *const c_char) -> *const c_void;
     }
 
     fn send(object: usize, name: &core::ffi::CStr) -> usize {
@@ -202,6 +245,11 @@ mod counting {
             let selector = sel_registerName(name.as_ptr());
             objc_msg_lookup(object, selector).map_or(0, |code| code(object, selector) as usize)
         }
+    }
+
+    /// Runs `work`; the tests' objects are not autoreleased.
+    pub fn with_autorelease_pool(work: impl FnOnce()) {
+        work();
     }
 
     /// How many references there are; the fake's count has 32 bits.
@@ -220,4 +268,4 @@ mod counting {
     }
 }
 
-pub use counting::{references, release, retain};
+pub use counting::{references, release, retain, with_autorelease_pool};

@@ -81,7 +81,7 @@ pub const PASSIVE: &[&str] = &[
 pub enum Role {
     /// Every method is guarded.
     Encoder,
-    /// Only the methods that hand out encoders are watched.
+    /// The methods that make, end or read encoders are guarded.
     CommandBuffer,
 }
 
@@ -121,10 +121,19 @@ pub fn encoder_method(selector: &str) -> Option<Kind> {
     })
 }
 
-/// What a method of a command buffer class is to the guard: it hands out an encoder, or is left alone.
+/// What a method of a command buffer class is to the guard: one that hands out an encoder, one that ends or reads encoders or changes
+/// what the buffer keeps, or one that is left alone. `waitUntil…` is: it would keep the lock for as long as the GPU works.
 pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
-    let names_encoder = selector.contains("ommandEncoder");
-    (names_encoder && encoding.first() == Some(&b'@')).then_some(Kind::Factory)
+    if selector == "dealloc" {
+        return Some(Kind::BufferDealloc);
+    }
+    if selector.contains("ommandEncoder") && encoding.first() == Some(&b'@') {
+        return Some(Kind::Factory);
+    }
+    let adds_handler = selector.starts_with("add") && selector.ends_with("Handler:");
+    let encodes_event = selector.starts_with("encode") && selector.contains("Event");
+    let named = ["commit", "commitWithDeadline:", "commitEncoder", "enqueue"].contains(&selector);
+    (named || adds_handler || encodes_event).then_some(Kind::Buffer)
 }
 
 /// The `init` family by Objective-C's own rule: `init`, not followed by a lower-case letter.

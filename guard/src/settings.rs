@@ -21,8 +21,10 @@
 pub enum Mode {
     /// Locks, refuses, keeps ended encoders.
     Guard,
-    /// As `Guard`, with at most so many encoders open. `serialize` is 1.
+    /// As `Guard`, with at most so many encoders open.
     Throttle(u32),
+    /// As `Guard`, with one lock for all command buffers and encoders, and one encoder open.
+    Serialize,
     /// Counts and changes nothing.
     Observe,
     /// Hooks nothing.
@@ -107,7 +109,7 @@ impl Settings {
 pub fn parse_mode(text: &[u8]) -> Option<Mode> {
     match text {
         b"" | b"guard" => Some(Mode::Guard),
-        b"serialize" => Some(Mode::Throttle(1)),
+        b"serialize" => Some(Mode::Serialize),
         b"observe" => Some(Mode::Observe),
         b"off" => Some(Mode::Off),
         _ => {

@@ -15,23 +15,23 @@ pub struct Slot {
     pub nature: AtomicU32,
 }
 
-/// Added to the kind of a slot whose calls may be decided the short way: an encoding method, in a mode that locks.
-const SHORT: u32 = 0x80;
+/// Added to the kind of a slot whose calls may take the fast path: an encoding method, in a mode that locks.
+const FAST: u32 = 0x80;
 
 impl Slot {
     /// Fills a slot, before its thunk is installed.
     pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
-        let short = kind == Kind::Method && entry::has_short_way();
-        let nature = kind as u32 | if short { SHORT } else { 0 } | (returned_bytes as u32) << 8;
+        let fast = kind == Kind::Method && entry::has_fast_path();
+        let nature = kind as u32 | if fast { FAST } else { 0 } | (returned_bytes as u32) << 8;
         self.original.store(original, Ordering::Relaxed);
         self.impl_offset.store(impl_offset, Ordering::Relaxed);
         self.nature.store(nature, Ordering::Release);
     }
 
-    /// Whether its calls may be decided the short way.
+    /// Whether its calls may take the fast path.
     #[inline(always)]
-    pub(crate) fn goes_shortly(&self) -> bool {
-        self.nature.load(Ordering::Relaxed) & SHORT != 0
+    pub(crate) fn has_fast_path(&self) -> bool {
+        self.nature.load(Ordering::Relaxed) & FAST != 0
     }
 
     /// A call to it.
@@ -56,6 +56,8 @@ impl Slot {
             5 => Kind::Dealloc,
             7 => Kind::Passive,
             8 => Kind::Reinit,
+            9 => Kind::Buffer,
+            10 => Kind::BufferDealloc,
             _ => Kind::Factory,
         }
     }

@@ -68,8 +68,6 @@ pub type Key = core::ffi::c_ulong;
 #[cfg(not(target_os = "macos"))]
 pub type Key = core::ffi::c_uint;
 
-/// CLOCK_REALTIME, the clock `pthread_cond_timedwait` uses.
-pub const CLOCK_REALTIME: c_int = 0;
 /// CLOCK_MONOTONIC.
 #[cfg(target_os = "macos")]
 pub const CLOCK_MONOTONIC: c_int = 6;
@@ -126,9 +124,17 @@ pub const SIGUSR1: c_int = 10;
 unsafe extern "C" {
     pub fn pthread_mutex_lock(mutex: *mut Mutex) -> c_int;
     pub fn pthread_mutex_unlock(mutex: *mut Mutex) -> c_int;
-    pub fn pthread_cond_timedwait(
+    #[cfg(target_os = "macos")]
+    fn pthread_cond_timedwait_relative_np(
         condition: *mut Condition,
         mutex: *mut Mutex,
+        time: *const Timespec,
+    ) -> c_int;
+    #[cfg(not(target_os = "macos"))]
+    fn pthread_cond_clockwait(
+        condition: *mut Condition,
+        mutex: *mut Mutex,
+        clock: c_int,
         until: *const Timespec,
     ) -> c_int;
     pub fn pthread_cond_broadcast(condition: *mut Condition) -> c_int;
@@ -159,7 +165,6 @@ unsafe extern "C" {
         child: extern "C" fn(),
     ) -> c_int;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
-    pub fn nanosleep(time: *const Timespec, rest: *mut Timespec) -> c_int;
     pub fn getenv(name: *const c_char) -> *const c_char;
     pub fn atexit(function: extern "C" fn()) -> c_int;
     pub fn sigaction(number: c_int, new: *const Action, old: *mut Action) -> c_int;
@@ -178,6 +183,29 @@ pub fn now() -> u64 {
     // SAFETY: `time` is a valid timespec to write to.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &mut time) };
     (time.seconds as u64) * 1000 + (time.nanoseconds as u64) / 1_000_000
+}
+
+/// Waits for `condition` until `deadline`, in milliseconds of [`now`]; whether the deadline has not passed. The clock is the monotonic
+/// one: a wait does not end early, nor last for hours, when somebody sets the time.
+///
+/// # Safety
+/// Both are initialised, and the caller holds `mutex`.
+pub unsafe fn wait_until(condition: *mut Condition, mutex: *mut Mutex, deadline: u64) -> bool {
+    let time = |milliseconds: u64| Timespec {
+        seconds: (milliseconds / 1000) as i64,
+        nanoseconds: ((milliseconds % 1000) * 1_000_000) as c_long,
+    };
+    #[cfg(target_os = "macos")]
+    // SAFETY: by the caller's word.
+    unsafe {
+        let left = deadline.saturating_sub(now());
+        left > 0 && pthread_cond_timedwait_relative_np(condition, mutex, &time(left)) == 0
+    }
+    #[cfg(not(target_os = "macos"))]
+    // SAFETY: by the caller's word.
+    unsafe {
+        pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &time(deadline)) == 0
+    }
 }
 
 /// Writes all of `bytes` to a file descriptor; a failure is dropped, for there is nowhere to report it.

@@ -15,10 +15,14 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    /// The outermost call of this thread on this encoder: it holds the lock.
+    /// An encoding call that took the lock on the fast path. It changes nothing, so nothing has to be settled after it.
+    Fast,
+    /// Took the lock.
     Outer,
-    /// Inside an outer call of the same thread, or let through without the lock: it holds nothing.
+    /// The thread had the lock already: it is inside another call on the same encoder or command buffer.
     Nested,
+    /// Let through without the lock, after a wait that was given up.
+    Unlocked,
     /// Concerns no record.
     Bare,
 }
@@ -30,14 +34,14 @@ pub struct Frame {
     pub caller: usize,
     /// The stack pointer at the call's entry: a frame whose stack is gone was left by `longjmp` or an exception.
     pub stack: usize,
-    /// The encoder's record; NULL for [`Role::Bare`].
+    /// The record of the encoder or command buffer; NULL for [`Role::Bare`].
     pub record: *const Record,
+    /// The record whose lock the call took or found taken. Kept here, for `record` may stand for another object when the call ends.
+    pub lock: *const Record,
     /// Which hooked method.
     pub slot: u32,
     /// See [`Role`].
     pub role: Role,
-    /// Entered the short way: an outermost encoding call.
-    pub short: bool,
 }
 
 /// Calls of one thread that may be nested before the block allocates, and one for the frame below all.
@@ -50,10 +54,6 @@ struct Frames {
     inline: [Frame; INLINE],
     more: Vec<Frame>,
 }
-
-const NAME_WORDS: usize = 4;
-/// Longer names of threads are cut.
-pub const MAX_NAME: usize = 8 * NAME_WORDS;
 
 /// A thread's block.
 #[repr(C, align(128))]
@@ -69,8 +69,6 @@ pub struct Thread {
     pub open: AtomicU32,
     /// A place of the throttle taken before a factory was entered, for the encoder that the factory makes.
     reserved: AtomicBool,
-    /// What the thread was called when it last ended an encoder, eight bytes a word; for those who ask who did.
-    name: [AtomicU64; NAME_WORDS],
     taken: AtomicBool,
     next: AtomicPtr<Thread>,
 }
@@ -85,9 +83,9 @@ const BELOW_ALL: Frame = Frame {
     caller: 0,
     stack: usize::MAX,
     record: ptr::null(),
+    lock: ptr::null(),
     slot: 0,
     role: Role::Bare,
-    short: false,
 };
 
 impl Thread {
@@ -104,7 +102,6 @@ impl Thread {
             waits_since: AtomicU64::new(0),
             open: AtomicU32::new(0),
             reserved: AtomicBool::new(false),
-            name: core::array::from_fn(|_| AtomicU64::new(0)),
             taken: AtomicBool::new(true),
             next: AtomicPtr::new(ptr::null_mut()),
         }
@@ -120,23 +117,6 @@ impl Thread {
         let reserved = self.reserved.load(Ordering::Relaxed);
         self.reserved.store(false, Ordering::Relaxed);
         reserved
-    }
-
-    /// Notes what the thread is called. Owner only.
-    pub fn set_name(&self, name: &[u8; MAX_NAME]) {
-        for (word, bytes) in self.name.iter().zip(name.chunks_exact(8)) {
-            let bytes = bytes.try_into().unwrap_or_default();
-            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
-    }
-
-    /// What [`Thread::set_name`] noted, from any thread; its bytes end at the first NUL.
-    pub fn name(&self) -> [u8; MAX_NAME] {
-        let mut name = [0; MAX_NAME];
-        for (bytes, word) in name.chunks_exact_mut(8).zip(&self.name) {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
-        name
     }
 
     /// How many places of the throttle this thread occupies.
@@ -182,19 +162,19 @@ impl Thread {
         }
     }
 
-    /// Whether a call that enters with `stack` may be noted with [`Thread::push_short`]: there is room, and the call before it was
+    /// Whether a call that enters with `stack` may be noted with [`Thread::push_fast`]: there is room, and the call before it was
     /// plainly not left behind, for its stack lies above.
     #[inline(always)]
-    pub fn has_short_way(&self, stack: usize) -> bool {
+    pub fn has_fast_path(&self, stack: usize) -> bool {
         // SAFETY: as in `push`.
         let frames = unsafe { &*self.frames.get() };
         frames.depth < INLINE - 1
             && frames.inline.get(frames.depth).is_some_and(|top| top.stack > stack)
     }
 
-    /// Notes a call where [`Thread::has_short_way`] just held. Owner only.
+    /// Notes a call where [`Thread::has_fast_path`] just held. Owner only.
     #[inline(always)]
-    pub fn push_short(&self, frame: Frame) {
+    pub fn push_fast(&self, frame: Frame) {
         // SAFETY: as in `push`.
         let frames = unsafe { &mut *self.frames.get() };
         if let Some(place) = frames.inline.get_mut(frames.depth + 1) {
@@ -203,17 +183,27 @@ impl Thread {
         }
     }
 
-    /// The last call noted, if it was entered the short way. Owner only, who takes it back before the next call.
-    #[inline(always)]
-    pub fn short_top(&self) -> Option<&Frame> {
+    /// The last call noted. Owner only, who copies it before the next call.
+    pub fn top(&self) -> Option<Frame> {
         // SAFETY: as in `push`.
         let frames = unsafe { &*self.frames.get() };
-        frames.inline.get(frames.depth).filter(|top| top.short)
+        if frames.depth == 0 {
+            return None;
+        }
+        frames.inline.get(frames.depth).or(frames.more.last()).copied()
     }
 
-    /// Takes back the frame [`Thread::short_top`] answered.
+    /// The last call noted, if it took the fast path. Owner only, who takes it back before the next call.
     #[inline(always)]
-    pub fn pop_short(&self) {
+    pub fn fast_top(&self) -> Option<&Frame> {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        frames.inline.get(frames.depth).filter(|top| top.role == Role::Fast)
+    }
+
+    /// Takes back the frame [`Thread::fast_top`] answered.
+    #[inline(always)]
+    pub fn pop_fast(&self) {
         // SAFETY: as in `push`.
         unsafe { (*self.frames.get()).depth -= 1 };
     }

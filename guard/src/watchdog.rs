@@ -1,19 +1,23 @@
-//! The thread that looks after the library while nobody calls it: quarantined encoders that are over age are let go, for nobody
-//! else may end an encoder for a long time; and a report is written that a signal asked for.
+//! The guard's own thread. It alone lets go of quarantined encoders, under an autorelease pool: a release may deallocate, and what the
+//! driver does then has no place inside a program's `endEncoding`. It also writes a report that a signal asked for.
 //!
 //! It never waits for an encoder: one that somebody is inside of is left for the next look.
 
 use core::ffi::c_void;
 
 use crate::entry;
+use crate::park::Place;
 use crate::report;
+use crate::runtime;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
 
 /// Milliseconds between two looks.
-const PERIOD: i64 = 100;
+const PERIOD: u64 = 100;
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
+static SWEEP_ASKED: AtomicBool = AtomicBool::new(false);
+static WAKE: Place = Place::new();
 static REPORT_ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Starts the thread, once.
@@ -30,22 +34,27 @@ pub fn start() {
     }
 }
 
+/// Has the thread look at the quarantine soon: an encoder was put into it. One that holds no more than it may costs a load.
+pub fn ask_for_sweep() {
+    let Some(guard) = entry::guard() else { return };
+    if guard.quarantine.is_over() && !SWEEP_ASKED.swap(true, Ordering::Relaxed) {
+        WAKE.wake();
+    }
+}
+
 /// Has the thread write a report at its next look. May be called from a signal handler.
 pub fn ask_for_report() {
     REPORT_ASKED.store(true, Ordering::Relaxed);
 }
 
 unsafe extern "C" fn watch(_: *mut c_void) -> *mut c_void {
-    let period =
-        sys::Timespec { seconds: 0, nanoseconds: (PERIOD * 1_000_000) as core::ffi::c_long };
     loop {
-        // SAFETY: a valid time to read; no rest is asked for.
-        unsafe { sys::nanosleep(&period, core::ptr::null_mut()) };
+        WAKE.wait(PERIOD, || SWEEP_ASKED.swap(false, Ordering::Relaxed));
         if REPORT_ASKED.swap(false, Ordering::Relaxed) {
             report::write();
         }
         if let Some(guard) = entry::guard() {
-            guard.sweep(entry::current());
+            runtime::with_autorelease_pool(|| guard.sweep(entry::current()));
         }
         #[cfg(target_os = "macos")]
         crate::driver::retry();

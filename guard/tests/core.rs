@@ -1,7 +1,7 @@
 //! The parts of the core that decide by value alone, on the host.
 #![cfg(not(loom))]
 
-use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
 use agx_guard::counters::Counter;
 use agx_guard::record::Record;
 use agx_guard::selectors::{self, EXCEPTED, Role as ClassRole};
@@ -34,7 +34,7 @@ fn each_mode_is_read_as_it_is_documented() {
         ("", Some(Mode::Guard)),
         ("guard", Some(Mode::Guard)),
         ("throttle=2", Some(Mode::Throttle(2))),
-        ("serialize", Some(Mode::Throttle(1))),
+        ("serialize", Some(Mode::Serialize)),
         ("observe", Some(Mode::Observe)),
         ("off", Some(Mode::Off)),
         ("throttle=0", None),
@@ -126,13 +126,22 @@ fn every_selector_of_an_encoder_is_guarded_unless_listed() {
 }
 
 #[test]
-fn of_a_command_buffer_only_what_hands_out_encoders_is_watched() {
+fn of_a_command_buffer_only_what_touches_its_encoders_is_guarded() {
     let kind =
         |selector, encoding: &str| selectors::command_buffer_method(selector, encoding.as_bytes());
     assert_eq!(kind("computeCommandEncoderWithConfig:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("blitCommandEncoderCommon:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("setCommandEncoder:", "v24@0:8@16"), None);
-    assert_eq!(kind("commit", "v16@0:8"), None);
+    for selector in ["commit", "commitWithDeadline:", "enqueue", "commitEncoder"] {
+        assert_eq!(kind(selector, "v16@0:8"), Some(Kind::Buffer), "{selector}");
+    }
+    assert_eq!(kind("encodeSignalEvent:value:", "v32@0:8@16Q24"), Some(Kind::Buffer));
+    assert_eq!(kind("encodeWaitForEvent:value:", "v32@0:8@16Q24"), Some(Kind::Buffer));
+    assert_eq!(kind("addCompletedHandler:", "v24@0:8@?16"), Some(Kind::Buffer));
+    assert_eq!(kind("dealloc", "v16@0:8"), Some(Kind::BufferDealloc));
+    for selector in ["waitUntilCompleted", "waitUntilScheduled", "status", "retain", "setLabel:"] {
+        assert_eq!(kind(selector, "v16@0:8"), None, "{selector}");
+    }
 }
 
 #[test]
@@ -147,9 +156,9 @@ fn frame(stack: usize) -> Frame {
         caller: stack + 1,
         stack,
         record: std::ptr::null(),
+        lock: std::ptr::null(),
         slot: 0,
         role: Role::Bare,
-        short: false,
     }
 }
 
@@ -237,10 +246,10 @@ fn an_address_that_begins_again_unseen_occupies_one_place() {
     let (guard, thread) = (Guard::<Nothing, 1>::new(settings, Nothing), Thread::new());
     for _ in 0..5 {
         let call = Call { object: 0x1000, kind: Kind::Init, impl_offset: 0, caller: 0 };
-        let Verdict::Dispatch(record, role) = guard.enter(&thread, &call) else {
+        let Verdict::Dispatch(entered) = guard.enter(&thread, &call) else {
             panic!("an init was refused")
         };
-        guard.leave(&thread, &call, record, role, call.object);
+        guard.leave(&thread, &call, entered, call.object);
     }
     assert_eq!(guard.throttle.open(), 1);
     assert_eq!(thread.open.load(std::sync::atomic::Ordering::Relaxed), 1);
@@ -260,14 +269,18 @@ impl Factory {
 
     /// One call of `kind` with `inside` run in it.
     fn call(&self, thread: &Thread, kind: Kind, object: usize, inside: impl FnOnce()) {
-        let call = Call { object, kind, impl_offset: 0, caller: 0 };
-        let Verdict::Dispatch(record, role) = self.guard.enter(thread, &call) else {
+        const BUFFER: usize = 0x9000;
+        let factory = kind == Kind::Factory;
+        let call =
+            Call { object: if factory { BUFFER } else { object }, kind, impl_offset: 0, caller: 0 };
+        let Verdict::Dispatch(entered) = self.guard.enter(thread, &call) else {
             panic!("{kind:?} was refused")
         };
-        thread.push(frame(0x1000));
+        let Entered { record, lock, role } = entered;
+        thread.push(Frame { record, lock, role, ..frame(0x1000) });
         inside();
         thread.pop();
-        self.guard.leave(thread, &call, record, role, object);
+        self.guard.leave(thread, &call, entered, object);
     }
 
     fn make(&self, thread: &Thread, encoder: usize) {

@@ -81,6 +81,21 @@ class Scenarios(unittest.TestCase):
     def test_the_driver_may_coalesce_encoders(self):
         self.holds("coalescing")
 
+    def test_the_driver_may_ask_an_ended_encoder(self):
+        self.holds("asked")
+
+    def test_an_encoder_class_of_no_list_is_hooked_on_sight(self):
+        _, err = self.holds("unheard")
+        self.assertIn("XYZUnheardOfCommandEncoder is an encoder class", err)
+
+    def test_handlers_inside_commit_may_use_each_others_buffers(self):
+        self.holds("handlers", AGX_GUARD_QUIET="1")
+
+    def test_encoders_from_factories_on_eight_threads_leave_nothing_behind(self):
+        for mode in ("guard", "throttle=2", "serialize"):
+            out, _ = self.holds("buffers", 8, 500, AGX_GUARD=mode, AGX_GUARD_QUARANTINE_MS="1")
+            self.assertRegex(out, r"^\d+ encoders")
+
     def test_nested_and_super_calls_and_calls_to_other_encoders_go_through(self):
         self.holds("nested")
 
@@ -89,7 +104,7 @@ class Scenarios(unittest.TestCase):
 
     def test_a_long_wait_is_said_once(self):
         _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100")
-        self.assertEqual(len(re.findall(r"^agx-guard: waited \d+ ms for encoder 0x", err, re.M)), 1, err)
+        self.assertEqual(len(re.findall(r"^agx-guard: waited \d+ ms for encoder or command buffer 0x", err, re.M)), 1, err)
 
     def test_a_long_wait_is_not_said_when_asked_to_be_quiet(self):
         _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100", AGX_GUARD_QUIET="1")
@@ -236,6 +251,22 @@ class Crashes(unittest.TestCase):
                 status, out, err = run("stress", 8, 500, hazard)
                 self.assertEqual(status, 0, out + err)
                 self.assertGreater(int(re.search(r"(\d+) refused", out)[1]), 0, out)
+
+    STOPPED = {
+        0: ("two threads in commitEncoder end one encoder twice", "fault at "),
+        1: ("a factory coalesces with an encoder that another thread ends", "fault at 0x760"),
+        2: ("an event method and a factory of one command buffer", "fault at "),
+        3: ("a thread encodes while another ends the kept encoder", "fault at 0x5c8"),
+    }
+
+    def test_each_race_of_a_command_buffer_crashes_without_the_guard_and_is_survived_with_it(self):
+        for scenario, (what, text) in self.STOPPED.items():
+            with self.subTest(what):
+                died, out, err = run("meet", scenario, AGX_GUARD="off")
+                self.assertIn(died, (SIGSEGV, SIGABRT), out + err)
+                self.assertIn(text, out + err)
+                status, out, err = run("meet", scenario)
+                self.assertEqual(status, 0, out + err)
 
     def test_the_quarantine_is_what_keeps_a_late_message_from_freed_memory(self):
         status, out, err = run("stress", 8, 20000, 5, AGX_GUARD_QUARANTINE="0")

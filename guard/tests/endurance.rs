@@ -98,8 +98,8 @@ fn send(object: usize, kind: Kind) -> bool {
     let call = Call { object, kind, impl_offset: 8, caller: 0 };
     match guard.enter(thread, &call) {
         Verdict::Refuse(_) => false,
-        Verdict::Dispatch(record, role) => {
-            guard.leave(thread, &call, record, role, object);
+        Verdict::Dispatch(entered) => {
+            guard.leave(thread, &call, entered, object);
             true
         }
     }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc as Shared;
 
-use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
 use agx_guard::counters::Counter;
 use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::sync::{Fault, put_in};
-use agx_guard::thread::{Role, Thread};
+use agx_guard::thread::{Frame, Role, Thread};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -84,10 +84,10 @@ impl World {
         let call = call(kind);
         match self.guard.enter(thread, &call) {
             Verdict::Refuse(_) => false,
-            Verdict::Dispatch(record, role) => {
+            Verdict::Dispatch(entered) => {
                 body();
                 let result = if kind == Kind::Init { ADDRESS } else { 0 };
-                self.guard.leave(thread, &call, record, role, result);
+                self.guard.leave(thread, &call, entered, result);
                 true
             }
         }
@@ -168,13 +168,13 @@ fn a_lost_wake_up_is_found() {
 fn a_dealloc_against_calls() {
     let main = Thread::new();
     let world = World::new(0, &main);
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call(Kind::Method)) else {
+    let Verdict::Dispatch(entered) = world.guard.enter(&main, &call(Kind::Method)) else {
         panic!("refused")
     };
-    assert!(role == Role::Outer);
+    assert!(entered.role == Role::Fast);
     let other = spawn(&world, |world, thread| world.dealloc(thread));
     world.encode();
-    world.guard.leave(&main, &call(Kind::Method), record, role, 0);
+    world.guard.leave(&main, &call(Kind::Method), entered, 0);
     other.join().unwrap();
 }
 
@@ -194,7 +194,7 @@ fn waiting_for_what_goes_away() {
     let main = Thread::new();
     let world = World::new(0, &main);
     let call_of_dealloc = call(Kind::Dealloc);
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &call_of_dealloc) else {
+    let Verdict::Dispatch(entered) = world.guard.enter(&main, &call_of_dealloc) else {
         panic!("refused")
     };
     let late = spawn(&world, |world, thread| {
@@ -206,12 +206,10 @@ fn waiting_for_what_goes_away() {
         });
     });
     world.encoder.freed.store(true, Ordering::SeqCst);
-    world.guard.leave(&main, &call_of_dealloc, record, role, 0);
+    world.guard.leave(&main, &call_of_dealloc, entered, 0);
     let next = Call { object: 2 * ADDRESS, ..call(Kind::Init) };
-    let Verdict::Dispatch(record, role) = world.guard.enter(&main, &next) else {
-        panic!("refused")
-    };
-    world.guard.leave(&main, &next, record, role, next.object);
+    let Verdict::Dispatch(entered) = world.guard.enter(&main, &next) else { panic!("refused") };
+    world.guard.leave(&main, &next, entered, next.object);
     late.join().unwrap();
 }
 
@@ -288,4 +286,81 @@ fn a_reopened_encoder_keeps_its_reference() {
 #[should_panic(expected = "a live encoder is held")]
 fn an_entry_out_of_date_is_found() {
     model(Some(Fault::OldEntry), reopening_against_the_quarantine);
+}
+
+const BUFFER: usize = 0x2000;
+
+impl World {
+    /// A method of the command buffer, with the frame that the thunk's entry notes for it.
+    fn in_buffer(&self, thread: &Thread, kind: Kind, body: impl FnOnce()) {
+        let call = Call { object: BUFFER, ..call(kind) };
+        let Verdict::Dispatch(entered) = self.guard.enter(thread, &call) else {
+            panic!("a command buffer was refused")
+        };
+        let Entered { record, lock, role } = entered;
+        thread.push(Frame { caller: 0, stack: 0x1000, record, lock, slot: 0, role });
+        body();
+        thread.pop();
+        self.guard.leave(thread, &call, entered, 0);
+    }
+
+    /// A world whose encoder was made by a factory of the command buffer.
+    fn from_factory(thread: &Thread) -> Shared<World> {
+        let encoder = Arc::new(Encoder {
+            references: AtomicUsize::new(1),
+            freed: AtomicBool::new(false),
+            implementation: AtomicUsize::new(1),
+            inside: AtomicUsize::new(0),
+        });
+        let settings = Settings { quarantine: 8, ..Settings::DEFAULT };
+        let world =
+            Shared::new(World { guard: Guard::new(settings, Simulated(encoder.clone())), encoder });
+        world.in_buffer(thread, Kind::Factory, || {
+            world.run(thread, Kind::Init, || {});
+        });
+        world
+    }
+
+    /// What `commit` does: reads the encoder, and ends it.
+    fn commit(&self, thread: &Thread) {
+        self.in_buffer(thread, Kind::Buffer, || {
+            assert_eq!(self.encoder.inside.fetch_add(1, Ordering::SeqCst), 0, "two threads inside");
+            self.run(thread, Kind::DeferredEnd, || {
+                self.encoder.implementation.store(0, Ordering::SeqCst);
+            });
+            self.encoder.inside.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn commit_against_a_call() {
+    let main = Thread::new();
+    let world = World::from_factory(&main);
+    let other = spawn(&world, |world, thread| world.commit(thread));
+    world.run(&main, Kind::Method, || world.encode());
+    other.join().unwrap();
+    assert!(!world.run(&main, Kind::Method, || world.encode()), "an ended encoder was used");
+}
+
+#[test]
+fn a_command_buffer_and_its_encoder_have_one_lock() {
+    model(None, commit_against_a_call);
+}
+
+#[test]
+#[should_panic]
+fn a_command_buffer_without_a_lock_is_found() {
+    model(Some(Fault::LockForAll), commit_against_a_call);
+}
+
+/// `endEncoding` goes from the encoder to the buffer, `commit` from the buffer to the encoder.
+#[test]
+fn a_buffer_and_its_encoder_may_call_each_other() {
+    model(None, || {
+        let main = Thread::new();
+        let world = World::from_factory(&main);
+        let other = spawn(&world, |world, thread| world.commit(thread));
+        world.run(&main, Kind::End, || world.in_buffer(&main, Kind::Buffer, || {}));
+        other.join().unwrap();
+    });
 }

@@ -15,7 +15,7 @@ typedef struct { uint64_t location, length; } Range;              /* as NSRange:
 typedef struct { Size origin, extent; } Region;                   /* as MTLRegion */
 typedef struct { float r; double g; float b; } Mixed;             /* in memory when returned */
 
-#define IMPL_SIZE 0x700
+#define IMPL_SIZE 0x800
 
 /* What the fake counts itself, to be held against the guard's counters. */
 extern uint64_t fake_dispatched, fake_live_objects;
@@ -40,9 +40,11 @@ extern void (*fake_during_end)(void);
 @end
 
 @interface IOGPUFakeCommandEncoder : FakeObject {
+@public
   char *_impl;
   int _ended;
   uint64_t _sum;
+  id _buffer; /* not retained: the buffer outlives its encoders here */
 }
 - (id)initWithCommandBuffer:(id)buffer config:(int)config;
 - (void)endEncoding;
@@ -56,6 +58,7 @@ extern void (*fake_during_end)(void);
 - (void)allocateUSCSpillBuffer;                                                /* 0x184 */
 - (void)dispatchThreads:(Size)threads threadsPerThreadgroup:(Size)group;       /* 0x5f4 */
 - (void)setBuffer:(id)buffer offset:(uint64_t)offset atIndex:(uint64_t)index;
+- (void)reInitWithCommandBuffer:(id)buffer;
 - (void)deferredEndEncoding;
 - (void)destroyImpl;
 /* every shape of a method */
@@ -107,16 +110,46 @@ extern void (*fake_during_end)(void);
 - (void)endEncoding;
 @end
 
-/* Ends its compute encoder late, and hands the ended one out again: the driver's coalescing. */
-@interface AGXFakeFamilyCommandBuffer : FakeObject {
-  AGXFakeFamilyComputeContext *_previous;
+/* As IOGPU's: one current encoder, and no lock anywhere. */
+@interface IOGPUFakeCommandBuffer : FakeObject {
+  id _currentEncoder;
+  int _committed;
+}
+- (void)setCurrentEncoder:(id)encoder;
+- (void)commitEncoder;
+- (void)commit;
+- (void)enqueue;
+- (void)encodeSignalEvent:(id)event value:(uint64_t)value;
+- (void)addCompletedHandler:(void (*)(id))handler;   /* the fake's handlers are functions; commit calls them */
+- (void)waitUntilCompleted;
+@end
+
+/* Makes encoders inside factories, and keeps an ended compute encoder to coalesce the next one with it: it reads that encoder's
+ * `_impl` as an instance variable, without a lock and without a test, and ends it from every factory, commit and event method. */
+@interface AGXFakeFamilyCommandBuffer : IOGPUFakeCommandBuffer {
+  AGXFakeFamilyComputeContext *_previousComputeCommandEncoder;
+  void (*_handler)(id);
 }
 - (AGXFakeFamilyComputeContext *)computeCommandEncoder;
-- (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder;
+- (AGXFakeFamilyComputeContext *)computeCommandEncoderWithConfig:(int)config;
+- (AGXFakeFamilyBlitContext *)blitCommandEncoder;
+- (id)unknownCommandEncoder;
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder;
+- (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder;
+- (BOOL)coalesces;
 - (BOOL)askPrevious;
-- (void)commit;
 @end
+
+/* An encoder class that no list of names holds. */
+@interface XYZUnheardOfCommandEncoder : IOGPUFakeCommandEncoder
+- (void)work;
+@end
+
+/* Where the driver may be stopped, so that a test decides at which step a second thread runs. */
+enum { STOP_NOWHERE, STOP_COALESCING, STOP_COMMIT_ENCODER, STOP_ENCODING };
+extern void (*fake_stop)(int where);
+/* Whether the process has coalescing switched off, as by the preferences of com.apple.Metal. */
+extern int fake_coalescing_is_off;
 
 /* An ended encoder of a command buffer that has not been committed: endEncoding leaves `_impl` where it is. */
 extern __thread int fake_defers_end;

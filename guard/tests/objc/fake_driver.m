@@ -12,6 +12,8 @@ uint64_t fake_dispatched, fake_live_objects;
 int fake_open, fake_most_open, fake_poisons;
 void (*fake_during_end)(void);
 __thread int fake_defers_end;
+void (*fake_stop)(int where);
+int fake_coalescing_is_off;
 
 /* All code of the fake lies in one section of its own, so that the tests can name it as the driver's. */
 #define DRIVER_POOL 8
@@ -33,6 +35,15 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
   char *mine = *impl;
   *sum += *(volatile uint32_t *)(mine + offset) + 1;
   __atomic_fetch_add(&fake_dispatched, 1, __ATOMIC_RELAXED);
+}
+
+static void fail(const char *text) {
+  fprintf(stderr, "failed assertion: %s\n", text);
+  abort();
+}
+
+static void stop(int where) {
+  if (fake_stop) fake_stop(where);
 }
 
 @implementation FakeObject
@@ -59,6 +70,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 @implementation IOGPUFakeCommandEncoder
 - (id)initWithCommandBuffer:(id)buffer config:(int)config {
   _impl = pool_take();
+  _buffer = buffer;
   int open = __atomic_add_fetch(&fake_open, 1, __ATOMIC_SEQ_CST);
   int most = __atomic_load_n(&fake_most_open, __ATOMIC_SEQ_CST);
   while (open > most && !__atomic_compare_exchange_n(&fake_most_open, &most, open, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
@@ -70,6 +82,7 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
     abort();
   }
   __atomic_fetch_sub(&fake_open, 1, __ATOMIC_SEQ_CST);
+  [_buffer setCurrentEncoder:nil];
 }
 - (void)insertDebugSignpost:(const char *)text { use(&_impl, &_sum, 0x98); }
 - (uint64_t)sum { return _sum; }
@@ -81,7 +94,10 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 
 @implementation AGXFakeFamilyComputeContext
 - (id)initWithCommandBuffer:(id)buffer config:(int)config { return [super initWithCommandBuffer:buffer config:config]; }
-- (void)setComputePipelineState:(id)state { use(&_impl, &_sum, 0x5c8); }
+- (void)setComputePipelineState:(id)state {
+  stop(STOP_ENCODING);
+  use(&_impl, &_sum, 0x5c8);
+}
 - (void)prepareForEnqueue { use(&_impl, &_sum, 0x98); }
 - (void)allocateUSCSpillBuffer {
   char *mine = *(char *volatile *)&_impl;
@@ -92,7 +108,18 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)setBuffer:(id)buffer offset:(uint64_t)offset atIndex:(uint64_t)index { use(&_impl, &_sum, 0x5c8); }
 - (void)endEncoding {
   [super endEncoding];
-  if (!fake_defers_end) [self deferredEndEncoding];
+  if (_buffer && [_buffer coalesces]) {
+    [_buffer setPreviousComputeCommandEncoder:self];
+  } else if (_buffer) {
+    [self deferredEndEncoding];
+    [self release];
+  } else if (!fake_defers_end) {
+    [self deferredEndEncoding];
+  }
+}
+- (void)reInitWithCommandBuffer:(id)buffer {
+  _ended = 0;
+  __atomic_fetch_add(&fake_open, 1, __ATOMIC_SEQ_CST);
 }
 - (void)deferredEndEncoding {
   if (fake_during_end) fake_during_end();
@@ -100,15 +127,17 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
   [self destroyImpl]; /* a tail call, as in the driver */
 }
 - (void)destroyImpl {
-  pthread_mutex_lock(&pool_lock);
-  char *impl = _impl;
-  if (impl && pool_count < DRIVER_POOL) {
-    pool[pool_count++] = impl;
-    impl = NULL;
+  if (_impl == NULL) return;                                     /* test 1 */
+  memset(*(char *volatile *)&_impl, 0xdd, IMPL_SIZE);            /* the destructor, before the lock, with _impl still set */
+  char *impl = *(char *volatile *)&_impl;                        /* read again */
+  if (impl) {                                                    /* test 2 */
+    pthread_mutex_lock(&pool_lock);
+    int full = pool_count >= DRIVER_POOL;
+    if (!full) pool[pool_count++] = impl;
+    pthread_mutex_unlock(&pool_lock);
+    sched_yield();
+    if (full) free(impl);
   }
-  pthread_mutex_unlock(&pool_lock);
-  sched_yield();
-  if (impl) free(impl);
   _impl = NULL;
 }
 - (int)addBytes:(int8_t)a shorts:(int16_t)b ints:(int32_t)c longs:(int64_t)d { return a + b + c + (int)d; }
@@ -191,30 +220,72 @@ static inline void use(char *volatile *impl, uint64_t *sum, int offset) {
 - (void)endEncoding {}
 @end
 
-@interface AGXFakeFamilyComputeContext (Coalescing)
-- (void)reInitWithCommandBuffer:(id)buffer;
+@implementation XYZUnheardOfCommandEncoder
+- (void)work { use(&_impl, &_sum, 0x98); }
 @end
-@implementation AGXFakeFamilyComputeContext (Coalescing)
-- (void)reInitWithCommandBuffer:(id)buffer {
-  _ended = 0;
-  __atomic_fetch_add(&fake_open, 1, __ATOMIC_SEQ_CST);
+
+@implementation IOGPUFakeCommandBuffer
+- (void)setCurrentEncoder:(id)encoder { _currentEncoder = encoder; }
+- (void)commitEncoder {}
+- (void)enqueue {}
+- (void)waitUntilCompleted { usleep(1000); }
+- (void)addCompletedHandler:(void (*)(id))handler {}
+- (void)commit {
+  if (_committed) fail("commit an already committed command buffer");
+  if (_currentEncoder) fail("command encoder released without endEncoding");
+  _committed = 1;
+  [self commitEncoder];
+}
+- (void)encodeSignalEvent:(id)event value:(uint64_t)value {
+  if (_currentEncoder) fail("encodeSignalEvent:value: with uncommitted encoder");
+  [self commitEncoder];
 }
 @end
 
 @implementation AGXFakeFamilyCommandBuffer
-- (AGXFakeFamilyComputeContext *)computeCommandEncoder {
-  _previous = [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:self config:1];
-  return _previous;
+- (void)commitEncoder {
+  AGXFakeFamilyComputeContext *previous = *(AGXFakeFamilyComputeContext *volatile *)&_previousComputeCommandEncoder;
+  stop(STOP_COMMIT_ENCODER);
+  if (previous) {
+    [previous deferredEndEncoding];
+    [previous release];
+    _previousComputeCommandEncoder = nil;
+  }
 }
-- (AGXFakeFamilyComputeContext *)coalescedComputeCommandEncoder {
-  [_previous reInitWithCommandBuffer:self];
-  return _previous;
+- (BOOL)coalesces { return !fake_coalescing_is_off; }
+- (AGXFakeFamilyComputeContext *)computeCommandEncoder { return [self computeCommandEncoderWithConfig:1]; }
+- (AGXFakeFamilyComputeContext *)computeCommandEncoderWithConfig:(int)config {
+  if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
+  AGXFakeFamilyComputeContext *encoder = _previousComputeCommandEncoder;
+  if (encoder && config) {
+    stop(STOP_COALESCING);
+    if (*(volatile uint32_t *)(encoder->_impl + 0x760) == 0) { /* the fields agree */
+      _previousComputeCommandEncoder = nil;
+      [encoder reInitWithCommandBuffer:self];
+      _currentEncoder = encoder;
+      return [encoder retain];
+    }
+  }
+  [self commitEncoder];
+  encoder = [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:self config:config];
+  _currentEncoder = encoder;
+  return [encoder retain]; /* one reference is the buffer's */
 }
-- (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder { return _previous; }
-- (BOOL)askPrevious { return [_previous isCoalescable]; }
+- (AGXFakeFamilyBlitContext *)blitCommandEncoder {
+  if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
+  [self commitEncoder];
+  return _currentEncoder = [[AGXFakeFamilyBlitContext alloc] initWithCommandBuffer:self config:0];
+}
+- (id)unknownCommandEncoder {
+  [self commitEncoder];
+  return [[XYZUnheardOfCommandEncoder alloc] initWithCommandBuffer:self config:0];
+}
+- (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder { return _previousComputeCommandEncoder; }
+- (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder { _previousComputeCommandEncoder = encoder; }
+- (BOOL)askPrevious { return [_previousComputeCommandEncoder isCoalescable]; }
+- (void)addCompletedHandler:(void (*)(id))handler { _handler = handler; }
 - (void)commit {
-  [_previous deferredEndEncoding];
-  [_previous release];
-  _previous = nil;
+  [super commit];
+  if (_handler) _handler(self);
 }
 @end

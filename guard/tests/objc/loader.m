@@ -4,6 +4,7 @@
  *
  * As dyld's published sources say: opcode fix-ups are applied without a look at the architecture, rebased pointers stay unsigned, an
  * initialiser is called by its offset, and what dlsym answers in an arm64e process is signed. */
+#define _GNU_SOURCE /* names of threads */
 #include "fake_driver.h"
 
 #include <fcntl.h>
@@ -103,9 +104,9 @@ static int start_thread(void *thread, void *attributes, void *(*start)(void *), 
   return 0;
 }
 /* The watchdog is run by the only thread there is, until its third nap. */
-static int nap(const struct timespec *time, struct timespec *rest) {
+static int nap(void *condition, void *mutex, const struct timespec *time) {
   if (naps++ == 2) longjmp(enough, 1);
-  return 0;
+  return 60; /* ETIMEDOUT */
 }
 static int watch_exit(void (*function)(void)) { exits_watched++; at_exit = function; return 0; }
 static int mac_open(const char *path, int flags) {
@@ -122,6 +123,8 @@ static int mac_sigaction(int number, const MacAction *new, MacAction *old) {
   return 0;
 }
 static int succeed(void) { return 0; }
+static void *push_pool(void) { return &naps; }
+static void pop_pool(void *pool) { CHECK(pool == &naps); }
 static void zero(void *place, size_t size) { memset(place, 0, size); }
 static void open_lock(uint32_t *lock) { CHECK(*lock == 1); *lock = 0; }
 static void close_lock(uint32_t *lock) { CHECK(*lock == 0); *lock = 1; }
@@ -137,15 +140,16 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_pthread_setspecific", set_specific}, {"_pthread_create", start_thread}, {"_atexit", watch_exit}, {"_open", mac_open},
   {"_clock_gettime", mac_clock}, {"_sigaction", mac_sigaction}, {"_pthread_atfork", succeed}, {"_pthread_detach", succeed}, {"_pthread_self", pthread_self}, {"_pthread_getname_np", pthread_getname_np},
   {"_pthread_mutex_lock", succeed}, {"_pthread_mutex_unlock", succeed}, {"_pthread_cond_broadcast", succeed},
-  {"_pthread_cond_timedwait", abort}, {"_os_unfair_lock_lock", close_lock}, {"_os_unfair_lock_unlock", open_lock}, {"_bzero", zero},
+  {"_pthread_cond_timedwait_relative_np", nap}, {"_os_unfair_lock_lock", close_lock}, {"_os_unfair_lock_unlock", open_lock}, {"_bzero", zero},
   {"_class_addMethod", class_addMethod}, {"_class_copyMethodList", class_copyMethodList},
   {"_class_getInstanceVariable", class_getInstanceVariable}, {"_class_getName", class_getName},
   {"_class_getSuperclass", class_getSuperclass}, {"_ivar_getOffset", ivar_getOffset}, {"_ivar_getTypeEncoding", ivar_getTypeEncoding},
   {"_method_getImplementation", method_getImplementation}, {"_method_getName", method_getName},
-  {"_method_getTypeEncoding", method_getTypeEncoding}, {"_method_setImplementation", method_setImplementation},
+  {"_method_getTypeEncoding", method_getTypeEncoding}, {"_class_replaceMethod", class_replaceMethod}, {"_class_respondsToSelector", class_respondsToSelector},
+  {"_object_getClass", object_getClass}, {"_objc_autoreleasePoolPush", push_pool}, {"_objc_autoreleasePoolPop", pop_pool},
   {"_objc_getClass", objc_getClass}, {"_sel_getName", sel_getName}, {"_sel_registerName", sel_registerName}, {"_abort", abort},
   {"_close", close}, {"_free", free}, {"_getenv", getenv}, {"_getpid", getpid}, {"_memcmp", memcmp}, {"_memcpy", memcpy},
-  {"_memmove", memmove}, {"_memset", memset}, {"_nanosleep", nap}, {"_posix_memalign", posix_memalign}, {"_strlen", strlen},
+  {"_memmove", memmove}, {"_memset", memset}, {"_posix_memalign", posix_memalign}, {"_strlen", strlen},
   {"_write", write}, {"dyld_stub_binder", abort},
 };
 static void *symbol(const char *name) {
