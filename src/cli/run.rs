@@ -42,6 +42,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
 
+    /// If the guard refused GPU calls and the command ended with 0, end with 2:
+    /// refused calls are lost GPU work.
+    #[arg(long)]
+    strict: bool,
+
+    /// Do not print the line that says what was guarded. Warnings and refused calls
+    /// are still printed.
+    #[arg(long, short)]
+    quiet: bool,
+
     /// Write all that is known of the run into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -89,6 +99,14 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         // Standard output is the command's.
         let line = serde_json::to_string(&account).unwrap_or_default();
         drop(writeln!(std::io::stderr(), "{line}"));
+    }
+    if let Some(guarded) = account.guarded.as_ref().filter(|guarded| guarded.refused > 0)
+        && args.strict
+        && account.exit == 0
+    {
+        return Err(Error::new(Code::CallsRefused, guarded.refusals())
+            .with("the command's exit status", 0)
+            .next("find the threads that share an encoder: AGX_GUARD_ON_REFUSAL=abort ends the program at the first such call and names both"));
     }
     // The command's own end is not one of ours.
     account.end()
@@ -143,10 +161,11 @@ fn account(args: &Args, session: &Session) -> Result<Account> {
     let scratch = tempfile::tempdir().map_err(|error| {
         Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
     })?;
-    let told = driver.is_some() || args.report.is_some() || session.json;
+    let mode = mode(args)?;
+    let told = mode != Mode::Off || driver.is_some() || args.report.is_some() || session.json;
     let request = Request {
         command: &args.command,
-        mode: mode(args)?,
+        mode,
         driver,
         variables: std::env::vars_os().collect(),
         directory: &directory,
@@ -157,6 +176,7 @@ fn account(args: &Args, session: &Session) -> Result<Account> {
         retries: args.retries,
         folders: folders(args),
         settle: Duration::from_secs(args.settle),
+        quiet: args.quiet,
     };
     launch::supervise(&request, prepared, &supervision, &mut say)
 }

@@ -10,6 +10,7 @@ use super::child::Ended;
 use super::mode::Mode;
 use super::resolve::Step;
 use super::scoped::Copy;
+use super::summary::GuardSummary;
 use super::verdict::Verdict;
 
 /// One start of the command.
@@ -61,6 +62,8 @@ pub struct Account {
     pub processes: usize,
     /// What the library wrote in those of them that loaded a driver.
     pub inside: Vec<Value>,
+    /// What the guard did in all processes; none where none of them loaded a driver.
+    pub guarded: Option<GuardSummary>,
     /// What was said on standard error.
     pub said: Vec<String>,
 }

@@ -34,6 +34,7 @@ mod prepare;
 mod pyenv;
 mod resolve;
 pub mod scoped;
+mod summary;
 mod supervise;
 pub mod verdict;
 
@@ -45,4 +46,5 @@ pub use image::Facts;
 pub use mode::Mode;
 pub use prepare::{Mac, Prepared, Request, needs_a_mac, needs_mac, prepare};
 pub use resolve::{Scene, Step, Target, Variables, resolve};
+pub use summary::GuardSummary;
 pub use supervise::{Supervision, supervise};

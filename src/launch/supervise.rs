@@ -14,6 +14,7 @@ use super::child::Relay;
 use super::environment;
 use super::inside::Told;
 use super::prepare::{Prepared, Request};
+use super::summary::GuardSummary;
 use super::verdict::Outcome;
 
 /// How a prepared command is run.
@@ -24,6 +25,8 @@ pub struct Supervision {
     pub folders: Vec<PathBuf>,
     /// How long they are waited for after such a death.
     pub settle: Duration,
+    /// Whether a run that went well ends without a line.
+    pub quiet: bool,
 }
 
 /// Runs the command to its end. `say` is called with each line worth saying, at
@@ -55,7 +58,11 @@ pub fn supervise(
     if let Some(copy) = &prepared.copy {
         told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
     }
-    Ok(account(request, prepared, attempts, exit, crashes, told, said))
+    let guarded = GuardSummary::of(&told.reports);
+    let lines = guarded.iter().flat_map(|guarded| guarded.lines(supervision.quiet));
+    lines.for_each(&mut say);
+    let ended = Ending { attempts, exit, crashes, told, guarded };
+    Ok(account(request, prepared, ended, said))
 }
 
 fn foretold(prepared: &Prepared, say: &mut dyn FnMut(String)) {
@@ -142,19 +149,21 @@ fn line(crash: &Crash) -> String {
     format!("crash of {process}{pid}{whose}: {}\n  {}", crash.class, crash.path.display())
 }
 
-fn account(
-    request: &Request<'_>,
-    prepared: Prepared,
+/// What is known once the command has ended.
+struct Ending {
     attempts: Vec<Attempt>,
     exit: i32,
     crashes: Vec<Crash>,
     told: Told,
-    said: Vec<String>,
-) -> Account {
+    guarded: Option<GuardSummary>,
+}
+
+fn account(request: &Request<'_>, prepared: Prepared, ended: Ending, said: Vec<String>) -> Account {
     let text = |words: &[std::ffi::OsString]| {
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     };
     let Prepared { target, variables, verdict, copy } = prepared;
+    let Ending { attempts, exit, crashes, told, guarded } = ended;
     Account {
         schema: SCHEMA,
         agxpatch: env!("CARGO_PKG_VERSION"),
@@ -172,6 +181,7 @@ fn account(
         crashes,
         processes: told.reports.len(),
         inside: told.drivers().into_iter().cloned().collect(),
+        guarded,
         said,
     }
 }

@@ -18,6 +18,9 @@ use super::trial::{Measurement, Trial, Verdict};
 use super::workload::Command;
 use crate::crash::Assertion;
 use crate::diagnostics::Vigil;
+use crate::launch::GuardSummary;
+use crate::launch::environment::name;
+use crate::launch::inside::Told;
 use agxpatch_core::error::{Code, Error, Result};
 
 /// Whom the trials run as, where that is not the user of this process.
@@ -147,26 +150,51 @@ fn make(
         process.env_remove(name);
     }
     process.envs(environment.set.iter().map(|(name, value)| (name, value)));
+    let guard_reports = guard_reports(options, environment)?;
+    if let Some(folder) = &guard_reports {
+        process.env(name::REPORTS, folder.path());
+    }
     let started = Timestamp::now();
     let finished = child::run(&mut process, options.timeout, options.stop).map_err(|error| {
         Error::new(Code::ChildNotStarted, "the workload cannot be run")
             .with("program", options.command.program.to_string_lossy())
             .with("reason", error)
     })?;
-    Ok(finished.map(|finished| trial(options, turn, number, started, finished)))
+    let refused = guard_reports
+        .and_then(|folder| GuardSummary::of(&Told::read(folder.path()).reports))
+        .map_or(0, |summary| summary.refused);
+    Ok(finished.map(|finished| {
+        let mut trial = trial(turn, number, started, finished);
+        trial.refused = refused;
+        trial.judge(options.command.measures);
+        trial
+    }))
 }
 
-fn trial(
+/// The folder in which the guard library reports what it refused, where the trial is given the library.
+fn guard_reports(
     options: &Options,
-    turn: Turn,
-    number: u32,
-    started: Timestamp,
-    finished: Finished,
-) -> Trial {
+    environment: &Environment,
+) -> Result<Option<tempfile::TempDir>> {
+    if !environment.set.iter().any(|(variable, _)| variable == name::MODE) {
+        return Ok(None);
+    }
+    let failed = |error: std::io::Error| {
+        Error::new(Code::WriteFailed, "cannot create a folder for the guard's reports")
+            .with("reason", error)
+    };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    if let Some(User { user, group }) = options.user {
+        std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).map_err(failed)?;
+    }
+    Ok(Some(folder))
+}
+
+fn trial(turn: Turn, number: u32, started: Timestamp, finished: Finished) -> Trial {
     const SHOWN: usize = 4096;
     let from = finished.stderr.len().saturating_sub(SHOWN);
     let from = (from..).find(|&index| finished.stderr.is_char_boundary(index)).unwrap_or(from);
-    let mut trial = Trial {
+    Trial {
         number,
         round: turn.round,
         configuration: turn.configuration,
@@ -179,10 +207,9 @@ fn trial(
         measured: Measurement::find(&finished.stdout),
         assertion: Assertion::in_text(&finished.stderr),
         reports: Vec::new(),
+        refused: 0,
         verdict: Verdict::Failed,
         reason: None,
         stderr: finished.stderr[from..].to_owned(),
-    };
-    trial.judge(options.command.measures);
-    trial
+    }
 }

@@ -172,12 +172,20 @@ pub struct Trial {
     pub assertion: Option<Assertion>,
     /// The crash reports it left.
     pub reports: Vec<Attributed>,
+    /// GPU calls that the guard refused in it: work that was not done.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
     /// What is to be made of it.
     pub verdict: Verdict,
     /// Why, where it did not complete.
     pub reason: Option<String>,
     /// The end of what it printed on standard error.
     pub stderr: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Trial {
@@ -211,6 +219,9 @@ impl Trial {
             (Ended::Exited { code: 0 }, Some(_)) => {
                 (Verdict::CrashedSilently, Some(with_report("exit code 0".into())))
             }
+            (Ended::Exited { code: 0 }, None) if self.refused > 0 => {
+                (Verdict::Failed, Some(format!("{} GPU calls were refused", self.refused)))
+            }
             (Ended::Exited { code: 0 }, None) => match self.fault(measures) {
                 Some(fault) => (Verdict::Failed, Some(fault)),
                 None => (Verdict::Completed, None),
@@ -242,5 +253,39 @@ impl Trial {
             Some(measured) => measured.rate(),
             None => (self.seconds > 0.0).then(|| 1.0 / self.seconds),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Configuration, Ended, Timestamp, Trial, Verdict};
+
+    #[test]
+    fn a_trial_with_refused_calls_is_not_complete() {
+        let mut trial = Trial {
+            number: 1,
+            round: 0,
+            configuration: Configuration::Guard,
+            variant: None,
+            baseline: false,
+            started: Timestamp::UNIX_EPOCH,
+            seconds: 1.0,
+            pid: 1,
+            ended: Ended::Exited { code: 0 },
+            measured: None,
+            assertion: None,
+            reports: Vec::new(),
+            refused: 0,
+            verdict: Verdict::Failed,
+            reason: None,
+            stderr: String::new(),
+        };
+        trial.judge(false);
+        assert_eq!(trial.verdict, Verdict::Completed);
+        trial.refused = 12;
+        trial.judge(false);
+        assert_eq!(trial.verdict, Verdict::Failed);
+        assert_eq!(trial.reason.as_deref(), Some("12 GPU calls were refused"));
+        assert_eq!(trial.rate(), None);
     }
 }

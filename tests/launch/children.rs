@@ -51,7 +51,7 @@ fn a_command_that_is_not_started_leaves_no_empty_report() {
     let bench = Bench::new();
     let file = bench.path("report");
     let options = ["--report", file.to_str().unwrap()];
-    assert_eq!(bench.command(&options, &["no-such-program"]).status().unwrap().code(), Some(4));
+    assert_eq!(bench.command(&options, &["no-such-program"]).status().unwrap().code(), Some(127));
     assert!(!file.exists());
 }
 
@@ -123,11 +123,12 @@ fn with_json_the_account_goes_to_standard_error_for_output_is_the_commands() {
 fn commands_that_are_not_there_are_named_with_their_code() {
     let bench = Bench::new();
     let missing = bench.command(&[], &["no-such-program"]).output().unwrap();
-    assert_eq!(missing.status.code(), Some(4));
+    assert_eq!(missing.status.code(), Some(127));
     assert!(text(&missing.stderr).contains("[AGX-0805]"));
     std::fs::write(bench.path("data"), "x").unwrap();
     let path = bench.path("data");
     let data = bench.command(&[], &[path.to_str().unwrap()]).output().unwrap();
+    assert_eq!(data.status.code(), Some(126));
     assert!(text(&data.stderr).contains("[AGX-0806]"));
 }
 

@@ -289,3 +289,38 @@ fn a_stress_run_starts_what_run_would_start_with_the_library_in_its_place() {
     let library = format!("{HOME}/Library/Caches/agxpatch/guard/");
     assert!(kept.contains(&library) && kept.contains("MPS_FORCE_GRAPH_PATH"), "{kept}");
 }
+
+/// A script that writes what the guard library would report of a process in which it refused calls.
+fn refusing(refused: u64, exit: i32) -> String {
+    format!(
+        "printf '%s' '{{\"schema\":\"agxpatch.guard/1\",\"mode\":\"guard\",\"hooked_methods\":812,\
+         \"hooked_classes\":9,\"driver\":{{\"loaded\":true}},\"refused_methods\":{{\"-[A b]\":{refused}}},\
+         \"counters\":{{\"encoders_tracked\":15200,\"refused_ended\":{refused}}}}}' > \
+         $AGX_GUARD_REPORTS/$$.json; exit {exit}"
+    )
+}
+
+#[test]
+fn a_run_ends_with_one_line_of_what_was_guarded() {
+    let bench = Bench::new();
+    let line = "agxpatch: guarded 812 methods of 9 classes; 15,200 encoders; 0 refused\n";
+    let said = |options: &[&str]| {
+        String::from_utf8(bench.run(options, &["sh", "-c", &refusing(0, 0)]).stderr).unwrap()
+    };
+    assert!(said(&[]).ends_with(line));
+    assert!(!said(&["--quiet"]).contains("guarded 812"));
+}
+
+#[test]
+fn refused_calls_are_said_and_strict_makes_them_exit_status_2() {
+    let bench = Bench::new();
+    for (options, exit, status) in
+        [(&[][..], 0, 0), (&["--strict"], 0, 2), (&["--strict"], 7, 7), (&["--quiet"], 0, 0)]
+    {
+        let output = bench.run(options, &["sh", "-c", &refusing(1234, exit)]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{options:?} {said}");
+        assert!(said.contains("1,234 GPU calls were refused: -[A b] 1,234 times"), "{said}");
+        assert_eq!(said.contains("[AGX-0813]"), status == 2, "{said}");
+    }
+}

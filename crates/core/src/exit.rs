@@ -26,6 +26,10 @@ pub enum Exit {
     Unproven = 7,
     /// Reading or writing failed.
     Io = 8,
+    /// The command of `run` was found but cannot be executed, as a shell says it.
+    CommandNotExecutable = 126,
+    /// The command of `run` does not exist, as a shell says it.
+    CommandMissing = 127,
     /// A defect of agxpatch itself.
     Bug = 70,
 }
