@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Session, guarded, recipe};
 use crate::diagnostics::{self, SETTLE};
 use crate::launch::environment::{Way, name};
-use crate::launch::{self, Account, Mode, Request, Supervision};
+use crate::launch::{self, Mode, Request, RunReport, Supervision};
 use crate::report::style::{BAD, RESET};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
@@ -136,7 +136,7 @@ impl<'a> Report<'a> {
 
     /// Writes the report. The command has run by now and its end counts, so a
     /// failure is said and no more.
-    fn fill(mut self, account: &Account) {
+    fn fill(mut self, account: &RunReport) {
         let Some(mut file) = self.file.take() else { return };
         let text = serde_json::to_string_pretty(account).map_err(std::io::Error::from);
         if let Err(error) = text.and_then(|text| file.write_all(format!("{text}\n").as_bytes())) {
@@ -155,7 +155,7 @@ impl Drop for Report<'_> {
     }
 }
 
-fn account(args: &Args, session: &Session) -> Result<Account> {
+fn account(args: &Args, session: &Session) -> Result<RunReport> {
     let directory = guarded::directory()?;
     let driver = (args.driver == Driver::Patched).then_some(args.driver_way);
     let scratch = tempfile::tempdir().map_err(|error| {

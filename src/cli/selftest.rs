@@ -38,7 +38,7 @@ pub struct Args {
 
     /// The guard library, if it is not where an installation puts it.
     #[arg(long, value_name = "FILE")]
-    guard: Option<PathBuf>,
+    guard_library: Option<PathBuf>,
 
     /// Load this library and do nothing else.
     #[arg(long, hide = true, value_name = "FILE", exclusive = true)]
@@ -79,7 +79,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     let means = Means {
         engine: &engine,
-        guard: guard(args.guard.as_deref())?,
+        guard: guard(args.guard_library.as_deref())?,
         private: Private::new(names()),
     };
     let result = selftest::run(host.as_ref(), &means);

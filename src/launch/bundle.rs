@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::{FileKind, Host};
 
-use super::keep;
+use super::private_dir;
 
 /// The files of a bundle by their path in it.
 pub type Contents = BTreeMap<PathBuf, Vec<u8>>;
@@ -78,7 +78,7 @@ pub fn difference(host: &dyn Host, bundle: &Path, wanted: &Contents) -> Result<O
         let Some(metadata) = host.metadata(&folder)? else {
             return Ok(Some(format!("{} is missing", folder.display())));
         };
-        keep::ours(host, &folder, &metadata, FileKind::Directory)?;
+        private_dir::require_private(host, &folder, &metadata, FileKind::Directory)?;
         for name in host.list(&folder)? {
             let (inside, path) = (inside.join(&name), folder.join(&name));
             let Some(metadata) = host.metadata(&path)? else { continue };
@@ -86,7 +86,7 @@ pub fn difference(host: &dyn Host, bundle: &Path, wanted: &Contents) -> Result<O
                 folders.push(inside);
                 continue;
             }
-            let found = keep::read(host, &path)?;
+            let found = private_dir::read(host, &path)?;
             match wanted.get(&inside) {
                 None => return Ok(Some(format!("{} does not belong there", path.display()))),
                 Some(bytes) if found.as_ref() != Some(bytes) => {

@@ -11,7 +11,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Host;
 
 use super::environment::LIBRARY;
-use super::keep;
+use super::private_dir;
 
 /// The library this build carries, if it was built with one.
 #[cfg(agxpatch_guard)]
@@ -45,20 +45,20 @@ const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
 pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let digest = HashType::Sha256.digest([bytes]).to_string();
     let [library, caches, own @ ..] = FOLDERS;
-    let base = keep::folder(host, home, &[library, caches], 0o700)?;
-    let base = keep::folder(host, &base, &own, 0o700)?;
-    let folder = keep::folder(host, &base, &[&digest], 0o700)?;
+    let base = private_dir::folder(host, home, &[library, caches], 0o700)?;
+    let base = private_dir::folder(host, &base, &own, 0o700)?;
+    let folder = private_dir::folder(host, &base, &[&digest], 0o700)?;
     let path = folder.join(LIBRARY);
     if path.as_os_str().as_encoded_bytes().contains(&b':') {
         return Err(Error::new(Code::PathRefused, "dyld cannot be given a path with a colon")
             .with("path", path.display()));
     }
-    if keep::read(host, &path)?.as_deref() == Some(bytes) {
+    if private_dir::read(host, &path)?.as_deref() == Some(bytes) {
         return Ok(path);
     }
-    let _lock = keep::turn(host, &base.join("lock"))?;
+    let _lock = private_dir::lock_wait(host, &base.join("lock"))?;
     // Another run was as fast.
-    if keep::read(host, &path)?.as_deref() == Some(bytes) {
+    if private_dir::read(host, &path)?.as_deref() == Some(bytes) {
         return Ok(path);
     }
     let stage = folder.join("stage");
@@ -69,7 +69,7 @@ pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     host.sync_file(&stage)?;
     host.rename(&stage, &path)?;
     host.sync_directory(&folder)?;
-    match keep::read(host, &path)? {
+    match private_dir::read(host, &path)? {
         Some(kept) if kept == bytes => Ok(path),
         _ => {
             Err(Error::new(Code::PlaceNotOurs, "the guard library did not stay as it was written")

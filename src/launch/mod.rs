@@ -16,35 +16,35 @@
 //! inside the process which driver was loaded, and where that is not the one
 //! asked for, it is said.
 
-mod account;
 mod advice;
-mod aftermath;
 mod bundle;
 mod child;
 mod console_script;
+mod crash_watch;
 mod env_words;
 pub mod environment;
 pub mod files;
+pub mod guard_report;
 mod image;
-pub mod inside;
-mod keep;
 pub mod library;
 mod mode;
 mod prepare;
+mod private_dir;
 mod pyenv;
 mod resolve;
+mod run_report;
 pub mod scoped;
 mod summary;
 mod supervise;
 pub mod verdict;
 
-pub use account::{Account, Attempt};
 pub use advice::{instead, judge_file, judge_target};
-pub use aftermath::{Crash, Lookout};
 pub use child::{Ended, Relay, is_ignored};
+pub use crash_watch::{Crash, CrashWatch};
 pub use image::Facts;
 pub use mode::Mode;
 pub use prepare::{Mac, Prepared, Request, needs_a_mac, needs_mac, prepare};
 pub use resolve::{Scene, Step, Target, Variables, resolve};
+pub use run_report::{Attempt, RunReport};
 pub use summary::GuardSummary;
 pub use supervise::{Supervision, supervise};

@@ -23,7 +23,7 @@ use agxpatch_core::proof;
 use agxpatch_host::{Host, machine};
 
 use super::environment::{Driver, Way};
-use super::{bundle, keep};
+use super::{bundle, private_dir};
 
 /// Where Metal looks for the bundle a GPU's driver names.
 pub const EXTENSIONS: &str = "/System/Library/Extensions";
@@ -76,9 +76,9 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
     let (plan, words) = patched(engine, image)?;
     let patched_sha256 = sha256(image);
 
-    let base = keep::folder(host, home, &FOLDERS, 0o700)?;
-    let drivers = keep::folder(host, &base, &OWN, 0o755)?;
-    let own = keep::folder(host, &drivers, &[&source_sha256], 0o755)?;
+    let base = private_dir::folder(host, home, &FOLDERS, 0o700)?;
+    let drivers = private_dir::folder(host, &base, &OWN, 0o755)?;
+    let own = private_dir::folder(host, &drivers, &[&source_sha256], 0o755)?;
     let name = format!("{plugin}.bundle");
     let replaced = place(host, &own, &name, &contents, &program)?;
     let bundle = own.join(&name);
@@ -194,7 +194,7 @@ fn place(
     if let State::AsItMustBe = State::of(host, &bundle, contents)? {
         return Ok(None);
     }
-    let _lock = keep::turn(host, &own.join("lock"))?;
+    let _lock = private_dir::lock_wait(host, &own.join("lock"))?;
     // Another run may have been as fast.
     let (exists, difference) = match State::of(host, &bundle, contents)? {
         State::AsItMustBe => return Ok(None),
@@ -202,15 +202,15 @@ fn place(
         State::Differs(difference) => (true, Some(difference)),
     };
     let (stage, old) = (own.join("stage"), own.join("old"));
-    keep::remove(host, &stage)?;
-    keep::remove(host, &old)?;
+    private_dir::remove(host, &stage)?;
+    private_dir::remove(host, &old)?;
     bundle::write(host, &stage, contents, program)?;
     if exists {
         host.rename(&bundle, &old)?;
     }
     host.rename(&stage, &bundle)?;
     host.sync_directory(own)?;
-    keep::remove(host, &old)?;
+    private_dir::remove(host, &old)?;
     match bundle::difference(host, &bundle, contents)? {
         None => Ok(difference),
         Some(left) => Err(Error::new(

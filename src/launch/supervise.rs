@@ -8,12 +8,12 @@ use jiff::Timestamp;
 
 use agxpatch_core::error::{Code, Error, Result};
 
-use super::account::{Account, Attempt, SCHEMA};
-use super::aftermath::{Crash, Lookout};
 use super::child::Relay;
+use super::crash_watch::{Crash, CrashWatch};
 use super::environment;
-use super::inside::Told;
+use super::guard_report::GuardReports;
 use super::prepare::{Prepared, Request};
+use super::run_report::{Attempt, RunReport, SCHEMA};
 use super::summary::GuardSummary;
 use super::verdict::Outcome;
 
@@ -39,7 +39,7 @@ pub fn supervise(
     prepared: Prepared,
     supervision: &Supervision,
     say: &mut dyn FnMut(&str),
-) -> Result<Account> {
+) -> Result<RunReport> {
     let mut said = Vec::new();
     let mut say = |line: String| {
         say(&line);
@@ -49,11 +49,11 @@ pub fn supervise(
     let relay = Relay::begin().map_err(|error| {
         Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
     })?;
-    let lookout = Lookout::begin(supervision.folders.clone());
+    let lookout = CrashWatch::begin(supervision.folders.clone());
     let attempts = attempts(&prepared, supervision, &relay, &mut say)?;
     let exit = attempts.last().map_or(0, |attempt| attempt.ended.code());
     let crashes = crashes(&lookout, &attempts, supervision, &relay, &mut say);
-    let told = request.reports.as_deref().map(Told::read).unwrap_or_default();
+    let told = request.reports.as_deref().map(GuardReports::read).unwrap_or_default();
     told.broken.iter().map(Error::to_string).for_each(&mut say);
     if let Some(copy) = &prepared.copy {
         told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
@@ -122,7 +122,7 @@ fn attempt(prepared: &Prepared, relay: &Relay) -> Result<Attempt> {
 }
 
 fn crashes(
-    lookout: &Lookout,
+    lookout: &CrashWatch,
     attempts: &[Attempt],
     supervision: &Supervision,
     relay: &Relay,
@@ -154,17 +154,22 @@ struct Ending {
     attempts: Vec<Attempt>,
     exit: i32,
     crashes: Vec<Crash>,
-    told: Told,
+    told: GuardReports,
     guarded: Option<GuardSummary>,
 }
 
-fn account(request: &Request<'_>, prepared: Prepared, ended: Ending, said: Vec<String>) -> Account {
+fn account(
+    request: &Request<'_>,
+    prepared: Prepared,
+    ended: Ending,
+    said: Vec<String>,
+) -> RunReport {
     let text = |words: &[std::ffi::OsString]| {
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     };
     let Prepared { target, variables, verdict, copy } = prepared;
     let Ending { attempts, exit, crashes, told, guarded } = ended;
-    Account {
+    RunReport {
         schema: SCHEMA,
         agxpatch: env!("CARGO_PKG_VERSION"),
         command: text(request.command),

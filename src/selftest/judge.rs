@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::launch::environment::Driver;
-use crate::launch::inside;
+use crate::launch::guard_report;
 use agxpatch_core::check::Check;
 use agxpatch_core::error::Result;
 
@@ -50,7 +50,7 @@ pub(super) fn guard(name: &'static str, tried: &Tried) -> Check {
 pub(super) fn copy(name: &'static str, tried: &Tried, asked: &Driver) -> Check {
     match ended_well(name, tried) {
         Err(check) => check,
-        Ok(report) => match inside::complaint(report, asked) {
+        Ok(report) => match guard_report::complaint(report, asked) {
             None => Check::pass(name, "a device was made, and its driver is the patched copy"),
             Some(complaint) => Check::fail(name, complaint),
         },

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::launch::environment::{Wanted, Way, compose};
-use crate::launch::inside::Told;
+use crate::launch::guard_report::GuardReports;
 use crate::launch::{Variables, library, scoped};
 use agxpatch_core::check::Check;
 use agxpatch_core::codesign;
@@ -126,7 +126,7 @@ impl Trial<'_> {
         }
         let mut command = Command::new(self.program);
         let done = child::run(command.args(DEVICE).env_clear().envs(variables));
-        let mut told = Told::read(reports.path());
+        let mut told = GuardReports::read(reports.path());
         let inside = told.broken.pop().map_or_else(|| Ok(told.reports.pop()), Err);
         Tried { done, inside }
     }

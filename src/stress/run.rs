@@ -20,7 +20,7 @@ use crate::crash::Assertion;
 use crate::diagnostics::Vigil;
 use crate::launch::GuardSummary;
 use crate::launch::environment::name;
-use crate::launch::inside::Told;
+use crate::launch::guard_report::GuardReports;
 use agxpatch_core::error::{Code, Error, Result};
 
 /// Whom the trials run as, where that is not the user of this process.
@@ -161,7 +161,7 @@ fn make(
             .with("reason", error)
     })?;
     let refused = guard_reports
-        .and_then(|folder| GuardSummary::of(&Told::read(folder.path()).reports))
+        .and_then(|folder| GuardSummary::of(&GuardReports::read(folder.path()).reports))
         .map_or(0, |summary| summary.refused);
     Ok(finished.map(|finished| {
         let mut trial = trial(turn, number, started, finished);

@@ -35,7 +35,7 @@ pub struct Crash {
 }
 
 /// Looks for reports from its making on.
-pub struct Lookout {
+pub struct CrashWatch {
     folders: Vec<PathBuf>,
     began: SystemTime,
 }
@@ -46,10 +46,10 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-impl Lookout {
+impl CrashWatch {
     /// Begins.
-    pub fn begin(folders: Vec<PathBuf>) -> Lookout {
-        Lookout { folders, began: SystemTime::now() }
+    pub fn begin(folders: Vec<PathBuf>) -> CrashWatch {
+        CrashWatch { folders, began: SystemTime::now() }
     }
 
     /// Waits until there is a report on one of `pids`, at most `settle` and until

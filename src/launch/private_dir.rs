@@ -19,7 +19,12 @@ const OTHERS_WRITE: u32 = 0o022;
 ///
 /// # Errors
 /// `PlaceNotOurs`.
-pub fn ours(host: &dyn Host, path: &Path, metadata: &Metadata, kind: FileKind) -> Result<()> {
+pub fn require_private(
+    host: &dyn Host,
+    path: &Path,
+    metadata: &Metadata,
+    kind: FileKind,
+) -> Result<()> {
     let user = host.effective_user();
     let reason = if metadata.kind != kind {
         format!("it is {}", if kind == FileKind::Directory { "no folder" } else { "no plain file" })
@@ -41,7 +46,7 @@ pub fn ours(host: &dyn Host, path: &Path, metadata: &Metadata, kind: FileKind) -
 /// Refuses a home, or what macOS keeps in one, that is not the acting user's
 /// alone. It is nothing this tool made, so nothing to be removed.
 fn owned(host: &dyn Host, base: &Path, metadata: &Metadata) -> Result<()> {
-    ours(host, base, metadata, FileKind::Directory).map_err(|error| {
+    require_private(host, base, metadata, FileKind::Directory).map_err(|error| {
         let next = match host.effective_user() {
             0 => "run this as the user whose home it is, without sudo",
             _ => "look at its owner and mode with `ls -led`, or name a home of yours in HOME",
@@ -65,13 +70,13 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
         let parent = at.clone();
         at.push(name);
         match host.metadata(&at)? {
-            Some(metadata) => ours(host, &at, &metadata, FileKind::Directory)?,
+            Some(metadata) => require_private(host, &at, &metadata, FileKind::Directory)?,
             None => match host.create_directory(&at, mode) {
                 Ok(()) => host.sync_directory(&parent)?,
                 // Another run was as fast; what it made is looked at like any.
                 Err(error) if error.code() == Code::PathExists => {
                     let metadata = host.metadata(&at)?.ok_or(error)?;
-                    ours(host, &at, &metadata, FileKind::Directory)?;
+                    require_private(host, &at, &metadata, FileKind::Directory)?;
                 }
                 Err(error) => return Err(error),
             },
@@ -86,7 +91,7 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
 /// # Errors
 /// `Locked` after a time in which the other would have been done long ago, and
 /// the host's.
-pub fn turn(host: &dyn Host, path: &Path) -> Result<Lock> {
+pub fn lock_wait(host: &dyn Host, path: &Path) -> Result<Lock> {
     const LONGEST: Duration = Duration::from_secs(30);
     const PAUSE: Duration = Duration::from_millis(10);
     let until = Instant::now() + LONGEST;
@@ -103,7 +108,7 @@ pub fn turn(host: &dyn Host, path: &Path) -> Result<Lock> {
 /// Reads a file of ours; none where there is none.
 pub fn read(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
     let Some(file) = host.read_if_present(path)? else { return Ok(None) };
-    ours(host, path, &file.metadata, FileKind::File)?;
+    require_private(host, path, &file.metadata, FileKind::File)?;
     Ok(Some(file.bytes))
 }
 
@@ -114,7 +119,7 @@ pub fn remove(host: &dyn Host, path: &Path) -> Result<()> {
     if metadata.kind != FileKind::Directory {
         return host.remove_file(path);
     }
-    ours(host, path, &metadata, FileKind::Directory)?;
+    require_private(host, path, &metadata, FileKind::Directory)?;
     for name in host.list(path)? {
         remove(host, &path.join(name))?;
     }

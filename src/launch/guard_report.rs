@@ -21,17 +21,17 @@ const MOST: u64 = 1 << 20;
 
 /// What was told.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct GuardReports {
     /// The reports that are understood, one a process.
     pub reports: Vec<Value>,
     /// Why others are not understood.
     pub broken: Vec<Error>,
 }
 
-impl Told {
+impl GuardReports {
     /// Reads the reports in a folder.
-    pub fn read(folder: &Path) -> Told {
-        let mut told = Told::default();
+    pub fn read(folder: &Path) -> GuardReports {
+        let mut told = GuardReports::default();
         for name in Disk.names(folder) {
             match report(&folder.join(name)) {
                 Ok(report) => told.reports.push(report),

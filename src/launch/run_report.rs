@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::aftermath::Crash;
 use super::child::Ended;
+use super::crash_watch::Crash;
 use super::mode::Mode;
 use super::resolve::Step;
 use super::scoped::Copy;
@@ -28,7 +28,7 @@ pub struct Attempt {
 
 /// Everything about one run. Schema `agxpatch.run/1`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Account {
+pub struct RunReport {
     /// Name and version of this form.
     pub schema: &'static str,
     /// The version of this program.
@@ -68,10 +68,10 @@ pub struct Account {
     pub said: Vec<String>,
 }
 
-/// The schema of [`Account`].
+/// The schema of [`RunReport`].
 pub const SCHEMA: &str = "agxpatch.run/1";
 
-impl Account {
+impl RunReport {
     /// Ends this process as the command ended.
     pub fn end(&self) -> ! {
         if let Some(attempt) = self.attempts.last() {
