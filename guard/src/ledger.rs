@@ -131,9 +131,11 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     fn add_record<'a>(bucket: &Bucket, thread: &Thread) -> &'a Record {
         let head = bucket.head.load(Ordering::Relaxed);
         let record = Box::into_raw(Box::new(Record::free_and_owned_by(thread, head)));
-        bucket.head.store(record, Ordering::Release);
         // SAFETY: just allocated, and given back only when the ledger is dropped.
-        unsafe { &*record }
+        let added = unsafe { &*record };
+        added.share_lock_of(added);
+        bucket.head.store(record, Ordering::Release);
+        added
     }
 
     /// Takes the record's own lock, waiting in slices of `slice` milliseconds; between two slices `go_on` says whether to wait on.

@@ -185,14 +185,14 @@ impl Record {
     /// The record whose lock guards this one. Believe it only while that lock is held: see [`Record::is_guarded_by`].
     #[inline(always)]
     pub fn lock(&self) -> &Record {
-        // SAFETY: NULL or a record; records are never given back.
-        unsafe { self.lock.load(Ordering::Acquire).as_ref() }.unwrap_or(self)
+        // SAFETY: set before the record first stood for an object, and only such records are found; records are never given back.
+        unsafe { &*self.lock.load(Ordering::Acquire) }
     }
 
     /// Whether `lock`, which the caller holds, guards this record now.
     #[inline(always)]
     pub fn is_guarded_by(&self, lock: &Record) -> bool {
-        ptr::eq(self.lock(), lock)
+        ptr::eq(self.lock.load(Ordering::Acquire), lock)
     }
 
     /// Has another record's lock guard this one. The caller holds both locks, or uses the record no more before it took the new one.
