@@ -20,6 +20,7 @@ use crate::thunk;
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 static WITHOUT_ROOM: AtomicUsize = AtomicUsize::new(0);
+static NOT_UNDERSTOOD: AtomicUsize = AtomicUsize::new(0);
 static HOOKED_CLASSES: AtomicUsize = AtomicUsize::new(0);
 static HOOKING: Lock = Lock::new();
 
@@ -36,6 +37,11 @@ pub fn methods() -> usize {
 /// How many methods were left unguarded because there were no thunks left.
 pub fn methods_without_room() -> usize {
     WITHOUT_ROOM.load(Ordering::Relaxed)
+}
+
+/// How many methods were left alone because the type they return is not understood.
+pub fn methods_not_understood() -> usize {
+    NOT_UNDERSTOOD.load(Ordering::Relaxed)
 }
 
 /// Keeps other threads from hooking, for a fork: what is half done would stay so in the child.
@@ -161,13 +167,17 @@ fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option
     if thunk::is_thunk(original) {
         return None;
     }
+    // A refused call has to clear what the method returns: one of which it is not known how much that is stays as it is.
+    let Some(bytes) = encoding::returned_through_memory(method.encoding()) else {
+        NOT_UNDERSTOOD.fetch_add(1, Ordering::Relaxed);
+        return None;
+    };
     let index = USED.load(Ordering::Relaxed);
     let Some(slot) = SLOTS.get(index) else {
         WITHOUT_ROOM.fetch_add(1, Ordering::Relaxed);
         return None;
     };
     USED.store(index + 1, Ordering::Relaxed);
-    let bytes = encoding::returned_through_memory(method.encoding()).unwrap_or(0);
     slot.fill(original, kind, impl_offset, bytes);
     refused::name(index, class.name(), method.selector_name());
     Some(thunk::address(index))

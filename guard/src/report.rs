@@ -98,6 +98,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("hooked_classes", hooks::classes() as u64);
     json.number("hooked_methods", hooks::methods() as u64);
     json.number("classes_hooked_on_sight", hooks::hooked_on_sight() as u64);
+    json.number("methods_not_understood", hooks::methods_not_understood() as u64);
     json.number("methods_without_room", hooks::methods_without_room() as u64);
     #[cfg(target_os = "macos")]
     crate::driver::describe(&mut json);

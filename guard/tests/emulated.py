@@ -166,6 +166,7 @@ class Report(unittest.TestCase):
         self.assertEqual((report["mode"], report["limit"]), ("throttle", 3))
         self.assertEqual(report["hooked_classes"], 6)
         self.assertEqual(report["methods_without_room"], 0)
+        self.assertEqual(report["methods_not_understood"], 1)
         self.assertEqual(report["counters"]["encoders_tracked"], 2)
         self.assertEqual(report["counters"]["encoders_ended"], 2)
         self.assertEqual(report["encoders"]["open"], 0)

@@ -107,6 +107,7 @@ extern void (*fake_during_end)(void);
 }
 - (id)initWithCount:(uint64_t)count;
 - (uint64_t)update:(uint64_t)count;
+- (_Complex double)phase; /* returns a type that the guard does not understand */
 - (void)endEncoding;
 @end
 

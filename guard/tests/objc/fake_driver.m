@@ -217,6 +217,7 @@ static void stop(int where) {
   _impl.count = count;
   return ++_impl.bytes;
 }
+- (_Complex double)phase { return 1; }
 - (void)endEncoding {}
 @end
 

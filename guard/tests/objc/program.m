@@ -69,7 +69,7 @@ static int every_method_is_guarded(void) {
         const char *name = sel_getName(selector);
         IMP code = class_getMethodImplementation(class, selector);
         int root = !class_getSuperclass(above);
-        int expected = !root || !strcmp(name, "dealloc");
+        int expected = (!root || !strcmp(name, "dealloc")) && strcmp(name, "phase");
         if (expected != is_thunk(code)) {
           failures++;
           printf("%s of %s: %s\n", name, classes[at], expected ? "not guarded" : "guarded");
