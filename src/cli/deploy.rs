@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Session;
+use super::limits;
 use super::machine::{self, Worked};
 use crate::report::style::{FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report};
@@ -129,6 +130,7 @@ fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     )?;
     writeln!(out, "  volume    {}", plan.device)?;
     writeln!(out, "  way back  {}", plan.sealed)?;
+    limits::show(out)?;
     writeln!(out, "{STRONG}Steps{RESET}")?;
     for (number, step) in plan.steps.iter().enumerate() {
         writeln!(out, "  {:>2}  {}", number + 1, step.about)?;

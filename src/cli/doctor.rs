@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Session, files};
+use super::{Session, files, limits};
 use crate::report::Report;
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
 use agxpatch_core::check::{Check, Status};
@@ -87,6 +87,8 @@ fn show(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
             writeln!(out, "                    {FAINT}by {}{RESET}", state.closed_by.join(", "))?;
         }
     }
+    writeln!(out, "\n{STRONG}What the rewrite is worth{RESET}")?;
+    limits::show(out)?;
     remedies(out, diagnosis)
 }
 

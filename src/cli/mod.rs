@@ -16,6 +16,7 @@ mod guarded;
 mod inspect;
 mod jupyter;
 mod launchd;
+mod limits;
 mod machine;
 mod patch;
 mod prove;

@@ -1,11 +1,12 @@
 //! The table: which version of the window holds what.
 
 use agxpatch_core::proof::interleaving::{
-    ASKED, Act, Property, Readers, Scene, Thread, check, explore, replay, shortest_harm,
+    ASKED, Act, CLOSES, Interleavings, Property, REMAINS, Readers, Scene, Thread, check, explore,
+    markdown, replay, shortest_harm,
 };
 use agxpatch_core::proof::steps::{Event, Room, Steps};
 
-use agxpatch_core::proof::abstract_rewrite::AbstractRewrite;
+use agxpatch_core::proof::abstract_rewrite::{AbstractRewrite, REREAD, TAKE};
 
 use crate::published::{BEFORE, DEFAULT, LEGACY, ORIGINAL, steps, try_steps_of};
 
@@ -185,6 +186,47 @@ fn a_destructor_may_meet_null_when_two_threads_end_one_encoder() {
     let trace = &found.violation(Property::NoNullUse).unwrap().trace;
     let last = trace.moves.last().unwrap();
     assert_eq!((last.at().unwrap().0, last.says().as_str()), (0x2be038, "loads A->_impl: null"));
+}
+
+#[test]
+fn the_table_of_the_rewrites_is_the_readmes() {
+    let versions: Vec<(&str, Interleavings)> = [
+        ("original", steps(&ORIGINAL)),
+        ("legacy", steps(&LEGACY)),
+        ("default", steps(&DEFAULT)),
+        ("reread*", REREAD.of(&steps(&ORIGINAL))),
+        ("take*", TAKE.of(&steps(&ORIGINAL))),
+    ]
+    .map(|(name, steps)| (name, check(&steps, 3).unwrap()))
+    .into();
+    let columns: Vec<_> = versions.iter().map(|(name, found)| (*name, found)).collect();
+    let table = markdown(&columns);
+    insta::assert_snapshot!(table);
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&table), "README.md shows another table:\n{table}");
+}
+
+#[test]
+fn the_two_lines_before_consent_say_what_the_table_says() {
+    let found = check(&steps(&DEFAULT), 3).unwrap();
+    let possible: Vec<Property> =
+        found.outcomes().into_iter().filter(|row| row.possible).map(|row| row.property).collect();
+    use Property::{NoDoubleDestructor, NoDoubleFree, NoDoublePush, NoNullUse, NoStaleUse};
+    assert_eq!(
+        possible,
+        [
+            NoStaleUse,
+            Property::NoUseAfterDestructor,
+            NoNullUse,
+            NoDoublePush,
+            NoDoubleFree,
+            NoDoubleDestructor
+        ]
+    );
+    assert!(CLOSES.contains("published window"));
+    for said in ["A, B, C, D and I", "NULL or a block given back", "push its block twice", "E ("] {
+        assert!(REMAINS.contains(said), "{said}");
+    }
 }
 
 #[test]

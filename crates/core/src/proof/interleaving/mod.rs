@@ -22,7 +22,7 @@ pub use explore::{Exploration, Trace, Violation, explore, shortest_harm};
 pub use properties::Property;
 pub use replay::{Replay, Turn, replay};
 pub use scene::{Readers, Scene};
-pub use table::{ASKED, Interleavings, check};
+pub use table::{ASKED, CLOSES, FIRST, Interleavings, Outcome, REMAINS, check, markdown};
 
 use std::fmt;
 

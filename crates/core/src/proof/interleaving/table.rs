@@ -92,6 +92,101 @@ impl Interleavings {
     }
 }
 
+/// A row of the table that compares rewrites: something that another thread may
+/// meet, and whether some interleaving leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// What, in plain words.
+    pub what: &'static str,
+    /// The property that excludes it.
+    pub property: Property,
+    /// Whether some interleaving leads there.
+    pub possible: bool,
+}
+
+impl Interleavings {
+    /// The rows of the table, in its order.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let locking: &[&Exploration] = &[&self.locking];
+        let lockless: &[&Exploration] = &[&self.lockless];
+        let shared: &[&Exploration] = &[&self.shared];
+        let all: &[&Exploration] = &[&self.locking, &self.lockless, &self.shared];
+        let row = |what, property, scenes: &[&Exploration]| {
+            let possible = scenes.iter().any(|found| !found.holds(property));
+            Outcome { what, property, possible }
+        };
+        vec![
+            row(
+                "the published window: the lock is free, the block given back, `_impl` still set",
+                Property::NoRaceWindow,
+                all,
+            ),
+            row(
+                "a reader that takes the lock (the driver has none) works on a block given back",
+                Property::NoStaleUse,
+                locking,
+            ),
+            row(
+                "a reader without the lock, as the driver's, works on a block given back",
+                Property::NoStaleUse,
+                lockless,
+            ),
+            row(
+                "the same reader works on a block that the destructor has run on",
+                Property::NoUseAfterDestructor,
+                lockless,
+            ),
+            row("the same reader works on NULL", Property::NoNullUse, lockless),
+            row(
+                "two threads end one encoder: its block is pushed twice",
+                Property::NoDoublePush,
+                shared,
+            ),
+            row(
+                "the same two: its block is freed twice, or freed and pushed",
+                Property::NoDoubleFree,
+                shared,
+            ),
+            row(
+                "the same two: the destructor runs twice on it",
+                Property::NoDoubleDestructor,
+                shared,
+            ),
+            row("a block leaks", Property::NoLeak, all),
+        ]
+    }
+}
+
+/// The table as Markdown, a column a version.
+pub fn markdown(versions: &[(&str, &Interleavings)]) -> String {
+    let heads: String = versions.iter().map(|(name, _)| format!(" {name} |")).collect();
+    let rules = "---|".repeat(versions.len());
+    let mut text = format!("| what another thread can meet |{heads}\n|---|{rules}\n");
+    let columns: Vec<Vec<Outcome>> = versions.iter().map(|(_, found)| found.outcomes()).collect();
+    for (index, row) in columns.first().into_iter().flatten().enumerate() {
+        let cells: String = columns
+            .iter()
+            .filter_map(|column| column.get(index))
+            .map(|outcome| if outcome.possible { " possible |" } else { " excluded |" })
+            .collect();
+        text.push_str(&format!("| {} |{cells}\n", row.what));
+    }
+    text
+}
+
+/// What the default rewrite closes, in a line. The tests hold it against the table.
+pub const CLOSES: &str = "the published window: after the rewrite the pool's lock is never free \
+    while the block is given back and self->_impl still points at it";
+
+/// What the default rewrite is not known to prevent, in a line, likewise.
+pub const REMAINS: &str = "the published crash classes A, B, C, D and I (a method reads _impl \
+    without the lock and meets NULL or a block given back) and E (a message to a freed encoder); \
+    two threads that end one encoder can still push its block twice";
+
+/// What to try before any rewrite.
+pub const FIRST: &str = "a newer PyTorch or MLX, one lock around GPU work, or the guard \
+    (`agxpatch run`)";
+
 impl Violation {
     /// What is violated, where, and after how many steps.
     pub fn summary(&self) -> String {

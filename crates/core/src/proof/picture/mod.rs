@@ -110,8 +110,8 @@ fn schedules(page: &Page<'_>) -> Result<String> {
     Ok(format!(
         "<section><h2>The schedule that breaks it</h2><p class=\"soft\">Time runs down. A shaded \
          lane holds the pool’s lock. The two bars on the left say whether \
-         <code>A-&gt;_impl</code> is set and where block A is. The reader takes the lock; under the \
-         original that does not help it.</p>\
+         <code>A-&gt;_impl</code> is set and where block A is. The reader takes the lock, which no \
+         reader of the known drivers does; under the original even that would not help it.</p>\
          {body}{}</section>",
         lanes::legend()
     ))
@@ -149,10 +149,11 @@ fn readers(page: &Page<'_>) -> Result<String> {
 
 /// What has to be said about readers that take no lock, wherever a proof is
 /// shown.
-pub const LOCKLESS: &str = "A reader that takes no lock, as the encoder methods of this driver \
-    do, can still work on a block that was given back, and on null. No order of these \
-    instructions can prevent that: this patch does not save such readers. The guard library \
-    does (agxpatch run).";
+pub const LOCKLESS: &str = "In the known drivers no reader of _impl takes this lock, and the \
+    destructor runs before it is taken. Such a reader can still work on a block that was \
+    destroyed or given back, and on null. Two threads that end one encoder may push its block \
+    twice. The rewrite closes the published window; the guard library (agxpatch run) is for the \
+    rest.";
 
 fn lockless_figures(page: &Page<'_>) -> String {
     let length = |version: &Version<'_>, property| {
