@@ -55,9 +55,9 @@ struct Deployment {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let options = Options { unlisted_build: args.unlisted_build };
     let Worked { result, rehearsal } =
-        machine::work(session, args.dry_run, |host, shop, progress| {
+        machine::work(session, args.dry_run, |host, patcher, progress| {
             let mut consent = |plan: &Plan| agree(&args, session, plan);
-            deploy::deploy(host, shop, options, &mut consent, progress)
+            deploy::deploy(host, patcher, options, &mut consent, progress)
         })?;
     let way_back = kit::how_to_run(session.host()?.as_ref());
     let command = command(&args);
@@ -68,12 +68,12 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 pub fn digest(session: &Session) -> Result<String> {
     let options = Options { unlisted_build: true };
     let mut digest = String::new();
-    machine::work(session, true, |host, shop, progress| {
+    machine::work(session, true, |host, patcher, progress| {
         let mut consent = |plan: &Plan| {
             digest.clone_from(&plan.digest);
             Ok(())
         };
-        deploy::deploy(host, shop, options, &mut consent, progress)
+        deploy::deploy(host, patcher, options, &mut consent, progress)
     })?;
     Ok(digest)
 }

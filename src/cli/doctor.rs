@@ -11,7 +11,7 @@ use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
-use agxpatch_deploy::{self as deploy, EngineWorkshop, NextStart, State};
+use agxpatch_deploy::{self as deploy, EnginePatcher, NextStart, State};
 
 /// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
@@ -29,7 +29,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let judge = EngineJudge { engine: &engine };
     let consent = Consent { unlisted_build: args.unlisted_build };
     let diagnosis = doctor::examine(host.as_ref(), &judge, consent)?;
-    let facts = deploy::gather(host.as_ref(), &EngineWorkshop { engine: &engine })?;
+    let facts = deploy::gather(host.as_ref(), &EnginePatcher { engine: &engine })?;
     let state = facts.state();
     let next_start = deploy::next_start(host.as_ref(), &facts, state)?;
     session.show(&Examined { diagnosis, state, next_start })

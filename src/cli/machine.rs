@@ -6,10 +6,12 @@ use std::io::{self, IsTerminal, Read};
 use super::steps::Steps;
 use super::{Session, files};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_deploy::{EngineWorkshop, Manifest, Owner, Progress, Transcript, Workshop, layout};
+use agxpatch_deploy::{
+    CommandLog, DriverPatcher, EnginePatcher, Manifest, Owner, Progress, layout,
+};
 use agxpatch_host::Host;
 use agxpatch_host::dry_run::DryRun;
-use agxpatch_host::log::Logged;
+use agxpatch_host::logging_host::Logged;
 
 /// What came of work on a machine.
 pub struct Worked<T> {
@@ -24,19 +26,19 @@ pub struct Worked<T> {
 pub fn work<T>(
     session: &Session,
     dry_run: bool,
-    work: impl FnOnce(&dyn Host, &dyn Workshop, &dyn Progress) -> Result<T>,
+    work: impl FnOnce(&dyn Host, &dyn DriverPatcher, &dyn Progress) -> Result<T>,
 ) -> Result<Worked<T>> {
     let machine = session.host()?;
     let engine = files::engine(session)?;
-    let shop = EngineWorkshop { engine: &engine };
+    let patcher = EnginePatcher { engine: &engine };
     if dry_run {
         let rehearsal = DryRun::new(machine.as_ref());
-        let result = work(&rehearsal, &shop, &())?;
+        let result = work(&rehearsal, &patcher, &())?;
         return Ok(Worked { result, rehearsal: Some(rehearsal.plan()) });
     }
-    let transcript = Transcript::new(machine.as_ref());
+    let transcript = CommandLog::new(machine.as_ref());
     let logged = Logged::new(machine.as_ref(), &transcript);
-    let result = work(&logged, &shop, &Steps::new(session.json));
+    let result = work(&logged, &patcher, &Steps::new(session.json));
     let kept = transcript.finish();
     match result {
         Ok(result) => Ok(Worked { result, rehearsal: None }),

@@ -20,8 +20,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let owner = args.owner.owner()?;
-    let worked = machine::work(session, false, |host, shop, progress| {
-        deploy::recover(host, shop, owner, progress)
+    let worked = machine::work(session, false, |host, patcher, progress| {
+        deploy::recover(host, patcher, owner, progress)
     })?;
     session.show(&worked.result)
 }

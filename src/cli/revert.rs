@@ -50,8 +50,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         }
     };
     let Worked { result, rehearsal } =
-        machine::work(session, args.dry_run, |host, shop, progress| {
-            deploy::revert(host, shop, owner, &mut consent, progress)
+        machine::work(session, args.dry_run, |host, patcher, progress| {
+            deploy::revert(host, patcher, owner, &mut consent, progress)
         })?;
     let protections_off = deploy::protections_off(session.host()?.as_ref());
     session.show(&Reversion { reverted: result, rehearsal, protections_off })

@@ -15,7 +15,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::patch::Engine;
 use agxpatch_deploy::doctor::{self, Consent, EngineJudge};
-use agxpatch_deploy::{self as deploy, EngineWorkshop};
+use agxpatch_deploy::{self as deploy, EnginePatcher};
 use agxpatch_host::Host;
 use agxpatch_host::recording::Recorder;
 use agxpatch_host::redact::Redactor;
@@ -104,8 +104,8 @@ fn record(host: &dyn Host, engine: &Engine, path: &Path, session: &Session) -> R
     let recorder = Recorder::new(host);
     // What could not be asked is not recorded, which is all there is to say of it.
     drop(doctor::examine(&recorder, &EngineJudge { engine }, Consent::default()));
-    let shop = EngineWorkshop { engine };
-    if let Ok(facts) = deploy::gather(&recorder, &shop) {
+    let patcher = EnginePatcher { engine };
+    if let Ok(facts) = deploy::gather(&recorder, &patcher) {
         drop(deploy::next_start(&recorder, &facts, facts.state()));
     }
     drop(recorder.trusted_gpu_bundle("AGXMetalG16X"));

@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::storage;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
-use agxpatch_host::{Command, CsrConfig, Host, Input, Nature, Status, Tool};
+use agxpatch_host::{Command, CommandKind, CsrConfig, Host, Input, Status, Tool};
 use agxpatch_simulate::driver;
 use agxpatch_simulate::mac::{
     self, Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Model, Reach, Release,
@@ -368,7 +368,7 @@ fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> Result<Exit
     let changes = matches!(tool, Tool::Bless | Tool::Mount | Tool::Umount) && !arguments.is_empty();
     let mut command = Command::question(tool, arguments);
     if changes {
-        command.nature = Nature::Effect;
+        command.kind = CommandKind::Effect;
         command.input = tool_input(mac)?;
     }
     let output = mac.run(&command)?;

@@ -10,7 +10,7 @@ use crate::report::style::{BAD, RESET, STRONG};
 use agxpatch_core::check;
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
-use agxpatch_deploy::{self as deploy, EngineWorkshop, Facts, NextStart, State};
+use agxpatch_deploy::{self as deploy, EnginePatcher, Facts, NextStart, State};
 
 /// Show in one line whether the patch is active, and what is pending
 #[derive(clap::Args, Debug)]
@@ -29,7 +29,7 @@ struct Status {
 pub fn run(_: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
     let host = session.host()?;
-    let facts = deploy::gather(host.as_ref(), &EngineWorkshop { engine: &engine })?;
+    let facts = deploy::gather(host.as_ref(), &EnginePatcher { engine: &engine })?;
     let state = facts.state();
     let next_start = deploy::next_start(host.as_ref(), &facts, state)?;
     let protections_off = match state {

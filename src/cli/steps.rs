@@ -56,7 +56,7 @@ impl Progress for Steps {
         self.listen();
         if let Some(teller) = &self.teller {
             // The question of `bless` stands alone.
-            teller.tell((step != Step::Seal).then(|| step.about()));
+            teller.tell((step != Step::SelectSealedSnapshot).then(|| step.about()));
         }
     }
 

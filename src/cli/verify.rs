@@ -15,7 +15,7 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::patch::{self, Site};
 use agxpatch_core::proof;
-use agxpatch_deploy::{self as deploy, EngineWorkshop, State, Verification};
+use agxpatch_deploy::{self as deploy, EnginePatcher, State, Verification};
 
 use super::stress::Effort;
 use super::{Session, effect, files};
@@ -55,9 +55,9 @@ struct FileVerification {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
     let Some(path) = args.file else {
-        let shop = EngineWorkshop { engine: &engine };
+        let patcher = EnginePatcher { engine: &engine };
         let host = session.host()?;
-        let found = deploy::verify(host.as_ref(), &shop)?;
+        let found = deploy::verify(host.as_ref(), &patcher)?;
         let exit = session.show(&found)?;
         if !args.stress {
             return Ok(exit);

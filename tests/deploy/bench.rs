@@ -1,4 +1,4 @@
-//! A workshop of small drivers, so that thousands of deployments take seconds.
+//! A driver_patcher of small drivers, so that thousands of deployments take seconds.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use agxpatch_core::check::Check;
 use agxpatch_core::error::Result;
 use agxpatch_deploy::doctor::Verdict;
 use agxpatch_deploy::{
-    self, Content, Deployed, Options, Owner, Patched, Plan, Recovered, Reverted, State, Workshop,
+    self, Content, Deployed, DriverPatcher, Options, Owner, Patched, Plan, Recovered, Reverted,
+    State,
 };
 use agxpatch_simulate::mac::{Boot, Signer, SimulatedMac};
 
@@ -17,7 +18,7 @@ pub const OTHER: &[u8] = b"a driver patched by others ";
 /// Knows three drivers.
 pub struct Bench;
 
-impl Workshop for Bench {
+impl DriverPatcher for Bench {
     fn look(&self, bytes: &[u8]) -> Content {
         match bytes {
             ORIGINAL => Content::Original,

@@ -300,6 +300,6 @@ fn the_checksum_in_the_script_is_the_one_cksum_prints() {
         assert!(said.starts_with(&expected), "{said} {expected}");
     }
     let manifest: Manifest =
-        agxpatch_deploy::record::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
+        agxpatch_deploy::manifest::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
     assert!(!kit::script(&manifest, ORIGINAL, PATCHED).contains('@'));
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use agxpatch_deploy::journal::Journal;
-use agxpatch_deploy::record::Pending;
+use agxpatch_deploy::manifest::Pending;
 use agxpatch_deploy::{self as deploy, Operation, Options, Owner, Plan, Progress, Step, layout};
 use agxpatch_host::{Command, Host, Tool};
 use agxpatch_simulate::mac::{DRIVER, Fault, Loss, Reach, SimulatedMac};
@@ -90,7 +90,7 @@ fn abstracted(mac: &SimulatedMac, operation: Option<Operation>, step: usize) -> 
         |path: &Path| exists(path) && !mac.list(path).unwrap().iter().all(|n| n.ends_with(".new"));
     let (backup, staged) = (filled(&layout::backups()), filled(&layout::staging()));
     let mounted = !machine.mounted_by_hand().is_empty();
-    let pending: Option<Pending> = deploy::record::read(&mac, &layout::pending()).unwrap();
+    let pending: Option<Pending> = deploy::manifest::read(&mac, &layout::pending()).unwrap();
     let pending = pending.is_some_and(|pending| pending.session == machine.boot_session());
     let newest =
         machine.snapshots.iter().rfind(|s| ours(&s.name) == "ours").map(|s| s.name.clone());

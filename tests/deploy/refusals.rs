@@ -151,7 +151,7 @@ fn a_driver_that_differs_on_the_live_volume_is_refused_and_undone() {
 
 #[test]
 fn links_and_other_peoples_files_at_every_path_are_refused() {
-    let digest = deploy::record::read::<deploy::Manifest>(&active_mac(), &layout::manifest());
+    let digest = deploy::manifest::read::<deploy::Manifest>(&active_mac(), &layout::manifest());
     let manifest = digest.unwrap().unwrap();
     let files = [
         layout::lock(),
@@ -213,7 +213,7 @@ fn directories_others_may_write_to_are_refused() {
 fn an_altered_backup_refuses_a_deployment_and_leaves_a_revert_the_kits_original() {
     let mac = active_mac();
     let manifest: deploy::Manifest =
-        deploy::record::read(&mac, &layout::manifest()).unwrap().unwrap();
+        deploy::manifest::read(&mac, &layout::manifest()).unwrap().unwrap();
     let backup = layout::backup(&manifest.original_sha256);
     mac.plant(backup.to_str().unwrap(), b"something else").unwrap();
     revert(&mac).unwrap();

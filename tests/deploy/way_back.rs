@@ -142,7 +142,7 @@ fn on_the_updaters_mount_apples_snapshot_is_chosen_alone_and_the_volume_put_righ
     let mac = active_mac();
     updater_mounts(&mac);
     let notes = notes(revert(&mac).unwrap());
-    assert!(notes.contains("only Apple's snapshot was chosen"), "{notes}");
+    assert!(notes.contains("only Apple's snapshot is chosen"), "{notes}");
     reverted_to_clean(&mac);
     assert_eq!(live_driver(&mac), PATCHED);
     assert!(matches!(recover(&mac).unwrap(), Recovered::Reconciled { .. }));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use agxpatch_host::dry_run::{DryRun, REHEARSED_SNAPSHOT};
-use agxpatch_host::log::{Entry, Logged};
+use agxpatch_host::logging_host::{Entry, Logged};
 use agxpatch_host::{Command, Host, Input, Tool, volume};
 use agxpatch_simulate::mac::DRIVER as PATH;
 

@@ -6,14 +6,14 @@
 
 use serde::Serialize;
 
+use super::driver_patcher::DriverPatcher;
 use super::journal::Journal;
+use super::manifest::Manifest;
 use super::plan::{Options, Plan, Prepared, prepare, refuse_interrupted, wrong_state};
-use super::record::Manifest;
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
 use super::volume as live;
 use super::work::{Work, take_lock};
-use super::workshop::Workshop;
 use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Host;
@@ -47,12 +47,12 @@ pub enum Deployed {
 /// undone, [`Code::HalfDone`] where that failed too.
 pub fn deploy(
     host: &dyn Host,
-    shop: &dyn Workshop,
+    patcher: &dyn DriverPatcher,
     options: Options,
     consent: &mut dyn FnMut(&Plan) -> Result<()>,
     progress: &dyn Progress,
 ) -> Result<Deployed> {
-    let plan = match prepare(host, shop, options)? {
+    let plan = match prepare(host, patcher, options)? {
         Prepared::Plan(plan) => plan,
         Prepared::Already(facts) => {
             return Ok(Deployed::Already {
@@ -64,12 +64,12 @@ pub fn deploy(
     consent(&plan)?;
     progress.begins(Operation::Deploy, Step::Lock);
     let lock = take_lock(host)?;
-    still_holds(host, shop, &plan)?;
+    still_holds(host, patcher, &plan)?;
     progress.ends(Operation::Deploy, Step::Lock);
     let mut work = Work {
         plan: Some(&plan),
         snapshot_alone: false,
-        ..Work::new(host, shop, progress, plan.manifest.clone(), lock)
+        ..Work::new(host, patcher, progress, plan.manifest.clone(), lock)
     };
     if let Err(cause) = work.run(Operation::Deploy) {
         after_failure(&mut work, cause)?;
@@ -80,9 +80,9 @@ pub fn deploy(
 }
 
 /// What the plan rests on, once more now that nobody else is at work.
-fn still_holds(host: &dyn Host, shop: &dyn Workshop, plan: &Plan) -> Result<()> {
+fn still_holds(host: &dyn Host, patcher: &dyn DriverPatcher, plan: &Plan) -> Result<()> {
     refuse_interrupted(host)?;
-    let facts: Facts = state::gather(host, shop)?;
+    let facts: Facts = state::gather(host, patcher)?;
     let state = facts.state();
     if !matches!(state, State::Clean | State::UpdatedAway) {
         return Err(wrong_state(&facts, state));
@@ -109,7 +109,7 @@ fn after_failure(work: &mut Work<'_>, cause: Error) -> Result<()> {
     let begun = |step| journal.has_begun(step);
     let way = if begun(Step::Unmount) {
         Operation::Finish
-    } else if begun(Step::Beside) {
+    } else if begun(Step::StageInPlace) {
         Operation::Undo
     } else {
         Operation::Cancel

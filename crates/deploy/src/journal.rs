@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Manifest;
+use super::manifest::Manifest;
 use super::step::{Operation, Step};
 use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};

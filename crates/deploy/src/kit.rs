@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
+use super::manifest::Manifest;
 use super::plan::Plan;
-use super::record::Manifest;
 use super::{files, layout};
 use agxpatch_core::error::Result;
 use agxpatch_host::command::quoted;

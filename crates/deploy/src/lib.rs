@@ -9,41 +9,41 @@
 //!
 //! What a plan rests on is looked at before anything is written, shown, agreed to
 //! and looked at once more under the lock. The transaction knows nothing of
-//! Mach-O or proofs: it asks a [`workshop`].
+//! Mach-O or proofs: it asks a [`driver_patcher`].
 //!
 //! Nothing here talks to a person, and everything that touches the machine goes
 //! through [`agxpatch_host`]. No protection is ever switched off here.
 
 mod bless;
+mod command_log;
 #[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
 mod deploy;
 pub mod doctor;
+mod driver_patcher;
 pub mod files;
 pub mod journal;
 pub mod kit;
 pub mod layout;
+pub mod manifest;
 mod next_start;
 mod plan;
-pub mod record;
 mod recover;
 mod revert;
 mod state;
 pub mod step;
-mod transcript;
 mod verify;
 mod volume;
 mod work;
-mod workshop;
 
 pub use bless::Owner;
+pub use command_log::CommandLog;
 pub use deploy::{Deployed, deploy};
+pub use driver_patcher::{Content, DriverPatcher, EnginePatcher, Patched};
+pub use manifest::{LiveDriver, Manifest, RevertRecord};
 pub use next_start::{Expected, NextStart, next_start, protections_off};
 pub use plan::{Options, Plan, PlannedStep, Prepared, planned, prepare, require_root, wrong_state};
-pub use record::{LiveDriver, Manifest, RevertRecord};
 pub use recover::{Recovered, decide, recover};
 pub use revert::{Reverted, revert};
 pub use state::{Driver, Facts, Journaled, State, gather};
 pub use step::{Operation, Progress, Step};
-pub use transcript::Transcript;
 pub use verify::{Verification, verify};
-pub use workshop::{Content, EngineWorkshop, Patched, Workshop};

@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::record::{LiveDriver, Manifest};
+use super::manifest::{LiveDriver, Manifest};
 use super::state::{Facts, State};
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::{Code, Error, Result};

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::driver_patcher::{DriverPatcher, Patched};
 use super::journal::Journal;
-use super::record::{LiveDriver, Manifest};
+use super::manifest::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Step};
-use super::workshop::{Patched, Workshop};
 use super::{files, layout};
 use crate::doctor::{self, Consent, Depth, Diagnosis};
 use agxpatch_core::check::Check;
@@ -76,11 +76,11 @@ pub enum Prepared {
 ///
 /// # Errors
 /// Every reason not to deploy, each with its own code; blockers all at once.
-pub fn prepare(host: &dyn Host, shop: &dyn Workshop, options: Options) -> Result<Prepared> {
+pub fn prepare(host: &dyn Host, patcher: &dyn DriverPatcher, options: Options) -> Result<Prepared> {
     require_root(host, "deploy")?;
     check_places(host)?;
     refuse_interrupted(host)?;
-    let facts = state::gather(host, shop)?;
+    let facts = state::gather(host, patcher)?;
     let state = facts.state();
     match state {
         State::Active | State::PendingReboot => return Ok(Prepared::Already(Box::new(facts))),
@@ -88,7 +88,7 @@ pub fn prepare(host: &dyn Host, shop: &dyn Workshop, options: Options) -> Result
         _ => {}
     }
     let consent = Consent { unlisted_build: options.unlisted_build };
-    let judge = |bytes: &[u8]| shop.judge(bytes);
+    let judge = |bytes: &[u8]| patcher.judge(bytes);
     let diagnosis = doctor::examine(host, &judge, consent)?;
     if !diagnosis.is_clean() {
         return Err(blocked(&diagnosis));
@@ -103,14 +103,14 @@ pub fn prepare(host: &dyn Host, shop: &dyn Workshop, options: Options) -> Result
             .with("live volume", "an earlier revert could not put the original back there")
             .next("sudo agxpatch recover"));
     }
-    plan(host, shop, &facts).map(|plan| Prepared::Plan(Box::new(plan)))
+    plan(host, patcher, &facts).map(|plan| Prepared::Plan(Box::new(plan)))
 }
 
-fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
+fn plan(host: &dyn Host, patcher: &dyn DriverPatcher, facts: &Facts) -> Result<Plan> {
     let system = volume::system_volume(host)?;
     let path = DriverBundle::installed(host)?.executable();
     let file = host.read(&path)?;
-    let patched = shop.patch(&file.bytes)?;
+    let patched = patcher.patch(&file.bytes)?;
     let release = facts.release.clone().ok_or_else(|| unknown("the release"))?;
     let booted = system.snapshot.clone().ok_or_else(|| unknown("the snapshot that runs"))?;
     let sealed = way_back(host, &system, facts)?;
@@ -132,7 +132,7 @@ fn plan(host: &dyn Host, shop: &dyn Workshop, facts: &Facts) -> Result<Plan> {
         time: String::new(),
     };
     check_copies(host, &manifest)?;
-    let digest = files::sha256(&super::record::text(&(&manifest, &system.device, &sealed))?);
+    let digest = files::sha256(&super::manifest::text(&(&manifest, &system.device, &sealed))?);
     Ok(Plan {
         manifest: Manifest { plan: digest.clone(), time: host.now().to_string(), ..manifest },
         digest,

@@ -10,15 +10,15 @@
 use serde::Serialize;
 
 use super::bless::Owner;
+use super::driver_patcher::DriverPatcher;
 use super::journal::{Head, Journal};
+use super::manifest::{LiveDriver, Manifest};
 use super::plan::require_root;
-use super::record::{LiveDriver, Manifest};
 use super::revert::{check_owner, forget_records, run};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
 use super::volume as live;
 use super::work::{Work, take_lock};
-use super::workshop::Workshop;
 use super::{files, kit, layout};
 use agxpatch_core::error::Result;
 use agxpatch_host::Host;
@@ -56,35 +56,36 @@ pub enum Recovered {
 /// Finishes or undoes an interrupted operation.
 pub fn recover(
     host: &dyn Host,
-    shop: &dyn Workshop,
+    patcher: &dyn DriverPatcher,
     owner: Owner,
     progress: &dyn Progress,
 ) -> Result<Recovered> {
     require_root(host, "recover")?;
     if host.metadata(std::path::Path::new(layout::STATE))?.is_none() {
-        return Ok(Recovered::Nothing { state: state::gather(host, shop)?.state() });
+        return Ok(Recovered::Nothing { state: state::gather(host, patcher)?.state() });
     }
     let lock = take_lock(host)?;
-    let facts = state::gather(host, shop)?;
+    let facts = state::gather(host, patcher)?;
     let Some(journal) = Journal::read(host)? else {
-        return without_journal(host, shop, &facts, lock, progress);
+        return without_journal(host, patcher, &facts, lock, progress);
     };
     let begun = journal.head.operation;
     let ended = decide(&journal, &facts);
     if asks_for_password(ended, &journal, &facts) {
         check_owner(host, &owner)?;
     }
-    let mut work = Work::new(host, shop, progress, journal.head.manifest.clone(), lock);
+    let mut work = Work::new(host, patcher, progress, journal.head.manifest.clone(), lock);
     work.owner = owner;
     work.journal = Some(journal);
     run(&mut work, ended)?;
     let notes = work.notes;
-    Ok(Recovered::Done { begun, ended, state: state::gather(host, shop)?.state(), notes })
+    Ok(Recovered::Done { begun, ended, state: state::gather(host, patcher)?.state(), notes })
 }
 
 /// How an interrupted operation is brought to an end.
 pub fn decide(journal: &Journal, facts: &Facts) -> Operation {
-    let undo = if journal.has_begun(Step::Beside) { Operation::Undo } else { Operation::Cancel };
+    let undo =
+        if journal.has_begun(Step::StageInPlace) { Operation::Undo } else { Operation::Cancel };
     if journal.head.operation == Operation::Revert {
         return Operation::Revert;
     }
@@ -121,7 +122,7 @@ fn asks_for_password(operation: Operation, journal: &Journal, facts: &Facts) -> 
 /// such as the script for recoveryOS, is set right together with the live volume.
 fn without_journal(
     host: &dyn Host,
-    shop: &dyn Workshop,
+    patcher: &dyn DriverPatcher,
     facts: &Facts,
     lock: agxpatch_host::Lock,
     progress: &dyn Progress,
@@ -149,15 +150,15 @@ fn without_journal(
         manifest: manifest.clone(),
     };
     // What lies on the live volume is not known, so it is to be looked at.
-    let journal = Journal::create_after(host, head, &[Step::Beside])?;
-    let mut work = Work::new(host, shop, progress, manifest, lock);
+    let journal = Journal::create_after(host, head, &[Step::StageInPlace])?;
+    let mut work = Work::new(host, patcher, progress, manifest, lock);
     work.journal = Some(journal);
     run(&mut work, Operation::Undo)?;
     if work.live == Some(LiveDriver::Original) {
         forget_records(host)?;
     }
     let notes = work.notes;
-    Ok(Recovered::Reconciled { state: state::gather(host, shop)?.state(), notes })
+    Ok(Recovered::Reconciled { state: state::gather(host, patcher)?.state(), notes })
 }
 
 /// Removes what a crash before the first line of a journal may have left, or one

@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::bless::Owner;
 use super::deploy::{leave_unmounted, told};
+use super::driver_patcher::DriverPatcher;
 use super::journal::Journal;
+use super::manifest::{LiveDriver, Manifest};
 use super::plan::{refuse_interrupted, require_root, wrong_state};
-use super::record::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
 use super::work::{Work, take_lock};
-use super::workshop::Workshop;
 use super::{files, kit, layout};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Host;
@@ -48,14 +48,14 @@ pub enum Reverted {
 /// Takes back what is deployed.
 pub fn revert(
     host: &dyn Host,
-    shop: &dyn Workshop,
+    patcher: &dyn DriverPatcher,
     owner: Owner,
     consent: &mut dyn FnMut(&Manifest) -> Result<()>,
     progress: &dyn Progress,
 ) -> Result<Reverted> {
     require_root(host, "revert")?;
     refuse_interrupted(host)?;
-    let facts = state::gather(host, shop)?;
+    let facts = state::gather(host, patcher)?;
     let state = facts.state();
     match state {
         State::Clean => {
@@ -72,7 +72,7 @@ pub fn revert(
     consent(&manifest)?;
     let lock = take_lock(host)?;
     refuse_interrupted(host)?;
-    let mut work = Work::new(host, shop, progress, manifest, lock);
+    let mut work = Work::new(host, patcher, progress, manifest, lock);
     work.owner = owner;
     work.notes = notes;
     run(&mut work, Operation::Revert)?;
@@ -128,7 +128,7 @@ pub(super) fn run(work: &mut Work<'_>, operation: Operation) -> Result<()> {
 /// changed, so that the journal is closed, and recoveryOS is the way back.
 fn not_chosen(work: &mut Work<'_>, operation: Operation, cause: &Error) -> Error {
     let error = Error::new(Code::NotReady, "macOS does not let agxpatch choose Apple's snapshot");
-    let error = told(error, Step::Seal.name(), cause);
+    let error = told(error, Step::SelectSealedSnapshot.name(), cause);
     let error = work.notes.iter().fold(error, |error, note| error.with("volume", note));
     match Journal::close(work.host) {
         Err(_) => error.next("sudo agxpatch recover"),

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::driver_patcher::{Content, DriverPatcher};
 use super::journal::Journal;
-use super::record::{self, Change, Manifest, Pending, RevertRecord};
-use super::workshop::{Content, Workshop};
+use super::manifest::{self, Change, Manifest, Pending, RevertRecord};
 use super::{files, layout};
 use agxpatch_core::error::{Code, Result};
 use agxpatch_host::Host;
@@ -148,18 +148,18 @@ pub struct Journaled {
 }
 
 /// Looks at the machine and changes nothing.
-pub fn gather(host: &dyn Host, shop: &dyn Workshop) -> Result<Facts> {
+pub fn gather(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Facts> {
     let mut missing = Vec::new();
     let release = had("macOS", machine::release(host), &mut missing)?;
     let system = had("system volume", volume::system_volume(host), &mut missing)?;
     let session = had("boot session", machine::boot_session(host), &mut missing)?;
-    let booted = record::on_volume(host, Path::new("/"));
+    let booted = manifest::on_volume(host, Path::new("/"));
     let booted = had("manifest of the running system", booted, &mut missing)?.flatten();
-    let manifest = record::read(host, &layout::manifest());
+    let manifest = manifest::read(host, &layout::manifest());
     let manifest = had("manifest", manifest, &mut missing)?.flatten();
-    let reverted: Result<Option<RevertRecord>> = record::read(host, &layout::reverted());
+    let reverted: Result<Option<RevertRecord>> = manifest::read(host, &layout::reverted());
     let reverted = had("record of the revert", reverted, &mut missing)?.flatten();
-    let pending = record::read(host, &layout::pending());
+    let pending = manifest::read(host, &layout::pending());
     let journal = Journal::read(host).map(|journal| {
         journal.map(|j| Journaled { operation: j.head.operation, step: j.last_step() })
     });
@@ -168,7 +168,7 @@ pub fn gather(host: &dyn Host, shop: &dyn Workshop) -> Result<Facts> {
     let path = had("GPU driver", driver_path(host, recorded), &mut missing)?;
     let cached = path.as_deref().map(|path| host.shared_cache_contains(path)).transpose()?;
     let cached = cached.flatten() == Some(true);
-    let driver = path.as_deref().filter(|_| !cached).map(|path| driver(host, shop, path));
+    let driver = path.as_deref().filter(|_| !cached).map(|path| driver(host, patcher, path));
     let driver = driver.map(|driver| had("driver", driver, &mut missing)).transpose()?.flatten();
     Ok(Facts {
         release,
@@ -214,13 +214,13 @@ fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Op
     }
 }
 
-fn driver(host: &dyn Host, shop: &dyn Workshop, path: &Path) -> Result<Driver> {
+fn driver(host: &dyn Host, patcher: &dyn DriverPatcher, path: &Path) -> Result<Driver> {
     let bytes = host.read(path)?.bytes;
     let signer = match machine::signer(host, path) {
         Err(error) if error.code() == Code::MachineGone => return Err(error),
         signer => signer.ok(),
     };
-    Ok(Driver { sha256: files::sha256(&bytes), content: shop.look(&bytes), signer })
+    Ok(Driver { sha256: files::sha256(&bytes), content: patcher.look(&bytes), signer })
 }
 
 impl Facts {

@@ -41,26 +41,26 @@ macro_rules! steps {
 
 steps! {
     Lock     "lock"     ["lock"]           "take the lock, so that no other agxpatch is at work"
-    Journal  "journal"  ["journal"]        "note in the journal what is going on"
+    Journal  "journal"  ["journal"]        "record the operation in the journal"
     Backup   "backup"   ["backup"]         "keep the original driver and read it back"
-    Kit      "kit"      []                 "write the script and the original for recoveryOS"
+    RecoveryKit "kit"   []                 "write the script and the original for recoveryOS"
     Stage    "stage"    ["stage"]          "write the patched, re-signed copy and read it back"
-    Mount    "mount"    ["mount"]          "mount the live system volume in a directory of our own"
-    Recheck  "recheck"  ["recheck"]        "look again that build and driver there are the expected ones"
-    Beside   "beside"   ["beside"]         "write the new driver beside the old one and force it to the disk"
+    Mount    "mount"    ["mount"]          "mount the live system volume in a private directory"
+    Recheck  "recheck"  ["recheck"]        "check again that build and driver there are the expected ones"
+    StageInPlace "beside"   ["beside"]         "write the new driver next to the old one and flush it"
     Rename   "rename"   ["rename"]         "give it the driver's name"
     ReadBack "readback" ["readback"]       "read it back by that name, and have codesign check it in its bundle"
     Manifest "manifest" ["manifest"]       "write the manifest on both volumes"
     Snapshot "snapshot" ["snapshot" "tag"] "make a snapshot of the live volume and choose it for the next boot"
-    Confirm  "confirm"  ["confirm"]        "look that the snapshot is listed"
-    Undoing  "undoing"  ["undoing"]        "note in the journal that it is being taken back"
+    Confirm  "confirm"  ["confirm"]        "check that the snapshot exists"
+    Undoing  "undoing"  ["undoing"]        "note in the journal that the change is being undone"
     Restore  "restore"  ["restore"]        "put the original driver back on the live volume"
-    Unmark   "unmark"   ["unmark"]         "remove the manifests"
-    Seal     "seal"     ["seal"]           "choose Apple's sealed snapshot for the next boot"
+    RemoveManifests   "unmark"   ["unmark"]         "remove the manifests"
+    SelectSealedSnapshot "seal"     ["seal"]           "choose Apple's sealed snapshot for the next boot"
     Unmount  "unmount"  ["unmount"]        "unmount the live system volume"
     Unstage  "unstage"  ["unstage"]        "remove the patched copy"
-    Unkit    "unkit"    []                 "remove the recovery kit, where nothing needs it"
-    Pending  "pending"  ["pending"]        "note whether a restart is due"
+    RemoveKit    "unkit"    []                 "remove the recovery kit, where nothing needs it"
+    Pending  "pending"  ["pending"]        "record whether a restart is due"
     Close    "close"    ["close"]          "close the journal"
 }
 
@@ -124,22 +124,54 @@ impl Operation {
         use Step::*;
         match self {
             Operation::Deploy => &[
-                Lock, Journal, Backup, Kit, Stage, Mount, Recheck, Beside, Rename, ReadBack,
-                Manifest, Snapshot, Confirm, Unmount, Unstage, Pending, Close,
-            ],
-            Operation::Undo => &[
-                Lock, Undoing, Mount, Restore, Unmark, Seal, Unmount, Unstage, Unkit, Pending,
+                Lock,
+                Journal,
+                Backup,
+                RecoveryKit,
+                Stage,
+                Mount,
+                Recheck,
+                StageInPlace,
+                Rename,
+                ReadBack,
+                Manifest,
+                Snapshot,
+                Confirm,
+                Unmount,
+                Unstage,
+                Pending,
                 Close,
             ],
-            Operation::Cancel => &[Lock, Undoing, Unmount, Unstage, Unkit, Pending, Close],
+            Operation::Undo => &[
+                Lock,
+                Undoing,
+                Mount,
+                Restore,
+                RemoveManifests,
+                SelectSealedSnapshot,
+                Unmount,
+                Unstage,
+                RemoveKit,
+                Pending,
+                Close,
+            ],
+            Operation::Cancel => &[Lock, Undoing, Unmount, Unstage, RemoveKit, Pending, Close],
             Operation::Complete => &[
                 Lock, Mount, ReadBack, Manifest, Snapshot, Confirm, Unmount, Unstage, Pending,
                 Close,
             ],
             Operation::Finish => &[Lock, Unmount, Unstage, Pending, Close],
-            Operation::Revert => {
-                &[Lock, Journal, Mount, Restore, Unmark, Seal, Unmount, Pending, Close]
-            }
+            Operation::Revert => &[
+                Lock,
+                Journal,
+                Mount,
+                Restore,
+                RemoveManifests,
+                SelectSealedSnapshot,
+                Unmount,
+                Pending,
+                Close,
+            ],
         }
     }
 

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::driver_patcher::{Content, DriverPatcher};
 use super::next_start::{NextStart, next_start};
 use super::state::{self, Driver, Facts, State};
-use super::workshop::{Content, Workshop};
 use super::{files, layout};
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::{Code, Result};
@@ -28,8 +28,8 @@ pub struct Verification {
 }
 
 /// Looks at everything and changes nothing.
-pub fn verify(host: &dyn Host, shop: &dyn Workshop) -> Result<Verification> {
-    let facts = state::gather(host, shop)?;
+pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verification> {
+    let facts = state::gather(host, patcher)?;
     let state = facts.state();
     let mut checks = vec![
         interrupted(&facts),
@@ -43,7 +43,7 @@ pub fn verify(host: &dyn Host, shop: &dyn Workshop) -> Result<Verification> {
     ];
     if facts.driver.as_ref().is_some_and(|d| matches!(d.content, Content::Patched { .. })) {
         if let Some(path) = &facts.driver_path {
-            checks.extend(shop.check(&host.read(path)?.bytes));
+            checks.extend(patcher.check(&host.read(path)?.bytes));
         }
     }
     let next_start = next_start(host, &facts, state)?;

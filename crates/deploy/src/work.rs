@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 
 use super::bless::{self, Owner, Sealed, SnapshotMade};
+use super::driver_patcher::{Content, DriverPatcher};
 use super::journal::{Head, Journal};
+use super::manifest::{self, Change, LiveDriver, Manifest, Pending, RevertRecord};
 use super::plan::Plan;
-use super::record::{self, Change, LiveDriver, Manifest, Pending, RevertRecord};
 use super::step::{Operation, Progress, Step};
 use super::volume as live;
-use super::workshop::{Content, Workshop};
 use super::{files, kit, layout};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::machine::{self, Signer};
@@ -22,7 +22,7 @@ use agxpatch_host::{Host, Lock, trust};
 /// The work on one operation.
 pub(super) struct Work<'a> {
     pub host: &'a dyn Host,
-    pub shop: &'a dyn Workshop,
+    pub patcher: &'a dyn DriverPatcher,
     pub progress: &'a dyn Progress,
     pub owner: Owner,
     pub manifest: Manifest,
@@ -52,14 +52,14 @@ impl<'a> Work<'a> {
     /// Work under the lock that takes a deployment back or ends an interrupted one.
     pub fn new(
         host: &'a dyn Host,
-        shop: &'a dyn Workshop,
+        patcher: &'a dyn DriverPatcher,
         progress: &'a dyn Progress,
         manifest: Manifest,
         lock: Lock,
     ) -> Work<'a> {
         Work {
             host,
-            shop,
+            patcher,
             progress,
             owner: Owner::AtTerminal,
             manifest,
@@ -115,22 +115,22 @@ impl Work<'_> {
             // The line that announces it is all there is to it.
             Step::Undoing => {}
             Step::Backup => self.backup()?,
-            Step::Kit => kit::write(self.host, &self.manifest, self.planned()?)?,
+            Step::RecoveryKit => kit::write(self.host, &self.manifest, self.planned()?)?,
             Step::Stage => self.stage()?,
             Step::Mount => self.mount()?,
             Step::Recheck => self.recheck()?,
-            Step::Beside => self.beside()?,
+            Step::StageInPlace => self.beside()?,
             Step::Rename => live::take_name(self.host, &self.driver())?,
             Step::ReadBack => self.read_back()?,
             Step::Manifest => self.write_manifests()?,
             Step::Snapshot => self.snapshot()?,
             Step::Confirm => self.confirm()?,
             Step::Restore => self.restore()?,
-            Step::Unmark => self.unmark()?,
-            Step::Seal => self.seal(operation)?,
+            Step::RemoveManifests => self.unmark()?,
+            Step::SelectSealedSnapshot => self.seal(operation)?,
             Step::Unmount => live::unmount(self.host)?,
             Step::Unstage => self.unstage()?,
-            Step::Unkit => self.remove_kit(operation)?,
+            Step::RemoveKit => self.remove_kit(operation)?,
             Step::Pending => self.note_pending(operation)?,
             Step::Close => Journal::close(self.host)?,
         }
@@ -236,8 +236,8 @@ impl Work<'_> {
     }
 
     fn write_manifests(&self) -> Result<()> {
-        record::write(self.host, &self.volume_manifest(), &self.manifest)?;
-        record::write(self.host, &layout::manifest(), &self.manifest)
+        manifest::write(self.host, &self.volume_manifest(), &self.manifest)?;
+        manifest::write(self.host, &layout::manifest(), &self.manifest)
     }
 
     fn mount(&mut self) -> Result<()> {
@@ -247,7 +247,7 @@ impl Work<'_> {
                 self.unmountable = Some(elsewhere.map_or_else(|| "/".into(), PathBuf::from));
                 let why = error.context().iter().map(|(_, value)| value.trim()).next_back();
                 self.notes.push(format!(
-                    "the live volume was left alone, and only Apple's snapshot was chosen: {error} \
+                    "the live volume cannot be changed, so only Apple's snapshot is chosen: {error} \
                      ({})",
                     why.unwrap_or_default()
                 ));
@@ -324,7 +324,7 @@ impl Work<'_> {
             return Ok(());
         }
         let ours = sha256 == self.manifest.patched_sha256
-            || matches!(self.shop.look(&found.bytes), Content::Patched { .. });
+            || matches!(self.patcher.look(&found.bytes), Content::Patched { .. });
         if !ours {
             return self.leave(
                 LiveDriver::Unknown,
@@ -451,7 +451,7 @@ impl Work<'_> {
                 live,
                 manifest: self.manifest.clone(),
             };
-            record::write(self.host, &layout::reverted(), &reverted)?;
+            manifest::write(self.host, &layout::reverted(), &reverted)?;
         }
         match operation {
             // What was cancelled had not written any, and an older one is still true.
@@ -481,6 +481,6 @@ impl Work<'_> {
         }
         let schema = Pending::SCHEMA.to_owned();
         let pending = Pending { schema, change, session, snapshot };
-        record::write(self.host, &layout::pending(), &pending)
+        manifest::write(self.host, &layout::pending(), &pending)
     }
 }

@@ -69,7 +69,7 @@ impl Tool {
 /// Whether running a command may change the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Nature {
+pub enum CommandKind {
     /// It only tells something.
     Question,
     /// It changes something, or may.
@@ -106,7 +106,7 @@ pub struct Command {
     /// The arguments, without the tool's own name.
     pub arguments: Vec<OsString>,
     /// Whether it changes something.
-    pub nature: Nature,
+    pub kind: CommandKind,
     /// What it reads.
     pub input: Input,
 }
@@ -117,7 +117,7 @@ impl Command {
         tool: Tool,
         arguments: impl IntoIterator<Item = A>,
     ) -> Command {
-        Command::new(tool, Nature::Question, arguments)
+        Command::new(tool, CommandKind::Question, arguments)
     }
 
     /// A command that changes the machine.
@@ -125,16 +125,16 @@ impl Command {
         tool: Tool,
         arguments: impl IntoIterator<Item = A>,
     ) -> Command {
-        Command::new(tool, Nature::Effect, arguments)
+        Command::new(tool, CommandKind::Effect, arguments)
     }
 
     fn new<A: Into<OsString>>(
         tool: Tool,
-        nature: Nature,
+        kind: CommandKind,
         arguments: impl IntoIterator<Item = A>,
     ) -> Command {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Command { tool, arguments, nature, input: Input::Nothing }
+        Command { tool, arguments, kind, input: Input::Nothing }
     }
 
     /// Adds one argument, such as a path.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use plist::{Dictionary, Value};
 
 use super::{
-    Command, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Nature, Output, Status, Tool,
+    Command, CommandKind, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Output, Status,
+    Tool,
 };
 use agxpatch_core::error::Result;
 
@@ -174,9 +175,9 @@ impl Host for DryRun<'_> {
     }
 
     fn run(&self, command: &Command) -> Result<Output> {
-        match command.nature {
-            Nature::Question => Ok(self.overlay(command, self.host.run(command)?)),
-            Nature::Effect => Ok(self.rehearse(command)),
+        match command.kind {
+            CommandKind::Question => Ok(self.overlay(command, self.host.run(command)?)),
+            CommandKind::Effect => Ok(self.rehearse(command)),
         }
     }
 

@@ -5,7 +5,7 @@
 //! this program runs on. [`dry_run::DryRun`] wraps another host, passes the
 //! questions on and keeps the changes to itself. `agxpatch_simulate::mac` is a
 //! Mac that exists only as data, can lose its power at any moment, and lets the
-//! rest of the program be tried where no Mac is at hand. [`log::Logged`] wraps
+//! rest of the program be tried where no Mac is at hand. [`logging_host::Logged`] wraps
 //! any of them and keeps a record of each command with its output.
 //!
 //! The grain of the trait is the grain at which machines fail. Writing a file,
@@ -36,7 +36,7 @@ pub mod driver;
 pub mod dry_run;
 mod filevault;
 pub mod loader;
-pub mod log;
+pub mod logging_host;
 pub mod machine;
 pub(crate) mod process;
 pub mod recording;
@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use command::{Command, Input, Nature, Output, Status, Tool};
+pub use command::{Command, CommandKind, Input, Output, Status, Tool};
 pub use csr::CsrConfig;
 
 use agxpatch_core::error::{Code, Error, Result};

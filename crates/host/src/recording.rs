@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Command, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Nature, Output, Status,
+    Command, CommandKind, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Output, Status,
 };
 
 /// The form that this version reads and writes.
@@ -190,7 +190,7 @@ impl Host for Recorder<'_> {
     }
 
     fn run(&self, command: &Command) -> Result<Output> {
-        if command.nature == Nature::Effect {
+        if command.kind == CommandKind::Effect {
             return Err(refused(&command.to_string()));
         }
         let output = self.host.run(command)?;
@@ -389,7 +389,7 @@ impl Host for Replay {
     }
 
     fn run(&self, command: &Command) -> Result<Output> {
-        if command.nature == Nature::Effect {
+        if command.kind == CommandKind::Effect {
             return Err(refused(&command.to_string()));
         }
         let line = command_line(command);

@@ -15,7 +15,8 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{
-    Command, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Nature, Output, process,
+    Command, CommandKind, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Output,
+    process,
 };
 use agxpatch_core::error::{Code, Error, Result};
 
@@ -155,9 +156,9 @@ impl Host for System {
                 .with("command", command)
                 .next("run this from a terminal"));
         }
-        let limit = match command.nature {
-            Nature::Question => MAX_QUESTION,
-            Nature::Effect => MAX_EFFECT,
+        let limit = match command.kind {
+            CommandKind::Question => MAX_QUESTION,
+            CommandKind::Effect => MAX_EFFECT,
         };
         let path = command.tool.path();
         process::spawn(path, &command.arguments, &command.input, limit).map_err(|error| {

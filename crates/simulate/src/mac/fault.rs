@@ -101,7 +101,7 @@ impl Fault {
 
 /// Hears of each Mac that being cut off leaves: at which effect of its life, by
 /// what, and the Mac, seen by a new process or without power.
-pub type Witness = Arc<dyn Fn(u64, Fault, SimulatedMac) + Send + Sync>;
+pub type FaultObserver = Arc<dyn Fn(u64, Fault, SimulatedMac) + Send + Sync>;
 
 /// A fault and the effect it strikes at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERSION, driver_path};
-pub use fault::{Asking, Fault, Plan, Reach, Witness};
+pub use fault::{Asking, Fault, FaultObserver, Plan, Reach};
 pub use fingerprint::Fingerprint;
 pub use machine::{
     CsrutilForm, FileVault, Machine, Mode, Release, Said, Signer, Snapshot, Terminal,
@@ -42,7 +42,7 @@ pub use volume::{Loss, Object};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::system::System;
 use agxpatch_host::{
-    Command, CsrConfig, File, Host, Input, Kind, Lock, Metadata, Nature, Output, Status,
+    Command, CommandKind, CsrConfig, File, Host, Input, Kind, Lock, Metadata, Output, Status,
 };
 use store::{Held, Store};
 
@@ -58,7 +58,7 @@ pub struct SimulatedMac {
     judge: SignatureJudge,
     killed: AtomicBool,
     asked: Mutex<Option<Asking>>,
-    witness: Option<Witness>,
+    witness: Option<FaultObserver>,
 }
 
 impl SimulatedMac {
@@ -121,7 +121,7 @@ impl SimulatedMac {
 
     /// Has `witness` see, at every effect of this process, each Mac that being cut
     /// off there would leave.
-    pub fn witnessed(mut self, witness: Witness) -> SimulatedMac {
+    pub fn witnessed(mut self, witness: FaultObserver) -> SimulatedMac {
         self.witness = Some(witness);
         self
     }
@@ -196,7 +196,7 @@ impl SimulatedMac {
     fn show_crashes<T>(
         &self,
         held: &Held,
-        witness: &Witness,
+        witness: &FaultObserver,
         carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
     ) {
         let number = held.machine.effects + 1;
@@ -295,7 +295,7 @@ impl Host for SimulatedMac {
                 .with("command", command)
                 .next("run this from a terminal"));
         }
-        if command.nature == Nature::Effect {
+        if command.kind == CommandKind::Effect {
             return self.counted(|held, extent| tools::run(held, command, extent, &judge));
         }
         self.question(|held| {

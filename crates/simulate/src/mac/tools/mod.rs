@@ -19,7 +19,7 @@ use super::{Extent, SignatureJudge, answer};
 use agxpatch_core::codesign;
 use agxpatch_core::error::Result;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_host::{Command, Nature, Output, Tool};
+use agxpatch_host::{Command, CommandKind, Output, Tool};
 
 /// Reads the embedded signatures. A CMS signature is taken for broken: who made
 /// one is declared, never guessed.
@@ -114,7 +114,7 @@ fn device_failure(command: &Command, extent: Extent) -> Option<Output> {
         Extent::Whole | Extent::Midway => return None,
     };
     let number = if extent == Extent::NoSpace { 28 } else { 5 };
-    (command.nature == Nature::Effect)
+    (command.kind == CommandKind::Effect)
         .then(|| answer(number, "", format!("{}: {reason}\n", command.tool.name())))
 }
 

@@ -13,7 +13,7 @@ use agxpatch_core::error::Result;
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deed {
+pub enum ActionKind {
     /// A tool was run.
     Command,
     /// A file was changed.
@@ -28,7 +28,7 @@ pub struct Entry {
     /// When, by the host's clock.
     pub time: jiff::Timestamp,
     /// What sort of thing was done.
-    pub deed: Deed,
+    pub action: ActionKind,
     /// Whether it was done: a tool that ran, whatever it said, was.
     pub done: bool,
     /// The command as a person would type it, or the change in words.
@@ -83,10 +83,10 @@ impl<'a> Logged<'a> {
     }
 
     fn note<T>(&self, what: String, result: Result<T>) -> Result<T> {
-        self.note_of(Deed::Change, what, result)
+        self.note_of(ActionKind::Change, what, result)
     }
 
-    fn note_of<T>(&self, deed: Deed, what: String, result: Result<T>) -> Result<T> {
+    fn note_of<T>(&self, action: ActionKind, what: String, result: Result<T>) -> Result<T> {
         let done = result.is_ok();
         let outcome = match &result {
             Ok(_) => "ok".to_owned(),
@@ -100,7 +100,7 @@ impl<'a> Logged<'a> {
         };
         let (stdout, stderr) = (String::new(), String::new());
         let time = self.host.now();
-        self.sink.record(Entry { time, deed, done, what, outcome, stdout, stderr });
+        self.sink.record(Entry { time, action, done, what, outcome, stdout, stderr });
         result
     }
 }
@@ -113,11 +113,11 @@ impl Host for Logged<'_> {
     fn run(&self, command: &Command) -> Result<Output> {
         let result = self.host.run(command);
         let Ok(output) = &result else {
-            return self.note_of(Deed::Command, command.to_string(), result);
+            return self.note_of(ActionKind::Command, command.to_string(), result);
         };
         self.sink.record(Entry {
             time: self.host.now(),
-            deed: Deed::Command,
+            action: ActionKind::Command,
             done: true,
             what: command.to_string(),
             outcome: output.status.to_string(),
@@ -216,6 +216,6 @@ impl Host for Logged<'_> {
     }
 
     fn lock(&self, path: &Path) -> Result<Lock> {
-        self.note_of(Deed::Lock, format!("lock {}", path.display()), self.host.lock(path))
+        self.note_of(ActionKind::Lock, format!("lock {}", path.display()), self.host.lock(path))
     }
 }

@@ -1,7 +1,7 @@
 //! What a deployment must know of drivers, and of nothing else.
 //!
 //! The transaction moves bytes about; which bytes, and whether they are right,
-//! is asked here. [`EngineWorkshop`] answers with the patch engine and the proof.
+//! is asked here. [`EnginePatcher`] answers with the patch engine and the proof.
 //! Tests of the transaction put something small in its place.
 
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub struct Patched {
 }
 
 /// Knows drivers.
-pub trait Workshop {
+pub trait DriverPatcher {
     /// What a file holds.
     fn look(&self, bytes: &[u8]) -> Content;
 
@@ -64,12 +64,12 @@ pub trait Workshop {
 }
 
 /// The patch engine with the proof.
-pub struct EngineWorkshop<'a> {
+pub struct EnginePatcher<'a> {
     /// Finds and rewrites.
     pub engine: &'a Engine,
 }
 
-impl Workshop for EngineWorkshop<'_> {
+impl DriverPatcher for EnginePatcher<'_> {
     fn look(&self, bytes: &[u8]) -> Content {
         let found = Universal::parse(bytes)
             .and_then(|file| self.engine.look_for_any(&file))

@@ -14,10 +14,10 @@ use std::fmt::Write;
 use super::{files, layout};
 use agxpatch_core::error::Result;
 use agxpatch_host::Host;
-use agxpatch_host::log::{Deed, Entry, Sink};
+use agxpatch_host::logging_host::{ActionKind, Entry, Sink};
 
 /// Keeps the record of one run.
-pub struct Transcript<'a> {
+pub struct CommandLog<'a> {
     host: &'a dyn Host,
     /// What is not on the disk yet.
     waiting: RefCell<String>,
@@ -35,11 +35,11 @@ enum Kept {
     Failed,
 }
 
-impl<'a> Transcript<'a> {
+impl<'a> CommandLog<'a> {
     /// A record kept on `host`, by itself and not through what it records.
-    pub fn new(host: &'a dyn Host) -> Transcript<'a> {
+    pub fn new(host: &'a dyn Host) -> CommandLog<'a> {
         let head = format!("{} agxpatch {}\n", host.now(), env!("CARGO_PKG_VERSION"));
-        Transcript { host, waiting: RefCell::new(head), kept: Cell::new(Kept::NotYet) }
+        CommandLog { host, waiting: RefCell::new(head), kept: Cell::new(Kept::NotYet) }
     }
 
     /// Whether there is a record of this run. Puts the last of it on the disk.
@@ -76,16 +76,16 @@ impl<'a> Transcript<'a> {
     }
 }
 
-impl Sink for Transcript<'_> {
+impl Sink for CommandLog<'_> {
     fn record(&self, entry: Entry) {
         if self.kept.get() == Kept::Failed {
             return;
         }
         // Writing to a string does not fail.
         let _ = write!(self.waiting.borrow_mut(), "{entry}");
-        match (self.kept.get(), entry.deed) {
-            (Kept::NotYet, Deed::Lock) if entry.done => self.keep(|| self.begin()),
-            (Kept::There, Deed::Command) => self.keep(|| self.add()),
+        match (self.kept.get(), entry.action) {
+            (Kept::NotYet, ActionKind::Lock) if entry.done => self.keep(|| self.begin()),
+            (Kept::There, ActionKind::Command) => self.keep(|| self.add()),
             _ => {}
         }
     }
