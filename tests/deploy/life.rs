@@ -2,7 +2,7 @@
 
 use agxpatch_core::check::Status;
 use agxpatch_deploy::{
-    self as deploy, Deployed, Manifest, Recovered, Reverted, State, layout, record,
+    self as deploy, Deployed, Manifest, Recovered, Reverted, State, layout, manifest,
 };
 use agxpatch_host::Host;
 use agxpatch_host::dry_run::DryRun;
