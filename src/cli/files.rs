@@ -9,7 +9,10 @@ use crate::storage;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, EditKind, Hex};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_core::patch::{Catalogue, Engine, Occurrence, PlannedWord, Selection};
+use agxpatch_core::finder::{Answer, Verdict};
+use agxpatch_core::patch::{
+    Catalogue, Engine, Examined, Occurrence, PlannedWord, Selection, Severity,
+};
 
 use super::Session;
 
@@ -95,4 +98,52 @@ pub fn show_edits(out: &mut dyn Write, edits: &[Edit]) -> io::Result<()> {
         writeln!(out, "  {range:<22} {size:>5} B  {}{FAINT}{value}{RESET}", edit.why)?;
     }
     Ok(())
+}
+
+/// Shows the finder's verdict about a function.
+pub fn show_verdict(out: &mut dyn Write, one: &Examined) -> io::Result<()> {
+    let colour = match one.verdict {
+        Verdict::ClearsLate { .. } if one.severity == Severity::Shared => BAD,
+        Verdict::ClearsUnderLock => GOOD,
+        _ => STRONG,
+    };
+    let name = printable(one.name.as_deref().unwrap_or("a function without a name"));
+    let (verdict, at) = (one.verdict.name(), one.function);
+    write!(out, "verdict: {colour}{verdict}{RESET} in {}, {name} at {at}", one.architecture)?;
+    if let Some(field) = &one.field {
+        write!(out, ", field {}", printable(field))?;
+    }
+    writeln!(out)?;
+    if one.severity == Severity::Exclusive {
+        writeln!(out, "  no other thread can hold an object that is being deallocated")?;
+    }
+    match &one.verdict {
+        Verdict::ClearsLate { witnesses } => {
+            for path in witnesses {
+                let (given, unlocked, cleared) = (path.given, path.unlocked, path.cleared);
+                writeln!(
+                    out,
+                    "  gives the block back at {given}, unlocks at {unlocked}, clears at {cleared}"
+                )?;
+            }
+            let remaining = &one.remaining;
+            writeln!(
+                out,
+                "  {FAINT}also possible: double push {}, double destructor {}, unlocked readers {}{RESET}",
+                answer(remaining.double_push),
+                answer(remaining.double_destructor),
+                answer(remaining.unlocked_readers)
+            )
+        }
+        Verdict::NotUnderstood { at, why, .. } => writeln!(out, "  at {at}: {why}"),
+        Verdict::ClearsUnderLock | Verdict::NoPool => Ok(()),
+    }
+}
+
+fn answer(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Yes => "yes",
+        Answer::No => "no",
+        Answer::Unknown => "unknown",
+    }
 }

@@ -17,8 +17,8 @@ use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
 use agxpatch_core::patch::{
-    self, Engine, KnownBuild, Occurrence, Place, Selection, Sighting, Site, Sites, State,
-    signature_kind,
+    self, Engine, Examined, Extent, KnownBuild, Occurrence, Place, Selection, Sighting, Site,
+    Sites, State, signature_kind,
 };
 use agxpatch_core::signature::NearMiss;
 
@@ -54,6 +54,10 @@ struct Inspection {
     nearest: Vec<NearMiss>,
     /// How many lines of the signature say something.
     telling: Option<usize>,
+    /// The verdict about what the code does, whatever the signatures say.
+    verdict: Option<&'static str>,
+    /// The functions it is about.
+    functions: Vec<Examined>,
     /// Why there is nothing to patch, in a sentence.
     remark: Option<String>,
     /// The same with its circumstances.
@@ -113,6 +117,8 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         places: Vec::new(),
         nearest: Vec::new(),
         telling: None,
+        verdict: None,
+        functions: engine.examine(&file, Extent::Shaped).unwrap_or_default(),
         remark: None,
         reason: None,
     };
@@ -122,6 +128,7 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         Err(error) if error.exit() == Exit::Usage => return Err(error),
         Err(error) => inspection.reason = Some(error),
     }
+    inspection.verdict = patch::worst(&inspection.functions).map(|one| one.verdict.name());
     inspection.remark = inspection.reason.as_ref().map(Error::to_string);
     Ok(inspection)
 }
@@ -190,7 +197,8 @@ impl Report for Inspection {
         if let Some(remark) = &self.remark {
             writeln!(out, "  {}", printable(remark))?;
         }
-        self.sighting(out)
+        self.sighting(out)?;
+        self.functions.iter().try_for_each(|one| files::show_verdict(out, one))
     }
 }
 

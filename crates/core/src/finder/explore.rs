@@ -119,6 +119,10 @@ impl<'p, 'a> Explorer<'p, 'a> {
                 if self.again {
                     break;
                 }
+                // What decides the verdict need not be looked for twice.
+                if self.notes.refusals.iter().any(|(_, reason)| !reason.spares_late_clears()) {
+                    break;
+                }
                 if self.nodes.len() > self.budget.states || self.steps > self.budget.steps {
                     self.refuse(entry, Reason::TooManyPaths);
                     break;

@@ -102,6 +102,22 @@ impl<'a> Program<'a> {
         self.symbols.get(&at).copied()
     }
 
+    /// All stubs.
+    pub(super) fn all_stubs(&self) -> impl Iterator<Item = (u64, &'a str)> + '_ {
+        self.stubs.iter().map(|(at, name)| (*at, *name))
+    }
+
+    /// All pointer cells that hold symbols of other images.
+    pub(super) fn all_pointers(&self) -> impl Iterator<Item = (u64, &'a str)> + '_ {
+        self.pointers.iter().map(|(at, name)| (*at, *name))
+    }
+
+    /// The instructions of `__text`.
+    pub(super) fn text_words(&self) -> impl Iterator<Item = Word> + use<'a> {
+        let range = VmAddr(self.text.start)..VmAddr(self.text.end);
+        Word::all(self.image.bytes_at(range).unwrap_or_default())
+    }
+
     /// The function of another image that a stub leads to.
     pub fn stub(&self, at: u64) -> Option<&'a str> {
         self.stubs.get(&at).copied()

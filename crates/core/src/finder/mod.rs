@@ -12,8 +12,8 @@
 //!
 //! One idea a file: [`image`] (what is known about the file), `decode` (words),
 //! `function` (liveness), `value` and `state` (the domain), `explore` (the paths),
-//! `step`, `branch`, `calls`, `memory` (the effects), `events` (what is noted) and
-//! `verdict`.
+//! `step`, `branch`, `calls`, `memory` (the effects), `events` (what is noted),
+//! `verdict`, and `scan` (which functions to look at where no name says so).
 //!
 //! What is assumed, and not seen: the cell does not change through other pointers
 //! while the function runs, nor in functions of other images that get the object
@@ -29,6 +29,7 @@ mod explore;
 mod function;
 mod image;
 mod memory;
+mod scan;
 mod state;
 mod step;
 mod value;
@@ -37,4 +38,5 @@ mod verdict;
 pub use events::{Reason, Witness};
 pub use explore::Budget;
 pub use image::Program;
+pub use scan::candidates;
 pub use verdict::{Answer, Findings, Remaining, Verdict, examine};
