@@ -276,7 +276,7 @@ impl Explorer<'_, '_> {
         }
         state.held.push(lock);
         state.locked = true;
-        self.notes.locks.insert(at);
+        self.notes.locks.entry(lock).or_default().insert(at);
     }
 
     fn unlock(&mut self, state: &mut State, at: u64, lock: Value) {
@@ -287,7 +287,7 @@ impl Explorer<'_, '_> {
             return self.refuse(at, Reason::LockNotHeld);
         };
         state.held.remove(place);
-        self.notes.unlocks.insert(at);
+        self.notes.unlocks.entry(lock).or_default().insert(at);
         if let Some(given) = state.given
             && given.lock == lock
             && state.cell == Cell::Block

@@ -134,10 +134,12 @@ pub struct Notes {
     pub late: BTreeMap<u64, Witness>,
     /// The stores that clear the cell in time, or before the block is given back.
     pub in_time: BTreeSet<u64>,
-    /// The calls that take a lock under which the block is given back.
-    pub locks: BTreeSet<u64>,
-    /// The calls that drop such a lock.
-    pub unlocks: BTreeSet<u64>,
+    /// The calls that take a lock, by its address.
+    pub locks: BTreeMap<Value, BTreeSet<u64>>,
+    /// The calls that drop it.
+    pub unlocks: BTreeMap<Value, BTreeSet<u64>>,
+    /// The locks under which the block is given back.
+    pub given_under: BTreeSet<Value>,
     /// Where what is not understood, and why.
     pub refusals: BTreeSet<(u64, Reason)>,
     /// The stores under a lock of values that were computed, of which it is not known
@@ -149,9 +151,9 @@ pub struct Notes {
     pub used_early: bool,
     /// Loads of the cell after it was cleared.
     pub reloads: BTreeSet<u64>,
-    /// The states the function ends in: whether the cell is null then, and how
-    /// often it was cleared.
-    pub ends: BTreeSet<(bool, u8)>,
+    /// The states the function ends in: whether the cell is null then, whether the
+    /// block was given back, and how often the cell was cleared.
+    pub ends: BTreeSet<(bool, bool, u8)>,
     /// Without a cell: addresses that null was stored to, with the store.
     pub nulls: BTreeMap<Value, u64>,
     /// Without a cell: the addresses of what was stored under a lock.

@@ -296,6 +296,6 @@ impl<'p, 'a> Explorer<'p, 'a> {
             self.refuse(state.at, Reason::NeverCleared);
         }
         let null = matches!(state.cell, Cell::Null | Cell::Cleared);
-        self.notes.ends.insert((null, state.clears));
+        self.notes.ends.insert((null, state.given.is_some(), state.clears));
     }
 }

@@ -158,6 +158,74 @@ impl<'a> Program<'a> {
         self.word(at).is_some() && !self.image.sections().iter().any(section)
     }
 
+    /// Runs of executable bytes of the file that are zero and belong to no section,
+    /// without the first `kept` after the load commands.
+    pub fn padding(&self, kept: u64) -> Vec<Range<u64>> {
+        let mut runs = Vec::new();
+        for segment in self.image.segments().iter().filter(|s| s.initial_protection & 4 != 0) {
+            let end = segment.address.0 + segment.bytes.len() as u64;
+            let mut start = segment.address.0;
+            if segment.offset.0 == 0 {
+                start += self.image.header_size() + kept;
+            }
+            let inside = |s: &&crate::macho::Section<'_>| segment.range().contains(&s.address);
+            let mut taken: Vec<Range<u64>> = self
+                .image
+                .sections()
+                .iter()
+                .filter(inside)
+                .map(|s| s.address.0..s.address.0 + s.size)
+                .collect();
+            taken.sort_by_key(|range| range.start);
+            taken.push(end..end);
+            for range in taken {
+                let run = start.next_multiple_of(4)..range.start & !3;
+                start = start.max(range.end);
+                if run.start < run.end && self.is_zero(&run) {
+                    runs.push(run);
+                }
+            }
+        }
+        runs
+    }
+
+    fn is_zero(&self, range: &Range<u64>) -> bool {
+        let bytes = self.image.bytes_at(VmAddr(range.start)..VmAddr(range.end));
+        bytes.is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    }
+
+    /// Whether an instruction outside the function branches to an address inside it
+    /// that is not its first.
+    pub fn entered_elsewhere(&self, function: &Range<u64>) -> bool {
+        let mut at = self.text.start;
+        for word in self.text_words() {
+            if !function.contains(&at) {
+                let target = match super::decode::decode(word, VmAddr(at)) {
+                    super::decode::Op::Branch(target)
+                    | super::decode::Op::Call(target)
+                    | super::decode::Op::BranchIf { target, .. }
+                    | super::decode::Op::BranchZero { target, .. }
+                    | super::decode::Op::BranchBit { target, .. } => Some(target),
+                    _ => None,
+                };
+                if target.is_some_and(|to| function.contains(&to) && to != function.start) {
+                    return true;
+                }
+            }
+            at += Word::SIZE;
+        }
+        false
+    }
+
+    /// The exception table of a function, which must be readable.
+    pub(super) fn exception_table(
+        &self,
+        function: &Range<u64>,
+    ) -> std::result::Result<Vec<CallSite>, super::rewrite::Refusal> {
+        let range = VmAddr(function.start)..VmAddr(function.end);
+        self.image.call_sites(&range).map_err(|_| super::rewrite::Refusal::TableWidth)
+    }
+
     /// Bytes of constant data.
     pub fn constant(&self, at: u64, size: u64) -> Option<&'a [u8]> {
         let end = at.checked_add(size)?;

@@ -314,6 +314,7 @@ impl Explorer<'_, '_> {
             (false, []) => self.refuse(at, Reason::BlockStoredUnlocked),
             (false, &[lock]) => {
                 self.notes.gives.insert(at);
+                self.notes.given_under.insert(lock);
                 self.notes.read_early |= !state.reread;
                 state.given = Some(Given { at, lock });
             }

@@ -119,7 +119,11 @@ pub struct Findings {
 
 /// Examines the function at an address.
 pub fn examine(program: &Program<'_>, entry: u64, budget: Budget) -> Findings {
-    let mut explorer = Explorer::new(program, budget);
+    examine_with(&mut Explorer::new(program, budget), entry)
+}
+
+/// Examines the function at an address, for a caller who goes on with its values.
+pub(super) fn examine_with(explorer: &mut Explorer<'_, '_>, entry: u64) -> Findings {
     let survey = explorer.run(entry, None);
     let mut steps = explorer.steps;
     let mut fields = Vec::new();
@@ -127,7 +131,7 @@ pub fn examine(program: &Program<'_>, entry: u64, budget: Budget) -> Findings {
         let notes = explorer.run(entry, Some(address));
         steps += explorer.steps;
         let verdict = judge(&notes);
-        let name = name(program, &explorer.values, address);
+        let name = name(explorer.program, &explorer.values, address);
         fields.push(Field { address, name, verdict, notes });
     }
     fields.sort_by_key(|field| std::cmp::Reverse(field.verdict.weight()));

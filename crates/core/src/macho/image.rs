@@ -87,6 +87,11 @@ impl<'a> Image<'a> {
         !matches!(self.file_type, FileType::OBJECT | FileType::DSYM | FileType::STUB)
     }
 
+    /// Bytes of the header and the load commands.
+    pub fn header_size(&self) -> u64 {
+        super::bytes::u32_at(self.bytes, 20).map_or(0, |size| 32 + u64::from(size))
+    }
+
     /// All bytes of the slice.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

@@ -1,0 +1,440 @@
+//! The rewrite: one clear while the lock is held, and the late one gone.
+//!
+//! The clear goes directly after the call that takes the lock. That place comes
+//! before the gift and dominates every unlock, the caller-saved registers are dead
+//! there, and one word comes for the one that goes, so the function keeps its length;
+//! only what lies between moves. Where the lock is taken in a function that is
+//! called, the clear goes before that call; where the cell is read again, before the
+//! unlock; and where nothing may move, into padding, through which the unlock then is
+//! called.
+//!
+//! Whatever was written is examined again by the same finder, and given up unless no
+//! late clear is left, nothing reads the cell after its clear that did not before,
+//! and the function ends as it did.
+
+mod encode;
+mod layout;
+mod material;
+mod padding;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::address::{SliceOffset, VmAddr};
+use crate::error::Result;
+use crate::macho::Image;
+
+use super::decode::{Op, ZR};
+use super::events::{Notes, Reason};
+use super::explore::{Budget, Explorer};
+use super::image::Program;
+use super::value::Value;
+use super::verdict::examine_with;
+use layout::Layout;
+
+/// How a function was rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// The clear stands after the call that takes the lock.
+    AfterLock,
+    /// Before the call that drops it.
+    BeforeUnlock,
+    /// Before the call of the function that takes it.
+    BeforeCall,
+    /// In padding, through which the lock is dropped.
+    Padding,
+}
+
+/// Why a function is not rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// It does not clear late.
+    NotLate,
+    /// The late clear stores more than the one field, or in another way.
+    OtherClear,
+    /// The late clear stands in another function.
+    ElsewhereCleared,
+    /// No register holds what the clear needs.
+    NoMaterial,
+    /// There are not as many words to drop as to insert.
+    NoRoom,
+    /// An indirect branch.
+    IndirectBranch,
+    /// The address of an instruction is taken.
+    AddressTaken,
+    /// Another function branches into this one.
+    EnteredElsewhere,
+    /// A distance no longer fits its field.
+    TooFar,
+    /// The exception table has no room for a number, or cannot be read.
+    TableWidth,
+    /// A word cannot be read.
+    Unreadable,
+    /// There is no padding near.
+    NoPadding,
+    /// The rewritten code does not do the same.
+    NotTheSame,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NotLate => "the function does not clear late",
+            Refusal::OtherClear => "the late clear stores more than one field",
+            Refusal::ElsewhereCleared => "the late clear stands in another function",
+            Refusal::NoMaterial => "no register holds the address of the field",
+            Refusal::NoRoom => "the function has no room for the earlier clear",
+            Refusal::IndirectBranch => "an indirect branch keeps the code from moving",
+            Refusal::AddressTaken => "the address of an instruction is used",
+            Refusal::EnteredElsewhere => "another function branches into this one",
+            Refusal::TooFar => "a branch would not reach its target",
+            Refusal::TableWidth => "the exception table cannot be written",
+            Refusal::Unreadable => "an instruction cannot be read",
+            Refusal::NoPadding => "there is no padding for the earlier clear",
+            Refusal::NotTheSame => "the rewritten function would not end as the original does",
+        })
+    }
+}
+
+/// One change of the slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub at: SliceOffset,
+    /// What stands there.
+    pub old: Vec<u8>,
+    /// What shall.
+    pub new: Vec<u8>,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl Change {
+    fn word(
+        program: &Program<'_>,
+        at: u64,
+        old: u32,
+        new: u32,
+        why: &'static str,
+    ) -> Result<Change, Refusal> {
+        let at = program.image().offset_of(VmAddr(at)).ok_or(Refusal::Unreadable)?;
+        Ok(Change { at, old: old.to_le_bytes().to_vec(), new: new.to_le_bytes().to_vec(), why })
+    }
+}
+
+/// A function, rewritten.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// How, for each field that was cleared late.
+    pub ways: Vec<Way>,
+    /// The changes, in the order of the slice.
+    pub changes: Vec<Change>,
+}
+
+const EARLY: &str = "clear the field while the lock is held";
+
+/// What a rewrite may cost in looking at the function.
+const BUDGET: Budget = Budget { states: 60_000, steps: 2_000_000 };
+
+/// The most fields of one function that are rewritten.
+const MAX_FIELDS: usize = 4;
+
+/// Rewrites the function at an address.
+///
+/// # Errors
+/// An error if the image cannot be read; a [`Refusal`] inside if the function is left
+/// as it is.
+pub fn rewrite(image: &Image<'_>, entry: u64) -> Result<Result<Rewritten, Refusal>> {
+    let original = image.bytes();
+    let mut bytes = original.to_vec();
+    let mut ways = Vec::new();
+    for _ in 0..MAX_FIELDS {
+        let next = Image::parse(&bytes)?;
+        let program = Program::new(&next)?;
+        match one_field(&program, entry) {
+            Ok(Some((way, changes))) => {
+                ways.push(way);
+                apply(&mut bytes, &changes);
+            }
+            Ok(None) if ways.is_empty() => return Ok(Err(Refusal::NotLate)),
+            Ok(None) => break,
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    Ok(Ok(Rewritten { ways, changes: difference(original, &bytes) }))
+}
+
+fn apply(bytes: &mut [u8], changes: &[Change]) {
+    for change in changes {
+        let start = change.at.0 as usize;
+        bytes[start..start + change.new.len()].copy_from_slice(&change.new);
+    }
+}
+
+/// The changes word by word.
+fn difference(old: &[u8], new: &[u8]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (index, (a, b)) in old.chunks(4).zip(new.chunks(4)).enumerate() {
+        if a != b {
+            let at = SliceOffset(4 * index as u64);
+            changes.push(Change { at, old: a.to_vec(), new: b.to_vec(), why: EARLY });
+        }
+    }
+    changes
+}
+
+/// Rewrites the first field that is cleared late, in the first way that leaves a
+/// function which does the same.
+fn one_field(program: &Program<'_>, entry: u64) -> Result<Option<(Way, Vec<Change>)>, Refusal> {
+    let mut explorer = Explorer::new(program, BUDGET);
+    let findings = examine_with(&mut explorer, entry);
+    let late = findings.fields.iter().find(|field| !field.notes.late.is_empty());
+    let Some(field) = late.filter(|_| findings.verdict.name() == "clears-late") else {
+        return Ok(None);
+    };
+    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes };
+    let mut refusal = Refusal::NoMaterial;
+    for way in [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding] {
+        match attempt.make(&mut explorer, way) {
+            Ok(changes) => return Ok(Some((way, changes))),
+            // The reason of the way that was tried first tells most.
+            Err(found) if way == Way::AfterLock => refusal = found,
+            Err(_) => {}
+        }
+    }
+    Err(refusal)
+}
+
+struct Attempt<'p, 'a, 'n> {
+    program: &'p Program<'a>,
+    entry: u64,
+    cell: Value,
+    before: &'n Notes,
+}
+
+impl Attempt<'_, '_, '_> {
+    /// Tries every place of one way; the first whose outcome passes is taken.
+    fn make(&self, explorer: &mut Explorer<'_, '_>, way: Way) -> Result<Vec<Change>, Refusal> {
+        let dropped = self.dropped(explorer)?;
+        let mut refusal = Refusal::NoMaterial;
+        for places in self.places(explorer, way) {
+            let made = match way {
+                Way::Padding => self.in_padding(explorer, &places, &dropped),
+                _ => self.in_place(explorer, &places, &dropped),
+            };
+            match made.and_then(|changes| self.check(changes)) {
+                Ok(changes) => return Ok(changes),
+                Err(found) => refusal = found,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The late clears, each of which must be one plain store in this function.
+    fn dropped(&self, explorer: &mut Explorer<'_, '_>) -> Result<BTreeSet<u64>, Refusal> {
+        let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
+        for at in self.before.late.keys() {
+            if !function.range.contains(at) {
+                return Err(Refusal::ElsewhereCleared);
+            }
+            match function.op(*at) {
+                Op::Store(access) if access.registers == (ZR, None) || self.is_null(access) => {}
+                _ => return Err(Refusal::OtherClear),
+            }
+        }
+        Ok(self.before.late.keys().copied().collect())
+    }
+
+    fn is_null(&self, access: super::decode::Access) -> bool {
+        access.registers.1.is_none() && access.size == 8 && !access.place.writes_back()
+    }
+
+    /// The places where the clear may go, each a set to be used together.
+    fn places(&self, explorer: &mut Explorer<'_, '_>, way: Way) -> Vec<BTreeSet<u64>> {
+        let Some(function) = explorer.function_at(self.entry) else { return Vec::new() };
+        let own = |at: &u64| function.range.contains(at);
+        let given = || self.before.given_under.iter();
+        match way {
+            Way::AfterLock => {
+                let locks = given().filter_map(|lock| self.before.locks.get(lock)).flatten();
+                locks.copied().filter(own).map(|at| BTreeSet::from([at + 4])).collect()
+            }
+            Way::BeforeUnlock | Way::Padding => {
+                let unlocks = given().filter_map(|lock| self.before.unlocks.get(lock)).flatten();
+                let all: BTreeSet<u64> = unlocks.copied().filter(own).collect();
+                if all.is_empty() {
+                    // The helper that unlocks is called through padding instead.
+                    return self.calls(&function);
+                }
+                let armed: BTreeSet<u64> =
+                    self.before.late.values().map(|w| w.unlocked.0).collect();
+                let armed: BTreeSet<u64> = armed.intersection(&all).copied().collect();
+                if armed.is_empty() || armed == all { vec![all] } else { vec![all, armed] }
+            }
+            Way::BeforeCall => self.calls(&function),
+        }
+    }
+
+    /// The calls of functions of this image, last first.
+    fn calls(&self, function: &super::function::Function) -> Vec<BTreeSet<u64>> {
+        let calls = function.ops.iter().enumerate().filter_map(|(index, op)| match op {
+            Op::Call(target) if self.program.stub(*target).is_none() => {
+                Some(BTreeSet::from([function.range.start + 4 * index as u64]))
+            }
+            _ => None,
+        });
+        let mut calls: Vec<BTreeSet<u64>> = calls.collect();
+        calls.reverse();
+        calls.truncate(8);
+        calls
+    }
+
+    /// The words that clear the cell at a place, given the states there.
+    fn words(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        at: u64,
+        words_at: u64,
+        scratch: u8,
+    ) -> Result<Vec<u32>, Refusal> {
+        explorer.probes.clear();
+        explorer.probes.insert(at, Vec::new());
+        explorer.run(self.entry, Some(self.cell));
+        let states = explorer.probes.remove(&at).unwrap_or_default();
+        material::clear(explorer, &states, words_at, scratch).ok_or(Refusal::NoMaterial)
+    }
+
+    fn in_place(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        places: &BTreeSet<u64>,
+        dropped: &BTreeSet<u64>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let [at] = places.iter().copied().collect::<Vec<u64>>()[..] else {
+            return Err(Refusal::NoRoom);
+        };
+        let words = self.words(explorer, at, at, 17)?;
+        let mut free = dropped.clone();
+        if words.len() > free.len() {
+            free.extend(self.feeders(explorer, dropped));
+        }
+        let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
+        let layout = Layout::new(self.program, &function, at, &words, &free)?;
+        layout.changes(at, words.len(), EARLY)
+    }
+
+    /// The instructions that only made the address of a dropped clear.
+    fn feeders(&self, explorer: &mut Explorer<'_, '_>, dropped: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        let Some(function) = explorer.function_at(self.entry) else { return found };
+        for clear in dropped {
+            let Op::Store(access) = function.op(*clear) else { continue };
+            let mut wanted: Vec<u8> = match access.place {
+                super::decode::Place::Indexed(_, super::decode::Operand::Shifted(index, 0)) => {
+                    vec![index]
+                }
+                place => place.base().into_iter().collect(),
+            };
+            // Back over straight code, as long as the register is used for nothing else.
+            let mut at = *clear;
+            while let Some(register) = wanted.last().copied() {
+                at -= 4;
+                let joins = function.is_join(at + 4) && at + 4 != *clear;
+                if joins || !function.range.contains(&at) || *clear - at > 32 {
+                    break;
+                }
+                let alone = function.live(*clear + 4) & super::decode::bit(register) == 0;
+                match function.op(at) {
+                    Op::Load(load) if load.registers == (register, None) && alone => {
+                        found.insert(at);
+                        match load.place {
+                            super::decode::Place::Offset(base, _) if base == register => {}
+                            _ => break,
+                        }
+                    }
+                    Op::Constant { to, .. } if to == register && alone => {
+                        found.insert(at);
+                        wanted.pop();
+                    }
+                    Op::Nop => {}
+                    _ => break,
+                }
+            }
+        }
+        found
+    }
+
+    fn in_padding(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        places: &BTreeSet<u64>,
+        dropped: &BTreeSet<u64>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let mut pads = padding::Pads::of(self.program);
+        let mut changes = Vec::new();
+        for at in places {
+            let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
+            let Op::Call(target) = function.op(*at) else { return Err(Refusal::IndirectBranch) };
+            let thunk = pads.next(3).ok_or(Refusal::NoPadding)?;
+            let mut words = self.words(explorer, *at, thunk, 17)?;
+            let end = thunk + 4 * words.len() as u64;
+            words.push(encode::jump(end, target).ok_or(Refusal::TooFar)?);
+            let thunk = pads.take(&words);
+            for (index, word) in words.iter().enumerate() {
+                let to = thunk + 4 * index as u64;
+                let old = self.program.word(to).ok_or(Refusal::NoPadding)?.0;
+                changes.push(Change::word(self.program, to, old, *word, EARLY)?);
+            }
+            let call = self.program.word(*at).ok_or(Refusal::Unreadable)?.0;
+            let new = encode::relative(call, *at, thunk).ok_or(Refusal::TooFar)?;
+            changes.push(Change::word(self.program, *at, call, new, EARLY)?);
+        }
+        for at in dropped {
+            let old = self.program.word(*at).ok_or(Refusal::Unreadable)?.0;
+            changes.push(Change::word(self.program, *at, old, 0xd503_201f, EARLY)?);
+        }
+        Ok(changes)
+    }
+
+    /// Examines the rewritten function: no late clear, no new reading of the cell
+    /// after its clear, and the ends of the original.
+    fn check(&self, changes: Vec<Change>) -> Result<Vec<Change>, Refusal> {
+        let mut bytes = self.program.image().bytes().to_vec();
+        apply(&mut bytes, &changes);
+        let image = Image::parse(&bytes).map_err(|_| Refusal::Unreadable)?;
+        let program = Program::new(&image).map_err(|_| Refusal::Unreadable)?;
+        let mut explorer = Explorer::new(&program, BUDGET);
+        let findings = examine_with(&mut explorer, self.entry);
+        let late = |notes: &Notes| notes.late.len();
+        let others: usize = findings.fields.iter().map(|field| late(&field.notes)).sum();
+        // The cell's value is made of the same atoms, so it is told by its name and place.
+        let name = |notes: &Notes| ends(notes);
+        let same = findings.fields.iter().find(|field| {
+            late(&field.notes) == 0
+                && field.notes.gives.len() == self.before.gives.len()
+                && name(&field.notes) == name(self.before)
+                && !field.notes.gives.is_empty()
+        });
+        let Some(field) = same else { return Err(Refusal::NotTheSame) };
+        let clean = field.notes.refusals.iter().all(|(_, reason)| {
+            *reason == Reason::CallUnresolved
+                && self.before.refusals.iter().any(|(_, known)| known == reason)
+        });
+        let quiet = field.notes.reloads.len() <= self.before.reloads.len();
+        let once = field.notes.ends.iter().all(|(_, _, clears)| *clears <= 1);
+        let _ = others;
+        match clean && quiet && once {
+            true => Ok(changes),
+            false => Err(Refusal::NotTheSame),
+        }
+    }
+}
+
+/// How a function ends, as far as a caller can tell.
+fn ends(notes: &Notes) -> BTreeSet<(bool, bool)> {
+    notes.ends.iter().map(|(null, given, _)| (*null, *given)).collect()
+}

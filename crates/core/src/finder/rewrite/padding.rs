@@ -1,0 +1,34 @@
+//! Padding: executable bytes of the file that belong to no section and are zero.
+
+use super::super::image::Program;
+
+/// How far after the load commands padding is left alone: tools that add a load
+/// command put it there.
+const KEPT_FREE: u64 = 256;
+
+/// The runs of padding, used from their beginnings.
+pub struct Pads {
+    runs: Vec<std::ops::Range<u64>>,
+}
+
+impl Pads {
+    /// The padding of an image.
+    pub fn of(program: &Program<'_>) -> Pads {
+        Pads { runs: program.padding(KEPT_FREE) }
+    }
+
+    /// Where so many words would go.
+    pub fn next(&self, words: u64) -> Option<u64> {
+        self.runs.iter().find(|run| run.end - run.start >= 4 * words).map(|run| run.start)
+    }
+
+    /// Takes the room for these words and says where it begins.
+    pub fn take(&mut self, words: &[u32]) -> u64 {
+        let length = 4 * words.len() as u64;
+        let run = self.runs.iter_mut().find(|run| run.end - run.start >= length);
+        let Some(run) = run else { return 0 };
+        let start = run.start;
+        run.start += length;
+        start
+    }
+}
