@@ -73,6 +73,9 @@ impl Explorer<'_, '_> {
             Some(target) if self.program.word(target).is_some() => {
                 state.at = target;
                 state.depth = state.depth.saturating_sub(1);
+                if state.depth == 0 {
+                    state.through = 0;
+                }
                 out.push(state);
             }
             _ => self.refuse(at, Reason::ReturnUnknown),

@@ -85,17 +85,26 @@ pub fn meaning(name: &str) -> Meaning {
 /// Whether to follow a function of this image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
-    /// It is short, or takes or drops a lock.
+    /// It takes or drops a lock, itself or in a function it calls.
     Followed,
+    /// It is short.
+    Short,
     /// It is long and has nothing to do with locks.
     Passed,
-    /// The same, but it makes calls whose targets are not known.
-    PassedUnresolved,
+    /// It is long, and whether something it calls takes a lock is not known, or it was
+    /// tried and not understood.
+    PassedUnknown,
 }
 
-/// The instructions a function and those it calls may have to be followed
-/// although no lock is named there.
-const SHORT: usize = 240;
+/// The instructions a function may have to be followed although it takes no lock.
+const SHORT: usize = 64;
+
+/// The instructions a function may have to be followed for a lock that is taken by a
+/// function it calls.
+const MIDDLING: usize = 240;
+
+/// How deep functions are followed because they are short.
+const SHALLOW: u8 = 3;
 
 /// How many functions are looked at to find out.
 const MOST_LOOKED_AT: usize = 64;
@@ -131,18 +140,40 @@ impl Explorer<'_, '_> {
             return self.external(state, at, name, out);
         }
         match self.worth(target) {
-            Worth::Followed if state.depth >= DEEPEST => self.refuse(at, Reason::TooDeep),
-            Worth::Followed => {
+            worth if worth == Worth::Followed || worth == Worth::Short && state.depth < SHALLOW => {
+                if state.depth >= DEEPEST {
+                    return self.refuse(at, Reason::TooDeep);
+                }
+                if state.depth == 0 {
+                    state.through = target;
+                }
                 state.depth += 1;
                 state.at = target;
                 out.push(state);
             }
             worth => {
-                if worth == Worth::PassedUnresolved {
-                    self.refuse(at, Reason::CallUnresolved);
-                }
+                self.note_passed(&state, at, worth);
                 state.at = at + 4;
                 self.external(state, at, "", out);
+            }
+        }
+    }
+
+    /// What is left open where a function is passed over that may take locks.
+    fn note_passed(&mut self, state: &State, at: u64, worth: Worth) {
+        if worth == Worth::Passed {
+            return;
+        }
+        if !state.held.is_empty() {
+            self.refuse(at, Reason::CallNotFollowed);
+        }
+        let object = self.object();
+        for register in 0..8 {
+            let value = state.get(register);
+            if object.is_some_and(|object| self.values.has(value, object)) {
+                self.notes.object_passed.insert(at);
+            } else if self.values.has(value, Atom::Block) || self.values.has_load(value) {
+                self.notes.block_passed.insert(at);
             }
         }
     }
@@ -162,14 +193,16 @@ impl Explorer<'_, '_> {
             return self.external_tail(state, at, name, out);
         }
         let start = self.program.starts().binary_search(&target).is_ok();
-        if start && self.worth(target) != Worth::Followed {
-            if self.worth(target) == Worth::PassedUnresolved {
-                self.refuse(at, Reason::CallUnresolved);
+        let worth = if start { self.worth(target) } else { Worth::Followed };
+        if worth == Worth::Followed || worth == Worth::Short && state.depth < SHALLOW {
+            if start && state.depth == 0 && state.through == 0 {
+                state.through = target;
             }
-            return self.external_tail(state, at, "", out);
+            state.at = target;
+            return out.push(state);
         }
-        state.at = target;
-        out.push(state);
+        self.note_passed(&state, at, worth);
+        self.external_tail(state, at, "", out);
     }
 
     /// `blr`
@@ -368,37 +401,55 @@ impl Explorer<'_, '_> {
     }
 
     fn find_worth(&mut self, target: u64) -> Worth {
-        let (mut open, mut known, mut length) = (vec![target], vec![target], 0);
-        let mut unresolved = false;
+        let Some(function) = self.function_at(target) else { return Worth::Followed };
+        let (locks, mut open, mut unresolved) = self.calls_of(target);
+        if locks {
+            return Worth::Followed;
+        }
+        let middling = function.ops.len() <= MIDDLING;
+        if middling && open.clone().into_iter().any(|callee| self.calls_of(callee).0) {
+            return Worth::Followed;
+        }
+        if function.ops.len() <= SHORT {
+            return Worth::Short;
+        }
+        let mut known = open.clone();
         while let Some(at) = open.pop() {
-            let Some(function) = self.function_at(at) else { return Worth::Followed };
-            length += function.ops.len();
-            for op in &function.ops {
-                match *op {
-                    Op::CallRegister(_) => unresolved = true,
-                    Op::Call(to) | Op::Branch(to) => match self.program.stub(to).map(meaning) {
-                        Some(Meaning::Lock | Meaning::Unlock | Meaning::TryLock(_)) => {
-                            return Worth::Followed;
+            let (locks, calls, more) = self.calls_of(at);
+            unresolved |= more | locks;
+            for callee in
+                calls.into_iter().filter(|callee| !known.contains(callee)).collect::<Vec<_>>()
+            {
+                known.push(callee);
+                open.push(callee);
+            }
+            if unresolved || known.len() > MOST_LOOKED_AT {
+                return Worth::PassedUnknown;
+            }
+        }
+        if unresolved { Worth::PassedUnknown } else { Worth::Passed }
+    }
+
+    /// Whether a function itself takes or drops a lock, which functions of this image
+    /// it calls, and whether it makes calls whose targets are not known.
+    fn calls_of(&mut self, at: u64) -> (bool, Vec<u64>, bool) {
+        let Some(function) = self.function_at(at) else { return (false, Vec::new(), true) };
+        let (mut locks, mut calls, mut unresolved) = (false, Vec::new(), false);
+        for op in &function.ops {
+            match *op {
+                Op::CallRegister(_) => unresolved = true,
+                Op::Call(to) | Op::Branch(to) => match self.program.stub(to).map(meaning) {
+                    Some(Meaning::Lock | Meaning::Unlock | Meaning::TryLock(_)) => locks = true,
+                    None if self.program.starts().binary_search(&to).is_ok() => {
+                        if !calls.contains(&to) {
+                            calls.push(to);
                         }
-                        None if self.program.starts().binary_search(&to).is_ok()
-                            && !known.contains(&to) =>
-                        {
-                            known.push(to);
-                            open.push(to);
-                        }
-                        _ => {}
-                    },
+                    }
                     _ => {}
-                }
-            }
-            if known.len() > MOST_LOOKED_AT {
-                return Worth::PassedUnresolved;
+                },
+                _ => {}
             }
         }
-        match (length <= SHORT, unresolved) {
-            (true, _) => Worth::Followed,
-            (false, false) => Worth::Passed,
-            (false, true) => Worth::PassedUnresolved,
-        }
+        (locks, calls, unresolved)
     }
 }

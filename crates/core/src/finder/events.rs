@@ -42,6 +42,9 @@ pub enum Reason {
     CellPassed,
     /// The block is given back and never cleared.
     NeverCleared,
+    /// A function of this image that takes locks and gets the object or the block is
+    /// too long or too odd to be followed.
+    CallNotFollowed,
     /// A call whose target is not known.
     CallUnresolved,
     /// A branch whose target is not known.
@@ -83,6 +86,9 @@ impl Reason {
             Reason::NullStoredSomewhere => "null is stored at an unknown address under the lock",
             Reason::CellPassed => "a function of unknown effect gets the address of the cell",
             Reason::NeverCleared => "the block is given back and the cell is never cleared",
+            Reason::CallNotFollowed => {
+                "a function that gets the object or the block is not followed"
+            }
             Reason::CallUnresolved => "the target of a call is not known",
             Reason::BranchUnresolved => "the target of an indirect branch is not known",
             Reason::TableOutside => "a jump table leads out of the function",
@@ -107,7 +113,9 @@ impl Reason {
                 | Reason::UnknownStored
                 | Reason::NullStoredSomewhere
                 | Reason::NeverCleared
+                | Reason::CallNotFollowed
                 | Reason::CallUnresolved
+                | Reason::TooManyPaths
         )
     }
 }
@@ -145,6 +153,10 @@ pub struct Notes {
     /// The stores under a lock of values that were computed, of which it is not known
     /// whether the block went into them.
     pub computed: BTreeSet<u64>,
+    /// The calls of functions that may take locks and are not followed, which get the
+    /// object, and those which get the block.
+    pub object_passed: BTreeSet<u64>,
+    pub block_passed: BTreeSet<u64>,
     /// Whether a block was given back that was read before the lock was taken.
     pub read_early: bool,
     /// Whether the block was used before a lock was taken.

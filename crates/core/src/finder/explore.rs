@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::address::VmAddr;
 
+use super::calls::Worth;
 use super::decode::{ALL, Op, decode};
 use super::events::{Notes, Reason};
 use super::function::Function;
@@ -32,8 +33,13 @@ const SOME_VISITS: u32 = 24;
 /// Visits of one place before all is forgotten that loops produce.
 const MANY_VISITS: u32 = 400;
 
-/// How often exploration starts again with another stack slot to track.
-const RESTARTS: usize = 60;
+/// The states a function may be good for that is called, before the call is passed
+/// over.
+const MANY_INSIDE: usize = 500;
+
+/// How often exploration starts again, with another stack slot to track or another
+/// call to pass over.
+const RESTARTS: usize = 120;
 
 /// The deepest nesting of calls that is followed.
 pub const DEEPEST: u8 = 16;
@@ -70,14 +76,18 @@ pub struct Explorer<'p, 'a> {
     pub(super) tracked: BTreeSet<(i64, u8)>,
     pub(super) again: bool,
     pub(super) steps: usize,
-    functions: HashMap<u64, Option<Rc<Function>>>,
-    pub(super) worth: HashMap<u64, super::calls::Worth>,
+    functions: HashMap<u64, Option<Rc<Function>>, super::hash::Build>,
+    pub(super) worth: HashMap<u64, Worth>,
     budget: Budget,
     nodes: Vec<Node>,
-    seen: HashSet<Rc<State>>,
+    seen: HashSet<Rc<State>, super::hash::Build>,
     first: HashMap<u64, (u32, Rc<State>)>,
     queue: VecDeque<u32>,
     parent: u32,
+    /// The function through which the present state runs; zero outside of calls.
+    through: u64,
+    /// How many states each function has been good for that was called.
+    inside: HashMap<u64, usize>,
 }
 
 impl<'p, 'a> Explorer<'p, 'a> {
@@ -95,14 +105,16 @@ impl<'p, 'a> Explorer<'p, 'a> {
             tracked: BTreeSet::new(),
             again: false,
             steps: 0,
-            functions: HashMap::new(),
+            functions: HashMap::default(),
             worth: HashMap::new(),
             budget,
             nodes: Vec::new(),
-            seen: HashSet::new(),
+            seen: HashSet::default(),
             first: HashMap::new(),
             queue: VecDeque::new(),
             parent: 0,
+            through: 0,
+            inside: HashMap::new(),
         }
     }
 
@@ -124,6 +136,8 @@ impl<'p, 'a> Explorer<'p, 'a> {
                     break;
                 }
                 if self.nodes.len() > self.budget.states || self.steps > self.budget.steps {
+                    self.through = 0;
+                    self.inside.clear();
                     self.refuse(entry, Reason::TooManyPaths);
                     break;
                 }
@@ -133,7 +147,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             }
         }
         if self.again {
-            self.refuse(entry, Reason::TooManyPaths);
+            self.notes.refusals.insert((entry, Reason::TooManyPaths));
         }
         std::mem::take(&mut self.notes)
     }
@@ -147,6 +161,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         self.first.clear();
         self.queue.clear();
         self.parent = u32::MAX;
+        self.through = 0;
         let state = State::entry(entry, &mut self.values);
         self.arrive(state);
     }
@@ -157,6 +172,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         let mut next = Vec::new();
         let mut first = true;
         while let Some(state) = open.pop() {
+            self.through = state.through;
             let function = self.function_at(state.at);
             if function.is_none() && self.program.function(state.at).is_some() {
                 self.refuse(state.at, Reason::TooLong);
@@ -171,9 +187,12 @@ impl<'p, 'a> Explorer<'p, 'a> {
             if self.steps > self.budget.steps || self.again {
                 return;
             }
-            if let Some(kept) = self.probes.get_mut(&state.at) {
+            if !self.probes.is_empty()
+                && let Some(kept) = self.probes.get_mut(&state.at)
+            {
                 kept.push(state.clone());
             }
+            self.through = state.through;
             self.step(state, function.as_deref(), &mut next);
             open.append(&mut next);
         }
@@ -204,6 +223,15 @@ impl<'p, 'a> Explorer<'p, 'a> {
 
     /// Takes a state into the queue, unless it was there before.
     fn arrive(&mut self, mut state: State) {
+        if state.through != 0 && !self.program.is_fragment(state.through) {
+            let visits = self.inside.entry(state.through).or_insert(0);
+            *visits += 1;
+            if *visits > MANY_INSIDE {
+                self.worth.insert(state.through, Worth::PassedUnknown);
+                self.again = true;
+                return;
+            }
+        }
         state.forget(self.live(state.at), &self.values);
         self.widen(&mut state);
         let state = Rc::new(state);
@@ -251,9 +279,18 @@ impl<'p, 'a> Explorer<'p, 'a> {
 
     /// Notes what is not understood.
     pub(super) fn refuse(&mut self, at: u64, reason: Reason) {
-        if !self.again {
-            self.notes.refusals.insert((at, reason));
+        if self.again {
+            return;
         }
+        // What goes wrong in a function that is called is taken for its oddness: the
+        // call is passed over, and what that leaves open is noted there.
+        let piece = self.through == 0 || self.program.is_fragment(self.through);
+        if !piece && !reason.spares_late_clears() {
+            self.worth.insert(self.through, Worth::PassedUnknown);
+            self.again = true;
+            return;
+        }
+        self.notes.refusals.insert((at, reason));
     }
 
     /// The beginnings of the pieces of code on the way to the present one.
@@ -278,9 +315,10 @@ impl<'p, 'a> Explorer<'p, 'a> {
             || state.held.iter().any(|lock| old(values, *lock))
             || state.facts.iter().any(|(q, _)| old(values, q.a) || old(values, q.b))
         {
-            if state.held.iter().any(|lock| old(values, *lock)) {
-                self.notes.refusals.insert((at, Reason::LockInLoop));
+            if state.held.iter().any(|lock| old(&self.values, *lock)) {
+                self.refuse(at, Reason::LockInLoop);
             }
+            let values = &self.values;
             state.replace(|value| if old(values, value) { UNKNOWN } else { value });
             state.facts.retain(|(q, _)| !old(values, q.a) && !old(values, q.b));
         }

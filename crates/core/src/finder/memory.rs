@@ -302,7 +302,7 @@ impl Explorer<'_, '_> {
     }
 
     /// The object that the cell is a field of.
-    fn object(&self) -> Option<Atom> {
+    pub(super) fn object(&self) -> Option<Atom> {
         let atoms = self.values.atoms(self.cell?);
         atoms.iter().copied().find(|atom| !matches!(atom, Atom::Offset(_)))
     }

@@ -27,6 +27,7 @@ mod decode;
 mod events;
 mod explore;
 mod function;
+mod hash;
 mod image;
 mod memory;
 mod rewrite;

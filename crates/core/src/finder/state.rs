@@ -104,6 +104,8 @@ pub struct State {
     pub clears: u8,
     /// How many calls deep.
     pub depth: u8,
+    /// The function that the outermost call is of; zero outside of calls.
+    pub through: u64,
 }
 
 /// The most facts that are kept.
@@ -138,6 +140,7 @@ impl State {
             armed: None,
             clears: 0,
             depth: 0,
+            through: 0,
         }
     }
 

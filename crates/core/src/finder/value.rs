@@ -73,7 +73,7 @@ struct Linear {
 #[derive(Debug)]
 pub struct Values {
     all: Vec<Linear>,
-    by_content: HashMap<(Rc<[Atom]>, u64), Value>,
+    by_content: HashMap<(Rc<[Atom]>, u64), Value, super::hash::Build>,
 }
 
 impl Values {
@@ -86,7 +86,8 @@ impl Values {
             made_at: Rc::new([]),
             has_load: false,
         };
-        let by_content = HashMap::from([((none().atoms, 0), NULL)]);
+        let mut by_content = HashMap::default();
+        by_content.insert((none().atoms, 0), NULL);
         Values { all: vec![none(), none()], by_content }
     }
 

@@ -196,7 +196,14 @@ pub fn judge(notes: &Notes) -> Verdict {
     }
     match notes.refusals.first() {
         Some(refusal) => Verdict::not_understood(*refusal),
-        None if !notes.gives.is_empty() => Verdict::ClearsUnderLock,
+        None if !notes.gives.is_empty() => match notes.object_passed.first() {
+            Some(at) => Verdict::not_understood((*at, Reason::CallNotFollowed)),
+            None => Verdict::ClearsUnderLock,
+        },
+        None if !notes.object_passed.is_empty() || !notes.block_passed.is_empty() => {
+            let passed = notes.object_passed.iter().chain(&notes.block_passed).min();
+            Verdict::not_understood((passed.copied().unwrap_or(0), Reason::CallNotFollowed))
+        }
         None => match notes.computed.first() {
             Some(at) => Verdict::not_understood((*at, Reason::UnknownStored)),
             None => Verdict::NoPool,

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::methods::Methods;
 
 /// What a function that a signature names may cost.
-const NAMED: Budget = Budget { states: 60_000, steps: 2_000_000 };
+const NAMED: Budget = Budget { states: 5_000, steps: 60_000 };
 
 /// What any other function may cost, and all of them together: some 100 ms.
 const OTHER: Budget = Budget { states: 4_000, steps: 40_000 };

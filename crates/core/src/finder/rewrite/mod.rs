@@ -138,7 +138,7 @@ pub struct Rewritten {
 const EARLY: &str = "clear the field while the lock is held";
 
 /// What a rewrite may cost in looking at the function.
-const BUDGET: Budget = Budget { states: 60_000, steps: 2_000_000 };
+const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 
 /// The most fields of one function that are rewritten.
 const MAX_FIELDS: usize = 4;
