@@ -15,7 +15,8 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    self, Engine, FilePlan, ORIGINAL, Occurrence, Outcome, Plan, PlannedWord, Site, Sites, State,
+    self, EARLIER_CLEAR, Engine, FilePlan, MeaningOutcome, MeaningPlan, ORIGINAL, Occurrence,
+    Outcome, Plan, PlannedWord, Site, Sites, State,
 };
 use agxpatch_core::proof::{self, Judgement};
 
@@ -72,6 +73,9 @@ struct Patching {
     sites: Vec<Rewrite>,
     /// Further places where the sequence stands, which are left alone.
     elsewhere: Vec<Occurrence>,
+    /// The functions that are rewritten because of what they do, where no signature
+    /// describes them.
+    by_meaning: Option<MeaningPlan>,
     source_sha256: Option<String>,
     edits: Vec<Edit>,
     defects: Vec<String>,
@@ -128,6 +132,8 @@ fn carry_out(
     let file = args.file.display().to_string();
     let mut report = match proposal? {
         Proposal::Already(sites) => return Ok(already(file, *sites)),
+        Proposal::ByMeaning(MeaningOutcome::Already(_)) => return Ok(by_meaning(file, None)),
+        Proposal::ByMeaning(MeaningOutcome::Plan(plan)) => by_meaning(file, Some(*plan)),
         Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),
     };
     if let Some(output) = output {
@@ -145,12 +151,20 @@ type Proof = std::result::Result<Judgement, Error>;
 enum Proposal {
     Already(Box<Sites>),
     Proven(Box<FilePlan>, Vec<Proof>),
+    ByMeaning(MeaningOutcome),
 }
 
 fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     let file = Universal::parse(bytes)?;
     let selection = files::selection(&args.at);
-    let plan = match engine.plan_selected(&file, args.patch.as_deref(), &selection)? {
+    let planned = match engine.plan_selected(&file, args.patch.as_deref(), &selection) {
+        // Where the sequence is not, its meaning may be.
+        Err(error) if error.code() == Code::NoMatch && args.at.is_empty() => {
+            return without_signature(engine, &file, args, error);
+        }
+        planned => planned?,
+    };
+    let plan = match planned {
         Outcome::Already(sites) if !args.reseal => return Ok(Proposal::Already(sites)),
         Outcome::Already(sites) => Box::new(engine.plan_of_standing(&file, *sites)?),
         Outcome::Plan(plan) => plan,
@@ -163,6 +177,50 @@ fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     let proofs = plan.rewrites.iter().map(prove).collect::<Result<_>>()?;
     Ok(Proposal::Proven(plan, proofs))
 }
+
+/// What the finder proposes for a file that no signature describes; `error` says that
+/// none does.
+fn without_signature(
+    engine: &Engine,
+    file: &Universal<'_>,
+    args: &Args,
+    error: Error,
+) -> Result<Proposal> {
+    let by_name = args.patch.as_deref().filter(|name| *name != EARLIER_CLEAR);
+    match (by_name, engine.plan_by_meaning(file)) {
+        (None, Ok(outcome)) => Ok(Proposal::ByMeaning(outcome)),
+        (None, Err(refused)) if refused.code() != Code::NoMatch => Err(refused),
+        (Some(ORIGINAL), Ok(MeaningOutcome::Already(_))) => {
+            Err(error
+                .next("the file does not hold the original code: take the file it was made from"))
+        }
+        _ => Err(error),
+    }
+}
+
+/// The report of a plan by meaning, or of a file that needs none.
+fn by_meaning(file: String, plan: Option<MeaningPlan>) -> Patching {
+    Patching {
+        file,
+        output: None,
+        outcome: if plan.is_some() { "planned" } else { "already" },
+        patch: EARLIER_CLEAR.to_owned(),
+        sites: Vec::new(),
+        elsewhere: Vec::new(),
+        source_sha256: None,
+        edits: plan.as_ref().map(|plan| plan.edits.clone()).unwrap_or_default(),
+        by_meaning: plan,
+        defects: Vec::new(),
+        does_not_fix: DOES_NOT_FIX.map(str::to_owned).to_vec(),
+    }
+}
+
+/// What an earlier clear leaves open.
+const DOES_NOT_FIX: [&str; 3] = [
+    "two threads that both release one object still give its block back twice",
+    "two threads that both release one object still destroy its block twice",
+    "code that reads the field without the lock may still find a block that was given back",
+];
 
 fn prove(engine: &Engine, file: &Universal<'_>, rewrite: &Plan, args: &Args) -> Result<Proof> {
     if rewrite.patch == ORIGINAL {
@@ -192,6 +250,7 @@ fn patching(engine: &Engine, file: String, plan: FilePlan, proofs: Vec<Proof>) -
         outcome: "planned",
         sites: sites.collect(),
         elsewhere: plan.elsewhere,
+        by_meaning: None,
         defects: notes.map(|patch| patch.defects.clone()).unwrap_or_default(),
         does_not_fix: notes.map(|patch| patch.does_not_fix.clone()).unwrap_or_default(),
         patch: plan.patch,
@@ -210,6 +269,7 @@ fn already(file: String, found: Sites) -> Patching {
         patch,
         sites: found.sites.into_iter().map(unchanged).collect(),
         elsewhere: found.elsewhere,
+        by_meaning: None,
         source_sha256: None,
         edits: Vec::new(),
         defects: Vec::new(),
@@ -236,6 +296,9 @@ impl Report for Patching {
             )?;
             files::show_window(out, &rewrite.words)?;
         }
+        if let Some(plan) = &self.by_meaning {
+            show_by_meaning(out, plan)?;
+        }
         files::show_elsewhere(out, &self.elsewhere)?;
         files::show_edits(out, &self.edits)?;
         self.proofs(out)?;
@@ -252,8 +315,32 @@ impl Report for Patching {
     }
 }
 
+fn show_by_meaning(out: &mut dyn Write, plan: &MeaningPlan) -> io::Result<()> {
+    for one in &plan.rewritten {
+        let name = one.examined.name.as_deref().unwrap_or("a function without a name");
+        let (at, architecture) = (one.examined.function, one.examined.architecture);
+        let name = printable(name);
+        writeln!(out, "{STRONG}{EARLIER_CLEAR}{RESET} in {architecture}, {name} at {at}")?;
+    }
+    for one in &plan.refused {
+        let name = one.examined.name.as_deref().unwrap_or("a function without a name");
+        let (at, name) = (one.examined.function, printable(name));
+        writeln!(out, "{WARN}clears late, not rewritten:{RESET} {name} at {at}: {}", one.refused)?;
+    }
+    writeln!(
+        out,
+        "{WARN}not proven by refinement:{RESET} the finder examined the rewritten functions again and \
+         found no late clear"
+    )?;
+    writeln!(out, "only the file this was made from brings the original code back")
+}
+
 impl Patching {
     fn already(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.sites.is_empty() {
+            let file = printable(&self.file);
+            return writeln!(out, "{file}: {GOOD}clears under the lock{RESET}; nothing written");
+        }
         for Rewrite { site, .. } in &self.sites {
             writeln!(
                 out,

@@ -8,4 +8,5 @@
 
 mod compilers;
 mod hostile;
+mod rewrites;
 mod verdicts;

@@ -43,3 +43,8 @@ pub use image::Program;
 pub use rewrite::{Change, Refusal, Rewritten, Way, rewrite};
 pub use scan::candidates;
 pub use verdict::{Answer, Findings, Remaining, Verdict, examine};
+
+/// Whether an address is executable and belongs to no section.
+pub fn is_padding(image: &crate::macho::Image<'_>, at: crate::address::VmAddr) -> bool {
+    Program::new(image).is_ok_and(|program| program.is_padding(at.0))
+}

@@ -5,12 +5,14 @@
 //! (`look`), and the signature's methods choose among the places (`choose`); what it
 //! finds is a sighting (`sighting`). A plan (`plan`) is the rewrite of every site and
 //! the complete list of edits, resealed signatures included. `verify` judges a
-//! finished file from the file alone.
+//! finished file from the file alone. Where no signature describes the code, `meaning`
+//! has the finder's verdicts and `by_meaning` plans the finder's rewrite.
 //!
 //! Nothing here writes: a plan's edits are applied by whoever holds the bytes.
 //! Nothing here proves: a plan is a proposal, and the proof decides whether it
 //! is carried out.
 
+mod by_meaning;
 mod catalogue;
 mod choose;
 mod engine;
@@ -24,6 +26,9 @@ mod seal;
 mod sighting;
 mod verify;
 
+pub use by_meaning::{
+    EARLIER_CLEAR, MeaningOutcome, MeaningPlan, RefusedFunction, RewrittenFunction,
+};
 pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};

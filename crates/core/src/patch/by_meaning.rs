@@ -1,0 +1,177 @@
+//! The rewrite of functions that no signature describes.
+//!
+//! The finder says which functions clear late and rewrites them. Every change gets
+//! its reason, and the slices are resealed as for any patch.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use crate::address::{FileOffset, VmAddr, Word};
+use crate::edit::{Edit, EditKind};
+use crate::error::{Code, Error, Result};
+use crate::finder::{self, Change, Verdict, Way};
+use crate::macho::{Image, Universal};
+
+use super::engine::Engine;
+use super::meaning::{Examined, Extent, Severity};
+use super::seal::reseal_all;
+
+/// The name of the rewrite, as that of a patch.
+pub const EARLIER_CLEAR: &str = "clear-under-lock";
+
+/// What is to be done to a file by meaning.
+#[derive(Clone, Debug, Serialize)]
+pub struct MeaningPlan {
+    /// The functions that are rewritten.
+    pub rewritten: Vec<RewrittenFunction>,
+    /// Those that clear late and are left as they are.
+    pub refused: Vec<RefusedFunction>,
+    /// Every change of the file, in its order.
+    #[serde(skip)]
+    pub edits: Vec<Edit>,
+}
+
+/// A function that is rewritten.
+#[derive(Clone, Debug, Serialize)]
+pub struct RewrittenFunction {
+    /// What the finder says about it as it is.
+    #[serde(flatten)]
+    pub examined: Examined,
+    /// How each field that was cleared late is cleared now.
+    pub ways: Vec<Way>,
+}
+
+/// A function that clears late and is not rewritten.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedFunction {
+    /// What the finder says about it.
+    #[serde(flatten)]
+    pub examined: Examined,
+    /// Why it is left as it is.
+    pub refused: String,
+}
+
+/// A plan, or none needed.
+#[derive(Clone, Debug)]
+pub enum MeaningOutcome {
+    /// To be done.
+    Plan(Box<MeaningPlan>),
+    /// These functions clear in time already, and none clears late.
+    Already(Vec<Examined>),
+}
+
+impl Engine {
+    /// Plans the rewrite of every function that clears late where another thread can
+    /// use the object. Of the methods that signatures name, all or none are rewritten.
+    ///
+    /// # Errors
+    /// If no function has a verdict that leaves something to do or done.
+    pub fn plan_by_meaning(&self, file: &Universal<'_>) -> Result<MeaningOutcome> {
+        let examined = self.examine(file, Extent::Shaped)?;
+        let late: Vec<&Examined> = examined
+            .iter()
+            .filter(|one| matches!(one.verdict, Verdict::ClearsLate { .. }))
+            .filter(|one| one.severity == Severity::Shared)
+            .collect();
+        // Of the methods that are named, all or none.
+        let unclear =
+            |one: &Examined| one.named && matches!(one.verdict, Verdict::NotUnderstood { .. });
+        if examined.iter().any(unclear) {
+            return Err(nothing_to_do(&examined));
+        }
+        if late.is_empty() {
+            let right = |one: &Examined| one.verdict == Verdict::ClearsUnderLock;
+            return match examined.iter().any(right) {
+                true => Ok(MeaningOutcome::Already(examined.into_iter().filter(right).collect())),
+                false => Err(nothing_to_do(&examined)),
+            };
+        }
+        let mut plan =
+            MeaningPlan { rewritten: Vec::new(), refused: Vec::new(), edits: Vec::new() };
+        for one in late {
+            self.rewrite_one(file, one, &mut plan)?;
+        }
+        if plan.rewritten.is_empty() || plan.refused.iter().any(|one| one.examined.named) {
+            return Err(all_refused(&plan));
+        }
+        plan.edits.extend(reseal_all(file, &plan.edits)?);
+        plan.edits.sort_by_key(|edit| edit.at);
+        Ok(MeaningOutcome::Plan(Box::new(plan)))
+    }
+
+    fn rewrite_one(
+        &self,
+        file: &Universal<'_>,
+        one: &Examined,
+        plan: &mut MeaningPlan,
+    ) -> Result<()> {
+        let Some(slice) = file.slices.iter().find(|slice| slice.index == one.slice) else {
+            return Ok(());
+        };
+        // Earlier rewrites of the same slice count: two functions may share padding.
+        let mut bytes = slice.bytes.to_vec();
+        for edit in &plan.edits {
+            let Some(at) = edit.at.0.checked_sub(slice.offset.0) else { continue };
+            if let Some(place) = bytes.get_mut(at as usize..at as usize + edit.new.len()) {
+                place.copy_from_slice(&edit.new);
+            }
+        }
+        let image = Image::parse(&bytes)?;
+        match finder::rewrite(&image, one.function.0)? {
+            Ok(rewritten) => {
+                let text = image.text()?.range();
+                let edits =
+                    rewritten.changes.iter().map(|c| self.edit(&image, slice.offset, &text, c));
+                plan.edits.extend(edits.collect::<Vec<_>>());
+                let examined = one.clone();
+                plan.rewritten.push(RewrittenFunction { examined, ways: rewritten.ways });
+            }
+            Err(refusal) => plan
+                .refused
+                .push(RefusedFunction { examined: one.clone(), refused: refusal.to_string() }),
+        }
+        Ok(())
+    }
+
+    fn edit(
+        &self,
+        image: &Image<'_>,
+        slice: FileOffset,
+        text: &Range<VmAddr>,
+        change: &Change,
+    ) -> Edit {
+        let address = image.address_of(change.at).unwrap_or_default();
+        let word = |bytes: &[u8]| {
+            let word = Word::all(bytes).next().unwrap_or_default();
+            self.disassembler.one(word, address).text
+        };
+        let code = text.contains(&address) || finder::is_padding(image, address);
+        let why = match code {
+            true => format!("{address}: {} -> {}", word(&change.old), word(&change.new)),
+            false => format!("{address}: the exception table follows the moved instructions"),
+        };
+        Edit {
+            at: change.at.in_file(slice),
+            old: change.old.clone(),
+            new: change.new.clone(),
+            kind: EditKind::Instruction,
+            why,
+        }
+    }
+}
+
+fn nothing_to_do(examined: &[Examined]) -> Error {
+    let error = Error::new(Code::NoMatch, "no function is known to clear its field late");
+    examined.iter().take(3).fold(error, |error, one| {
+        error.with("function", format!("{} at {}", one.verdict.name(), one.function))
+    })
+}
+
+fn all_refused(plan: &MeaningPlan) -> Error {
+    let error = Error::new(Code::CannotEncode, "a function that clears late cannot be rewritten");
+    plan.refused.iter().take(5).fold(error, |error, one| {
+        let name = one.examined.name.as_deref().unwrap_or("a function without a name");
+        error.with("function", format!("{name} at {}: {}", one.examined.function, one.refused))
+    })
+}
