@@ -103,9 +103,7 @@ fn an_unknown_driver_on_the_live_volume_leaves_apples_snapshot_to_choose() {
 #[test]
 fn without_any_kept_original_the_one_that_runs_after_the_restart_is_put_back() {
     let mac = active_mac();
-    for path in [layout::recovery_original(Path::new(DRIVER))] {
-        mac.remove_file(&path).unwrap();
-    }
+    mac.remove_file(&layout::recovery_original(Path::new(DRIVER))).unwrap();
     for name in mac.list(&layout::backups()).unwrap() {
         mac.remove_file(&layout::backup(&name)).unwrap();
     }
@@ -327,17 +325,9 @@ fn a_tool_that_hangs_under_the_lock_leaves_nothing_mounted() {
         set_words(&mac, line, Said { hangs: true, ..Said::default() });
         let error = deploy(&mac).unwrap_err();
         mac.change(|machine| machine.said.clear()).unwrap();
-        if Journalled::is_open(&mac) {
+        if mac.metadata(&layout::journal()).unwrap().is_some() {
             recover(&mac).unwrap();
         }
         assert!(mac.machine().unwrap().mounted_by_hand().is_empty(), "{line}: {error:?}");
-    }
-}
-
-struct Journalled;
-
-impl Journalled {
-    fn is_open(mac: &SimulatedMac) -> bool {
-        mac.metadata(&layout::journal()).unwrap().is_some()
     }
 }

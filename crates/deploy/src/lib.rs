@@ -16,7 +16,6 @@
 
 mod bless;
 mod command_log;
-#[expect(clippy::module_inception, reason = "the verb, beside revert, recover and verify")]
 mod deploy;
 pub mod doctor;
 mod driver_patcher;

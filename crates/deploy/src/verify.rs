@@ -41,10 +41,11 @@ pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verificati
         restart(&facts, state),
         backup(host, &facts)?,
     ];
-    if facts.driver.as_ref().is_some_and(|d| matches!(d.content, Content::Patched { .. })) {
-        if let Some(path) = &facts.driver_path {
-            checks.extend(patcher.check(&host.read(path)?.bytes));
-        }
+    let is_patched = |driver: &Driver| matches!(driver.content, Content::Patched { .. });
+    if let Some(path) = &facts.driver_path
+        && facts.driver.as_ref().is_some_and(is_patched)
+    {
+        checks.extend(patcher.check(&host.read(path)?.bytes));
     }
     let next_start = next_start(host, &facts, state)?;
     checks.extend(next_start.checks.iter().cloned());
