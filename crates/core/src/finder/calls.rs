@@ -440,10 +440,10 @@ impl Explorer<'_, '_> {
                 Op::CallRegister(_) => unresolved = true,
                 Op::Call(to) | Op::Branch(to) => match self.program.stub(to).map(meaning) {
                     Some(Meaning::Lock | Meaning::Unlock | Meaning::TryLock(_)) => locks = true,
-                    None if self.program.starts().binary_search(&to).is_ok() => {
-                        if !calls.contains(&to) {
-                            calls.push(to);
-                        }
+                    None if self.program.starts().binary_search(&to).is_ok()
+                        && !calls.contains(&to) =>
+                    {
+                        calls.push(to);
                     }
                     _ => {}
                 },

@@ -35,7 +35,7 @@ const MANY_VISITS: u32 = 400;
 
 /// The states a function may be good for that is called, before the call is passed
 /// over.
-const MANY_INSIDE: usize = 500;
+const MANY_INSIDE: usize = 120;
 
 /// How often exploration starts again, with another stack slot to track or another
 /// call to pass over.

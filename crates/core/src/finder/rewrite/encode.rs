@@ -15,7 +15,7 @@ pub fn clear_at(base: u8, distance: i64) -> Option<u32> {
         return Some(0xf900_0000 | (distance as u32 / 8) << 10 | base);
     }
     let unscaled = (-256..256).contains(&distance);
-    unscaled.then(|| 0xf800_0000 | (distance as u32 & 0x1ff) << 12 | base)
+    unscaled.then_some(0xf800_0000 | (distance as u32 & 0x1ff) << 12 | base)
 }
 
 /// `ldrsw register, target`; `None` if it is too far.
@@ -74,7 +74,7 @@ pub fn relative(word: u32, at: u64, target: u64) -> Option<u32> {
             let limit = 1i64 << 20;
             let fits = (-limit..limit).contains(&value);
             let cleared = word & !(0x3 << 29 | 0x7_ffff << 5);
-            fits.then(|| cleared | (value as u32 & 3) << 29 | (value as u32 >> 2 & 0x7_ffff) << 5)
+            fits.then_some(cleared | (value as u32 & 3) << 29 | (value as u32 >> 2 & 0x7_ffff) << 5)
         }
         _ => None,
     }
