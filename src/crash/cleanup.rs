@@ -126,6 +126,9 @@ fn without_tags(line: &str) -> &str {
         }
         rest = after;
     }
+    for end in ["<br>", "<br/>", "<br />"] {
+        rest = rest.trim_end().strip_suffix(end).unwrap_or(rest);
+    }
     while let Some(before) = TAGS
         .iter()
         .find_map(|name| rest.trim_end().strip_suffix('>')?.strip_suffix(name)?.strip_suffix("</"))

@@ -8,10 +8,9 @@
 
 use std::borrow::Cow;
 
-use super::facts::{Facts, Form};
+use super::facts::{Facts, Form, keep};
 use super::ips::{self, MAX_REPORTS, Stream};
-use super::text::{self, lines};
-use super::{cleanup, foreign};
+use super::{cleanup, foreign, text};
 
 /// What occurs in the header or at the top of the body of an `.ips` report.
 const JSON_STARTS: [&str; 8] = [
@@ -44,19 +43,23 @@ pub fn read(name: &str, bytes: &[u8]) -> Vec<Facts> {
     let mut scan = Scan { name, text: &text, reports: Vec::new(), foreign: 0 };
     scan.run();
     let foreign = scan.foreign;
+    if scan.reports.is_empty() {
+        scan.reports.extend(text_panic(&text));
+    }
     let mut reports = judged(scan.reports, || Cow::Borrowed(&text));
     if let Some(report) = reports.first_mut().filter(|_| text.contains('\u{fffd}')) {
         report.note("bytes that are not text were replaced");
     }
     if let Some(report) = reports.first_mut().filter(|_| foreign > 0) {
-        report.note(format!("{} of the file belong to no report", lines(foreign)));
+        report.note(format!("lines of the file that belong to no report: {foreign}"));
     }
     reports
 }
 
 /// Whether `bytes` hold what only reports hold.
 pub fn looks_like_report(bytes: &[u8]) -> bool {
-    const MARKS: [&str; 6] = [
+    const MARKS: [&str; 7] = [
+        "panic(cpu ",
         "Exception Type:",
         "bug_type",
         "faultingThread",
@@ -90,6 +93,17 @@ fn judged<'a>(found: Vec<Facts>, text: impl FnOnce() -> Cow<'a, str>) -> Vec<Fac
         return reports;
     };
     vec![Facts::broken(&foreign::advice(tool))]
+}
+
+/// The message of a panic in text, as macOS wrote it before version 12.
+fn text_panic(text: &str) -> Option<Facts> {
+    let message = text.lines().find_map(|line| line.find("panic(cpu ").map(|at| &line[at..]))?;
+    Some(Facts {
+        form: Form::Other,
+        bug_type: Some("210".into()),
+        messages: keep(message).into_iter().collect(),
+        ..Facts::default()
+    })
 }
 
 /// Whether the text `above` and the JSON `below` tell of one death.

@@ -4,7 +4,7 @@
 //! they are named, and with the name comes what to ask for instead.
 
 /// Text that only one tool writes, all parts of a row together, and the tool.
-const TOOLS: [(&[&str], &str); 16] = [
+const TOOLS: [(&[&str], &str); 18] = [
     (&["stop reason = EXC_"], "an lldb backtrace"),
     (&["stop reason = signal "], "an lldb backtrace"),
     (&["* thread #", "frame #0:"], "an lldb backtrace"),
@@ -20,6 +20,8 @@ const TOOLS: [(&[&str], &str); 16] = [
     (&["\"system\"", "\"crash\"", "\"binary_images\""], "a KSCrash report"),
     (&["ERROR: AddressSanitizer"], "an AddressSanitizer report"),
     (&["SIGSEGV: segmentation violation", "goroutine "], "a Go traceback"),
+    (&["Heaviest stack for the target process"], "a report of a hang"),
+    (&["Data Source:", "Steps:"], "a report of a hang"),
     (&["Call graph:", "Sort by top of stack"], "a sample of a running process"),
 ];
 

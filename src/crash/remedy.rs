@@ -14,7 +14,7 @@ use super::{CrashReport, Program};
 /// Whose fault a crash is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fault {
+pub enum Blame {
     /// The program, or a library it uses.
     Program,
     /// Two threads used one object: the program lets them, or the driver should have
@@ -29,7 +29,7 @@ pub enum Fault {
 /// A kind of remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub enum RemedyKind {
     /// Install another version.
     Upgrade,
     /// One lock around all GPU work, or one thread.
@@ -56,7 +56,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remedy {
     /// What kind it is.
-    pub action: Action,
+    pub action: RemedyKind,
     /// What to do, in a sentence.
     pub text: String,
     /// What to type.
@@ -71,7 +71,7 @@ pub struct Remedy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Advice {
     /// Whose fault it is.
-    pub fault: Fault,
+    pub fault: Blame,
     /// The same in a sentence.
     pub says: String,
     /// What to try, in this order.
@@ -84,10 +84,10 @@ pub fn advice(report: &CrashReport) -> Advice {
     // A fault of what was only loaded may have nothing to do with it.
     let sure = report.programs.iter().any(|program| program.on_stack);
     let (mut fault, mut says) = whose(report);
-    if let Some(first) = known.first().filter(|_| fault == Fault::ProgramOrDriver) {
+    if let Some(first) = known.first().filter(|_| fault == Blame::ProgramOrDriver) {
         let named = named(report, &first.program);
         if sure {
-            fault = Fault::Program;
+            fault = Blame::Program;
         }
         let known = report
             .programs
@@ -101,10 +101,10 @@ pub fn advice(report: &CrashReport) -> Advice {
         says = format!("{named} {explains}: {}", first.summary);
     }
     let mut remedies: Vec<Remedy> = known.iter().map(|fault| upgrade(fault)).collect();
-    let locked = remedies.iter().any(|remedy| remedy.action == Action::Lock);
+    let locked = remedies.iter().any(|remedy| remedy.action == RemedyKind::Lock);
     remedies.extend(by_class(report).into_iter().filter(|remedy| {
         // The known fault says so already.
-        !(locked && remedy.action == Action::Lock)
+        !(locked && remedy.action == RemedyKind::Lock)
     }));
     if report.class.family().counts() {
         remedies.extend(look_up_version(&report.programs));
@@ -150,9 +150,9 @@ fn upgrade(fault: &KnownFault) -> Remedy {
         (None, None) => None,
     };
     let action = match (&fault.setting, &fault.before) {
-        (Some(_), _) => Action::Setting,
-        (None, Some(_)) => Action::Upgrade,
-        (None, None) => Action::Lock,
+        (Some(_), _) => RemedyKind::Setting,
+        (None, Some(_)) => RemedyKind::Upgrade,
+        (None, None) => RemedyKind::Lock,
     };
     let text = format!("{}: {}", fault.program, fault.remedy);
     Remedy { action, text, command, sources: fault.sources.clone() }
@@ -166,35 +166,35 @@ fn look_up_version(programs: &[Program]) -> Option<Remedy> {
         unknown.name, unknown.name
     );
     let command = "agxpatch crashes --python PATH".to_owned();
-    Some(Remedy { action: Action::Ask, text, command: Some(command), sources: Vec::new() })
+    Some(Remedy { action: RemedyKind::Ask, text, command: Some(command), sources: Vec::new() })
 }
 
 /// Whose fault it is where no fault of a program is known.
-fn whose(report: &CrashReport) -> (Fault, String) {
+fn whose(report: &CrashReport) -> (Blame, String) {
     use Class as C;
     let (fault, says) = match report.class {
-        C::NilPipeline => (Fault::Program, "the program passed nil for a pipeline"),
+        C::NilPipeline => (Blame::Program, "the program passed nil for a pipeline"),
         C::Assertion | C::CommandStorage => (
-            Fault::Program,
+            Blame::Program,
             "Metal forbids what was done, mostly two threads on one command buffer or encoder; \
              the program has to keep them apart",
         ),
         C::CommandFailed => return command_failed(report),
-        C::GpuBackend => (Fault::Program, "the code that crashed is not Apple's"),
-        C::ProgramCode => (Fault::Program, "the code that crashed is the program's own"),
-        C::LaunchAbort => (Fault::Program, "the process never ran: no GPU code was reached"),
+        C::GpuBackend => (Blame::Program, "the code that crashed is not Apple's"),
+        C::ProgramCode => (Blame::Program, "the code that crashed is the program's own"),
+        C::LaunchAbort => (Blame::Program, "the process never ran: no GPU code was reached"),
         C::GpuRestart | C::GpuPanic => {
-            (Fault::System, "the GPU, its firmware or the kernel failed, not this process")
+            (Blame::System, "the GPU, its firmware or the kernel failed, not this process")
         }
-        C::ShaderCompiler => (Fault::System, "Apple's compiler crashed on a shader"),
+        C::ShaderCompiler => (Blame::System, "Apple's compiler crashed on a shader"),
         C::GpuException => {
-            (Fault::Unknown, "GPU code threw an exception, mostly for an argument it was given")
+            (Blame::Unknown, "GPU code threw an exception, mostly for an argument it was given")
         }
-        C::Trap | C::OtherGpu => (Fault::Unknown, "the report does not say why"),
-        C::Unrelated => (Fault::Unknown, "no GPU code was at work"),
-        C::Unreadable => (Fault::Unknown, "the report could not be read"),
+        C::Trap | C::OtherGpu => (Blame::Unknown, "the report does not say why"),
+        C::Unrelated => (Blame::Unknown, "no GPU code was at work"),
+        C::Unreadable => (Blame::Unknown, "the report could not be read"),
         _ => (
-            Fault::ProgramOrDriver,
+            Blame::ProgramOrDriver,
             "one thread used an encoder or its memory after another had ended or freed it; Metal \
              leaves it to programs to keep threads apart",
         ),
@@ -202,16 +202,16 @@ fn whose(report: &CrashReport) -> (Fault, String) {
     (fault, says.into())
 }
 
-fn command_failed(report: &CrashReport) -> (Fault, String) {
+fn command_failed(report: &CrashReport) -> (Blame, String) {
     let (fault, says) = match report.evidence.failure {
         Some(CommandFailure::InnocentVictim) => {
-            (Fault::Unknown, "another process, or other work of this one, made the GPU fail")
+            (Blame::Unknown, "another process, or other work of this one, made the GPU fail")
         }
         Some(CommandFailure::OutOfMemory) => {
-            (Fault::Program, "the GPU work needed more memory than there was")
+            (Blame::Program, "the GPU work needed more memory than there was")
         }
-        Some(CommandFailure::Timeout) => (Fault::Program, "one piece of GPU work ran too long"),
-        _ => (Fault::Unknown, "the GPU ended the work, and the program then ended itself"),
+        Some(CommandFailure::Timeout) => (Blame::Program, "one piece of GPU work ran too long"),
+        _ => (Blame::Unknown, "the GPU ended the work, and the program then ended itself"),
     };
     (fault, says.into())
 }
@@ -227,39 +227,42 @@ fn by_class(report: &CrashReport) -> Vec<Remedy> {
         C::Metal4Context => vec![
             lock(),
             remedy(
-                Action::Nothing,
+                RemedyKind::Nothing,
                 "the patch does not touch Metal 4 encoders: they take no block from a pool",
             ),
         ],
         C::Trap | C::OtherGpu => vec![observe(), lock(), bug()],
         C::NilPipeline => vec![remedy(
-            Action::Correct,
+            RemedyKind::Correct,
             "check the error of newComputePipelineState… where the pipeline is made; no guard or \
              patch helps",
         )],
         C::CommandFailed => failure_remedies(report.evidence.failure),
         C::GpuBackend => vec![lock(), bug()],
         C::GpuException => vec![remedy(
-            Action::Correct,
+            RemedyKind::Correct,
             "read the exception's text in the report: it names the argument that was refused",
         )],
         C::GpuRestart | C::GpuPanic => vec![remedy(
-            Action::Nothing,
+            RemedyKind::Nothing,
             "nothing in user space reaches it: update macOS, and send the report to Apple with \
              Feedback Assistant",
         )],
         C::ShaderCompiler => vec![remedy(
-            Action::FileBug,
+            RemedyKind::FileBug,
             "update macOS; else find the shader by leaving out parts, and send it to Apple with \
              Feedback Assistant",
         )],
-        C::ProgramCode => vec![remedy(Action::Correct, "correct the frame that is named")],
+        C::ProgramCode => vec![remedy(RemedyKind::Correct, "correct the frame that is named")],
         C::LaunchAbort => vec![remedy(
-            Action::Correct,
+            RemedyKind::Correct,
             "read the loader's message in the report: mostly a library is missing or not signed",
         )],
         C::Unreadable => {
-            vec![remedy(Action::Ask, "ask for the .ips file in ~/Library/Logs/DiagnosticReports")]
+            vec![remedy(
+                RemedyKind::Ask,
+                "ask for the .ips file in ~/Library/Logs/DiagnosticReports",
+            )]
         }
         C::Unrelated => Vec::new(),
         _ if report.class.family() == Family::NullImpl => vec![lock(), guard(), observe(), bug()],
@@ -270,22 +273,23 @@ fn by_class(report: &CrashReport) -> Vec<Remedy> {
 fn failure_remedies(failure: Option<CommandFailure>) -> Vec<Remedy> {
     let (action, text) = match failure {
         Some(CommandFailure::OutOfMemory) => (
-            Action::Setting,
+            RemedyKind::Setting,
             "ask for less at once: a smaller batch, context or model; fewer programs on the GPU",
         ),
-        Some(CommandFailure::Timeout) => {
-            (Action::Setting, "divide the work: a smaller batch or context, more command buffers")
-        }
+        Some(CommandFailure::Timeout) => (
+            RemedyKind::Setting,
+            "divide the work: a smaller batch or context, more command buffers",
+        ),
         Some(CommandFailure::InnocentVictim | CommandFailure::Ignored) => (
-            Action::Setting,
+            RemedyKind::Setting,
             "start it again, alone: find the GPU's own report of that time (gpuEvent-*.ips) for \
              the process that failed first",
         ),
         Some(CommandFailure::NotPermitted) => {
-            (Action::Setting, "keep the program in the foreground while it uses the GPU")
+            (RemedyKind::Setting, "keep the program in the foreground while it uses the GPU")
         }
         _ => (
-            Action::FileBug,
+            RemedyKind::FileBug,
             "report it to the program with its error text; no guard or patch in user space \
              reaches the GPU",
         ),
@@ -293,17 +297,17 @@ fn failure_remedies(failure: Option<CommandFailure>) -> Vec<Remedy> {
     vec![remedy(action, text)]
 }
 
-fn remedy(action: Action, text: &str) -> Remedy {
+fn remedy(action: RemedyKind, text: &str) -> Remedy {
     Remedy { action, text: text.into(), command: None, sources: Vec::new() }
 }
 
-fn typed(action: Action, text: &str, command: &str) -> Remedy {
+fn typed(action: RemedyKind, text: &str, command: &str) -> Remedy {
     Remedy { command: Some(command.into()), ..remedy(action, text) }
 }
 
 fn lock() -> Remedy {
     remedy(
-        Action::Lock,
+        RemedyKind::Lock,
         "put one lock around all GPU work, or do it on one thread (Python: agxpatch.lock() or \
          agxpatch.serialize_torch())",
     )
@@ -311,7 +315,7 @@ fn lock() -> Remedy {
 
 fn guard() -> Remedy {
     typed(
-        Action::Guard,
+        RemedyKind::Guard,
         "run it with the guard, which keeps threads apart in the driver's methods",
         "agxpatch run -- CMD",
     )
@@ -319,7 +323,7 @@ fn guard() -> Remedy {
 
 fn observe() -> Remedy {
     typed(
-        Action::Observe,
+        RemedyKind::Observe,
         "see which threads meet in which encoder, without changing anything",
         "agxpatch run --guard observe -- CMD",
     )
@@ -327,7 +331,7 @@ fn observe() -> Remedy {
 
 fn no_coalescing() -> Remedy {
     typed(
-        Action::NoCoalescing,
+        RemedyKind::NoCoalescing,
         "run it without coalescing, so that no command buffer reads an ended encoder (untested)",
         "agxpatch run --no-coalescing -- CMD",
     )
@@ -335,7 +339,7 @@ fn no_coalescing() -> Remedy {
 
 fn no_handler() -> Remedy {
     remedy(
-        Action::Ask,
+        RemedyKind::Ask,
         "run it again without the signal handler (Python: without faulthandler), so that the \
          report keeps the address",
     )
@@ -343,20 +347,20 @@ fn no_handler() -> Remedy {
 
 fn bug() -> Remedy {
     typed(
-        Action::FileBug,
+        RemedyKind::FileBug,
         "report it to the program, with this text",
         "agxpatch crashes --list FILE",
     )
 }
 
-impl Fault {
+impl Blame {
     /// As shown to people.
     pub fn title(self) -> &'static str {
         match self {
-            Fault::Program => "the program's fault",
-            Fault::ProgramOrDriver => "the program's fault or the driver's",
-            Fault::System => "Apple's software or the GPU",
-            Fault::Unknown => "fault unknown",
+            Blame::Program => "the program's fault",
+            Blame::ProgramOrDriver => "the program's fault or the driver's",
+            Blame::System => "Apple's software or the GPU",
+            Blame::Unknown => "fault unknown",
         }
     }
 }

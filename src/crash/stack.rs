@@ -113,7 +113,10 @@ pub fn layer(frame: &Frame) -> Layer {
     let image = frame.image.as_deref().unwrap_or_default();
     let symbol = frame.symbol_name();
     let begins = |names: &[&str]| names.iter().any(|name| image.starts_with(name));
-    if is_driver(image) {
+    if image.is_empty() && symbol.is_empty() {
+        // A frame that was lost is put down to no one.
+        Layer::System
+    } else if is_driver(image) {
         Layer::Driver
     } else if METAL_IMAGES.contains(&image) || begins(&OPENGL_IMAGES) {
         Layer::Metal

@@ -6,6 +6,8 @@
 //! them and is passed over. Nothing is indexed and nothing nested, so the bounds are
 //! those on a line.
 
+use std::borrow::Cow;
+
 use super::facts::{Driver, Facts, Frame, MAX_FRAMES, MAX_MESSAGES, image_name, is_driver, keep};
 use super::programs;
 use super::time::timestamp;
@@ -38,6 +40,8 @@ pub struct Reader {
     cut: bool,
     /// Lines that belong to no part.
     foreign: usize,
+    /// Frames whose numbers are missing.
+    lost: usize,
 }
 
 /// Whether `line` begins a report, or one would begin before it.
@@ -55,6 +59,7 @@ impl Default for Reader {
             has_images: false,
             cut: false,
             foreign: 0,
+            lost: 0,
         }
     }
 }
@@ -76,7 +81,8 @@ impl Reader {
         while !line.is_char_boundary(end) {
             end -= 1;
         }
-        let line = line[..end].trim();
+        let line = unescaped(line[..end].trim());
+        let line = line.as_ref();
         let before = self.part;
         if let Some(next) = self.heading(line) {
             self.part = next;
@@ -97,11 +103,16 @@ impl Reader {
             Part::Crashed if facts.frames.len() < MAX_FRAMES => match frame(line, &facts.frames) {
                 // What a cut line says of its offset, and even of its symbol, is not all.
                 Some(_) if !ended && !line.contains(" + ") => self.cut = true,
-                Some(frame) => facts.frames.push(frame),
+                Some((number, frame)) => {
+                    self.lost += number - facts.frames.len();
+                    // A place is kept for what was lost, so that no other frame takes it.
+                    facts.frames.resize_with(number, Frame::default);
+                    facts.frames.push(frame);
+                }
                 None => self.foreign += usize::from(!line.is_empty()),
             },
             Part::Thrown if facts.thrown.len() < MAX_FRAMES => {
-                facts.thrown.extend(frame(line, &facts.thrown));
+                facts.thrown.extend(frame(line, &facts.thrown).map(|(_, frame)| frame));
             }
             Part::Registers => registers(facts, line),
             Part::Images => image(facts, line),
@@ -210,16 +221,34 @@ impl Reader {
                 "the text ends before its list of images: the driver's version is unknown".into(),
             );
         }
+        if facts.frames.first().is_some_and(|top| *top == Frame::default()) {
+            facts.incomplete = Some("the innermost frame of the thread is missing".into());
+        } else if self.lost > 0 {
+            facts.note(format!("frames of the thread that crashed are missing: {}", self.lost));
+        }
         if self.foreign > 0 {
-            facts.note(format!("{} between the frames were passed over", lines(self.foreign)));
+            facts.note(format!("lines between the frames that are not frames: {}", self.foreign));
         }
         facts
     }
 }
 
-/// `1 line`, `2 lines`.
-pub fn lines(count: usize) -> String {
-    if count == 1 { "1 line".into() } else { format!("{count} lines") }
+/// A line without the backslashes that Markdown wants before its own characters.
+fn unescaped(line: &str) -> Cow<'_, str> {
+    const MARKS: &str = "_*[]<>-+`#";
+    let escapes = |(at, _): (usize, &str)| line[at + 1..].starts_with(|c: char| MARKS.contains(c));
+    if !line.match_indices('\\').any(escapes) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        let mark = rest.peek().is_some_and(|next| MARKS.contains(*next));
+        if c != '\\' || !mark {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// `Python [4242]` as name and number.
@@ -232,7 +261,7 @@ fn named_number(value: &str) -> (&str, Option<u64>) {
 
 /// `0   AGXMetalG16X   0x000000010c9d52d0 -[… setComputePipelineState:] + 32`, also
 /// without the address. Frames are numbered, which tells them from a chat.
-fn frame(line: &str, before: &[Frame]) -> Option<Frame> {
+fn frame(line: &str, before: &[Frame]) -> Option<(usize, Frame)> {
     let line = line.strip_prefix(['*', '-']).map_or(line, str::trim_start);
     let (number, rest) = line.split_once(char::is_whitespace)?;
     let number: usize = number.trim_end_matches('.').parse().ok()?;
@@ -248,12 +277,13 @@ fn frame(line: &str, before: &[Frame]) -> Option<Frame> {
     };
     // Where there is no symbol its place is taken by the load address.
     let unnamed = symbol.starts_with("0x");
-    Some(Frame {
+    let frame = Frame {
         image: keep(&image_name(image.trim())),
         symbol: if unnamed { None } else { keep(symbol) },
         offset: if unnamed { None } else { offset },
         image_offset: if unnamed { offset } else { None },
-    })
+    };
+    Some((number, frame))
 }
 
 /// Names of images may hold single spaces.

@@ -5,7 +5,7 @@
 //! whole folders on all cores and returns **incidents**: a report that was
 //! copied, archived or exported again counts once, however many files hold it.
 //! A [`Mark`] remembers the incidents of a moment, so that what a command
-//! caused can be told from what was there before, a [`Vigil`] does so around a
+//! caused can be told from what was there before, a [`CrashWatch`] does so around a
 //! command, and [`gather`] keeps the reports before macOS deletes them.
 //!
 //! Reading is the only effect, [`gather`] excepted. What is not a plain file is
@@ -14,22 +14,23 @@
 //! Memory holds one file a worker and one small record an incident.
 
 mod collect;
+mod crash_watch;
 mod gather;
 mod mark;
 mod overview;
 mod python;
-mod vigil;
 mod walk;
 mod watch;
 
 use std::path::{Path, PathBuf};
 
 pub use collect::{Collection, Incident, Limits, Skipped, collect, collect_counted};
+pub use crash_watch::{Aftermath, CLOCK_SLACK, CrashWatch, SETTLE};
 pub use gather::gather;
 pub use mark::Mark;
+pub(crate) use overview::steps;
 pub use overview::{Overview, Seen};
 pub use python::PythonPackages;
-pub use vigil::{Aftermath, SETTLE, Vigil};
 pub use walk::why;
 pub use watch::Watcher;
 

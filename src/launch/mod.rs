@@ -17,10 +17,10 @@
 //! asked for, it is said.
 
 mod advice;
+mod aftermath;
 mod bundle;
 mod child;
 mod console_script;
-mod crash_watch;
 mod env_words;
 pub mod environment;
 pub mod files;
@@ -39,8 +39,8 @@ mod supervise;
 pub mod verdict;
 
 pub use advice::{instead, judge_file, judge_target};
+pub use aftermath::Crash;
 pub use child::{Ended, Relay, is_ignored};
-pub use crash_watch::{Crash, CrashWatch};
 pub use image::Facts;
 pub use mode::Mode;
 pub use prepare::{Mac, Prepared, Request, needs_a_mac, needs_mac, prepare};

@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use agxpatch_core::error::{Code, Error, Result};
 
 use super::child::Relay;
-use super::crash_watch::{Crash, CrashWatch};
+use super::aftermath::{self, Crash};
 use super::environment;
 use super::guard_report::GuardReports;
 use super::prepare::{Prepared, Request};
 use super::run_report::{Attempt, RunReport, SCHEMA};
 use super::summary::GuardSummary;
 use super::verdict::Outcome;
+use crate::diagnostics::{self, CrashWatch};
+use crate::report::printable;
 
 /// How a prepared command is run.
 pub struct Supervision {
@@ -49,10 +51,10 @@ pub fn supervise(
     let relay = Relay::begin().map_err(|error| {
         Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
     })?;
-    let lookout = CrashWatch::begin(supervision.folders.clone());
+    let watch = CrashWatch::begin(supervision.folders.clone());
     let attempts = attempts(&prepared, supervision, &relay, &mut say)?;
     let exit = attempts.last().map_or(0, |attempt| attempt.ended.code());
-    let crashes = crashes(&lookout, &attempts, supervision, &relay, &mut say);
+    let crashes = crashes(&watch, &attempts, supervision, &relay, &mut say);
     let told = request.reports.as_deref().map(GuardReports::read).unwrap_or_default();
     told.broken.iter().map(Error::to_string).for_each(&mut say);
     if let Some(copy) = &prepared.copy {
@@ -122,7 +124,7 @@ fn attempt(prepared: &Prepared, relay: &Relay) -> Result<Attempt> {
 }
 
 fn crashes(
-    lookout: &CrashWatch,
+    watch: &CrashWatch,
     attempts: &[Attempt],
     supervision: &Supervision,
     relay: &Relay,
@@ -131,7 +133,7 @@ fn crashes(
     let died = attempts.iter().any(|attempt| attempt.ended.as_the_driver_kills());
     let settle = if died { supervision.settle } else { Duration::ZERO };
     let pids: Vec<u32> = attempts.iter().map(|attempt| attempt.pid).collect();
-    let crashes = match lookout.wait(&pids, settle, relay.ending()) {
+    let crashes = match aftermath::crashes(watch, &pids, settle, relay.ending()) {
         Ok(crashes) => crashes,
         Err(error) => {
             say(error.to_string());
@@ -146,7 +148,17 @@ fn line(crash: &Crash) -> String {
     let process = crash.process.as_deref().unwrap_or("a process");
     let pid = crash.pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
     let whose = if crash.ours { "" } else { ", perhaps of another command" };
-    format!("crash of {process}{pid}{whose}: {}\n  {}", crash.class, crash.path.display())
+    let (class, path) = (crash.class, crash.path.display());
+    let because = printable(&crash.because);
+    format!("crash of {process}{pid}{whose}: {class}\n  {path}\n  {because}\n{}", steps(crash))
+}
+
+/// What to do about a crash, indented below it.
+fn steps(crash: &Crash) -> String {
+    let mut lines = Vec::new();
+    // Writing to memory cannot fail.
+    drop(diagnostics::steps(&mut lines, &crash.advice));
+    String::from_utf8_lossy(&lines).trim_end().to_owned()
 }
 
 /// What is known once the command has ended.

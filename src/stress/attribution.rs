@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trial::Trial;
 use crate::crash::Class;
-use crate::diagnostics::Incident;
+use crate::diagnostics::{CLOCK_SLACK, Incident};
 
 /// A crash report that was put down to a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +44,6 @@ pub enum Tie {
     Time,
 }
 
-/// Clocks of reports and of this process are read at different moments.
-const SLACK: SignedDuration = SignedDuration::from_millis(1500);
-
 /// Puts each of `incidents` down to one of `trials`; returns the rest.
 pub fn attribute(trials: &mut [Trial], incidents: Vec<Incident>) -> Vec<Incident> {
     let mut rest = Vec::new();
@@ -69,7 +66,7 @@ fn tie(trial: &Trial, incident: &Incident) -> Option<Tie> {
     let pid = Some(u64::from(trial.pid));
     // Process identifiers are used again; a report of another time is of
     // another process.
-    if report.captured.is_some_and(|captured| !ran_at(trial, captured, SLACK)) {
+    if report.captured.is_some_and(|captured| !ran_at(trial, captured, CLOCK_SLACK)) {
         return None;
     }
     if report.pid == pid {

@@ -17,7 +17,7 @@ use super::report::{Machine, StressReport, Subject};
 use super::trial::{Measurement, Trial, Verdict};
 use super::workload::Command;
 use crate::crash::Assertion;
-use crate::diagnostics::Vigil;
+use crate::diagnostics::CrashWatch;
 use crate::launch::GuardSummary;
 use crate::launch::environment::name;
 use crate::launch::guard_report::GuardReports;
@@ -82,7 +82,7 @@ pub fn run(
         plan.baselines = 0;
     }
     let began = Timestamp::now();
-    let vigil = Vigil::begin(options.reports.clone())?;
+    let watch = CrashWatch::begin_counting(options.reports.clone())?;
 
     let turns = plan.turns();
     let mut trials = Vec::with_capacity(turns.len());
@@ -95,9 +95,9 @@ pub fn run(
     }
     let interrupted = trials.len() < turns.len();
     if !interrupted {
-        vigil.wait(options.settle, options.stop);
+        watch.wait(options.settle, options.stop);
     }
-    let aftermath = vigil.end()?;
+    let aftermath = watch.end()?;
     let unattributed = attribute(&mut trials, aftermath.new);
     trials.iter_mut().for_each(|trial| trial.judge(options.command.measures));
     Ok(StressReport {
@@ -108,7 +108,7 @@ pub fn run(
         began,
         ended: Timestamp::now(),
         interrupted,
-        report_folders: vigil.folders(),
+        report_folders: watch.folders(),
         known_before: aftermath.before,
         trials,
         unattributed,

@@ -525,13 +525,13 @@ fn a_known_fault_of_a_program_is_named_instead_of_the_driver() {
         remedy::advice(&read(&report))
     };
     let old = mlx("0.31.1");
-    assert_eq!(old.fault, remedy::Fault::Program);
-    assert_eq!(old.remedies[0].action, remedy::Action::Upgrade);
+    assert_eq!(old.fault, remedy::Blame::Program);
+    assert_eq!(old.remedies[0].action, remedy::RemedyKind::Upgrade);
     assert!(old.remedies[0].command.as_ref().unwrap().contains("mlx>=0.31.2"));
     assert!(old.remedies[0].sources[0].starts_with("https://"));
     let new = mlx("0.31.2");
-    assert_eq!(new.fault, remedy::Fault::ProgramOrDriver);
-    assert!(new.remedies.iter().all(|remedy| remedy.action != remedy::Action::Upgrade));
+    assert_eq!(new.fault, remedy::Blame::ProgramOrDriver);
+    assert!(new.remedies.iter().all(|remedy| remedy.action != remedy::RemedyKind::Upgrade));
 }
 
 #[test]

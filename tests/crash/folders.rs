@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use agxpatch::crash::{Class, Summary};
-use agxpatch::diagnostics::{Limits, Mark, Vigil, Watcher, collect, gather, usual_folders};
+use agxpatch::diagnostics::{CrashWatch, Limits, Mark, Watcher, collect, gather, usual_folders};
 use agxpatch_simulate::crash_report::CrashReport;
 use jiff::Timestamp;
 
@@ -225,12 +225,12 @@ fn kept_reports_are_named_by_incident_and_kept_once() {
 }
 
 #[test]
-fn a_vigil_finds_what_a_command_left_even_in_a_folder_made_by_the_first_report() {
+fn a_watch_finds_what_a_command_left_even_in_a_folder_made_by_the_first_report() {
     let home = folder();
     let folders = usual_folders(Some(home.path()));
-    let vigil = Vigil::begin(folders[..1].to_vec()).unwrap();
+    let watch = CrashWatch::begin_counting(folders[..1].to_vec()).unwrap();
     put(&home, "Library/Logs/DiagnosticReports/a.ips", &CrashReport::prepare(1).ips());
-    let aftermath = vigil.end().unwrap();
+    let aftermath = watch.end().unwrap();
     assert_eq!((aftermath.before, aftermath.after, aftermath.new.len()), (0, 1, 1));
 }
 

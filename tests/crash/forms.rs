@@ -93,6 +93,7 @@ fn wrappings(text: &str) -> Vec<(&'static str, Vec<u8>)> {
             "before a chat",
             format!("{text}\nann: what {{do}} you think?\n1 more follows\n").into_bytes(),
         ),
+        ("with breaks of HTML", lines(&|line| format!("{line}<br>"))),
         ("after empty lines", format!("\n\n  \n{text}").into_bytes()),
     ]
 }
@@ -120,7 +121,7 @@ fn a_system_profile_after_the_json_is_passed_over_and_said() {
            Graphics: Apple M4 Pro, Built-In\n";
     let read = one(text);
     assert_eq!(read.class, Class::NullAtSpill);
-    assert_eq!(read.notes, ["2 lines of the file belong to no report"]);
+    assert_eq!(read.notes, ["lines of the file that belong to no report: 2"]);
 }
 
 fn translated(report: &CrashReport, heading: &str) -> String {
@@ -289,7 +290,42 @@ fn frames_without_addresses_and_lines_between_them_are_read() {
     let talk = text.replace("\n1   libtorch", "\n(this is the one I meant)\n\n1   libtorch");
     let read = one(talk);
     assert_eq!(read.class, Class::NullAtSetPipeline);
-    assert_eq!(read.notes, ["1 line between the frames were passed over"]);
+    assert_eq!(read.notes, ["lines between the frames that are not frames: 1"]);
+}
+
+#[test]
+fn a_lost_frame_is_said_and_no_other_takes_its_place() {
+    let text = string(CrashReport::set_pipeline(1).text());
+    let without = |number: &str| {
+        let kept = text.lines().filter(|line| !line.starts_with(number));
+        one(kept.collect::<Vec<_>>().join("\n"))
+    };
+    let read = without("1   ");
+    assert_eq!(read.class, Class::NullAtSetPipeline);
+    assert_eq!(read.notes, ["frames of the thread that crashed are missing: 1"]);
+    let read = without("0   ");
+    assert_eq!(read.class, Class::OtherGpu, "{read:?}");
+    assert!(read.incomplete.unwrap().contains("innermost frame"));
+}
+
+#[test]
+fn characters_that_markdown_escaped_are_read() {
+    let text = string(CrashReport::set_pipeline(1).text());
+    let escaped =
+        text.replace('[', "\\[").replace(']', "\\]").replace('<', "\\<").replace('_', "\\_");
+    let read = one(escaped);
+    assert_eq!((read.class, read.pid), (Class::NullAtSetPipeline, Some(4001)));
+    assert_eq!(read.driver.unwrap().uuid.as_deref(), Some(DRIVER_UUID));
+}
+
+#[test]
+fn a_panic_in_text_is_named() {
+    let text = "Anonymous UUID: 0\n\npanic(cpu 4 caller 0xffff): \"GPU hang in AGXG13X\" @x.cpp\n";
+    assert_eq!(one(text).class, Class::GpuPanic);
+    let text = "*** Panic Report ***\npanic(cpu 4 caller 0xffff): \"watchdog\" @x.cpp\n";
+    let read = one(text);
+    assert_eq!(read.class, Class::Unrelated);
+    assert!(read.evidence.because.contains("kernel panic"));
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn crash_reports_of_the_run_are_told_by_class() {
     assert!(said.starts_with("agxpatch: crash of python3.12 ("), "{said}");
     assert!(said.contains("null-impl-prepare"), "{said}");
     assert_eq!(said.matches("crash of").count(), 1, "{said}");
+    assert!(said.contains("$ agxpatch run --guard observe -- CMD"), "{said}");
 }
 
 #[test]
@@ -101,6 +102,9 @@ fn a_worker_that_died_behind_exit_status_0_is_told_too() {
     let account = bench.account(&[], &script);
     assert_eq!(account["exit"], 0);
     assert_eq!(account["crashes"][0]["ours"], true);
+    assert!(
+        account["crashes"][0]["advice"]["remedies"].as_array().is_some_and(|all| all.len() > 2)
+    );
 }
 
 #[test]

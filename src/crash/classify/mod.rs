@@ -93,6 +93,9 @@ impl<'a> Case<'a> {
         if self.facts.namespace == "CODESIGNING" {
             return self.unknown("a kill for code whose signature is not valid");
         }
+        if self.frames.first().is_some_and(|top| *top == Frame::default()) {
+            return self.without_top();
+        }
         if let Some(verdict) = self.compiler() {
             return verdict;
         }
@@ -125,8 +128,22 @@ impl<'a> Case<'a> {
                 .resting_on([Ground::Text]);
         }
         let kind = self.facts.bug_type.as_deref().unwrap_or("unknown");
-        let because = format!("a report of type {kind}, not of a crash");
+        let what = match kind {
+            "210" => " (a kernel panic)",
+            "288" => " (a hang)",
+            "298" => " (memory pressure)",
+            "142" | "202" => " (use of the processor or the disk)",
+            _ => "",
+        };
+        let because = format!("a report of type {kind}{what}, not of a crash");
         Verdict::new(Class::Unrelated, Sureness::Certain, because)
+    }
+
+    /// The frame that would decide was lost on the way.
+    fn without_top(&self) -> Verdict {
+        let class = if self.gpu_code { Class::OtherGpu } else { Class::Unrelated };
+        let because = "the innermost frame is missing from the report, so its class is not known";
+        Verdict::new(class, Sureness::Possible, because).resting_on([Ground::Callers])
     }
 
     /// The compiler runs in a process of its own, or in the program.
