@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::aftermath::Crash;
 use super::child::Ended;
-use super::crash_watch::Crash;
 use super::mode::Mode;
 use super::resolve::Step;
 use super::scoped::Copy;

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use agxpatch_core::error::{Code, Error, Result};
 
-use super::child::Relay;
 use super::aftermath::{self, Crash};
+use super::child::Relay;
 use super::environment;
 use super::guard_report::GuardReports;
 use super::prepare::{Prepared, Request};
