@@ -8,6 +8,7 @@
 mod catalog;
 mod corpus;
 mod engine;
+mod extensions;
 mod judge;
 mod reseal;
 mod signer;

@@ -233,7 +233,6 @@ fn mixture_in(
         Searched::Method(code) => (code, 0),
         Searched::Slice(code) => (code, 2),
     };
-    let words: Vec<Word> = Word::all(code.bytes).collect();
     let template = |form: &Form, line: usize| form.pattern.templates[line].clone();
     let telling: Vec<usize> = (0..original.pattern.len())
         .filter(|&line| rewrites.iter().any(|r| template(r, line) != template(original, line)))
@@ -241,19 +240,25 @@ fn mixture_in(
     let of_original = |window: &[Word]| {
         telling.iter().filter(|&&line| template(original, line).fits(window[line])).count()
     };
-    words.windows(original.pattern.len()).enumerate().find_map(|(index, window)| {
-        let at = code.address.instruction(index);
-        let fits = window
-            .iter()
-            .enumerate()
-            .all(|(line, &word)| forms.iter().any(|form| form.pattern.templates[line].fits(word)));
-        if !fits || !agree(window, at, forms) {
-            return None;
-        }
-        let original = of_original(window);
-        let believable = original + at_least <= telling.len();
-        believable.then_some(Sighting::Partly { at, original, of: telling.len() })
-    })
+    let of_some_form =
+        |line: usize, word: Word| forms.iter().any(|form| form.pattern.templates[line].fits(word));
+    code.bytes.as_chunks().0.windows(original.pattern.len()).enumerate().find_map(
+        |(index, cells)| {
+            let at = code.address.instruction(index);
+            let read = |cell: &[u8; 4]| Word(u32::from_le_bytes(*cell));
+            if !cells.iter().enumerate().all(|(line, cell)| of_some_form(line, read(cell))) {
+                return None;
+            }
+            // Copied for the few windows that fit, not for all code.
+            let window: Vec<Word> = cells.iter().map(read).collect();
+            if !agree(&window, at, forms) {
+                return None;
+            }
+            let original = of_original(&window);
+            let believable = original + at_least <= telling.len();
+            believable.then_some(Sighting::Partly { at, original, of: telling.len() })
+        },
+    )
 }
 
 /// Whether the captured values of a window agree if each line is read as the

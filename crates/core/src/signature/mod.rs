@@ -19,6 +19,6 @@ mod words;
 
 pub use captures::{Captures, Kind, Value};
 pub use pattern::Pattern;
-pub use scan::{Code, Many, Match, NearMiss, find, nearest};
+pub use scan::{Code, Many, Match, Misfit, NearMiss, find, nearest};
 pub use syntax::{Line, Rendered, Source};
 pub use template::{Field, Template};

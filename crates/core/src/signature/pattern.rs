@@ -66,11 +66,24 @@ impl Pattern {
         (fitting, first)
     }
 
+    /// The lines that do not fit `words`, or do not agree with those before them that
+    /// do.
+    pub fn misfits(&self, words: &[Word], address: VmAddr) -> Vec<usize> {
+        let mut captures = Captures::default();
+        let lines = self.templates.iter().zip(words).enumerate();
+        lines
+            .filter_map(|(index, (template, &word))| {
+                let fits = template.agrees(word, address.instruction(index), &mut captures);
+                (!fits).then_some(index)
+            })
+            .collect()
+    }
+
     /// At most how many words of `words` fit, told without reading any captured
     /// value.
-    pub fn may_fit(&self, words: &[Word]) -> usize {
+    pub fn may_fit(&self, words: impl Iterator<Item = Word>) -> usize {
         let lines = self.templates.iter().zip(words);
-        lines.filter(|(template, word)| template.mask != 0 && template.fits(**word)).count()
+        lines.filter(|(template, word)| template.mask != 0 && template.fits(*word)).count()
     }
 
     /// How many lines say something about their word.

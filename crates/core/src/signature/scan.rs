@@ -48,13 +48,26 @@ pub struct NearMiss {
     pub wanted: String,
     /// The word that stands there.
     pub found: Word,
+    /// Every line that does not fit, with its number counted from 0.
+    pub misfits: Vec<Misfit>,
+}
+
+/// A line that does not fit where a pattern nearly matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Misfit {
+    /// Number of the line, counted from 0.
+    pub line: usize,
+    /// What it asks for.
+    pub wanted: String,
+    /// The word that stands there.
+    pub found: Word,
 }
 
 impl NearMiss {
     /// The near miss as a sentence, of a pattern of which `telling` lines say
     /// something.
     pub fn sentence(&self, telling: usize) -> String {
-        let NearMiss { at, fitting, line, wanted, found } = self;
+        let NearMiss { at, fitting, line, wanted, found, .. } = self;
         format!(
             "{at}: {fitting} of {telling} lines fit; the first that does not is line {}, `{wanted}`, where {found} stands",
             line + 1
@@ -155,21 +168,29 @@ fn try_at(pattern: &Pattern, code: Code<'_>, start: usize) -> Option<Match> {
 /// The places that match best, at most `count`, best first; for the reader of
 /// an error that says there was no match.
 pub fn nearest(pattern: &Pattern, code: Code<'_>, count: usize) -> Vec<NearMiss> {
-    let words: Vec<Word> = Word::all(code.bytes).collect();
     let mut best: Vec<NearMiss> = Vec::new();
-    for (start, window) in words.windows(pattern.len()).enumerate() {
+    for (start, cells) in code.words().windows(pattern.len()).enumerate() {
         let at = code.address.instruction(start);
         let enough =
             if best.len() == count { best.last().map_or(0, |miss| miss.fitting) } else { 0 };
-        if pattern.may_fit(window) <= enough {
+        let read = |cell: &[u8; 4]| Word(word(cell));
+        if pattern.may_fit(cells.iter().map(read)) <= enough {
             continue;
         }
-        let (fitting, Some(line)) = pattern.near(window, at) else { continue };
+        // Copied for the few windows that may be among the best, not for all code.
+        let window: Vec<Word> = cells.iter().map(read).collect();
+        let (fitting, Some(line)) = pattern.near(&window, at) else { continue };
         if fitting <= enough {
             continue;
         }
+        let misfit = |line| Misfit {
+            line,
+            wanted: pattern.source.lines[line].text.clone(),
+            found: window[line],
+        };
         let wanted = pattern.source.lines[line].text.clone();
-        best.push(NearMiss { at, fitting, line, wanted, found: window[line] });
+        let misfits = pattern.misfits(&window, at).into_iter().map(misfit).collect();
+        best.push(NearMiss { at, fitting, line, wanted, found: window[line], misfits });
         best.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
         best.truncate(count);
     }
