@@ -1,5 +1,6 @@
 //! `agxpatch inspect FILE`: what a file is.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage;
-use agxpatch_core::address::{FileOffset, VmAddr};
+use agxpatch_core::address::{FileOffset, VmAddr, Word};
 use agxpatch_core::arm64::Instruction;
 use agxpatch_core::codesign::Kind;
 use agxpatch_core::edit::Hex;
@@ -17,10 +18,10 @@ use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
 use agxpatch_core::patch::{
-    self, Engine, Examined, Extent, KnownBuild, Occurrence, Place, Selection, Sighting, Site,
-    Sites, State, signature_kind,
+    self, Engine, Examined, Extent, KnownBuild, KnownRelease, NamedMethod, Occurrence, Place,
+    Selection, Sighting, Site, Sites, State, signature_kind,
 };
-use agxpatch_core::signature::NearMiss;
+use agxpatch_core::signature::{Misfit, NearMiss};
 
 use super::{Session, files};
 
@@ -30,9 +31,20 @@ pub struct Args {
     /// The driver, or any Mach-O file.
     file: PathBuf,
 
-    /// Choose the place that holds this address, whatever its method.
+    /// Choose the place that holds this address, whatever its method, and disassemble
+    /// what stands there.
     #[arg(long, value_name = "ADDRESS")]
     at: Vec<VmAddr>,
+
+    /// List the methods with their addresses; `*` in GLOB stands for any letters.
+    #[arg(
+        long,
+        value_name = "GLOB",
+        num_args = 0..=1,
+        default_missing_value = "*",
+        allow_hyphen_values = true
+    )]
+    methods: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +54,8 @@ struct Inspection {
     sha256: String,
     container: Container,
     known: Option<KnownBuild>,
+    /// The release that the UUID of a slice names.
+    release: Option<KnownRelease>,
     slices: Vec<SliceFacts>,
     state: &'static str,
     /// The places to patch.
@@ -58,6 +72,12 @@ struct Inspection {
     verdict: Option<&'static str>,
     /// The functions it is about.
     functions: Vec<Examined>,
+    /// The methods that were asked for.
+    methods: Vec<NamedMethod>,
+    /// The instructions at the addresses that were asked for.
+    code: Vec<Instruction>,
+    /// The instructions that do not fit, disassembled.
+    reads: BTreeMap<VmAddr, String>,
     /// Why there is nothing to patch, in a sentence.
     remark: Option<String>,
     /// The same with its circumstances.
@@ -90,6 +110,9 @@ struct SliceFacts {
     text: Option<VmAddr>,
 }
 
+/// How many instructions are shown at an address.
+const MAX_SHOWN: usize = 32;
+
 /// How many faults of a signature are shown.
 const MAX_FAULTS: usize = 3;
 
@@ -98,7 +121,9 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let input = storage::read(&args.file)?;
     let engine = files::engine(session)?;
     let name = args.file.display().to_string();
-    session.show(&inspect(&engine, &name, &input.bytes, &files::selection(&args.at))?)
+    let mut report = inspect(&engine, &name, &input.bytes, &files::selection(&args.at))?;
+    report.look_closer(&engine, &Universal::parse(&input.bytes)?, &args)?;
+    session.show(&report)
 }
 
 fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> Result<Inspection> {
@@ -110,6 +135,7 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         known: engine.catalogue().known_build(&sha256).cloned(),
         sha256,
         container: file.container,
+        release: None,
         slices: file.slices.iter().map(facts).collect::<Result<_>>()?,
         state: "unknown",
         sites: Vec::new(),
@@ -119,9 +145,15 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         telling: None,
         verdict: None,
         functions: engine.examine(&file, Extent::Shaped).unwrap_or_default(),
+        methods: Vec::new(),
+        code: Vec::new(),
+        reads: BTreeMap::new(),
         remark: None,
         reason: None,
     };
+    let uuids = inspection.slices.iter().filter_map(|slice| slice.uuid.as_deref());
+    inspection.release =
+        uuids.filter_map(|uuid| engine.catalogue().known_release(uuid)).next().cloned();
     match engine.look_for_any_and_select(&file, selection) {
         Ok(sighting) => inspection.see(engine, sighting),
         // What is wrong with the catalogue says nothing of the file.
@@ -184,6 +216,9 @@ impl Report for Inspection {
             )?,
             None => writeln!(out, "  {FAINT}not among the published digests{RESET}")?,
         }
+        if let Some(release) = &self.release {
+            writeln!(out, "  by its UUID of the release {release}")?;
+        }
         for slice in &self.slices {
             self.slice(out, slice)?;
         }
@@ -203,6 +238,23 @@ impl Report for Inspection {
 }
 
 impl Inspection {
+    /// Adds the methods and the code that the user asked for.
+    fn look_closer(&mut self, engine: &Engine, file: &Universal<'_>, args: &Args) -> Result<()> {
+        for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
+            let image = slice.image()?;
+            if let Some(wanted) = &args.methods {
+                self.methods.extend(patch::methods_named(&image, wanted));
+            }
+            for &at in &args.at {
+                let Some(function) = image.function_containing(at)? else { continue };
+                let end = function.end.min(at.instruction(MAX_SHOWN));
+                let words: Vec<Word> = image.words(at..end)?.collect();
+                self.code.extend(engine.disassembler.disassemble(&words, at));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in what was found.
     fn see(&mut self, engine: &Engine, sighting: Sighting) {
         match &sighting {
@@ -219,6 +271,13 @@ impl Inspection {
             Sighting::Partly { .. } => self.state = "partly-patched",
             Sighting::Several { places } => self.places = places.clone(),
             Sighting::Absent { nearest, telling } => {
+                let misfits = nearest.iter().flat_map(|miss| {
+                    miss.misfits.iter().map(|misfit| (miss.at.instruction(misfit.line), misfit))
+                });
+                let read = |(at, misfit): (VmAddr, &Misfit)| {
+                    (at, engine.disassembler.one(misfit.found, at).text)
+                };
+                self.reads = misfits.map(read).collect();
                 self.nearest = nearest.clone();
                 self.telling = Some(*telling);
             }
@@ -266,17 +325,26 @@ impl Inspection {
             }
         }
         files::show_elsewhere(out, &self.elsewhere)?;
+        for method in &self.methods {
+            writeln!(out, "  {}  {}", method.address, printable(&method.name))?;
+        }
+        for line in &self.code {
+            writeln!(out, "  {}  {}  {}", line.address, line.word, line.text)?;
+        }
         let telling = self.telling.unwrap_or_default();
         for miss in &self.nearest {
-            writeln!(
-                out,
-                "  near miss at {}: {} of {telling} lines fit, not line {}: `{}`, where {} stands",
-                miss.at,
-                miss.fitting,
-                miss.line + 1,
-                miss.wanted,
-                miss.found
-            )?;
+            writeln!(out, "  near miss at {}: {} of {telling} lines fit", miss.at, miss.fitting)?;
+            for misfit in &miss.misfits {
+                let at = miss.at.instruction(misfit.line);
+                let read = self.reads.get(&at).map_or("", String::as_str);
+                writeln!(
+                    out,
+                    "    {at}  {}  {read}, where line {} wants `{}`",
+                    misfit.found,
+                    misfit.line + 1,
+                    misfit.wanted
+                )?;
+            }
         }
         if self.nearest.is_empty() {
             self.circumstances(out)?;

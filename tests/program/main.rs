@@ -6,6 +6,7 @@ mod harness;
 mod hostile;
 mod main_job;
 mod options;
+mod reports;
 mod rewrites;
 #[path = "../schema/mod.rs"]
 mod schema;

@@ -15,7 +15,7 @@ use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Universal};
-use agxpatch_core::patch::{Engine, Patch, Sighting, Signature, anchor_hits, lint};
+use agxpatch_core::patch::{Engine, KnownRelease, Patch, Sighting, Signature, anchor_hits, lint};
 use agxpatch_core::signature::{Code, Many, Pattern, Template};
 use agxpatch_simulate::driver::{self, Variant};
 
@@ -70,6 +70,9 @@ struct Listing {
     catalogue: String,
     signatures: Vec<Signature>,
     patches: Vec<Patch>,
+    /// The known releases of drivers, each with the signatures it is known to hold
+    /// and not to hold.
+    releases: Vec<KnownRelease>,
 }
 
 fn list(engine: &Engine) -> Listing {
@@ -78,6 +81,33 @@ fn list(engine: &Engine) -> Listing {
         catalogue: catalogue.digest(),
         signatures: catalogue.signatures.clone(),
         patches: catalogue.patches.clone(),
+        releases: catalogue.releases.clone(),
+    }
+}
+
+impl Listing {
+    /// What is known of a signature in each release.
+    fn releases(&self, out: &mut dyn Write, signature: &str) -> io::Result<()> {
+        let named = |list: &[String]| list.iter().any(|name| name == signature);
+        let known = |release: &&KnownRelease| named(&release.holds) || named(&release.lacks);
+        // Of a signature that no release is known for, that they are unknown says nothing.
+        if !self.releases.iter().any(|release| known(&release)) {
+            return Ok(());
+        }
+        for (word, wanted) in [
+            ("known to hold it", (|holds, _| holds) as fn(bool, bool) -> bool),
+            ("known not to hold it", |_, lacks| lacks),
+            ("unknown", |holds, lacks| !holds && !lacks),
+        ] {
+            let these = self
+                .releases
+                .iter()
+                .filter(|release| wanted(named(&release.holds), named(&release.lacks)));
+            for release in these {
+                writeln!(out, "  {FAINT}{word}:{RESET} {release}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -93,6 +123,7 @@ impl Report for Listing {
                 let summary = printable(&patch.summary);
                 writeln!(out, "  patch {STRONG}{}{RESET}{mark}: {summary}", patch.name)?;
             }
+            self.releases(out, &signature.name)?;
         }
         writeln!(out, "{FAINT}catalogue {}{RESET}", self.catalogue)
     }

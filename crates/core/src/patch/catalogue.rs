@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -142,6 +143,40 @@ pub struct KnownBuild {
     pub state: KnownState,
 }
 
+/// A release of a driver, by the UUID of its image.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownRelease {
+    /// Name of the image.
+    pub driver: String,
+    /// The driver's source version.
+    pub version: String,
+    /// The image's UUID.
+    pub uuid: String,
+    /// The macOS it came with, where that is known.
+    pub macos: Option<String>,
+    /// Whether only the ends of that range were seen.
+    #[serde(default)]
+    pub inferred: bool,
+    /// The signatures whose sequence it is known to hold.
+    #[serde(default)]
+    pub holds: Vec<String>,
+    /// The signatures whose sequence it is known not to hold.
+    #[serde(default)]
+    pub lacks: Vec<String>,
+}
+
+impl fmt::Display for KnownRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.driver, self.version)?;
+        match (&self.macos, self.inferred) {
+            (Some(macos), true) => write!(f, " of macOS {macos} (inferred)"),
+            (Some(macos), false) => write!(f, " of macOS {macos}"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
 /// The architectures whose code patterns are about.
 const ARCHITECTURES: [&str; 2] = ["arm64", "arm64e"];
 
@@ -158,6 +193,12 @@ struct BuildsFile {
     build: Vec<KnownBuild>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleasesFile {
+    release: Vec<KnownRelease>,
+}
+
 /// The text of a file, which the catalogue keeps.
 pub type Text = Cow<'static, str>;
 
@@ -170,6 +211,8 @@ pub struct Catalogue {
     pub patches: Vec<Patch>,
     /// Known driver files.
     pub builds: Vec<KnownBuild>,
+    /// Known releases of drivers.
+    pub releases: Vec<KnownRelease>,
     provenance: Provenance,
 }
 
@@ -192,6 +235,9 @@ const PATCHES: &[(&str, &str)] = &[
 const BUILDS: (&str, &str) =
     ("patches/known-builds.toml", include_str!("../../../../patches/known-builds.toml"));
 
+const RELEASES: (&str, &str) =
+    ("patches/known-releases.toml", include_str!("../../../../patches/known-releases.toml"));
+
 impl Catalogue {
     /// The files that are part of the program.
     pub fn built_in() -> Result<Catalogue> {
@@ -203,6 +249,7 @@ impl Catalogue {
             catalogue.add_patch(text, origin)?;
         }
         catalogue.add_builds(BUILDS.1, BUILDS.0)?;
+        catalogue.add_releases(RELEASES.1, RELEASES.0)?;
         catalogue.provenance.seal_built_in();
         Ok(catalogue)
     }
@@ -240,6 +287,15 @@ impl Catalogue {
         let builds: BuildsFile = read(&text, origin)?;
         self.provenance.add(origin, text);
         self.builds.extend(builds.build);
+        Ok(())
+    }
+
+    /// Adds known releases from the text of their file.
+    pub fn add_releases(&mut self, text: impl Into<Text>, origin: &str) -> Result<()> {
+        let text = text.into();
+        let releases: ReleasesFile = read(&text, origin)?;
+        self.provenance.add(origin, text);
+        self.releases.extend(releases.release);
         Ok(())
     }
 
@@ -341,6 +397,11 @@ impl Catalogue {
         self.patches.iter().filter(move |patch| patch.signature == signature)
     }
 
+    /// The release whose image has this UUID.
+    pub fn known_release(&self, uuid: &str) -> Option<&KnownRelease> {
+        self.releases.iter().find(|release| release.uuid.eq_ignore_ascii_case(uuid))
+    }
+
     /// What is known of a file with this SHA-256, in hexadecimal.
     pub fn known_build(&self, sha256: &str) -> Option<&KnownBuild> {
         self.builds.iter().find(|build| build.sha256.eq_ignore_ascii_case(sha256))
@@ -391,6 +452,6 @@ fn read<T: for<'a> Deserialize<'a>>(text: &str, origin: &str) -> Result<T> {
         Error::new(Code::CatalogueBroken, "a catalogue file cannot be read")
             .with("file", origin)
             .with("reason", reason.to_string().trim_end())
-            .next("mend that line; the built-in files under signatures/ and patches/ are the model")
+            .next("correct that line; the built-in files under signatures/ and patches/ are the model")
     })
 }

@@ -54,12 +54,12 @@ pub(super) fn by_method(
     if let Some(mixture) = sighting::mixture(&sorted.without, forms) {
         return Ok(Some(mixture));
     }
+    if hits.is_empty() {
+        return Ok(None);
+    }
     if sorted.sites.is_empty() {
         refuse_missing_methods(texts, signature)?;
-        return match sorted.elsewhere.as_slice() {
-            [] => Ok(None),
-            elsewhere => Err(another_method(texts, known, elsewhere)),
-        };
+        return Err(another_method(texts, known, &sorted.elsewhere));
     }
     found(texts, known, sorted.sites, sorted.elsewhere).map(Some)
 }

@@ -6,6 +6,8 @@
 use std::fmt::{self, Write};
 use std::ops::Range;
 
+use serde::Serialize;
+
 use crate::address::VmAddr;
 use crate::error::Result;
 use crate::macho::{Image, Method, Symbols};
@@ -22,6 +24,30 @@ pub(super) enum Methods<'a> {
 pub(super) enum Name<'m, 'a> {
     Method(&'m Method<'a>),
     Symbol(&'a str),
+}
+
+/// A method that an image names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedMethod {
+    /// Its first instruction.
+    pub address: VmAddr,
+    /// Its name, such as `-[Class selector]`.
+    pub name: String,
+}
+
+/// More methods than this are not listed, nor names longer than [`MAX_NAME`]: those of
+/// a hostile file may add up to far more than the file is long.
+const MAX_LISTED: usize = 100_000;
+
+/// The methods of an image whose names fit `wanted`, in which `*` stands for any
+/// letters, in the order of addresses.
+pub fn methods_named(image: &Image<'_>, wanted: &str) -> Vec<NamedMethod> {
+    let methods = Methods::of(image);
+    let named = methods.by_address().into_iter().filter_map(|(address, name)| {
+        let name = name.to_string();
+        (name.len() <= MAX_NAME && glob(wanted, &name)).then_some(NamedMethod { address, name })
+    });
+    named.take(MAX_LISTED).collect()
 }
 
 impl<'a> Methods<'a> {

@@ -29,11 +29,12 @@ mod verify;
 pub use by_meaning::{
     EARLIER_CLEAR, MeaningOutcome, MeaningPlan, RefusedFunction, RewrittenFunction,
 };
-pub use catalogue::{Catalogue, KnownBuild, KnownState, Patch, Signature};
+pub use catalogue::{Catalogue, KnownBuild, KnownRelease, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
 pub use look::Selection;
 pub use meaning::{Examined, Extent, Severity, worst};
+pub use methods::{NamedMethod, methods_named};
 pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
 pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
 pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State};
