@@ -167,7 +167,8 @@ impl Explorer<'_, '_> {
         if !state.held.is_empty() {
             self.refuse(at, Reason::CallNotFollowed);
         }
-        let object = self.object();
+        // Looking for cells, the first argument is the object.
+        let object = self.object().or(Some(Atom::Argument(0)));
         for register in 0..8 {
             let value = state.get(register);
             if object.is_some_and(|object| self.values.has(value, object)) {
