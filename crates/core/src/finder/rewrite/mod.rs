@@ -31,7 +31,7 @@ use super::events::{Notes, Reason};
 use super::explore::{Budget, Explorer};
 use super::image::Program;
 use super::value::Value;
-use super::verdict::examine_with;
+use super::verdict::{Findings, examine_with};
 use layout::Layout;
 
 /// How a function was rewritten.
@@ -152,7 +152,7 @@ pub fn rewrite(image: &Image<'_>, entry: u64) -> Result<Result<Rewritten, Refusa
     let original = image.bytes();
     let mut bytes = original.to_vec();
     let mut ways = Vec::new();
-    for _ in 0..MAX_FIELDS {
+    for _ in 0..=MAX_FIELDS {
         let next = Image::parse(&bytes)?;
         let program = Program::new(&next)?;
         match one_field(&program, entry) {
@@ -161,11 +161,14 @@ pub fn rewrite(image: &Image<'_>, entry: u64) -> Result<Result<Rewritten, Refusa
                 apply(&mut bytes, &changes);
             }
             Ok(None) if ways.is_empty() => return Ok(Err(Refusal::NotLate)),
-            Ok(None) => break,
+            Ok(None) => {
+                return Ok(Ok(Rewritten { ways, changes: difference(original, &bytes) }));
+            }
             Err(refusal) => return Ok(Err(refusal)),
         }
     }
-    Ok(Ok(Rewritten { ways, changes: difference(original, &bytes) }))
+    // One field more than are rewritten, or one that stays late.
+    Ok(Err(Refusal::NotTheSame))
 }
 
 fn apply(bytes: &mut [u8], changes: &[Change]) {
@@ -196,7 +199,8 @@ fn one_field(program: &Program<'_>, entry: u64) -> Result<Option<(Way, Vec<Chang
     let Some(field) = late.filter(|_| findings.verdict.name() == "clears-late") else {
         return Ok(None);
     };
-    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes };
+    let late = late_fields(&findings);
+    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
     let mut refusal = Refusal::NoMaterial;
     for way in [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding] {
         match attempt.make(&mut explorer, way) {
@@ -214,6 +218,12 @@ struct Attempt<'p, 'a, 'n> {
     entry: u64,
     cell: Value,
     before: &'n Notes,
+    /// How many fields are cleared late.
+    late: usize,
+}
+
+fn late_fields(findings: &Findings) -> usize {
+    findings.fields.iter().filter(|field| !field.notes.late.is_empty()).count()
 }
 
 impl Attempt<'_, '_, '_> {
@@ -409,14 +419,13 @@ impl Attempt<'_, '_, '_> {
         let program = Program::new(&image).map_err(|_| Refusal::Unreadable)?;
         let mut explorer = Explorer::new(&program, BUDGET);
         let findings = examine_with(&mut explorer, self.entry);
-        let late = |notes: &Notes| notes.late.len();
-        let others: usize = findings.fields.iter().map(|field| late(&field.notes)).sum();
-        // The cell's value is made of the same atoms, so it is told by its name and place.
-        let name = |notes: &Notes| ends(notes);
+        if late_fields(&findings) >= self.late {
+            return Err(Refusal::NotTheSame);
+        }
         let same = findings.fields.iter().find(|field| {
-            late(&field.notes) == 0
+            field.notes.late.is_empty()
                 && field.notes.gives.len() == self.before.gives.len()
-                && name(&field.notes) == name(self.before)
+                && ends(&field.notes) == ends(self.before)
                 && !field.notes.gives.is_empty()
         });
         let Some(field) = same else { return Err(Refusal::NotTheSame) };
@@ -426,7 +435,6 @@ impl Attempt<'_, '_, '_> {
         });
         let quiet = field.notes.reloads.len() <= self.before.reloads.len();
         let once = field.notes.ends.iter().all(|(_, _, clears)| *clears <= 1);
-        let _ = others;
         match clean && quiet && once {
             true => Ok(changes),
             false => Err(Refusal::NotTheSame),
