@@ -64,7 +64,7 @@ impl Table<'_> {
             }
             let mut within = start;
             loop {
-                assert!(within + 8 <= PAGE && within % 8 == 0, "a chain leaves its page");
+                assert!(within + 8 <= PAGE && within.is_multiple_of(8), "a chain leaves its page");
                 let address = segment.vmaddr + page * PAGE + within;
                 let bytes = &self.slice[address as usize..][..8];
                 let bits = u64::from_le_bytes(bytes.try_into().unwrap());
