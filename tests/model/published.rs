@@ -114,8 +114,13 @@ pub fn try_steps_of(before: &[&str], window: &[u32]) -> agxpatch_core::Result<St
 /// The steps of a method, the window and a return being its last words.
 pub fn try_steps_in(words: &[Word]) -> agxpatch_core::Result<Steps> {
     let before = words.len() as u64 - 1 - ORIGINAL.len() as u64;
+    try_steps_at(words, VmAddr(WINDOW.0 - 4 * before))
+}
+
+/// The steps of a method that begins at `entry`.
+pub fn try_steps_at(words: &[Word], entry: VmAddr) -> agxpatch_core::Result<Steps> {
     let window = WINDOW..WINDOW.instruction(ORIGINAL.len());
-    Steps::of(words, VmAddr(WINDOW.0 - 4 * before), window, &roles(), &Alone)
+    Steps::of(words, entry, window, &roles(), &Alone)
 }
 
 pub fn try_steps(window: &[u32]) -> agxpatch_core::Result<Steps> {
