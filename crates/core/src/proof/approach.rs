@@ -124,8 +124,8 @@ impl Scan<'_> {
         let gets_lock = |(at, operation, point): &(VmAddr, Operation, &Point)| {
             is_call(operation) && *at < self.window.start && point.get(first) == self.lock
         };
-        let calls = self.reached().into_iter().filter(gets_lock);
-        calls.map(|(at, ..)| at).last().ok_or_else(|| {
+        let mut calls = self.reached().into_iter().filter(gets_lock).map(|(at, ..)| at);
+        calls.next_back().ok_or_else(|| {
             unknown("no call before the window gets the lock that the window releases")
         })
     }
