@@ -154,22 +154,20 @@ impl Scan<'_> {
             let rest = &self.text[at..];
             let end = rest.find('\n').map_or(rest.len(), |end| end + 1);
             let line = &rest[..end];
-            if let Some(column) = json_start(line, rest) {
-                if let Some(consumed) = self.json(&rest[column..], &mut reader) {
-                    at += column + consumed;
-                    continue;
-                }
+            if let Some(column) = json_start(line, rest)
+                && let Some(consumed) = self.json(&rest[column..], &mut reader)
+            {
+                at += column + consumed;
+                continue;
             }
             self.line(line, &mut reader);
             at += end;
         }
         self.reports.extend(reader.map(text::Reader::finish));
-        if at < self.text.len() {
-            if let Some(last) = self.reports.last_mut() {
-                last.note(format!(
-                    "more than {MAX_REPORTS} reports in one file: the rest was left"
-                ));
-            }
+        if at < self.text.len()
+            && let Some(last) = self.reports.last_mut()
+        {
+            last.note(format!("more than {MAX_REPORTS} reports in one file: the rest was left"));
         }
     }
 

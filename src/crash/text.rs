@@ -129,10 +129,10 @@ impl Reader {
         if line.starts_with("Last Exception Backtrace:") {
             return Some(Part::Thrown);
         }
-        if let Some(rest) = line.strip_prefix("Thread ") {
-            if let Some(part) = self.thread(rest) {
-                return Some(part);
-            }
+        if let Some(rest) = line.strip_prefix("Thread ")
+            && let Some(part) = self.thread(rest)
+        {
+            return Some(part);
         }
         let (name, value) = line.split_once(':')?;
         self.field(name.trim_end(), value.trim())

@@ -89,7 +89,7 @@ fn called(emulator: &mut Unicorn<'_, Run>, at: u64) {
     let result = match name.as_str() {
         "_os_unfair_lock_trylock" => run.random.next() & 1,
         "_chance" => run.random.next() % 3,
-        name if name.contains("objc_msgSend") || name == "" => POOLS,
+        name if name.contains("objc_msgSend") || name.is_empty() => POOLS,
         _ => run.random.next(),
     };
     if name.starts_with("__Unwind_Resume") || name == "___stack_chk_fail" {
@@ -147,7 +147,7 @@ fn fill(emulator: &mut Unicorn<'_, Run>, random: &mut Random) {
         let value = match random.next() % 8 {
             0 => 0,
             1..4 => random.next() % 12,
-            4 | 5 => random.next() % 10 << 32 | random.next() % 12,
+            4 | 5 => ((random.next() % 10) << 32) | (random.next() % 12),
             _ => POOLS + (random.next() % 0x200) * 8,
         };
         chunk.copy_from_slice(&value.to_le_bytes());
@@ -189,7 +189,7 @@ fn run(image: &Image<'_>, entry: u64, cells: &[u64], seed: u64) -> (Seen, BTreeM
         let value = if index < 3 { OBJECT } else { random.next() };
         emulator.reg_write(register, value).unwrap();
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         // The second argument is a small number in half of the runs.
         emulator.reg_write(RegisterARM64::X1, seed % 9).unwrap();
         emulator.reg_write(RegisterARM64::X2, seed % 2).unwrap();

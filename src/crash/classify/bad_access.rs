@@ -157,11 +157,11 @@ impl Case<'_> {
         }
         let shown = self.base_is_zero() == Some(true);
         let method = NULL_IMPL.iter().find(|(part, ..)| top.contains(part));
-        if let Some((_, at, class)) = method {
-            if shown || at.is_none_or(|at| at == address) {
-                let because = format!("_impl was NULL: the fault is {address:#x} past it");
-                return verdict(*class, true, because);
-            }
+        if let Some((_, at, class)) = method
+            && (shown || at.is_none_or(|at| at == address))
+        {
+            let because = format!("_impl was NULL: the fault is {address:#x} past it");
+            return verdict(*class, true, because);
         }
         if !ENCODER_CODE.iter().any(|part| top.contains(part)) && method.is_none() {
             return None;
