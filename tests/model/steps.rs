@@ -80,6 +80,15 @@ fn a_load_again_under_the_lock_is_a_step_of_both_ways() {
 }
 
 #[test]
+fn a_clear_on_a_way_that_leaves_the_method_is_no_step_before_the_window() {
+    let mut before = BEFORE.to_vec();
+    before.splice(9..9, ["cbz x1, #0x2be03c", "str xzr, [x19, x24]", "b #0x2be090"]);
+    let steps = try_steps_of(&before, &ORIGINAL).unwrap();
+    let events: Vec<Event> = steps.all().map(|step| step.event).collect();
+    assert_eq!(events.iter().filter(|event| **event == Event::Clear).count(), 3);
+}
+
+#[test]
 fn a_step_that_cannot_be_told_or_can_be_passed_by_is_refused() {
     for (index, line, why) in [
         (6, "cbnz x1, #0x2be03c", "without this step"),

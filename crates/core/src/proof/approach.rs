@@ -153,7 +153,7 @@ impl Scan<'_> {
             let exchange = matches!(operation, Operation::Atomic { .. });
             loads.push(Load { at, exchange, block: Atom::Made(at, register) });
         }
-        loads.retain(|load| load.at < self.window.start);
+        loads.retain(|load| load.at < self.window.start && self.leads_to_window(load.at));
         if loads.is_empty() {
             return Err(unknown("the function does not load self->_impl before the window"));
         }
@@ -167,7 +167,8 @@ impl Scan<'_> {
             let Operation::Access { load: false, register, address, .. } = operation else {
                 continue;
             };
-            if at > self.window.start || place(point, address) != Some(self.field) {
+            let stores_to_field = place(point, address) == Some(self.field);
+            if at > self.window.start || !stores_to_field || !self.leads_to_window(at) {
                 continue;
             }
             if register == Data::General(None) {
@@ -277,6 +278,12 @@ impl Scan<'_> {
             _ => vec![following],
         };
         Ok(targets.into_iter().filter(|to| self.function.range().contains(to)).collect())
+    }
+
+    /// Whether a thread that executes `at` may still come to the window. Another
+    /// window of the same function may lie on a way of its own.
+    fn leads_to_window(&self, at: VmAddr) -> bool {
+        self.reachable(at, None).is_ok_and(|reached| reached.contains(&self.window.start))
     }
 
     /// Where control comes from the entry if it never executes `avoided`.
