@@ -162,7 +162,7 @@ fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
     };
     let root = if sip.authenticated_root { "enabled" } else { "disabled" };
     let said = match &sip.csrutil {
-        None => Check::skipped("csrutil", private.without(&sip.unanswered.join("; "))),
+        None => unheard(private.without(&sip.unanswered.join("; "))),
         Some(csrutil) => {
             let qualifier = csrutil.qualifier.as_ref();
             let qualifier = qualifier.map_or_else(String::new, |words| format!(" ({words})"));
@@ -189,6 +189,16 @@ fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
         }
     };
     vec![bits, said, agree]
+}
+
+/// A csrutil whose words are in an unknown form is what this looks for; one that did not
+/// answer at all says nothing of its form.
+fn unheard(why: String) -> Check {
+    if why.contains("unexpected output from csrutil") {
+        Check::fail("csrutil", why)
+    } else {
+        Check::skipped("csrutil", why)
+    }
 }
 
 /// Boot arguments can say anything about their owner; only ours are named.
