@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Session, files};
+use super::{Session, files, recipe};
 use crate::launch::environment::changes;
 use crate::launch::files::Disk;
 use crate::launch::{self, Mac, Mode, Prepared, Request, Scene, library};
@@ -47,9 +47,7 @@ fn has_mac(session: &Session) -> bool {
 
 /// The user's home. A host follows no link, and a home may lie behind one.
 fn home(host: &dyn Host) -> Result<PathBuf> {
-    let home = std::env::home_dir()
-        .filter(|home| home.is_absolute())
-        .ok_or_else(|| Error::new(Code::BadArgument, "the user has no home").next("set HOME"))?;
+    let home = recipe::home()?;
     match host.kind() {
         Kind::Simulated | Kind::Recorded => Ok(home),
         Kind::Real => std::fs::canonicalize(&home).map_err(|error| {

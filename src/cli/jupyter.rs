@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Session, recipe};
+use super::{Session, guarded, recipe};
 use crate::launch::Mode;
 use crate::recipes::Kernel;
 use crate::report::Report;
@@ -46,7 +46,7 @@ struct Specification {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     Kernel::check_name(&args.name)?;
-    let python = recipe::command(&recipe::directory()?, &[args.python])?;
+    let python = recipe::command(&guarded::directory()?, &[args.python])?;
     let kernel = Kernel {
         name: args.name,
         agxpatch: recipe::own_path()?,

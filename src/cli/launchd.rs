@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Session, recipe};
+use super::{Session, guarded, recipe};
 use crate::launch::Mode;
 use crate::recipes::Service;
 use crate::report::Report;
@@ -70,7 +70,7 @@ struct Agent {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     Service::check_label(&args.label)?;
     let home = recipe::home()?;
-    let here = recipe::directory()?;
+    let here = guarded::directory()?;
     let mut variables: BTreeMap<String, String> = args.variables.into_iter().collect();
     if let Ok(path) = std::env::var("PATH") {
         variables.entry("PATH".to_owned()).or_insert(path);

@@ -26,13 +26,6 @@ pub fn home() -> Result<PathBuf> {
         .ok_or_else(|| Error::new(Code::BadArgument, "the user has no home").next("set HOME"))
 }
 
-/// The working directory.
-pub fn directory() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|reason| {
-        Error::new(Code::ReadFailed, "the working directory cannot be found").with("reason", reason)
-    })
-}
-
 /// Where this program is.
 pub fn own_path() -> Result<String> {
     let path = std::env::current_exe().map_err(|reason| {
