@@ -111,7 +111,7 @@ fn cells(address: Value) -> Vec<VmAddr> {
 
 /// The obligation that what the signature captured plays the parts it is taken
 /// for.
-pub(super) fn roles(site: &Site<'_>, values: &mut Values<'_>) -> Result<Obligation> {
+pub(super) fn roles(site: &Site<'_>, values: &Values<'_>) -> Result<Obligation> {
     let (name, roles) = (Name::RolesDerived, &site.roles);
     let fail = |detail: String| Ok(Obligation::new(name, Status::Fail, detail));
     let Some(point) = values.before(site.window_start).cloned() else {

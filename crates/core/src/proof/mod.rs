@@ -91,8 +91,8 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
     let mut obligations = vec![understood(site, before, after)?, only_window_changed(site)];
     let inbound = inbound::examine(site, before, after)?;
     obligations.extend(inbound.obligations);
-    let mut values = inbound.values;
-    obligations.push(lock_apart::roles(site, &mut values)?);
+    let values = inbound.values;
+    obligations.push(lock_apart::roles(site, &values)?);
 
     let mut terms = Terms::new();
     let old = paths::traces(&mut terms, before, site.window(), &site.roles)?;

@@ -315,7 +315,7 @@ fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
 }
 
 /// The image around the function, as far as the proof asks.
-struct Around<'i, 'a> {
+pub(super) struct Around<'i, 'a> {
     image: &'i Image<'a>,
     text: VmAddr,
     bytes: &'a [u8],
@@ -323,7 +323,7 @@ struct Around<'i, 'a> {
 }
 
 impl<'i, 'a> Around<'i, 'a> {
-    fn of(image: &'i Image<'a>) -> Result<Around<'i, 'a>> {
+    pub(super) fn of(image: &'i Image<'a>) -> Result<Around<'i, 'a>> {
         let text = image.text()?;
         let starts = image.function_starts()?;
         Ok(Around { image, text: text.address, bytes: text.bytes, starts })

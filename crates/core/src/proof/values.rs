@@ -267,12 +267,13 @@ impl<'a> Values<'a> {
 
     /// Where the instruction at `at` loads the eight bytes from that it leaves in
     /// `register`.
-    pub(super) fn loaded_from(&mut self, at: VmAddr, register: Register) -> Result<Option<Value>> {
-        let mut state = self.initial.clone();
-        execute(&mut self.terms, &mut state, &self.function.operation(at)?);
+    pub(super) fn loaded_from(&self, at: VmAddr, register: Register) -> Result<Option<Value>> {
+        let mut terms = Terms::new();
+        let mut state = State::initial(&mut terms);
+        execute(&mut terms, &mut state, &self.function.operation(at)?);
         let Some(point) = self.points.get(&at) else { return Ok(None) };
-        Ok(match self.terms.node(state.get(register)) {
-            Node::Memory(_, place, 8) => point.value(&self.terms, place),
+        Ok(match terms.node(state.get(register)) {
+            Node::Memory(_, place, 8) => point.value(&terms, place),
             _ => None,
         })
     }
@@ -306,13 +307,20 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Whether an unknown was loaded with fewer bytes than a pointer has.
-    pub(super) fn is_narrow(&self, atom: Atom) -> bool {
+    /// Whether an unknown is no pointer: it was loaded with fewer bytes than a
+    /// pointer has, or is one of two numbers.
+    pub(super) fn is_index(&self, atom: Atom) -> bool {
         let Atom::Made(at, _) = atom else { return false };
-        matches!(
-            self.function.operation(at),
-            Ok(Operation::Access { load: true, size, .. }) if size.bytes < 8
-        )
+        let number = |field: Option<Register>| match (field, self.points.get(&at)) {
+            (Some(register), Some(point)) => point.get(register).as_constant().is_some(),
+            (None, _) => true,
+            _ => false,
+        };
+        match self.function.operation(at) {
+            Ok(Operation::Access { load: true, size, .. }) => size.bytes < 8,
+            Ok(Operation::Select { then, otherwise, .. }) => number(then) && number(otherwise),
+            _ => false,
+        }
     }
 
     fn flow(&mut self, to: VmAddr, mut point: Point, open: &mut Vec<VmAddr>) {

@@ -156,23 +156,25 @@ impl State {
             arguments.extend(self.vector.iter().take(8).flat_map(|&(low, high)| [low, high]));
         }
         self.record(terms, Event::Call { target, arguments });
+        let history = self.history;
         for number in (0..=18).chain([30]) {
             let register = Register::new(number);
             let value = match (number, callee.returns) {
-                (0 | 1, true) => terms.returned(self.history, register),
-                _ => terms.unspecified(),
+                (0 | 1, true) => terms.returned(history, register),
+                _ => terms.leftover(history, number as u8),
             };
             self.set(register, value);
         }
         for number in 0..32 {
             let (low, _) = self.vector(number);
+            let (below, above) = (32 + 2 * number, 33 + 2 * number);
             let halves = match number {
                 0..=3 if callee.returns => (
-                    terms.returned_vector(self.history, number, Half::Low),
-                    terms.returned_vector(self.history, number, Half::High),
+                    terms.returned_vector(history, number, Half::Low),
+                    terms.returned_vector(history, number, Half::High),
                 ),
-                8..=15 => (low, terms.unspecified()),
-                _ => (terms.unspecified(), terms.unspecified()),
+                8..=15 => (low, terms.leftover(history, above)),
+                _ => (terms.leftover(history, below), terms.leftover(history, above)),
             };
             self.set_vector(number, halves);
         }

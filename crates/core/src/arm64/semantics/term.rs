@@ -154,6 +154,8 @@ pub struct Terms {
     ids: HashMap<Node, Term>,
     flags: Vec<FlagsNode>,
     flag_ids: HashMap<FlagsNode, Flags>,
+    /// What calls leave in registers nothing is promised about.
+    leftovers: HashMap<(History, u8), Term>,
     histories: Vec<(History, Event)>,
     history_ids: HashMap<(History, Event), History>,
     unspecified: u32,
@@ -257,6 +259,18 @@ impl Terms {
     pub fn unspecified(&mut self) -> Term {
         self.unspecified += 1;
         self.intern(Node::Unspecified(self.unspecified))
+    }
+
+    /// What a call leaves in the place of that number, about which nothing is
+    /// promised. Two runs with the same history may be taken to find the same
+    /// there, for whatever it is, each of them may find it.
+    pub fn leftover(&mut self, history: History, place: u8) -> Term {
+        if let Some(&known) = self.leftovers.get(&(history, place)) {
+            return known;
+        }
+        let fresh = self.unspecified();
+        self.leftovers.insert((history, place), fresh);
+        fresh
     }
 
     /// `bytes` bytes at `address`, zero-extended.

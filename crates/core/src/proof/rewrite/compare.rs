@@ -6,7 +6,7 @@
 //! may stand earlier, and then every event and load that it passes must be one
 //! that it cannot disturb.
 
-use super::origin::{is_apart, receivers_field};
+use super::origin::{is_apart, is_from_field, receivers_field};
 use super::{Comparison, Mode, Outcome, Permission};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{Event, History, Node, Places, Register, State, Term, Terms};
@@ -302,18 +302,49 @@ impl Pair<'_> {
         }
     }
 
-    /// What the rewrite is for: no unlock with a field still to be cleared.
+    /// What the rewrite is for: the lock under which the block is given back, or
+    /// that is dropped before it is freed, is not dropped with the field still set.
     fn before_unlock(&self, findings: &mut Findings) {
-        for clear in &self.new.clears {
-            let first = self.new.clears.iter().find(|first| first.field == clear.field);
-            let first = first.unwrap_or(clear);
-            let earlier = self.new.fixed.get(..first.place).unwrap_or_default();
-            if let Some(unlock) = earlier.iter().find(|seen| seen.act == Act::Unlock)
-                && !self.clears_null(first)
-            {
-                let detail = format!("the unlock at {} comes with a field still set", unlock.at);
-                findings.fail(Name::ClearBeforeUnlock, unlock.at, detail);
+        for (index, clear) in self.new.clears.iter().enumerate() {
+            let is_first = !self.new.clears[..index].iter().any(|one| one.field == clear.field);
+            if !is_first || self.clears_null(clear) {
+                continue;
             }
+            if let Some(unlock) = self.unlock_of(clear.field)
+                && unlock < clear.place
+                && let Some(seen) = self.new.fixed.get(unlock)
+            {
+                let detail = format!("the unlock at {} comes with a field still set", seen.at);
+                findings.fail(Name::ClearBeforeUnlock, seen.at, detail);
+            }
+        }
+    }
+
+    /// The unlock by which the block of a field is given to other threads, among
+    /// the fixed events: the first after it was stored elsewhere, else the last
+    /// before it is freed, else the first.
+    fn unlock_of(&self, field: Value) -> Option<usize> {
+        let (point, values) = (self.start.point, self.start.comparison.values);
+        let from_field = |term| is_from_field(values, point, self.terms, field, term);
+        let events = &self.new.fixed;
+        let is_unlock = |seen: &Seen| seen.act == Act::Unlock;
+        let push = events.iter().position(|seen| match seen.event {
+            Event::Store { value, .. } => from_field(value),
+            _ => false,
+        });
+        if let Some(push) = push {
+            let after = events.iter().skip(push).position(is_unlock);
+            return after.map(|after| push + after);
+        }
+        let free = events.iter().position(|seen| match (&seen.act, &seen.event) {
+            (Act::Free { .. }, Event::Call { arguments, .. }) => {
+                arguments.first().is_some_and(|&block| from_field(block))
+            }
+            _ => false,
+        });
+        match free {
+            Some(free) => events[..free].iter().rposition(is_unlock),
+            None => events.iter().position(is_unlock),
         }
     }
 }

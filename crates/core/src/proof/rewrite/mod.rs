@@ -18,6 +18,7 @@
 //! Whatever else differs fails an obligation that names it.
 
 mod compare;
+mod of_images;
 mod origin;
 mod region;
 
@@ -41,6 +42,8 @@ use crate::check::Status;
 use crate::error::{Code, Error, Result};
 use crate::macho::Image;
 use region::Region;
+
+pub use of_images::refine_images;
 
 /// A function before and after.
 #[derive(Clone, Copy)]

@@ -33,6 +33,25 @@ pub(super) fn receivers_field(point: &Point, terms: &Terms, address: Term) -> Op
     (objects.next() == Some(receiver) && objects.next().is_none()).then_some(value)
 }
 
+/// Whether a value is what the receiver's `field` held.
+pub(super) fn is_from_field(
+    values: &Values<'_>,
+    point: &Point,
+    terms: &Terms,
+    field: Value,
+    term: Term,
+) -> bool {
+    match terms.node(term) {
+        Node::Memory(_, address, 8) => receivers_field(point, terms, address) == Some(field),
+        _ => match point.value(terms, term).and_then(|value| value.as_atom()) {
+            Some(Atom::Made(at, register)) => {
+                matches!(values.loaded_from(at, register), Ok(Some(place)) if place == field)
+            }
+            _ => false,
+        },
+    }
+}
+
 /// Whether the bytes at `address` are surely none of the receiver's `field`.
 pub(super) fn is_apart(
     values: &Values<'_>,
@@ -61,6 +80,11 @@ fn origin(values: &Values<'_>, point: &Point, terms: &Terms, address: Term) -> O
         Node::Memory(..) | Node::Unary(Unary::SignExtend(_), _) => Origin::Index,
         Node::Binary(Binary::ShiftLeft, ..) => Origin::Index,
         Node::Binary(Binary::And, _, mask) if terms.as_constant(mask).is_some() => Origin::Index,
+        Node::Select(_, then, otherwise) => {
+            let then = origin(values, point, terms, then);
+            let otherwise = origin(values, point, terms, otherwise);
+            if then == otherwise { then } else { Origin::Unknown }
+        }
         Node::Binary(Binary::Add, left, right) => {
             let left = origin(values, point, terms, left);
             let right = origin(values, point, terms, right);
@@ -74,14 +98,14 @@ fn origin(values: &Values<'_>, point: &Point, terms: &Terms, address: Term) -> O
 }
 
 fn of_value(values: &Values<'_>, value: Value) -> Origin {
-    let mut objects = value.atoms().filter(|atom| !matches!(atom, Atom::Cell(_)));
+    let is_index = |atom: &Atom| matches!(atom, Atom::Cell(_)) || values.is_index(*atom);
+    let mut objects = value.atoms().filter(|atom| !is_index(atom));
     let (Some(object), rest) = (objects.next(), objects.next()) else { return Origin::Index };
     match object {
         _ if rest.is_some() => Origin::Unknown,
         Atom::Argument(Register::SP) => Origin::Frame,
         Atom::Argument(register) if register == Register::new(0) => Origin::Receiver,
         object if values.is_object(object) => Origin::Object,
-        object if values.is_narrow(object) => Origin::Index,
         _ => Origin::Unknown,
     }
 }

@@ -1,0 +1,71 @@
+//! The rewrite of a function, from the image before and the image after.
+
+use super::{Piece, Refinement, Rewrite, Stubs, refine};
+use crate::address::{VmAddr, Word};
+use crate::error::{Code, Error, Result};
+use crate::macho::Image;
+use crate::proof::of_plan::Around;
+
+/// Holds the function at `entry` as `after` has it against what `before` has. The
+/// words of code that differ outside the function are code of the rewrite's own.
+///
+/// # Errors
+/// As [`refine`]; `NoProofFor` where the image does not say where the function
+/// begins and ends.
+pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Result<Refinement> {
+    let text = before.text()?.range();
+    let starts = before.function_starts()?;
+    let next = starts.partition_point(|&start| start <= entry);
+    let known = next.checked_sub(1).and_then(|own| starts.get(own)) == Some(&entry);
+    if !known || !text.contains(&entry) {
+        let message = "the image does not say where the function begins and ends";
+        return Err(Error::new(Code::NoProofFor, message).with("entry", entry));
+    }
+    let end = starts.get(next).copied().unwrap_or(text.end).min(text.end);
+    let words = |image: &Image<'_>| -> Result<Vec<Word>> { Ok(image.words(entry..end)?.collect()) };
+    let stubs = Stubs::of(before)?;
+    let surroundings = Around::of(after)?;
+    refine(&Rewrite {
+        entry,
+        before: &words(before)?,
+        after: &words(after)?,
+        added: &added(before, after)?,
+        stubs: &stubs,
+        surroundings: &surroundings,
+    })
+}
+
+/// The runs of words that differ in executable segments and belong to no section.
+/// What differs in a section is data, or code of another function, which
+/// [`refine`] takes to be as it was.
+fn added(before: &Image<'_>, after: &Image<'_>) -> Result<Vec<Piece>> {
+    const EXECUTE: u32 = 4;
+    let sections = before.sections();
+    let is_padding = |at: VmAddr| {
+        let holds = |start: VmAddr, size: u64| start <= at && at < start.plus(size);
+        !sections.iter().any(|section| holds(section.address, section.size))
+    };
+    let mut pieces: Vec<Piece> = Vec::new();
+    let executable = |protection: u32| protection & EXECUTE != 0;
+    for segment in before.segments().iter().filter(|one| executable(one.initial_protection)) {
+        let end = segment.address.plus(segment.bytes.len() as u64);
+        let words = Word::all(segment.bytes).zip(after.words(segment.address..end)?);
+        for (index, new) in words
+            .enumerate()
+            .filter(|(_, (old, new))| old != new)
+            .map(|(index, (_, new))| (index, new))
+        {
+            let at = segment.address.instruction(index);
+            if !is_padding(at) {
+                continue;
+            }
+            match pieces.last_mut() {
+                Some(piece) if piece.at.instruction(piece.words.len()) == at => {
+                    piece.words.push(new);
+                }
+                _ => pieces.push(Piece { at, words: vec![new] }),
+            }
+        }
+    }
+    Ok(pieces)
+}
