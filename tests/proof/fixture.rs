@@ -270,7 +270,7 @@ impl Fixture {
 
     /// The judgement by meaning, which is not told the roles.
     pub fn refine(&self, after: &[Word], added: &[Piece]) -> Result<Refinement> {
-        let stubs = Stubs { unlock: [UNLOCK].into(), free: [FREE].into() };
+        let stubs = Stubs { lock: [LOCK].into(), unlock: [UNLOCK].into(), free: [FREE].into() };
         refine(&Rewrite {
             entry: ENTRY,
             before: &self.before,

@@ -191,6 +191,11 @@ pub(super) trait Ground {
         false
     }
 
+    /// What a value is that was loaded, where that is known better.
+    fn loaded(&self, _terms: &Terms, _value: Term) -> Option<Term> {
+        None
+    }
+
     /// What is known of the function that is called.
     fn callee(&self, terms: &Terms, target: Term) -> Callee;
 
@@ -327,6 +332,7 @@ impl Walk<'_> {
         }
         let before = trace.state.history;
         let next = execute(self.terms, &mut trace.state, &operation);
+        self.known_better(&mut trace.state);
         let calls = trace.events.iter().filter(|seen| matches!(seen.event, Event::Call { .. }));
         let calls = calls.count();
         let faults = std::mem::take(&mut trace.state.faults).into_iter();
@@ -356,6 +362,15 @@ impl Walk<'_> {
         })
     }
 
+    /// Puts in what loads are known to give.
+    fn known_better(&mut self, state: &mut State) {
+        for register in Register::all() {
+            if let Some(value) = self.ground.loaded(self.terms, state.get(register)) {
+                state.set(register, value);
+            }
+        }
+    }
+
     fn call(&mut self, target: Term, trace: &mut Trace) {
         let callee = self.ground.callee(self.terms, target);
         trace.state.call(self.terms, target, callee);
@@ -375,6 +390,7 @@ impl Walk<'_> {
             }
             Next::Go(target)
                 if self.ground.is_added(at)
+                    && constant(self.terms, trace.state.get(Register::LR)).is_some()
                     && constant(self.terms, target).is_some_and(|to| {
                         !self.ground.contains(to) && !self.ground.is_in_function(to)
                     }) =>
@@ -383,7 +399,11 @@ impl Walk<'_> {
                 self.call(target, trace);
                 Next::Go(back)
             }
-            Next::Return(target) if self.ground.is_added(at) => Next::Go(target),
+            Next::Return(target)
+                if self.ground.is_added(at) && constant(self.terms, target).is_some() =>
+            {
+                Next::Go(target)
+            }
             next => next,
         }
     }

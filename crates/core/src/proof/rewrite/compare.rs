@@ -216,7 +216,7 @@ impl Pair<'_> {
             }
             (Some(old), Some(new)) if new.place < old.place => {
                 outcome.permissions.insert(Permission::ClearsEarlier);
-                self.passed(*old, *new, &mut outcome.findings);
+                self.passed(*old, *new, outcome);
             }
             _ => {}
         }
@@ -258,10 +258,17 @@ impl Pair<'_> {
     }
 
     /// What a clear passes when it comes earlier.
-    fn passed(&self, old: Clear, new: Clear, findings: &mut Findings) {
+    fn passed(&self, old: Clear, new: Clear, outcome: &mut Outcome) {
         let passed = self.old.fixed.get(new.place..old.place).unwrap_or_default();
         for seen in passed {
+            let locks = self.locks(seen);
+            if locks {
+                outcome.permissions.insert(Permission::ClearsBeforeLock);
+            }
             let (name, place) = match (seen.act, &seen.event) {
+                (_, Event::Call { arguments, .. }) if locks => {
+                    (Name::LockApartFromField, arguments.first())
+                }
                 (Act::Unlock, Event::Call { arguments, .. }) => {
                     (Name::LockApartFromField, arguments.first())
                 }
@@ -278,23 +285,35 @@ impl Pair<'_> {
                     "the clear at {} passes what {} does, which may touch the field",
                     new.at, seen.at
                 );
-                findings.fail(name, new.at, detail);
+                outcome.findings.fail(name, new.at, detail);
             }
         }
+    }
+
+    /// Whether an event takes a lock in a helper.
+    fn locks(&self, seen: &Seen) -> bool {
+        let comparison = self.start.comparison;
+        let Event::Call { target, .. } = seen.event else { return false };
+        let target = self.terms.as_constant(target).map(VmAddr);
+        target.is_some_and(|target| comparison.rewrite.stubs.lock.contains(&target))
+            && !comparison.before.range().contains(&seen.at)
     }
 
     /// After a clear the field is not read, in either version: what is read is
     /// compared as if the clear had not been.
     fn reads_after_clear(&self, field: Value, findings: &mut Findings) {
         for view in [self.old, self.new] {
-            let order = |at: VmAddr| view.trace.path.steps.iter().position(|step| step.at == at);
+            // What is executed several times counts as read at the last of them.
+            let steps = &view.trace.path.steps;
+            let first = |at: VmAddr| steps.iter().position(|step| step.at == at);
+            let last = |at: VmAddr| steps.iter().rposition(|step| step.at == at);
             let Some(clear) = view.clears.iter().find(|clear| clear.field == field) else {
                 continue;
             };
             let values = self.start.comparison.values;
             for fault in &view.trace.faults {
                 let apart = || is_apart(values, self.start.point, self.terms, field, fault.address);
-                if fault.bytes > 0 && order(fault.at) > order(clear.at) && !apart() {
+                if fault.bytes > 0 && last(fault.at) > first(clear.at) && !apart() {
                     let detail = format!("{} may read the field that is cleared before", fault.at);
                     findings.fail(Name::SameLoads, fault.at, detail);
                 }

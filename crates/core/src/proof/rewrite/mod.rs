@@ -7,17 +7,19 @@
 //! way into the part that differs ([`region`]) to every way out.
 //!
 //! First it is tried whether they do the same: the same stores, calls, loads and
-//! exits. That is a strict refinement, and needs no permission. Else three
+//! exits. That is a strict refinement, and needs no permission. Else these
 //! differences are permitted, each stated over what was derived:
 //!
 //! * a store of NULL to a field of the receiver comes earlier, over unlocks, frees
-//!   and stores to other objects;
+//!   and stores to other objects, and over the lock where a helper takes it;
 //! * `free(NULL)` is left out;
 //! * a store of NULL is left out where the field was just loaded and is NULL.
 //!
 //! Whatever else differs fails an obligation that names it.
 
 mod compare;
+mod frame;
+mod helpers;
 mod of_images;
 mod origin;
 mod region;
@@ -71,15 +73,19 @@ pub struct Piece {
     pub words: Vec<Word>,
 }
 
-/// Where the functions are called that give a lock or memory back.
+/// Where the functions are called that take a lock or give a lock or memory back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stubs {
+    /// Stubs of the functions that take a lock.
+    pub lock: BTreeSet<VmAddr>,
     /// Stubs of the functions that release a lock.
     pub unlock: BTreeSet<VmAddr>,
     /// Stubs of `free`.
     pub free: BTreeSet<VmAddr>,
 }
 
+/// Functions that take the lock that is their argument, and do nothing else.
+const LOCKS: [&str; 2] = ["_os_unfair_lock_lock", "_pthread_mutex_lock"];
 /// Functions that release the lock that is their argument, and do nothing else.
 const UNLOCKS: [&str; 2] = ["_os_unfair_lock_unlock", "_pthread_mutex_unlock"];
 
@@ -90,6 +96,8 @@ impl Stubs {
         for stub in image.stubs()? {
             if UNLOCKS.contains(&stub.name) {
                 stubs.unlock.insert(stub.address);
+            } else if LOCKS.contains(&stub.name) {
+                stubs.lock.insert(stub.address);
             } else if stub.name == "_free" {
                 stubs.free.insert(stub.address);
             }
@@ -104,6 +112,8 @@ impl Stubs {
 pub enum Permission {
     /// A field of the receiver is cleared earlier.
     ClearsEarlier,
+    /// A field of the receiver is cleared before the lock is taken.
+    ClearsBeforeLock,
     /// `free(NULL)` is left out.
     SkipsNullFree,
     /// A clear is left out where the field is NULL.
@@ -155,10 +165,21 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     let mut values = Values::of(before, rewrite.surroundings, nowhere, unknown)?;
     let starts = starts(rewrite, &region, &others, &mut values)?;
 
-    let mut comparison = Comparison { rewrite, before, after, region: &region, values: &values };
+    let mut comparison =
+        Comparison { rewrite, before, after, region: &region, values: &values, helpers: &[] };
     let mut outcome = comparison.all(&starts, Mode::Strict)?;
     if !outcome.findings.is_empty() {
         outcome = comparison.all(&starts, Mode::Permitted)?;
+    }
+    let helpers = helpers::called(rewrite, &region);
+    if !outcome.findings.is_empty() && !helpers.is_empty() {
+        comparison.helpers = &helpers;
+        // A helper that cannot be followed leaves what was found without.
+        if let Ok(followed) = comparison.all(&starts, Mode::Permitted)
+            && followed.findings.is_empty()
+        {
+            outcome = followed;
+        }
     }
     let mut obligations = vec![understood, not_read(rewrite, after)];
     obligations.extend(outcome.obligations(starts.len()));
@@ -210,6 +231,8 @@ struct Comparison<'a> {
     after: Function<'a>,
     region: &'a Region,
     values: &'a Values<'a>,
+    /// Functions that are called in the region and followed like a part of it.
+    helpers: &'a [Piece],
 }
 
 /// What came out of comparing all paths.
@@ -235,8 +258,9 @@ impl Comparison<'_> {
         for (start, point) in starts {
             let mut terms = Terms::new();
             let (state, facts) = point.state(&mut terms);
+            let frame = state.get(Register::SP);
             let mut traces = |function, added| -> Result<Vec<Trace>> {
-                let code = Version { comparison: self, function, added, point, mode };
+                let code = Version { comparison: self, function, added, point, mode, frame };
                 paths::walk(&mut terms, &code, *start, state.clone(), facts.clone())
             };
             let old = traces(self.before, &[])?;
@@ -283,12 +307,17 @@ struct Version<'a> {
     added: &'a [Piece],
     point: &'a Point,
     mode: Mode,
+    /// The stack pointer at the entry.
+    frame: Term,
 }
 
 impl Version<'_> {
     fn piece(&self, at: VmAddr) -> Option<Function<'_>> {
-        let pieces =
-            self.added.iter().map(|piece| Function { entry: piece.at, words: &piece.words });
+        let pieces = self
+            .added
+            .iter()
+            .chain(self.comparison.helpers)
+            .map(|piece| Function { entry: piece.at, words: &piece.words });
         pieces.into_iter().find(|piece| piece.range().contains(&at))
     }
 }
@@ -312,6 +341,10 @@ impl Ground for Version<'_> {
 
     fn is_added(&self, at: VmAddr) -> bool {
         self.piece(at).is_some()
+    }
+
+    fn loaded(&self, terms: &Terms, value: Term) -> Option<Term> {
+        frame::stored(terms, self.frame, value)
     }
 
     fn callee(&self, terms: &Terms, target: Term) -> Callee {
