@@ -107,10 +107,13 @@ fn no_paths(bytes: &[u8]) -> Check {
     private.extend(here.into_iter().chain(std::env::var("HOME")).map(|path| path + "/"));
     let found = strings(bytes).find_map(|text| {
         private.iter().find_map(|path| {
-            // Names something below it, and is not the home of root on a Mac,
-            // which the program itself knows.
+            // A path goes on below it, with a folder or a file that has an
+            // extension. Two strings that the linker placed side by side do not.
             let below = |at: usize| {
-                text[at + path.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.')
+                let rest = &text[at + path.len()..];
+                let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                let end = rest.find(|c: char| !name(c)).unwrap_or(rest.len());
+                end > 0 && (rest[end..].starts_with('/') || rest[..end].contains('.'))
             };
             let mut all = text.match_indices(path.as_str());
             let at = all.find(|(at, _)| below(*at) && !text[..*at].ends_with("/var"));

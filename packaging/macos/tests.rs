@@ -165,6 +165,13 @@ fn a_path_of_the_building_machine_is_seen() {
 }
 
 #[test]
+fn strings_that_the_linker_placed_side_by_side_are_not_a_path() {
+    let mut bytes = signed();
+    bytes.extend_from_slice(b"/Users//home/for user ''<key>VolumeName</key>");
+    assert_eq!(status(&bytes, "no-build-paths"), [Status::Pass]);
+}
+
+#[test]
 fn a_missing_slice_and_a_strange_library_are_seen() {
     // The driver is arm64e and uses Metal, so both promises are broken.
     assert_eq!(status(&signed(), "architectures"), [Status::Fail]);
