@@ -49,7 +49,7 @@ fn has_mac(session: &Session) -> bool {
 fn home(host: &dyn Host) -> Result<PathBuf> {
     let home = recipe::home()?;
     match host.kind() {
-        Kind::Simulated | Kind::Recorded => Ok(home),
+        Kind::Data => Ok(home),
         Kind::Real => std::fs::canonicalize(&home).map_err(|error| {
             Error::new(Code::ReadFailed, "the user's home cannot be found")
                 .with("home", home.display())

@@ -37,6 +37,7 @@ mod version;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, Parser, Subcommand};
@@ -89,10 +90,21 @@ impl Session {
     /// computer, which must be a Mac.
     pub fn host(&self) -> Result<Box<dyn Host>> {
         Ok(match (&self.simulate, &self.replay) {
-            (Some(directory), _) => Box::new(SimulatedMac::open(directory)?),
+            (Some(directory), _) => Box::new(self.open_simulated(directory)?),
             (None, Some(file)) => Box::new(Replay::new(recording(file)?)),
             (None, None) => Box::new(System::mac()?),
         })
+    }
+
+    /// The simulated Mac in a directory. A process on it that loses its Mac says so and
+    /// ends, like one that was not answered.
+    fn open_simulated(&self, directory: &Path) -> Result<SimulatedMac> {
+        let format = self.format();
+        let mac = SimulatedMac::open(directory)?;
+        Ok(mac.ended_by(Arc::new(move |gone| {
+            let exit = report::show_error(&simulate::gone(gone), format);
+            std::process::exit(exit.code().into())
+        })))
     }
 
     /// Shows a result and returns how to end.

@@ -14,8 +14,8 @@ use agxpatch_core::exit::Exit;
 use agxpatch_host::{Command, CommandKind, CsrConfig, Host, Input, Status, Tool};
 use agxpatch_simulate::driver;
 use agxpatch_simulate::mac::{
-    self, Asking, Boot, CsrutilForm, Fault, FileVault, Loss, Machine, Mode, Model, Reach, Release,
-    Said, SimulatedMac, Terminal,
+    self, Asking, Boot, CsrutilForm, Fault, FileVault, Gone, Loss, Machine, Mode, Model, Reach,
+    Release, Said, SimulatedMac, Terminal,
 };
 
 /// Create and drive a simulated Mac
@@ -182,15 +182,27 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             let model = Model { release: Release { version: macos, build }, plugin };
             new(session, directory, &model, driver, open)
         }
-        Verb::Tool { name, arguments } => tool(&SimulatedMac::open(directory)?, &name, arguments),
-        Verb::Get { path } => get(&SimulatedMac::open(directory)?, &path),
-        Verb::Put { path } => put(&SimulatedMac::open(directory)?, &path),
+        Verb::Tool { name, arguments } => {
+            tool(&session.open_simulated(directory)?, &name, arguments)
+        }
+        Verb::Get { path } => get(&session.open_simulated(directory)?, &path),
+        Verb::Put { path } => put(&session.open_simulated(directory)?, &path),
         verb => {
-            let mac = SimulatedMac::open(directory)?;
+            let mac = session.open_simulated(directory)?;
             let boot = handle(&mac, verb)?;
             session.show(&glance(mac.machine()?, boot))
         }
     }
+}
+
+/// What a process says whose simulated Mac is gone.
+pub fn gone(gone: &Gone) -> Error {
+    let error = Error::new(Code::HostIo, gone.to_string());
+    let error = match gone.struck {
+        Some((fault, effect)) => error.with("effect", effect).with("fault", format!("{fault:?}")),
+        None => error.with("state", format!("{:?}", gone.mode)),
+    };
+    error.next("start it with `agxpatch --simulate DIR simulate reboot`")
 }
 
 /// A build of that macOS.

@@ -6,7 +6,7 @@ use agxpatch_deploy::{
 };
 use agxpatch_host::Host;
 use agxpatch_host::dry_run::DryRun;
-use agxpatch_simulate::mac::{DRIVER, Fault, Reach};
+use agxpatch_simulate::mac::{DRIVER, Fault, Reach, survive};
 
 use crate::bench::{deploy, *};
 use crate::faults::active_mac;
@@ -104,7 +104,7 @@ fn a_rehearsal_changes_nothing_and_tells_the_commands() {
 fn an_interrupted_run_is_said_by_verify_and_status() {
     let mac = open_mac();
     mac.inject(40, Fault::Kill { reach: Reach::After }).unwrap();
-    deploy(&mac).unwrap_err();
+    survive(|| deploy(&mac)).unwrap_err();
     let mac = mac.process();
     let seen = deploy::verify(&mac, &Bench).unwrap();
     let first = &seen.checks[0];

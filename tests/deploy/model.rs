@@ -11,7 +11,7 @@ use agxpatch_deploy::journal::Journal;
 use agxpatch_deploy::manifest::Pending;
 use agxpatch_deploy::{self as deploy, Operation, Options, Owner, Plan, Progress, Step, layout};
 use agxpatch_host::{Command, Host, Tool};
-use agxpatch_simulate::mac::{DRIVER, Fault, Loss, Reach, SimulatedMac};
+use agxpatch_simulate::mac::{DRIVER, Fault, Loss, Reach, SimulatedMac, survive};
 use tla_checker::checker::{CheckResult, check};
 use tla_checker::load::prepare_from_path;
 
@@ -143,13 +143,13 @@ fn trace(start: &SimulatedMac, verb: Verb, nth: u64, fault: Option<Fault>) -> Ve
     let observer = Observer { mac: &mac, seen: RefCell::default() };
     observer.note(None, 0);
     // How it comes out is not asked here, only what it did.
-    let _ = match verb {
+    let _ = survive(|| match verb {
         Verb::Revert => {
             deploy::revert(&mac, &Bench, Owner::AtTerminal, &mut |_| Ok(()), &observer).map(drop)
         }
         _ => deploy::deploy(&mac, &Bench, Options::default(), &mut |_: &Plan| Ok(()), &observer)
             .map(drop),
-    };
+    });
     let mut seen = observer.seen.into_inner();
     let mac = mac.process();
     if !mac.machine().unwrap().is_up() {

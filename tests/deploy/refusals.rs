@@ -290,7 +290,7 @@ fn an_interrupted_run_is_to_be_recovered_first() {
         agxpatch_simulate::mac::Fault::Kill { reach: agxpatch_simulate::mac::Reach::After },
     )
     .unwrap();
-    deploy(&mac).unwrap_err();
+    agxpatch_simulate::mac::survive(|| deploy(&mac)).unwrap_err();
     let mac = mac.process();
     for refused in [changes_nothing(&mac, deploy), changes_nothing(&mac, revert)] {
         assert_eq!((refused.code(), refused.exit()), (Code::Interrupted, Exit::Blocked));

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use agxpatch_core::error::Code;
 use agxpatch_host::{CsrConfig, Host, Input};
 use agxpatch_simulate::mac::{
-    Boot, DRIVER as PATH, Fault, FileVault, Loss, Release, Signer, SimulatedMac,
+    Boot, DRIVER as PATH, Fault, FileVault, Loss, Mode, Release, Signer, SimulatedMac, survive,
 };
 
 use super::{DRIVER, bless, deploy, mount, open_mac};
@@ -37,11 +36,13 @@ fn outcomes(careful: bool) -> Vec<Vec<u8>> {
         for fault in Fault::all() {
             let mac = start.fork().unwrap();
             mac.inject(nth, fault).unwrap();
-            assert!(replace(&mac, careful).is_err(), "{fault:?} at {nth} was not noticed");
+            let ended = survive(|| replace(&mac, careful));
+            assert_eq!(ended.is_err(), fault.is_crash(), "{fault:?} at {nth}");
+            assert!(!matches!(ended, Ok(Ok(()))), "{fault:?} at {nth} was not noticed");
             let mac = mac.process();
             if matches!(fault, Fault::Power { .. }) {
-                let gone = mac.read(Path::new(FILE)).unwrap_err();
-                assert_eq!(gone.code(), Code::MachineGone);
+                let gone = survive(|| mac.read(Path::new(FILE))).unwrap_err();
+                assert_eq!((gone.mode, gone.struck), (Mode::Off, None));
                 mac.reboot().unwrap();
             }
             outcomes.push(mac.read(Path::new(FILE)).unwrap().bytes);
@@ -116,7 +117,8 @@ fn a_patched_snapshot_panics_with_the_authenticated_root_on_or_filevault() {
     deploy(&mac, b"patched");
     let other = mac.fork().unwrap();
     assert!(matches!(mac.set_protections(CsrConfig::DISABLED).unwrap(), Boot::Panic { .. }));
-    assert_eq!(mac.read(Path::new(PATH)).unwrap_err().code(), Code::MachineGone);
+    let gone = survive(|| mac.read(Path::new(PATH))).unwrap_err();
+    assert!(matches!(gone.mode, Mode::Panicked(_)), "{gone:?}");
     other.change(|machine| machine.filevault = FileVault::On).unwrap();
     assert!(matches!(other.reboot().unwrap(), Boot::Panic { .. }));
 }

@@ -10,7 +10,7 @@ use agxpatch_core::error::Code;
 use agxpatch_core::patch::{self, Engine};
 use agxpatch_host::Host;
 use agxpatch_simulate::driver;
-use agxpatch_simulate::mac::{Fault, Reach, SimulatedMac};
+use agxpatch_simulate::mac::{Fault, Reach, SimulatedMac, survive};
 
 use crate::mac::{HOME, USER, home, mac, published};
 
@@ -221,7 +221,7 @@ fn killed_at_any_moment_the_next_run_has_the_whole_copy() {
     for nth in 1..=count {
         let mac = start.fork().unwrap();
         mac.inject(nth, Fault::Kill { reach: Reach::Midway }).unwrap();
-        let _ = copied(&mac);
+        survive(|| copied(&mac)).unwrap_err();
         let found = copied(&mac.process()).unwrap();
         assert_eq!(Copy { replaced: None, ..found }, expected, "killed at {nth}");
     }

@@ -3,7 +3,7 @@
 use agxpatch::launch::library::{embedded, unpack};
 use agxpatch_core::error::Code;
 use agxpatch_host::{Host, system::System};
-use agxpatch_simulate::mac::{Fault, SimulatedMac};
+use agxpatch_simulate::mac::{Fault, SimulatedMac, survive};
 
 use crate::mac::{HOME, USER, home, mac};
 
@@ -111,7 +111,7 @@ fn after_any_fault_at_any_moment_the_next_run_finds_or_makes_the_whole() {
         for nth in 1..=count {
             let mac = empty();
             mac.inject(nth, fault).unwrap();
-            let first = unpack(&mac, home(), BYTES);
+            let first = survive(|| unpack(&mac, home(), BYTES));
             let mac = mac.process();
             if matches!(fault, Fault::Power { .. }) {
                 mac.reboot().unwrap();

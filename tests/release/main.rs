@@ -3,6 +3,7 @@
 
 mod documents;
 mod harness;
+mod power;
 mod recipes;
 mod selftest;
 mod version;

@@ -101,9 +101,6 @@ fn still_holds(host: &dyn Host, patcher: &dyn DriverPatcher, plan: &Plan) -> Res
 /// Undoes what was done, or finishes what is decided. Returns only in the latter
 /// case, and if it succeeded.
 fn after_failure(work: &mut Work<'_>, cause: Error) -> Result<()> {
-    if cause.code() == Code::MachineGone {
-        return Err(cause);
-    }
     let Some(journal) = &work.journal else { return Err(not_begun(work.host, cause)) };
     let step = journal.last_step().map_or("none", Step::name);
     let begun = |step| journal.has_begun(step);
@@ -115,7 +112,6 @@ fn after_failure(work: &mut Work<'_>, cause: Error) -> Result<()> {
         Operation::Cancel
     };
     match (way, work.run(way)) {
-        (_, Err(second)) if second.code() == Code::MachineGone => Err(second),
         (Operation::Finish, Ok(())) => {
             work.notes.push(format!("{step} failed at first and was done again: {cause}"));
             Ok(())

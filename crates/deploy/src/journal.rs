@@ -120,11 +120,11 @@ impl Journal {
     pub fn close(host: &dyn Host) -> Result<()> {
         let path = layout::journal();
         match files::remove_if_present(host, &path) {
-            Err(error) if error.code() != Code::MachineGone => {
+            Err(_) => {
                 files::remove_if_present(host, &path)?;
                 files::sync_parent(host, &path)
             }
-            removed => removed,
+            Ok(()) => Ok(()),
         }
     }
 

@@ -276,7 +276,6 @@ impl Examination<'_> {
     fn answered<T>(&mut self, name: &'static str, answer: Result<T>) -> Result<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.code() == Code::MachineGone => Err(error),
             Err(error) => {
                 self.checks.push(unanswered(name, &error));
                 Ok(None)

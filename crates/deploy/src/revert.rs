@@ -108,9 +108,6 @@ pub(super) fn forget_records(host: &dyn Host) -> Result<()> {
 /// Runs a sequence that is not to be undone but finished.
 pub(super) fn run(work: &mut Work<'_>, operation: Operation) -> Result<()> {
     let Err(cause) = work.run(operation) else { return Ok(()) };
-    if cause.code() == Code::MachineGone {
-        return Err(cause);
-    }
     leave_unmounted(work);
     if work.unmountable.is_some() {
         return Err(not_chosen(work, operation, &cause));

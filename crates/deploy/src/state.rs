@@ -199,11 +199,10 @@ fn driver_path(host: &dyn Host, recorded: Option<&Manifest>) -> Result<PathBuf> 
 /// What stands for an answer that a recording lacks.
 const NOT_RECORDED: &str = "not recorded";
 
-/// An answer, or a note why there is none. A machine that is gone is an error.
+/// An answer, or a note why there is none.
 fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.code() == Code::MachineGone => Err(error),
         Err(error) => {
             missing.push(match error.code() {
                 Code::NotRecorded => format!("{what}: {NOT_RECORDED}"),
@@ -216,10 +215,7 @@ fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Op
 
 fn driver(host: &dyn Host, patcher: &dyn DriverPatcher, path: &Path) -> Result<Driver> {
     let bytes = host.read(path)?.bytes;
-    let signer = match machine::signer(host, path) {
-        Err(error) if error.code() == Code::MachineGone => return Err(error),
-        signer => signer.ok(),
-    };
+    let signer = machine::signer(host, path).ok();
     Ok(Driver { sha256: files::sha256(&bytes), content: patcher.look(&bytes), signer })
 }
 

@@ -7,7 +7,7 @@ use super::next_start::{NextStart, next_start};
 use super::state::{self, Driver, Facts, State};
 use super::{files, layout};
 use agxpatch_core::check::{self, Check};
-use agxpatch_core::error::{Code, Result};
+use agxpatch_core::error::Result;
 use agxpatch_host::machine::Signer;
 use agxpatch_host::volume::{self, BLESSED_PREFIX};
 use agxpatch_host::{Host, Kind};
@@ -182,7 +182,6 @@ fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
     let path = layout::backup(&manifest.original_sha256);
     match files::read_exactly(host, &path, &manifest.original_sha256) {
         Ok(_) => Ok(Check::pass(NAME, path.display().to_string())),
-        Err(error) if error.code() == Code::MachineGone => Err(error),
         Err(error) => Ok(Check::fail(NAME, format!("{}: {error}", path.display()))),
     }
 }
@@ -190,7 +189,7 @@ fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
 /// What no file can show.
 fn on_hardware(host: &dyn Host) -> Check {
     let reason = match host.kind() {
-        Kind::Simulated | Kind::Recorded => "this Mac exists only as data",
+        Kind::Data => "this Mac exists only as data",
         Kind::Real => "not looked at: run a Metal program, and see windows drawn",
     };
     Check::skipped("metal-works", reason)

@@ -280,13 +280,13 @@ impl Work<'_> {
     fn note_chosen(&mut self, name: &str) -> Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         match journal.chosen(self.host, name) {
-            Err(error) if error.code() != Code::MachineGone => {
+            Err(error) => {
                 // The next boot is decided. Without the line a crash from here on
                 // has the snapshot made once more, which does no harm.
                 self.notes.push(format!("the snapshot's name was not noted: {error}"));
                 Ok(())
             }
-            noted => noted,
+            Ok(()) => Ok(()),
         }
     }
 
@@ -336,7 +336,6 @@ impl Work<'_> {
         }
         let bytes = match self.original() {
             Ok(bytes) => bytes,
-            Err(error) if error.code() == Code::MachineGone => return Err(error),
             Err(error) => return self.leave(LiveDriver::NotRestored, error),
         };
         live::write_beside(self.host, &driver, &bytes, self.manifest.original_mode)?;
@@ -364,14 +363,12 @@ impl Work<'_> {
         let mut failures = Vec::new();
         for path in &kept {
             match files::read_exactly(self.host, path, hash) {
-                Err(error) if error.code() == Code::MachineGone => return Err(error),
                 Err(error) => failures.push(format!("{}: {error}", path.display())),
                 found => return found,
             }
         }
         match self.host.read(driver) {
             Ok(running) if files::sha256(&running.bytes) == *hash => Ok(running.bytes),
-            Err(error) if error.code() == Code::MachineGone => Err(error),
             _ => Err(Error::new(Code::NoWayBack, "no copy of the original driver is left")
                 .with("looked at", failures.join("; "))
                 .next("after a restart from Apple's snapshot: sudo agxpatch recover")),

@@ -62,10 +62,8 @@ use agxpatch_core::error::{Code, Error, Result};
 pub enum Kind {
     /// The computer this program runs on.
     Real,
-    /// A Mac that exists only as data.
-    Simulated,
-    /// A Mac that is elsewhere, by what it answered once.
-    Recorded,
+    /// A Mac that is there only as data: simulated, or by what one answered once.
+    Data,
 }
 
 /// What a name stands for.
@@ -143,8 +141,7 @@ impl Lock {
 ///
 /// Errors: [`Code::PathMissing`] where a name does not exist,
 /// [`Code::PathExists`] where one must not, [`Code::PathRefused`] for links and
-/// for paths that are not plain, [`Code::HostIo`] for the rest, and
-/// [`Code::MachineGone`] from a simulated Mac whose power went.
+/// for paths that are not plain, and [`Code::HostIo`] for the rest.
 pub trait Host {
     // Questions about the machine.
 

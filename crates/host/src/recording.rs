@@ -385,7 +385,7 @@ fn text_metadata(length: usize) -> Metadata {
 
 impl Host for Replay {
     fn kind(&self) -> Kind {
-        Kind::Recorded
+        Kind::Data
     }
 
     fn run(&self, command: &Command) -> Result<Output> {

@@ -15,7 +15,7 @@
 use serde::Serialize;
 
 use super::{Command, CsrConfig, Host, Output, Tool, unknown_answer};
-use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_core::error::{Error, Result};
 
 /// The word of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -96,11 +96,11 @@ impl Sip {
         let kernel = host.csr_active_config()?;
         let mut unanswered = Vec::new();
         let mut heard = |error: Error| match kernel {
-            Some(_) if error.code() != Code::MachineGone => {
+            Some(_) => {
                 unanswered.push(first_line_of(&error));
                 Ok(())
             }
-            _ => Err(error.next("run csrutil by hand, and answer its question if it asks one")),
+            None => Err(error.next("run csrutil by hand, and answer its question if it asks one")),
         };
         let status = Command::question(Tool::Csrutil, ["status"]);
         let answer = host.ask(&status).and_then(|output| csrutil_status(&status, &output));

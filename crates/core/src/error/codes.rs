@@ -82,7 +82,6 @@ codes! {
     "0607" HostIo          Io          "the machine failed at reading or writing"
     "0608" Locked          Blocked     "another agxpatch is at work on this machine"
     "0609" NoTerminal      Blocked     "a tool must ask a person and there is no terminal"
-    "0610" MachineGone     Io          "the simulated Mac has lost power or does not run"
     "0611" NoSimulation    Usage       "the directory holds no simulated Mac, or holds one already"
     "0612" NoDriver        Unsupported "the GPU of this Mac has no driver that this program is for"
     "0613" ToolTimedOut    Io          "a tool of the system did not end in time"

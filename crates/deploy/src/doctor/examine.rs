@@ -51,8 +51,7 @@ impl Examination<'_> {
         self.findings.push(finding);
     }
 
-    /// An answer, or a finding that says why there is none. A machine that is
-    /// gone ends the examination.
+    /// An answer, or a finding that says why there is none.
     pub(super) fn answer<T>(
         &mut self,
         name: &'static str,
@@ -61,7 +60,6 @@ impl Examination<'_> {
     ) -> Result<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.code() == Code::MachineGone => Err(error),
             Err(error) if error.code() == Code::NotRecorded => {
                 let skipped = Finding::skipped(name, "not recorded");
                 self.add(Finding { blocks: blocks.to_vec(), ..skipped });

@@ -1,7 +1,7 @@
 //! The questions about the system volume: its space, its snapshots, and whether
 //! somebody else is at work on it.
 
-use agxpatch_core::error::{Code, Result};
+use agxpatch_core::error::Result;
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine;
 use agxpatch_host::volume::{self, Snapshot, StagedUpdate, SystemVolume};
@@ -90,7 +90,6 @@ impl Examination<'_> {
         let path = self.bundle.as_ref().map(DriverBundle::executable);
         let metadata = path.map(|path| self.host.metadata(&path));
         let length = match metadata {
-            Some(Err(error)) if error.code() == Code::MachineGone => return Err(error),
             Some(Ok(Some(metadata))) => metadata.length,
             _ => 0,
         };

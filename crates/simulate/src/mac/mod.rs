@@ -19,6 +19,7 @@ mod factory;
 mod fault;
 mod files;
 mod fingerprint;
+mod gone;
 mod machine;
 mod shared;
 mod store;
@@ -34,6 +35,7 @@ pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERSION, driver_path};
 pub use fault::{Asking, Fault, FaultObserver, Plan, Reach};
 pub use fingerprint::Fingerprint;
+pub use gone::{EndCaller, Gone, survive};
 pub use machine::{
     CsrutilForm, FileVault, Machine, Mode, Release, Said, Signer, Snapshot, Terminal,
 };
@@ -59,6 +61,7 @@ pub struct SimulatedMac {
     killed: AtomicBool,
     asked: Mutex<Option<Asking>>,
     witness: Option<FaultObserver>,
+    end_caller: EndCaller,
 }
 
 impl SimulatedMac {
@@ -90,16 +93,17 @@ impl SimulatedMac {
     }
 
     fn on(store: Store) -> SimulatedMac {
-        SimulatedMac::running(store, tools::default_judge())
+        SimulatedMac::running(store, tools::default_judge(), gone::unwinding())
     }
 
-    fn running(store: Store, judge: SignatureJudge) -> SimulatedMac {
+    fn running(store: Store, judge: SignatureJudge, end_caller: EndCaller) -> SimulatedMac {
         SimulatedMac {
             store,
             judge,
             killed: AtomicBool::new(false),
             asked: Mutex::default(),
             witness: None,
+            end_caller,
         }
     }
 
@@ -109,14 +113,25 @@ impl SimulatedMac {
         self
     }
 
+    /// Has `end_caller` end the process, the handle's owner, where it is killed or
+    /// the Mac is not up.
+    pub fn ended_by(mut self, end_caller: EndCaller) -> SimulatedMac {
+        self.end_caller = end_caller;
+        self
+    }
+
     /// Another process on the same Mac.
     pub fn process(&self) -> SimulatedMac {
-        SimulatedMac::running(self.store.clone(), self.judge.clone())
+        self.beside(self.store.clone())
+    }
+
+    fn beside(&self, store: Store) -> SimulatedMac {
+        SimulatedMac::running(store, self.judge.clone(), self.end_caller.clone())
     }
 
     /// An independent copy, in memory.
     pub fn fork(&self) -> Result<SimulatedMac> {
-        Ok(SimulatedMac::running(self.store.fork()?, self.judge.clone()))
+        Ok(self.beside(self.store.fork()?))
     }
 
     /// Has `witness` see, at every effect of this process, each Mac that being cut
@@ -154,31 +169,37 @@ impl SimulatedMac {
         self.change(|machine| machine.signed.insert(store::name_of(bytes), signer)).map(drop)
     }
 
-    /// Refuses where this process was killed or the Mac is not up.
-    fn alive(&self, held: &Held) -> Result<()> {
-        if self.killed.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::MachineGone, "the process was killed"));
-        }
-        if held.machine.is_up() {
-            return Ok(());
-        }
-        Err(Error::new(Code::MachineGone, "the simulated Mac is not running")
-            .with("state", format!("{:?}", held.machine.mode))
-            .next("start it with `agxpatch --simulate DIR simulate reboot`"))
+    /// Why nothing answers this process any more, where that is so.
+    fn gone(&self, held: &Held) -> Option<Gone> {
+        let killed = self.killed.load(Ordering::Relaxed);
+        let mode = held.machine.mode.clone();
+        (killed || !held.machine.is_up()).then_some(Gone { killed, mode, struck: None })
+    }
+
+    /// Works on the Mac if this process and the Mac are there, and ends the process
+    /// if one of them is gone, be it by the work itself. The Mac is kept before.
+    fn answer<T>(&self, work: impl FnOnce(&mut Held) -> Result<Answer<T>>) -> Result<T> {
+        let answer = self.store.work(|held| match self.gone(held) {
+            Some(gone) => Ok(Err(gone)),
+            None => work(held),
+        })?;
+        answer.or_else(|gone| match std::thread::panicking() {
+            true => Err(gone::no_answer(&gone)),
+            false => {
+                self.get_signals();
+                match (self.end_caller)(&gone) {}
+            }
+        })
     }
 
     fn question<T>(&self, ask: impl FnOnce(&mut Held) -> Result<T>) -> Result<T> {
-        self.store.work(|held| {
-            self.alive(held)?;
-            ask(held)
-        })
+        self.answer(|held| ask(held).map(Ok))
     }
 
     /// Counts an effect and carries it out as far as the planned fault lets it.
     /// `carry_out` is told whether to stop midway, or to run out of space.
-    fn effect<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
-        self.store.work(|held| {
-            self.alive(held)?;
+    fn counted<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
+        let result = self.answer(|held| {
             // One fault at a time: crashes are shown once the planned one has struck.
             if let Some(witness) = self.witness.as_ref().filter(|_| held.machine.fault.is_none()) {
                 self.show_crashes(held, witness, &carry_out);
@@ -186,10 +207,12 @@ impl SimulatedMac {
             held.machine.effects += 1;
             let now = held.machine.effects;
             match held.machine.fault.filter(|plan| plan.at == now) {
-                None => carry_out(held, Extent::Whole),
+                None => carry_out(held, Extent::Whole).map(Ok),
                 Some(plan) => self.strike(held, plan.fault, &carry_out),
             }
-        })
+        });
+        self.get_signals();
+        result
     }
 
     /// Cuts copies of the Mac off at the effect that is about to happen.
@@ -202,8 +225,8 @@ impl SimulatedMac {
         let number = held.machine.effects + 1;
         for fault in Fault::all().into_iter().filter(Fault::is_crash) {
             let store = Store::in_memory(held.machine.clone(), held.objects.clone());
-            let copy = SimulatedMac::running(store, self.judge.clone());
-            // What a copy that was cut off says is of no use to anybody.
+            let copy = self.beside(store);
+            // A copy that was cut off has nothing to say.
             drop(copy.store.work(|held| {
                 held.machine.effects += 1;
                 copy.strike(held, fault, carry_out)
@@ -217,14 +240,14 @@ impl SimulatedMac {
         held: &mut Held,
         fault: Fault,
         carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<Answer<T>> {
         held.machine.fault = None;
         let reach = match fault {
-            Fault::InputOutput => return carry_out(held, Extent::InputOutput),
-            Fault::NoSpace => return carry_out(held, Extent::NoSpace),
+            Fault::InputOutput => return carry_out(held, Extent::InputOutput).map(Ok),
+            Fault::NoSpace => return carry_out(held, Extent::NoSpace).map(Ok),
             Fault::Signal { signal } => {
                 *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
-                return carry_out(held, Extent::Whole);
+                return carry_out(held, Extent::Whole).map(Ok);
             }
             Fault::Power { reach, .. } | Fault::Kill { reach } => reach,
         };
@@ -234,26 +257,25 @@ impl SimulatedMac {
             Reach::Midway => drop(carry_out(held, Extent::Midway)),
             Reach::After => drop(carry_out(held, Extent::Whole)),
         }
-        match fault {
-            Fault::Power { loss, .. } => boot::lose_power(&mut held.machine, loss),
-            _ => self.die(),
-        }
-        Err(Error::new(Code::MachineGone, "the simulated Mac was interrupted")
-            .with("effect", held.machine.effects)
-            .with("fault", format!("{fault:?}")))
+        let killed = match fault {
+            Fault::Power { loss, .. } => {
+                boot::lose_power(&mut held.machine, loss);
+                false
+            }
+            _ => true,
+        };
+        self.killed.store(killed, Ordering::Relaxed);
+        let machine = &held.machine;
+        let struck = Some((fault, machine.effects));
+        Ok(Err(Gone { killed, mode: machine.mode.clone(), struck }))
     }
 
-    /// This process hears nothing more. A process on a Mac in a directory is
-    /// killed for real as soon as the state is kept.
-    fn die(&self) {
-        self.killed.store(true, Ordering::Relaxed);
-    }
-
+    /// Sends this process the signals that faults sent it. A process on a Mac in a
+    /// directory is killed for real, now that the state is kept.
     fn get_signals(&self) {
         if self.killed.load(Ordering::Relaxed) && self.store.is_kept() {
             let own = rustix::process::getpid();
-            // Nothing is left to do should the kernel refuse; the error that is
-            // returned next ends the program anyway.
+            // Should the kernel refuse, the process is ended another way next.
             let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
         }
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -261,13 +283,10 @@ impl SimulatedMac {
             signal.raise();
         }
     }
-
-    fn counted<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
-        let result = self.effect(carry_out);
-        self.get_signals();
-        result
-    }
 }
+
+/// What a call came to: a result, or an end of its caller.
+type Answer<T> = std::result::Result<T, Gone>;
 
 /// How much of an effect happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,7 +303,7 @@ enum Extent {
 
 impl Host for SimulatedMac {
     fn kind(&self) -> Kind {
-        Kind::Simulated
+        Kind::Data
     }
 
     fn run(&self, command: &Command) -> Result<Output> {
