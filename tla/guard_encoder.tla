@@ -9,7 +9,7 @@
 (* each of the properties needs the part that is named with it.            *)
 (*                                                                         *)
 (* What is assumed and cannot be proved here: the quarantine keeps an      *)
-(* encoder that nobody else holds for longer than a message is under way   *)
+(* encoder that no one else holds for longer than a message is under way   *)
 (* (action Expire).                                                        *)
 (***************************************************************************)
 EXTENDS Naturals

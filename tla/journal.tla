@@ -262,7 +262,7 @@ Idle == op = "none" /\ journal = "none"
 Clean == live = "original" /\ ~manifest /\ tag = "sealed"
 Active == live = "patched" /\ manifest /\ tag = "ours"
 
-\* There is always a snapshot to boot, and it is the original or all of ours.
+\* There is always a snapshot to boot, and it is the original or all patched.
 BootsSomething == tag \in snapshots /\ booted \in snapshots
 BootsWhole == tag = "ours" => inside.driver = "patched" /\ inside.manifest
 

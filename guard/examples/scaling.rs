@@ -60,7 +60,7 @@ fn call_guarded(guard: &Guarded, thread: &Thread, encoder: &Encoder) -> u64 {
     let stack = 1;
     assert!(thread.has_fast_path(stack));
     let Fast::Taken(record, lock) = guard.enter_fast(thread, object, 8) else {
-        unreachable!("nobody else calls this encoder")
+        unreachable!("no other thread calls this encoder")
     };
     thread.push_fast(Frame { caller: 0, stack, record, lock, slot: 0, role: Role::Fast });
     let result = method(encoder);

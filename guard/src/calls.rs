@@ -221,7 +221,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.enter_slow(thread, call)
     }
 
-    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock nobody holds.
+    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock is free.
     #[inline(always)]
     pub fn enter_fast(&self, thread: &Thread, object: usize, impl_offset: u32) -> Fast<'_> {
         let Some(record) = self.ledger.find(object) else { return Fast::No };
@@ -325,7 +325,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// Gives a new record, whose own lock the caller holds, the lock that shall guard it. `None` when the caller does not hold that one:
+    /// Gives a new record, whose own lock the caller holds, the lock that is to guard it. `None` when the caller does not hold that one:
     /// then the record is to be looked for again.
     pub(crate) fn place(&self, thread: &Thread, record: &Record) -> Option<Entered> {
         let Some(lock) = self.shared_lock(thread) else {

@@ -73,7 +73,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     }
 
     /// Drops the guard's reference to a quarantined encoder, unless it is gone or live again, or has to stay longer. Holds no lock
-    /// while it does, and waits for nobody: false when somebody, this thread perhaps, is inside the encoder, which then stays.
+    /// while it does, and waits for no thread: false when a thread, this one perhaps, is inside the encoder, which then stays.
     fn let_go(&self, thread: &Thread, entry: Entry, over: Over, now: u64) -> bool {
         // SAFETY: records are never given back while the guard lives.
         let Some(record) = (unsafe { entry.record.as_ref() }) else { return true };

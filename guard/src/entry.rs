@@ -97,7 +97,7 @@ pub static THREADS: Registry = Registry::new();
 /// Makes the guard. Once, before any hook.
 pub fn start(settings: Settings) {
     OBSERVES.store(settings.mode == Mode::Observe, Ordering::Relaxed);
-    // SAFETY: nobody reads it before `STARTED`, and there is one caller, the library's initialiser.
+    // SAFETY: no thread reads it before `STARTED`, and there is one caller, the library's initialiser.
     unsafe { (*GUARD.0.get()).write(Guard::new(settings, Process)) };
     own_thread::start();
     STARTED.store(true, Ordering::Release);
@@ -297,7 +297,7 @@ fn close(thread: &Thread, frame: &Frame, result: usize) {
     }
 }
 
-/// Closes every call a thread is inside of: it has ended there, and nobody else could use its encoders otherwise.
+/// Closes every call a thread is inside of: it has ended there, and no other thread could use its encoders otherwise.
 pub fn close_all(thread: &Thread) {
     while thread.is_inside() {
         close_left_call(thread);

@@ -80,7 +80,7 @@ mod mac {
         fn dlsym(handle: *const c_void, name: *const c_char) -> *const c_void;
     }
 
-    /// RTLD_DEFAULT. Core Foundation is in the process whenever somebody asks the registry; linking it would load it always.
+    /// RTLD_DEFAULT. Core Foundation is in the process whenever the registry is asked; linking it would load it always.
     const ANYWHERE: *const c_void = -2isize as *const c_void;
     /// kCFStringEncodingUTF8.
     const UTF8: u32 = 0x0800_0100;

@@ -6,7 +6,7 @@
 //! lock is held and the address is still the one asked for.
 //!
 //! An address says nothing after its object is gone: the record is freed by `dealloc`, and a new `init` starts a new
-//! *generation*. A thread that waited for a record compares generations, and so knows that its encoder went away meanwhile.
+//! *generation*. A thread that waited for a record compares generations, and so knows that its encoder went away.
 //!
 //! This module holds the mechanism; which calls go through is decided in [`crate::calls`].
 
@@ -29,11 +29,11 @@ const PLACES: usize = 32;
 /// How the lock of a record was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Nobody had it.
+    /// No thread had it.
     AtOnce,
     /// This thread is inside already.
     Nested,
-    /// Somebody was inside and has left.
+    /// A thread was inside and has left.
     AfterWait,
     /// Not taken: waiting on was given up (a circle of threads, or the limit the user set).
     GivenUp,
@@ -179,13 +179,13 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         }
     }
 
-    /// Lets the record's own lock go; true when somebody may wait for it, whom the caller has to [`Ledger::wake`].
+    /// Lets the record's own lock go; true when a thread may wait for it, which the caller has to [`Ledger::wake`].
     #[inline(always)]
     pub fn unlock_fast(&self, record: &Record) -> bool {
-        let nobody = has_fault(Fault::EarlyLook) && record.waiters.load(Ordering::SeqCst) == 0;
+        let none_waits = has_fault(Fault::EarlyLook) && record.waiters.load(Ordering::SeqCst) == 0;
         record.owner.store(0, Ordering::SeqCst);
         announce();
-        !nobody && record.waiters.load(Ordering::SeqCst) != 0
+        !none_waits && record.waiters.load(Ordering::SeqCst) != 0
     }
 
     /// Wakes who waits for the record.
@@ -258,7 +258,7 @@ impl<const BUCKETS: usize> Drop for Ledger<BUCKETS> {
         for bucket in &self.buckets {
             let mut next = bucket.head.load(Ordering::Relaxed);
             while !next.is_null() {
-                // SAFETY: records come from `Box::into_raw` and nobody else is left when the ledger is dropped.
+                // SAFETY: records come from `Box::into_raw` and no other thread is left when the ledger is dropped.
                 let record = unsafe { Box::from_raw(next) };
                 next = record.next.load(Ordering::Relaxed);
             }

@@ -1,6 +1,6 @@
 //! The observe mode: the same calls, counted, with nothing changed.
 //!
-//! No call waits, none is refused, no reference is taken. A record's lock is only tried: whoever fails to get it has met
+//! No call waits, none is refused, no reference is taken. A record's lock is only tried: a thread that fails to get it has met
 //! another thread inside the same encoder, which is what the mode is there to count.
 
 use crate::calls::{Call, Entered, Guard, Kind, Objects, Verdict};

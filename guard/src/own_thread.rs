@@ -79,7 +79,7 @@ mod system {
     use crate::sync::AtomicU64;
 
     static KEY: AtomicU64 = AtomicU64::new(0);
-    /// The key once more where the load in place is good; 0, which is never a key of ours, where it is not.
+    /// The key once more where the load in place is good; 0, which is never our key, where it is not.
     static DIRECT: AtomicU64 = AtomicU64::new(0);
 
     unsafe extern "C" fn gone(block: *mut c_void) {

@@ -1,8 +1,8 @@
-//! Where a thread waits when an encoder, or a permit, is somebody else's.
+//! Where a thread waits when an encoder, or a permit, is another's.
 //!
 //! A parking place is shared by many locks: it is only a mutex and a condition. A waiter announces itself in a counter of
 //! the lock first and looks at the lock again while it holds the place's mutex; who unlocks looks at the counter after it
-//! let go. One of the two always sees the other, so no wake-up is lost, and an unlock nobody waits for costs one load.
+//! let go. One of the two always sees the other, so no wake-up is lost, and an unlock without a waiter costs one load.
 
 #[cfg(not(loom))]
 use core::cell::UnsafeCell;
@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    /// As new: in a forked child, where whoever held the mutex or waited is gone.
+    /// As new: in a forked child, where the thread that held the mutex or waited is gone.
     pub fn reset(&self) {
         // SAFETY: no other thread is left that could use them.
         unsafe {
@@ -86,7 +86,7 @@ pub struct Place {
 
 #[cfg(loom)]
 impl Place {
-    /// Waits until `ready` holds. The model has no time: a wait that nobody ends is a deadlock, and loom says so.
+    /// Waits until `ready` holds. The model has no time: a wait that is never ended is a deadlock, and loom says so.
     pub fn wait(&self, _limit: u64, mut ready: impl FnMut() -> bool) -> bool {
         let mut held = self.mutex.lock().unwrap();
         while !ready() {

@@ -4,9 +4,9 @@
 //! encoder is still an object when it arrives, the guard can refuse the call; if its memory is gone, nothing can. So each ended
 //! encoder keeps the guard's reference until more than `limit` newer ones have ended, or `age` milliseconds have passed.
 //!
-//! The clock runs from when the guard alone holds the encoder. Whoever else holds one may still send it messages, and drop it
+//! The clock runs from when the guard alone holds the encoder. Another holder may still send it messages, and drop it
 //! while another thread's message is under way. So an entry that comes of age is looked at: it goes only if it was found held by
-//! nobody else one age before as well. When there are too many, the oldest goes at once.
+//! no one else one age before as well. When there are too many, the oldest goes at once.
 //!
 //! An entry carries the generation and the turn its record had. An encoder the driver handed out again since, or one that is
 //! gone, has another: the entry is then out of date and lets go of nothing.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub turn: u32,
     /// When, in milliseconds.
     pub since: u64,
-    /// Nobody else held it then.
+    /// No one else held it then.
     pub alone: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Keeps at most `limit` encoders, none longer than `age` milliseconds once somebody looks.
+    /// Keeps at most `limit` encoders, none longer than `age` milliseconds at the next look.
     pub fn new(limit: usize, age: u64) -> Self {
         let used = if limit >= SHARDS * 8 { SHARDS } else { 1 };
         Quarantine {

@@ -4,7 +4,7 @@
 //! buffer and its encoders are guarded by one lock, because the driver goes both ways: `commit` ends the buffer's encoders, and
 //! `endEncoding` writes to the buffer. Two locks would be taken in either order.
 //!
-//! A record's lock is changed by the thread that holds both the old and the new one. So whoever took the lock a record named, and
+//! A record's lock is changed by the thread that holds both the old and the new one. So a thread that took the lock a record named, and
 //! finds that the record still names it and still stands for the same address, holds the lock of that object. How a lock is waited for
 //! is the ledger's business.
 
@@ -50,7 +50,7 @@ pub const IMPL_SEEN: u32 = 0x200;
 pub const PERMIT: u32 = 0x400;
 /// An ending has happened since the encoder was last put into the quarantine.
 pub const TO_QUARANTINE: u32 = 0x800;
-/// The end has been counted: the driver ends a coalesced encoder again from `commit`, which is no second end.
+/// The end has been counted: the driver ends a coalesced encoder again from `commit`, which is not a second end.
 pub const COUNTED: u32 = 0x2000;
 /// The record stands for a command buffer.
 pub const BUFFER: u32 = 0x1000;
@@ -120,7 +120,7 @@ impl Record {
         record
     }
 
-    /// A record that stands for nothing and whose lock nobody holds.
+    /// A record that stands for nothing and whose lock is free.
     pub(crate) fn open() -> Record {
         Record {
             address: AtomicUsize::new(0),
@@ -222,7 +222,7 @@ impl Record {
         self.depth.store(0, Ordering::Relaxed);
     }
 
-    /// Takes the record's own lock if nobody has it.
+    /// Takes the record's own lock if it is free.
     #[inline(always)]
     pub fn try_lock(&self, thread: &Thread) -> bool {
         has_fault(Fault::LockForAll)

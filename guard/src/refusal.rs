@@ -7,13 +7,13 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 /// Longer reasons are cut.
 const LONGEST: usize = 512;
 
-/// A text that is written once, by whoever comes first.
+/// A text that is written once, by the first thread.
 pub struct Refusal {
     text: UnsafeCell<[u8; LONGEST]>,
     claimed: AtomicBool,
     length: AtomicUsize,
 }
-// SAFETY: written once, by whoever claims it, before the length says that there is something to read.
+// SAFETY: written once, by the thread that claims it, before the length says that there is something to read.
 unsafe impl Sync for Refusal {}
 
 impl Refusal {
@@ -31,7 +31,7 @@ impl Refusal {
         if self.claimed.swap(true, Ordering::Relaxed) {
             return;
         }
-        // SAFETY: claimed, so nobody else writes, and nobody reads while the length is 0.
+        // SAFETY: claimed, so no other thread writes, and none reads while the length is 0.
         let place = unsafe { &mut *self.text.get() };
         let length = text.len().min(place.len());
         for (kept, byte) in place.iter_mut().zip(text) {

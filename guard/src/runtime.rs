@@ -97,7 +97,7 @@ impl Class {
         NonNull::new(unsafe { class_getSuperclass(self.0.as_ptr()) }).map(Class)
     }
 
-    /// Where an instance variable that is a pointer lies, in bytes from the object's start; `None` when it is no pointer, for then
+    /// Where an instance variable that is a pointer lies, in bytes from the object's start; `None` when it is not a pointer, for then
     /// its first bytes may well be zero.
     pub fn offset_of_pointer(self, variable: &CStr) -> Option<u32> {
         // SAFETY: `self` is a class and the name is NUL-terminated; a non-NULL answer is an ivar.

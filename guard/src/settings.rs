@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `AGX_GUARD` | `guard`, `throttle=N`, `serialize`, `observe`, `off` | `guard` |
 //! | `AGX_GUARD_QUARANTINE` | most ended encoders kept | 4096 |
-//! | `AGX_GUARD_QUARANTINE_MS` | an ended encoder goes when nobody else held it for this long | 500 |
+//! | `AGX_GUARD_QUARANTINE_MS` | an ended encoder goes when no one else held it for this long | 500 |
 //! | `AGX_GUARD_WAIT_WARN_MS` | a wait longer than this is reported | 1000 |
 //! | `AGX_GUARD_WAIT_LIMIT_MS` | a wait longer than this is given up; 0 never | 0 |
 //! | `AGX_GUARD_THROTTLE_MS` | an encoder waits at most this long for a place | 10000 |
@@ -38,7 +38,7 @@ pub struct Settings {
     pub mode: Mode,
     /// Most ended encoders kept.
     pub quarantine: usize,
-    /// How long nobody else must have held one before it goes, in milliseconds.
+    /// How long no one else must have held one before it goes, in milliseconds.
     pub quarantine_ms: u64,
     /// A wait longer than this many milliseconds is reported.
     pub wait_warn_ms: u64,

@@ -15,7 +15,7 @@ fn relax() {
     #[cfg(loom)]
     loom::thread::yield_now();
     #[cfg(not(loom))]
-    // SAFETY: sched_yield takes nothing and touches no memory of ours.
+    // SAFETY: sched_yield takes nothing and touches none of this library's memory.
     unsafe {
         crate::sys::sched_yield();
     }
@@ -119,7 +119,7 @@ impl Lock {
         unsafe { crate::sys::os_unfair_lock_unlock(self.0.as_ptr()) }
     }
 
-    /// Opens the lock whoever has it: in a forked child, where nobody else is left.
+    /// Opens the lock of any holder: in a forked child, where no other thread is left.
     pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

@@ -186,7 +186,7 @@ pub fn now() -> u64 {
 }
 
 /// Waits for `condition` until `deadline`, in milliseconds of [`now`]; whether the deadline has not passed. The clock is the monotonic
-/// one: a wait does not end early, nor last for hours, when somebody sets the time.
+/// one: a wait does not end early, nor last for hours, when the time is set.
 ///
 /// # Safety
 /// Both are initialised, and the caller holds `mutex`.

@@ -89,7 +89,7 @@ const BELOW_ALL: Frame = Frame {
 };
 
 impl Thread {
-    /// A block nobody else knows of.
+    /// A block no other thread knows of.
     pub fn new() -> Self {
         Thread {
             frames: UnsafeCell::new(Frames {

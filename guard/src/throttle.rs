@@ -1,7 +1,7 @@
 //! At most so many encoders open at once, in the whole process.
 //!
 //! A thread that has an encoder open already, or is inside a guarded call, is never made to wait: it may be the one the
-//! others wait for. Nobody waits for ever: after `patience` an encoder is admitted above the limit, and that is counted.
+//! others wait for. No thread waits for ever: after `patience` an encoder is admitted above the limit, and that is counted.
 
 use crate::park::Place;
 use crate::sync::{AtomicU32, Ordering, announce};

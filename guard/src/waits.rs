@@ -1,4 +1,4 @@
-//! Waiting for an encoder somebody else is inside of, and giving up.
+//! Waiting for an encoder another thread is inside of, and giving up.
 //!
 //! A wait that is long is reported. It is given up in two cases: when the threads wait for each other in a circle, which would
 //! last for ever, and at the limit the user may set. The call then goes on without the lock.

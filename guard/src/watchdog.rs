@@ -1,7 +1,7 @@
 //! The guard's own thread. It alone lets go of quarantined encoders, under an autorelease pool: a release may deallocate, and what the
 //! driver does then has no place inside a program's `endEncoding`. It also writes a report that a signal asked for.
 //!
-//! It never waits for an encoder: one that somebody is inside of is left for the next look.
+//! It never waits for an encoder: one that a thread is inside of is left for the next look.
 
 use core::ffi::c_void;
 

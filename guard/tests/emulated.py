@@ -120,7 +120,7 @@ class Scenarios(unittest.TestCase):
         self.assertEqual(run("throws", AGX_GUARD="off")[0], 0)
         self.assertEqual(run("throws")[0], SIGABRT)
 
-    def test_an_impl_that_is_no_pointer_may_be_zero(self):
+    def test_an_impl_that_is_not_a_pointer_may_be_zero(self):
         self.holds("embedded")
 
     def test_an_encoder_whose_class_is_exchanged_is_guarded_once(self):

@@ -5,7 +5,7 @@
 //!     artifact run FILE [--with FILE]... [--out FILE] -- ARGUMENTS
 //!
 //! The program itself reseals signatures that are there and never adds one, and
-//! never is a Mac at hand; so a signature is made by `apple-codesign` and judged
+//! there may be no Mac; so a signature is made by `apple-codesign` and judged
 //! by our own reader and by that one. Part of the build, not of the product.
 
 mod emulate;

@@ -108,7 +108,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             .with("the command's exit status", 0)
             .next("find the threads that share an encoder: AGX_GUARD_ON_REFUSAL=abort ends the program at the first such call and names both"));
     }
-    // The command's own end is not one of ours.
+    // The command's own end is not one of these.
     account.end()
 }
 
@@ -149,7 +149,7 @@ impl Drop for Report<'_> {
     /// Nothing was run, so there is nothing to report.
     fn drop(&mut self) {
         if self.file.is_some() {
-            // It is empty, and in nobody's way but a second try's.
+            // It is empty, and in the way of a second try only.
             drop(std::fs::remove_file(self.path));
         }
     }
@@ -199,8 +199,8 @@ fn folders(args: &Args) -> Vec<PathBuf> {
     }
 }
 
-/// A line for whoever looks at standard error.
+/// A line on standard error.
 fn say(line: &str) {
-    // Nobody is left to tell that nobody reads.
+    // Standard error is closed: there is nowhere to report this.
     drop(writeln!(anstream::stderr(), "{BAD}agxpatch:{RESET} {line}"));
 }

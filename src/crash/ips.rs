@@ -247,7 +247,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Stream {
             }
             Err(error) => {
                 let rest = bytes.get(out.consumed..).unwrap_or_default().trim_ascii_start();
-                // What follows a whole report may be anything; it is no JSON of ours.
+                // What follows a whole report may be anything; it is not part of the report.
                 out.broken = rest.starts_with(b"{");
                 if out.broken {
                     let reason = keep(&error.to_string()).unwrap_or_default();
@@ -425,7 +425,7 @@ fn resolve(frame: &RawFrame, images: &[&RawValue]) -> Frame {
     }
 }
 
-/// An image that is no object has no name.
+/// An image that is not an object has no name.
 fn parse(image: &RawValue) -> Option<Image<'_>> {
     serde_json::from_str(image.get()).ok()
 }

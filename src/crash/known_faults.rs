@@ -55,7 +55,7 @@ struct Data {
 }
 
 static DATA: LazyLock<Data> =
-    // The tests below parse the file; what does not parse is no data.
+    // The tests below parse the file; what does not parse is not data.
     LazyLock::new(|| toml::from_str(include_str!("known-faults.toml")).unwrap_or_default());
 
 /// All faults, in the order of the file.

@@ -1,7 +1,7 @@
 //! JSON values read with little insistence on their type.
 //!
 //! Fields of a report have changed type between macOS versions (`bug_type` was
-//! a number once), and a field nobody needs must not make the report
+//! a number once), and a field that is not needed must not make the report
 //! unreadable. These take what they can use and drain the rest. Strings are
 //! borrowed from the input where JSON permits: a report is some 200 KB and all
 //! but a few hundred bytes of it are looked at and left.

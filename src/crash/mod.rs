@@ -9,7 +9,7 @@
 //! What is published of this driver's crashes is a handful of stack traces, so
 //! the classes are narrow on purpose: the exception, the frame on top and the
 //! address all have to fit, and what resembles a class without being it (a nil
-//! pipeline, somebody else's NULL at the same offset) has a place of its own.
+//! pipeline, another library's NULL at the same offset) has a place of its own.
 //!
 //! No I/O happens here and no input makes it fail: a report that cannot be
 //! understood is a report of class [`Class::Unreadable`]. Nesting is bounded by

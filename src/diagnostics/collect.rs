@@ -176,7 +176,7 @@ fn read_all(
 
 /// Reads a plain file whole, into `buffer`, which only ever grows: to clear it
 /// would mean to write it twice. What a path names may have changed since the
-/// walk, so the open file is what counts: a pipe put there meanwhile neither
+/// walk, so the open file is what counts: a pipe put there since neither
 /// blocks the opening nor is read.
 pub(super) fn read_file<'a>(
     path: &Path,

@@ -46,7 +46,7 @@ pub fn judge_file(files: &dyn Files, image: &Path, around: &Surroundings) -> Ver
 }
 
 fn read(files: &dyn Files, image: &Path) -> Result<Facts, String> {
-    let mode = files.mode(image).ok_or("it is no regular file")?;
+    let mode = files.mode(image).ok_or("it is not a regular file")?;
     let bytes = files.head(image, MOST).ok_or("it cannot be read")?;
     Facts::read(image, mode, &bytes).map_err(|error| error.message().to_owned())
 }
@@ -174,7 +174,7 @@ fn can_have_it(scene: &Scene<'_>, program: &Path, around: &Surroundings) -> bool
     if !scene.files.is_program(program) {
         return false;
     }
-    // A shim may lead anywhere; what is named shall be the program itself.
+    // A shim may lead anywhere; what is named is the program itself.
     let word = [program.as_os_str().to_owned()];
     let Ok(target) = super::resolve::resolve(scene, &word, Variables::new()) else { return false };
     target.steps.is_empty()

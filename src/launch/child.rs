@@ -136,7 +136,7 @@ impl Shared {
         let Some(signal) = Signal::from_named_raw(number) else { return };
         let mut receiver = self.receiver();
         if let Some(child) = receiver.child {
-            // Where it fails, it has ended and is not reaped yet: nobody is left to be told.
+            // Where it fails, it has ended and is not reaped yet: there is nothing to report.
             let _ = rustix::process::kill_process(child, signal);
         } else if ENDING.contains(&number) {
             receiver.early = Some(signal);
@@ -161,7 +161,7 @@ impl Relay {
         Ok(Relay { shared, handle, thread: Some(thread) })
     }
 
-    /// Whether somebody asked for an end.
+    /// Whether a signal asked for an end.
     pub fn is_ending(&self) -> bool {
         self.shared.ending.load(Ordering::SeqCst)
     }

@@ -39,10 +39,10 @@ pub const LIBRARY: &str = "libagx_guard.dylib";
 
 /// By which way the copy of the driver comes into the process.
 ///
-/// Both lead to one file, so taking both is no contradiction: where the name is
+/// Both lead to one file, so taking both is not a contradiction: where the name is
 /// followed dyld's folder leads to the image that was asked for, and where it is
 /// not the folder still does, in the same process and without a second start. It
-/// also keeps the system's driver from being loaded beside the copy by whoever
+/// also keeps the system's driver from being loaded beside the copy by code that
 /// asks for it by path, and their classes from clashing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

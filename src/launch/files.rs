@@ -71,7 +71,7 @@ pub trait Files {
         }
     }
 
-    /// Whether `path` leads to a regular file somebody may execute.
+    /// Whether `path` leads to a regular file with an execute permission.
     fn is_program(&self, path: &Path) -> bool {
         self.mode(path).is_some_and(|mode| mode & 0o111 != 0)
     }

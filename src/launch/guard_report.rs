@@ -81,7 +81,7 @@ fn report(path: &Path) -> Result<Value> {
             .with("path", path.display())
             .with("reason", reason)
     };
-    let bytes = Disk.head(path, MOST).ok_or_else(|| broken("it is no file".to_owned()))?;
+    let bytes = Disk.head(path, MOST).ok_or_else(|| broken("it is not a file".to_owned()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     match value.get("schema").and_then(Value::as_str) {
         Some(SCHEMA) => Ok(value),

@@ -67,7 +67,7 @@ impl Facts {
     /// Reads the program at `path`, links followed, from its bytes.
     ///
     /// # Errors
-    /// Where the bytes are no Mach-O that this tool reads.
+    /// Where the bytes are not a Mach-O that this tool reads.
     pub fn read(path: &Path, mode: u32, bytes: &[u8]) -> Result<Facts> {
         let file = Universal::parse(bytes)?;
         let slice = running(&file)?;

@@ -37,10 +37,10 @@ pub fn embedded() -> Result<&'static [u8]> {
 const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
 
 /// Puts `bytes` below `home` and returns where. What is there already is
-/// compared first and made anew if it differs.
+/// compared first and made again if it differs.
 ///
 /// # Errors
-/// `PlaceNotOurs` where somebody else could have put it there, `PathRefused` for a
+/// `PlaceNotOurs` where another user could have put it there, `PathRefused` for a
 /// path that would be two in dyld's list, and the host's.
 pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let digest = HashType::Sha256.digest([bytes]).to_string();

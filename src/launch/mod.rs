@@ -12,7 +12,7 @@
 //! inside is held against what was asked for.
 //!
 //! What this cannot know is whether dyld, AMFI and Metal do on a Mac what is
-//! published of them: nobody here has seen it. So the library reports from
+//! published of them, and untested. So the library reports from
 //! inside the process which driver was loaded, and where that is not the one
 //! asked for, it is said.
 

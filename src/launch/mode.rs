@@ -1,4 +1,4 @@
-//! What the guard shall do, as people write it and as the library reads it.
+//! What the guard is to do, as people write it and as the library reads it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -16,19 +16,19 @@ use super::scoped::{self, Copy};
 use super::verdict::{Outcome, Surroundings, Verdict};
 use super::{advice, library};
 
-/// What somebody wants run.
+/// What is to be run.
 pub struct Request<'a> {
     /// The command; the first word is looked for along the PATH.
     pub command: &'a [OsString],
     /// The guard's mode.
     pub mode: Mode,
-    /// Whether the patched copy of the driver shall be loaded, and by which way.
+    /// Whether the patched copy of the driver is loaded, and by which way.
     pub driver: Option<Way>,
     /// The variables it would be started with.
     pub variables: Variables,
     /// The working directory.
     pub directory: &'a Path,
-    /// The folder where the guard library shall report.
+    /// The folder where the guard library reports.
     pub reports: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ pub struct Prepared {
     pub target: Target,
     /// Its variables.
     pub variables: Variables,
-    /// What is foretold of the library.
+    /// What is expected of the library.
     pub verdict: Option<Verdict>,
     /// The copy of the driver.
     pub copy: Option<Copy>,
@@ -101,7 +101,7 @@ fn surroundings(mac: &Mac<'_>) -> Result<Surroundings> {
         Some(bits) => !bits.allows(CsrConfig::TASK_FOR_PID),
         None => true,
     };
-    // As shipped, nobody has to be asked.
+    // As shipped, no answer is needed.
     let validation_off =
         !sip && machine::library_validation(mac.host)? == machine::LibraryValidation::Off;
     let file =

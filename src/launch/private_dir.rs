@@ -1,6 +1,6 @@
 //! Folders of the user's that this tool keeps files in.
 //!
-//! What is kept here is loaded into the user's programs, so nobody else may be
+//! What is kept here is loaded into the user's programs, so no other user may be
 //! able to put anything there: each folder we make is the user's own and closed
 //! to everybody's writing, whatever of it exists already must be so too, and
 //! no link is followed (the host sees to that). Files come by a stage beside
@@ -85,7 +85,7 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
     Ok(at)
 }
 
-/// Takes the lock at `path`, after whoever has it: two commands are often
+/// Takes the lock at `path`, after its holder: two commands are often
 /// started at the same moment, and what the other makes is what this one wants.
 ///
 /// # Errors
@@ -105,14 +105,14 @@ pub fn lock_wait(host: &dyn Host, path: &Path) -> Result<Lock> {
     }
 }
 
-/// Reads a file of ours; none where there is none.
+/// Reads a file kept here; none where there is none.
 pub fn read(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
     let Some(file) = host.read_if_present(path)? else { return Ok(None) };
     require_private(host, path, &file.metadata, FileKind::File)?;
     Ok(Some(file.bytes))
 }
 
-/// Removes a folder of ours with all that is in it. A link in it is removed,
+/// Removes a folder kept here with all that is in it. A link in it is removed,
 /// not followed.
 pub fn remove(host: &dyn Host, path: &Path) -> Result<()> {
     let Some(metadata) = host.metadata(path)? else { return Ok(()) };

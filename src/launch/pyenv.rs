@@ -4,7 +4,7 @@
 //! so a shim drops the library. Which version it would take is decided by
 //! `PYENV_VERSION`, else the nearest `.python-version` upwards of the working
 //! directory (or of `PYENV_DIR`), else `$PYENV_ROOT/version`, else the system.
-//! A name that is no version but the beginning of one, such as `3.12`, stands
+//! A name that is not a version but the beginning of one, such as `3.12`, stands
 //! for the latest that is installed. That is what pyenv's documentation says
 //! (COMMANDS.md, `pyenv local`, `pyenv version-file`).
 
@@ -44,7 +44,7 @@ impl Found {
 /// More than any shim or version file holds.
 const SMALL: u64 = 16 << 10;
 
-/// The program `shim` stands for; none where it is no shim.
+/// The program `shim` stands for; none where it is not a shim.
 ///
 /// # Errors
 /// `ShimLeadsNowhere` where no selected version has the program.

@@ -264,7 +264,7 @@ struct Line {
     arguments: Vec<OsString>,
 }
 
-/// The `#!` line, split at blanks as XNU does it. For text without one, whoever
+/// The `#!` line, split at blanks as XNU does it. For text without one, what
 /// starts programs by their names (a shell, `execvp`) starts the shell with it.
 fn shebang(head: &[u8]) -> Option<Line> {
     let Some(line) = head.strip_prefix(b"#!") else {

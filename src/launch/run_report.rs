@@ -43,7 +43,7 @@ pub struct RunReport {
     pub image: PathBuf,
     /// What was passed over to get there.
     pub steps: Vec<Step>,
-    /// What was foretold of the library; none where none was inserted.
+    /// What was expected of the library; none where none was inserted.
     pub verdict: Option<Verdict>,
     /// The guard's mode.
     pub guard: Mode,

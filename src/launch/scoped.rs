@@ -69,7 +69,7 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
     let mut contents = bundle::read(host, &source)?;
     let image = contents.get_mut(&program).ok_or_else(|| {
         // So it was before the M4, up to macOS 13 at least.
-        refused("the driver is no file here; it may lie in dyld's shared cache")
+        refused("the driver is not a file here; it may lie in dyld's shared cache")
             .with("bundle", source.display())
     })?;
     let source_sha256 = sha256(image);

@@ -47,7 +47,7 @@ pub fn supervise(
         say(&line);
         said.push(line);
     };
-    foretold(&prepared, &mut say);
+    tell_expected(&prepared, &mut say);
     let relay = Relay::begin().map_err(|error| {
         Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
     })?;
@@ -67,7 +67,7 @@ pub fn supervise(
     Ok(account(request, prepared, ended, said))
 }
 
-fn foretold(prepared: &Prepared, say: &mut dyn FnMut(String)) {
+fn tell_expected(prepared: &Prepared, say: &mut dyn FnMut(String)) {
     let program = prepared.target.program.display();
     if let Some(verdict) = prepared.verdict.as_ref().filter(|v| v.outcome != Outcome::Fine) {
         let reasons = verdict.reasons.join("; ");
@@ -80,7 +80,7 @@ fn foretold(prepared: &Prepared, say: &mut dyn FnMut(String)) {
     }
     let copy = prepared.copy.as_ref();
     if let Some(why) = copy.and_then(|copy| copy.replaced.as_ref()) {
-        say(format!("the copy of the driver was made anew: {why}"));
+        say(format!("the copy of the driver was made again: {why}"));
     }
 }
 

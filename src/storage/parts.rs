@@ -26,7 +26,7 @@ impl Parts {
     pub fn open(path: &Path) -> Result<Parts> {
         let (file, metadata) = open_regular(path)?;
         // Zeros that are made at once are provided when they are written to, unless
-        // the allocator has such a block at hand. A want of memory ends the program
+        // the allocator has such a block. Running out of memory ends the program
         // there, so where one is thinkable it is asked for in another way first.
         if metadata.len() > RATHER_LARGE {
             drop(room_for(path, &metadata)?);

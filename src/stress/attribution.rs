@@ -3,7 +3,7 @@
 //! macOS writes a report some seconds after the crash, so reports are matched
 //! after the run, not after each trial. A report is a trial's if its process is
 //! the child or was started by it; else if it died in GPU code while the trial
-//! ran, when nothing else of ours did. Any other report of that time is named
+//! ran, when no other run did. Any other report of that time is named
 //! and not counted.
 
 use std::path::PathBuf;

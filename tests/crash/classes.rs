@@ -144,7 +144,7 @@ fn the_right_method_at_another_address_is_not_the_class() {
 }
 
 #[test]
-fn the_right_address_in_somebody_elses_image_is_not_the_class() {
+fn the_right_address_in_another_image_is_not_the_class() {
     let method = "-[AGXG16XFamilyComputeContext setComputePipelineState:]";
     let report = CrashReport::new(1).unmapped(0x5c8).frame("libagx_fix.dylib", method, 32);
     assert_eq!(class_of(&report.ips()), Class::OtherGpu);
@@ -180,7 +180,7 @@ fn another_generation_of_the_driver_is_the_same_class() {
 }
 
 #[test]
-fn a_fault_at_the_end_of_a_compute_pass_is_no_known_form() {
+fn a_fault_at_the_end_of_a_compute_pass_is_not_a_known_form() {
     let report = CrashReport::new(1)
         .unmapped(0x4)
         .frame("AGXMetalG15X_B0", "AGX::ComputeContext<>::endComputePass", 344)

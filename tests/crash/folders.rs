@@ -51,7 +51,7 @@ fn reports_without_an_identifier_are_copies_when_their_contents_are() {
 }
 
 #[test]
-fn reports_without_an_identifier_are_one_when_the_same_death_was_written_anew() {
+fn reports_without_an_identifier_are_one_when_the_same_death_was_written_again() {
     let reports = folder();
     let anonymous = |bytes: Vec<u8>| {
         let text = String::from_utf8(bytes).unwrap();
@@ -76,7 +76,7 @@ fn reports_without_an_identifier_are_one_when_the_same_death_was_written_anew() 
 }
 
 #[test]
-fn an_identifier_of_noughts_makes_no_copies() {
+fn an_all_zero_identifier_makes_no_copies() {
     let reports = folder();
     for number in [1, 2] {
         let report = CrashReport::trap(number);

@@ -1,4 +1,4 @@
-//! Reports nobody's machine wrote.
+//! Reports that no machine wrote.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -157,7 +157,7 @@ fn fields_of_another_type_do_not_make_a_report_unreadable() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_named_and_not_opened() {
+fn what_is_not_a_plain_file_is_named_and_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mode = rustix::fs::Mode::from_raw_mode(0o600);

@@ -18,7 +18,7 @@ fn begin(mac: &Kept, arguments: &[&str]) -> Terminal {
     Terminal::begin(command)
 }
 
-/// A Mac at whose terminal whoever runs the program sits.
+/// A Mac at whose terminal the user of the program sits.
 fn mac() -> Kept {
     let mac = Kept::new();
     mac.open().change(|machine| machine.terminal = mac::Terminal::Here).unwrap();

@@ -211,7 +211,7 @@ impl Search {
         }
     }
 
-    /// Somebody runs another verb where `recover` is due: it is refused and changes
+    /// Another verb is run where `recover` is due: it is refused and changes
     /// nothing, or there was nothing to recover and it comes to its own good end.
     fn others_do_no_harm(&self, mac: &SimulatedMac, how: &str) {
         let interrupted = Journal::read(mac).unwrap().is_some();

@@ -1,5 +1,5 @@
-//! What somebody may have put on the live volume, beside the driver, where nobody
-//! sees it before the volume is mounted; and a person who wants it given up.
+//! What may have been put on the live volume, beside the driver, where it is not
+//! seen before the volume is mounted; and a person who wants it given up.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::faults::nothing_left;
 
 const AT: &str = "/System/Volumes/Update/mnt1";
 
-/// Changes the live volume as root could, with it mounted elsewhere meanwhile.
+/// Changes the live volume as root could, with it mounted elsewhere.
 fn on_live_volume(mac: &SimulatedMac, change: impl FnOnce(&SimulatedMac)) {
     let words = ["-o", "nobrowse", "-t", "apfs", "/dev/disk3s1", AT];
     mac.ask(&Command::effect(Tool::Mount, words)).unwrap();
@@ -46,7 +46,7 @@ fn what_is_planted_beside_the_driver_on_the_live_volume_is_refused_and_left_alon
     let unfinished = layout::unfinished(Path::new(&manifest)).display().to_string();
     type Plant = fn(&SimulatedMac, &str);
     let plants: [(&str, Plant); 4] = [
-        ("file", |mac, path| mac.plant(path, b"somebody else's").unwrap()),
+        ("file", |mac, path| mac.plant(path, b"another's").unwrap()),
         ("symbolic link", |mac, path| {
             mac.plant_link(path, "/private/var/root/secret").unwrap();
         }),
@@ -104,9 +104,9 @@ fn what_lies_in_the_private_mount_directory_is_neither_used_nor_removed() {
     let mac = open_mac();
     let kept = layout::mount_point().join("kept").display().to_string();
     mac.plant_directory(layout::mount_point().to_str().unwrap(), 0, 0o700).unwrap();
-    mac.plant(&kept, b"somebody's").unwrap();
+    mac.plant(&kept, b"another's").unwrap();
     deploy(&mac).unwrap();
-    assert_eq!(mac.read(Path::new(&kept)).unwrap().bytes, b"somebody's");
+    assert_eq!(mac.read(Path::new(&kept)).unwrap().bytes, b"another's");
     reboot(&mac);
     assert_eq!(state(&mac), State::Active);
 }

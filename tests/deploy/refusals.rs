@@ -31,7 +31,7 @@ fn switch_on(mac: &SimulatedMac, bit: CsrConfig) {
     mac.change(|machine| machine.active_csr &= !bit.0).unwrap();
 }
 
-/// Somebody else makes a snapshot of the live volume and runs from it.
+/// Another program makes a snapshot of the live volume and runs from it.
 fn foreign_snapshot(mac: &SimulatedMac) {
     let at = "/System/Volumes/Update/mnt1";
     for command in [
@@ -68,8 +68,8 @@ const BLOCKERS: [Blocker; 13] = [
         mac.stage_update(Release { version: "15.8".into(), build: "24H1".into() }).unwrap();
     }),
     ("driver-build", |mac| {
-        mac.declare_signer(b"nobody knows this", Signer::Apple).unwrap();
-        mac.plant(DRIVER, b"nobody knows this").unwrap();
+        mac.declare_signer(b"an unknown driver", Signer::Apple).unwrap();
+        mac.plant(DRIVER, b"an unknown driver").unwrap();
     }),
 ];
 
@@ -260,7 +260,7 @@ fn two_at_once_are_refused() {
 }
 
 #[test]
-fn a_revert_that_nobody_could_give_the_password_for_does_not_begin() {
+fn a_revert_without_anyone_to_give_the_password_does_not_begin() {
     let mac = active_mac();
     mac.change(|machine| machine.terminal = Terminal::None).unwrap();
     let error = changes_nothing(&mac, revert);
@@ -314,7 +314,7 @@ fn an_update_takes_the_patch_away_and_leaves_records_to_forget() {
 }
 
 #[test]
-fn somebody_elses_snapshot_is_foreign() {
+fn another_programs_snapshot_is_foreign() {
     let mac = active_mac();
     mac.plant_on_live_volume(DRIVER, b"whatever").unwrap();
     mac.change(|machine| machine.booted.clone()).unwrap();

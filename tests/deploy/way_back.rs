@@ -87,11 +87,11 @@ fn the_kit_is_kept_until_a_restart_has_shown_clean() {
 #[test]
 fn an_unknown_driver_on_the_live_volume_leaves_apples_snapshot_to_choose() {
     let mac = active_mac();
-    mac.plant_on_live_volume(DRIVER, b"nobody knows this").unwrap();
+    mac.plant_on_live_volume(DRIVER, b"an unknown driver").unwrap();
     let notes = notes(revert(&mac).unwrap());
     assert!(notes.contains("unknown driver"), "{notes}");
     reverted_to_clean(&mac);
-    assert_eq!(live_driver(&mac), b"nobody knows this");
+    assert_eq!(live_driver(&mac), b"an unknown driver");
     let facts = deploy::gather(&mac, &Bench).unwrap();
     assert_eq!(facts.reverted.as_ref().unwrap().live, LiveDriver::Unknown);
     let next = deploy::next_start(&mac, &facts, State::Clean).unwrap();
@@ -306,7 +306,7 @@ fn the_next_start_of_a_deployment_is_looked_at() {
 }
 
 #[test]
-fn a_snapshot_that_nobody_recorded_and_that_boots_next_is_noticed() {
+fn an_unrecorded_snapshot_that_boots_next_is_noticed() {
     let mac = open_mac();
     updater_mounts(&mac);
     mac.ask(&Command::effect(Tool::Bless, ["--mount", UPDATER, "--create-snapshot"])).unwrap();

@@ -1,4 +1,4 @@
-//! A fault of somebody else's, described in a catalogue of one's own and patched
+//! A fault of another program, described in a catalogue of one's own and patched
 //! by the program: a block is given back and the lock dropped before the field
 //! that points to the block is cleared.
 

@@ -82,7 +82,7 @@ pub fn assert_sealed(name: &str, before: &[u8], after: &[u8], changes: &[Edit]) 
     assert!(after[seen..] == expected[seen..], "{name}: bytes after the last slice changed");
 }
 
-/// Whether a file's signatures fit its bytes, whoever made them.
+/// Whether a file's signatures fit its bytes.
 pub fn was_sealed(file: &[u8]) -> bool {
     let of_no_concern = |finding: &Finding| finding.concern() == Concern::AdHoc;
     parts(file).is_ok_and(|parts| parts.iter().all(|p| p.check(file).iter().all(of_no_concern)))

@@ -1,4 +1,4 @@
-//! Files nobody here made, and judges nobody here wrote.
+//! Files and judges from elsewhere.
 //!
 //! Programs are compiled and linked by LLVM, signed by the `apple-codesign`
 //! crate, changed and resealed by agxpatch, and then read again by

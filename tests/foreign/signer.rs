@@ -32,7 +32,7 @@ pub fn sign(file: &[u8], how: How) -> Vec<u8> {
         KeyAlgorithm::Ed25519,
         CertificateProfile::DeveloperIdApplication,
         TEAM,
-        "Nobody",
+        "No one",
         "XX",
         Default::default(),
     )

@@ -225,7 +225,7 @@ fn an_unlisted_driver_goes_ahead_only_with_its_own_consent() {
 }
 
 #[test]
-fn a_patched_driver_of_ours_is_no_foreign_modification() {
+fn our_patched_driver_is_not_a_foreign_modification() {
     let mac = open_mac();
     super::deploy(&mac, b"patched");
     mac.declare_signer(b"patched", Signer::AdHoc).unwrap();

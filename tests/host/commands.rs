@@ -148,7 +148,7 @@ fn a_mac_is_made_once_and_missed_where_there_is_none() {
 }
 
 #[test]
-fn a_computer_that_is_no_mac_says_so() {
+fn a_computer_that_is_not_a_mac_says_so() {
     if cfg!(target_os = "macos") {
         return;
     }

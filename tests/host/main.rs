@@ -15,7 +15,7 @@ use std::path::Path;
 use agxpatch_host::{Command, Host, Input, Output, Tool};
 use agxpatch_simulate::mac::SimulatedMac;
 
-/// A driver as good as any: nothing here looks inside.
+/// A driver in name only: nothing here looks inside.
 const DRIVER: &[u8] = b"the driver as shipped";
 /// Where these tests mount the live volume.
 const MOUNT: &str = "/private/var/db/mnt";

@@ -50,7 +50,7 @@ fn the_text_alone_gives_the_bits_where_the_kernel_cannot_be_asked() {
 }
 
 #[test]
-fn a_form_nobody_knows_is_an_error_that_shows_it() {
+fn an_unknown_form_is_an_error_that_shows_it() {
     for text in [
         "",
         "System Integrity Protection status: enabled (Sometimes).\n",
@@ -122,7 +122,7 @@ fn the_kernels_bits_decide_where_csrutil_asks_which_macos_is_meant() {
     assert!(!sip.authenticated_root);
     assert_eq!(sip.disagreements, []);
     assert!(sip.unanswered[0].contains("several macOS installations"), "{:?}", sip.unanswered);
-    // Without the kernel there is nobody else to ask.
+    // Without the kernel there is nothing else to ask.
     mac.change(|machine| machine.csr_syscall = false).unwrap();
     assert_eq!(Sip::ask(&mac).unwrap_err().code(), Code::ToolFailed);
 }

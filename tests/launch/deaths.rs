@@ -108,7 +108,7 @@ fn a_worker_that_died_behind_exit_status_0_is_told_too() {
 }
 
 #[test]
-fn another_process_that_died_in_gpu_code_meanwhile_is_not_called_ours() {
+fn another_process_that_died_in_gpu_code_is_not_taken_for_the_command() {
     let bench = Bench::new();
     let other = CrashReport::prepare(1).process("blender", 7, 8).captured(Timestamp::now());
     let unrelated = CrashReport::unrelated(2).process("mail", 9, 8).captured(Timestamp::now());

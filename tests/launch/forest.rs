@@ -29,7 +29,7 @@ impl Forest {
         self
     }
 
-    /// Something executable that is no script.
+    /// Something executable that is not a script.
     pub fn program(self, path: &str) -> Forest {
         self.file(path, 0o755, b"\xcf\xfa\xed\xfe")
     }

@@ -133,7 +133,7 @@ fn a_script_without_its_interpreter_is_named() {
 }
 
 #[test]
-fn links_that_lead_in_a_circle_are_no_program() {
+fn links_that_lead_in_a_circle_are_not_a_program() {
     let forest = brew().link("/usr/bin/loop", "/usr/bin/pool").link("/usr/bin/pool", "loop");
     assert_eq!(code(&forest, &["loop"]), Code::CommandNotFound);
 }
@@ -192,7 +192,7 @@ fn the_beginning_of_a_version_is_the_latest_of_it_by_number() {
 }
 
 #[test]
-fn the_systems_version_is_the_next_on_the_path_that_is_no_shim() {
+fn the_systems_version_is_the_next_on_the_path_that_is_not_a_shim() {
     assert_eq!(version(&pyenv()), "/opt/homebrew/bin/python");
     assert_eq!(version(&pyenv().variable("PYENV_VERSION", "system")), "/opt/homebrew/bin/python");
 }

@@ -89,7 +89,7 @@ fn a_copy_that_is_right_is_only_read() {
 }
 
 #[test]
-fn a_copy_with_anything_altered_added_or_missing_is_made_anew_and_said() {
+fn a_copy_with_anything_altered_added_or_missing_is_made_again_and_said() {
     type Change = fn(&SimulatedMac, &Copy);
     let changes: [(Change, &str); 4] = [
         (|mac, copy| mac.append(&image(copy), b"!").unwrap(), "was altered"),
@@ -120,7 +120,7 @@ fn a_copy_with_anything_altered_added_or_missing_is_made_anew_and_said() {
 }
 
 #[test]
-fn what_somebody_else_put_into_the_copy_is_refused() {
+fn what_another_user_put_into_the_copy_is_refused() {
     type Planting = fn(&SimulatedMac, &str);
     let plantings: [Planting; 3] = [
         |mac, path| mac.plant(path, b"root's").unwrap(),
@@ -137,7 +137,7 @@ fn what_somebody_else_put_into_the_copy_is_refused() {
 }
 
 #[test]
-fn folders_of_somebody_else_or_behind_links_are_refused_before_anything_is_written() {
+fn folders_of_another_user_or_behind_links_are_refused_before_anything_is_written() {
     type Planting = fn(&SimulatedMac, &str);
     let plantings: [Planting; 3] = [
         |mac, at| mac.plant_directory(at, 502, 0o755).unwrap(),

@@ -113,7 +113,7 @@ fn a_program_that_would_drop_the_library_is_not_run() {
 }
 
 #[test]
-fn a_patched_driver_seen_from_inside_is_no_cause_for_words() {
+fn a_patched_driver_seen_from_inside_is_not_reported() {
     let bench = Bench::new();
     let script = reporting(
         r#"{"loaded":true,"way":"plugin-name","code":"patched","path":"/x","plugin_name_answered":true}"#,
@@ -202,7 +202,7 @@ fn of_many_processes_each_counts_and_a_launcher_without_a_driver_does_not() {
 }
 
 #[test]
-fn a_report_that_is_no_report_is_said_and_not_believed() {
+fn a_malformed_report_is_said_and_not_believed() {
     let bench = Bench::new();
     for text in ["not json", r#"{"schema":"another/1"}"#] {
         let script = format!("printf '%s' '{text}' > $AGX_GUARD_REPORTS/1.json");
@@ -265,7 +265,7 @@ fn of_two_first_runs_at_once_both_run() {
     for run in [start(), start(), start()].map(|child| child.wait_with_output().unwrap()) {
         let said = String::from_utf8(run.stderr).unwrap();
         assert_eq!(run.status.code(), Some(0), "{said}");
-        assert!(!said.contains("made anew"), "{said}");
+        assert!(!said.contains("made again"), "{said}");
     }
 }
 

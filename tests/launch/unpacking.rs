@@ -42,7 +42,7 @@ fn libraries_of_two_builds_lie_side_by_side() {
 }
 
 #[test]
-fn one_that_was_altered_is_made_anew() {
+fn one_that_was_altered_is_made_again() {
     let mac = empty();
     let path = unpacked(&mac);
     mac.set_mode(path.as_ref(), 0o600).unwrap();

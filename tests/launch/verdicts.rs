@@ -137,7 +137,7 @@ fn every_reason_is_named() {
 }
 
 #[test]
-fn what_is_no_mach_o_is_not_judged() {
+fn what_is_not_a_mach_o_is_not_judged() {
     let forest = Forest::new("").file("/x", 0o755, b"\x7fELF\x02\x01\x01");
     assert_eq!(judge_file(&forest, Path::new("/x"), &shipped()).outcome, Outcome::Unknown);
     assert_eq!(judge_file(&forest, Path::new("/gone"), &shipped()).outcome, Outcome::Unknown);

@@ -1,4 +1,4 @@
-//! What stands in front of a Python and is no plain `#!` line.
+//! What stands in front of a Python and is not a plain `#!` line.
 
 use agxpatch::launch::verdict::{Outcome, Surroundings};
 use agxpatch::launch::{Step, instead, judge_target};
@@ -45,7 +45,7 @@ fn a_script_that_only_looks_like_one_stays_the_shells() {
 }
 
 #[test]
-fn text_without_an_interpreter_is_the_shells_as_whoever_starts_it_has_it() {
+fn text_without_an_interpreter_is_run_by_the_callers_shell() {
     let text = Forest::new("/b").script("/b/tool", "exec python train.py\n");
     assert_eq!(text.starts(&["tool", "x"]), ["/bin/sh", "/b/tool", "x"]);
     for binary in [&b"\x7fELF\x02\x01\x01\0"[..], b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"a\0b"]

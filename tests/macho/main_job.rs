@@ -60,7 +60,7 @@ fn change_in_code(file: &Universal<'_>, bytes: &[u8]) -> Option<Edit> {
 }
 
 /// A seal that was made fits, but for digests that were wrong before: of pages
-/// and blobs that nobody meant to change.
+/// and blobs that are not to change.
 fn is_sealed_again(bytes: &[u8], edits: &[Edit]) {
     let mut after = bytes.to_vec();
     let mut edits = edits.to_vec();

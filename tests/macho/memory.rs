@@ -25,13 +25,13 @@ unsafe impl GlobalAlloc for Watching {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System`, as all of ours do.
+        // SAFETY: the pointer came from `System`, as all here do.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
-        // SAFETY: the pointer came from `System`, as all of ours do.
+        // SAFETY: the pointer came from `System`, as all here do.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }

@@ -1,4 +1,4 @@
-//! A folder with a compiler, a linker and LLVM's tools at hand.
+//! A folder with a compiler, a linker and LLVM's tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -141,7 +141,7 @@ fn the_emitted_specification_is_the_committed_one() {
             "{emitted}"
         );
     }
-    // Again is no error, over something else it is.
+    // Again is not an error, over something else it is.
     assert!(place.agxpatch(&["prove", "driver", "--emit-tla", "specs"]).status.success());
     fs::write(place.path("specs/window.tla"), "mine").unwrap();
     let refused = place.agxpatch(&["prove", "driver", "--emit-tla", "specs"]);

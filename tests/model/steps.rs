@@ -80,7 +80,7 @@ fn a_load_again_under_the_lock_is_a_step_of_both_ways() {
 }
 
 #[test]
-fn a_clear_on_a_way_that_leaves_the_method_is_no_step_before_the_window() {
+fn a_clear_on_a_way_that_leaves_the_method_is_not_a_step_before_the_window() {
     let mut before = BEFORE.to_vec();
     before.splice(9..9, ["cbz x1, #0x2be03c", "str xzr, [x19, x24]", "b #0x2be090"]);
     let steps = try_steps_of(&before, &ORIGINAL).unwrap();

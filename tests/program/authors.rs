@@ -37,7 +37,7 @@ impl Catalog {
 
 impl Catalog {
     /// The same as a user to whom permissions apply.
-    fn as_nobody(&self, arguments: &[&str]) -> Ran {
+    fn unprivileged(&self, arguments: &[&str]) -> Ran {
         use std::os::unix::fs::PermissionsExt;
         use std::os::unix::process::CommandExt;
         let path = self.0.path();
@@ -138,7 +138,7 @@ fn a_directory_that_holds_no_catalogue_is_refused() {
 type Make = fn(&std::path::Path);
 
 #[test]
-fn what_is_no_text_file_among_those_of_a_catalogue_is_refused_by_name() {
+fn what_is_not_a_text_file_among_those_of_a_catalogue_is_refused_by_name() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let make: [(&str, Make); 7] = [
         ("a pipe or device", |path| {
@@ -163,7 +163,7 @@ fn what_is_no_text_file_among_those_of_a_catalogue_is_refused_by_name() {
             make(&catalog.0.path().join(kind).join("odd.toml"));
             let list = &["signatures", "list"][..];
             let denied = what == "Permission denied";
-            let ran = if denied { catalog.as_nobody(list) } else { catalog.run(list) };
+            let ran = if denied { catalog.unprivileged(list) } else { catalog.run(list) };
             told(&ran, "AGX-1001", &[what, &format!("{kind}/odd.toml")]);
         }
     }
@@ -236,14 +236,14 @@ fn lint_goes_on_after_a_fault_and_names_each() {
     let idle = SOUND.replace("\"clear\"", "\"idle\"");
     let broken = SOUND.replace("\"clear\"", "\"broken\"").replace("str xzr", "frob xzr");
     let common = "name = \"common\"\narchitectures = [\"arm64\"]\npattern = \"bl {f}\\nbl {f}\"\n";
-    let stray = REWRITE.replace("nop", "mov {nobody}, xzr").replace("\"clear\"", "\"idle\"");
+    let stray = REWRITE.replace("nop", "mov {unbound}, xzr").replace("\"clear\"", "\"idle\"");
     let files = [("a.toml", &*broken), ("b.toml", &*idle), ("c.toml", common)];
     let ran = Catalog::new(&files, &[("p.toml", &stray)]).run(&["signatures", "lint"]);
     assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
     for (check, detail) in [
         ("compiles", "a.toml:4"),
         ("captures-used", "idle: ivar, self stand once"),
-        ("names-known", "no line captures nobody"),
+        ("names-known", "no line captures unbound"),
         ("anchor-rare ", "common: `bl {f}` has 6 fixed bits"),
         ("anchor-rare-in-synthetic-driver", "common: "),
     ] {
@@ -324,7 +324,7 @@ fn the_search_for_other_tools_finds_the_published_place_among_others() {
 }
 
 #[test]
-fn ten_thousand_signatures_are_no_trouble() {
+fn ten_thousand_signatures_are_checked() {
     let one = |n: usize| {
         format!(
             "[[signature]]\nname = \"s{n}\"\narchitectures = [\"arm64e\"]\npattern = \"word {:08x}/ffffffff\\nword {n:08x}/ffffffff\"\n",
@@ -342,7 +342,7 @@ fn ten_thousand_signatures_are_no_trouble() {
 
 /// The headers of a file that holds many are found before it is parsed.
 #[test]
-fn a_line_of_an_essay_is_no_header() {
+fn a_line_of_an_essay_is_not_a_header() {
     let other = SOUND.replace("\"clear\"", "\"other\"");
     let many = format!(
         "# Two.\n\n[[signature]]\n{SOUND}essay = \"\"\"\n[[signature]]\nname = 'no'\n\"\"\"\n  [[signature]]\n{other}[signature.functions]\nivar = \"_free\"\n"

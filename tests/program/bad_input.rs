@@ -1,4 +1,4 @@
-//! Input that is no driver, and places nothing can be written to.
+//! Input that is not a driver, and places nothing can be written to.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -199,7 +199,7 @@ fn an_output_that_exists_is_kept_unless_force_is_given() {
 }
 
 #[test]
-fn an_output_that_is_no_regular_file_is_never_replaced() {
+fn an_output_that_is_not_a_regular_file_is_never_replaced() {
     let place = Place::new();
     let d = place.file("d", driver());
     std::fs::create_dir(place.path("directory")).unwrap();
@@ -239,7 +239,7 @@ fn a_disk_that_is_full_leaves_nothing_behind() {
     let d = place.file("d", driver());
     std::fs::create_dir(place.path("out")).unwrap();
     // No file may grow past a megabyte: the write fails half-way, as on a full
-    // disk, whoever runs the test.
+    // disk, as any user.
     let script = "trap '' XFSZ; ulimit -f 1024; exec \"$@\"";
     let mut command = std::process::Command::new("sh");
     command.env_clear().args(["-c", script, "sh"]).arg(program().get_program());
@@ -287,8 +287,8 @@ fn every_refusal_says_what_to_do_next() {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (file, out) = (text(&d), text(&place.path("p")));
     for arguments in [
-        vec!["patch", &file, "-o", &out, "--patch", "nobody-wrote-it"],
-        vec!["prove", &file, "--patch", "nobody-wrote-it"],
+        vec!["patch", &file, "-o", &out, "--patch", "unwritten"],
+        vec!["prove", &file, "--patch", "unwritten"],
         vec!["patch", &text(&version), "-o", &out],
         vec!["patch", &text(&digests), "-o", &out],
         vec!["patch", &text(&scattered), "-o", &out],

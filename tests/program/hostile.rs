@@ -1,5 +1,5 @@
-//! Names that act on a terminal: whoever made the file must not be able to write
-//! on the screen of whoever looks at it.
+//! Names that act on a terminal: the maker of the file must not be able to write
+//! on the screen of its reader.
 
 use std::ffi::OsStr;
 use std::path::Path;

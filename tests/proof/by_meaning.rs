@@ -72,7 +72,7 @@ fn the_catalogues_rewrites_are_judged_as_the_signature_judges_them() {
 #[test]
 fn the_function_itself_is_a_strict_refinement() {
     let fixture = Fixture::new();
-    // Sums commute, and a register that nobody reads may hold anything.
+    // Sums commute, and a register that is not read may hold anything.
     for line in [(0x2be070, "add x0, x21, x25"), (0x2be084, "add x0, x20, #0")] {
         let found = fixture.refine(&fixture.rewritten(&[line]), &[]).unwrap();
         assert_eq!((failed(&found), permissions(&found)), (vec![], vec![]), "{line:?}");

@@ -50,7 +50,7 @@ fn a_far_branch_at_the_first_and_the_last_word_of_the_text_is_found() {
 }
 
 #[test]
-fn branches_to_the_first_word_and_to_what_follows_the_window_are_no_way_in() {
+fn branches_to_the_first_word_and_to_what_follows_the_window_are_not_ways_in() {
     for line in ["b #0x2be05c", "b #0x2be090", "b.ne #0x2be090", "cbz x0, #0x2be05c"] {
         let found = outcome(&with_line_at(0x2be200, line), Name::NoBranchIntoWindow);
         assert_eq!(found.status, Status::Pass, "{line}");

@@ -211,7 +211,7 @@ class Module(unittest.TestCase):
         with self.assertRaises(ValueError):
             unguard_module(module)
 
-    def test_what_is_no_module_is_refused(self):
+    def test_what_is_not_a_module_is_refused(self):
         with self.assertRaises(TypeError):
             guard_module(object(), MPSLock(1))
 

@@ -55,7 +55,7 @@ fn pages() -> BTreeMap<String, String> {
     std::fs::read_dir(directory.path()).unwrap().map(page).collect()
 }
 
-/// A hyphen that is no hyphenation point is `\-`; fonts change by `\f` and a
+/// A hyphen that is not a hyphenation point is `\-`; fonts change by `\f` and a
 /// letter, of which bold is kept as `*`.
 fn without_roff(text: String) -> String {
     text.replace("\\-", "-").replace("\\fB", "*").replace("\\fI", "").replace("\\fR", "")

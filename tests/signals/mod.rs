@@ -1,4 +1,4 @@
-//! Programs whose signals act, whoever started the tests.
+//! Programs whose signals act, however the tests were started.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

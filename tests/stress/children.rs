@@ -202,7 +202,7 @@ fn a_run_that_is_stopped_reports_what_it_has() {
 }
 
 #[test]
-fn reports_that_were_there_before_are_no_trials_crash() {
+fn reports_that_were_there_before_are_not_counted_for_a_trial() {
     let bench = Bench::new();
     std::fs::write(bench.path("reports/old.ips"), CrashReport::spill(1).ips()).unwrap();
     let report = bench.run(&options_for(shell("exit 0"), 1));

@@ -52,7 +52,7 @@ fn crashes_are_fewer_and_hangs_are_not_hidden() {
     let [guard, serialize] = comparisons.as_slice() else { panic!("{comparisons:?}") };
     assert!(guard.crashes.significant && guard.crashes.value < 0.0);
     assert!(guard.failures.significant);
-    // It no longer crashes, and it is no better for it.
+    // It no longer crashes, and it is not better for it.
     assert!(serialize.crashes.significant);
     assert!(!serialize.failures.significant);
     assert!(!report.is_clean());

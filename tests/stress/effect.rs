@@ -11,7 +11,7 @@ use crate::schema::shape;
 
 const FOLDER: &str = "/private/var/db/agxpatch";
 /// A user behind sudo; taken only where the tests run as root.
-const NOBODY: &str = "65534";
+const UNPRIVILEGED: &str = "65534";
 
 /// A Mac in a directory, opened for a deployment, and a folder of reports.
 pub struct Bench(tempfile::TempDir);
@@ -44,7 +44,7 @@ impl Bench {
         let fixed = ["verify", "--stress", "--trials", "8", "--settle", "0"];
         let rest = ["--reports", "reports", "--", "/bin/sh", "-c", script];
         let mut command = self.command(&[&fixed[..], options, &rest].concat());
-        command.env("SUDO_UID", NOBODY).env("SUDO_GID", NOBODY);
+        command.env("SUDO_UID", UNPRIVILEGED).env("SUDO_GID", UNPRIVILEGED);
         command
     }
 
@@ -170,7 +170,7 @@ fn only_root_may_and_the_workload_is_not_run_as_root() {
         bench.stress(&["--baselines", "0"], script);
         let kept = text(&bench.kept("stress-before.json"));
         let run = StressReport::from_json(&kept).unwrap();
-        assert_eq!(run.trials[0].stderr, format!("{NOBODY}\n{NOBODY}\n"));
+        assert_eq!(run.trials[0].stderr, format!("{UNPRIVILEGED}\n{UNPRIVILEGED}\n"));
     }
     assert!(bench.agxpatch(&["simulate", "set", "user", "501"]).status.success());
     let refused = bench.stress(&[], "exit 0");
@@ -192,7 +192,7 @@ fn the_user_behind_sudo_can_read_the_workload_that_root_wrote() {
     std::fs::set_permissions(closed.path(), mode(0o700)).unwrap();
     let run = ["verify", "--stress", "--workload", "matmul", "--trials", "1", "--settle", "0"];
     let mut command = bench.command(&[&run[..], &["--baselines", "0", "--python"]].concat());
-    command.arg(python.as_os_str()).env("SUDO_UID", NOBODY).env("SUDO_GID", NOBODY);
+    command.arg(python.as_os_str()).env("SUDO_UID", UNPRIVILEGED).env("SUDO_GID", UNPRIVILEGED);
     // As root's is on macOS.
     let output = command.env("TMPDIR", closed.path()).output().unwrap();
     assert!(text(&output).contains("it printed no result"), "{}", text(&output));

@@ -1,5 +1,5 @@
 //! The workloads' harness, with Python alone, and the workloads themselves where
-//! torch is at hand.
+//! torch is installed.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -49,7 +49,7 @@ fn a_thread_that_fails_is_heard() {
 }
 
 #[test]
-fn a_wrong_result_and_one_that_is_no_number_fail() {
+fn a_wrong_result_and_one_that_is_not_a_number_fail() {
     for operation in ["return 0.01", "return math.nan", "return math.inf"] {
         let (code, measured) = harness(operation, &[]);
         assert_eq!(code, Some(1), "{operation}");

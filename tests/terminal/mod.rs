@@ -84,7 +84,7 @@ fn pseudo_terminal() -> (File, File) {
     let failed =
         unsafe { libc::openpty(&raw mut ours, &raw mut theirs, none, none as _, none as _) };
     assert_eq!(failed, 0);
-    // SAFETY: the call succeeded, so both are open and nobody else has them.
+    // SAFETY: the call succeeded, so both are open and nothing else has them.
     unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) }
 }
 

@@ -1,7 +1,7 @@
 //! A change to a file, as data.
 //!
 //! Patching and resealing never write into the bytes they look at. They return
-//! edits: where, what stands there now, what shall stand there, and why. The
+//! edits: where, what stands there now, what replaces it, and why. The
 //! list is what the user is shown, what the byte allow-list is checked against,
 //! and what is finally applied in place.
 
@@ -18,7 +18,7 @@ pub struct Edit {
     /// The bytes that must stand there now.
     #[serde(serialize_with = "as_hex")]
     pub old: Vec<u8>,
-    /// The bytes that shall stand there.
+    /// The bytes to write there.
     #[serde(serialize_with = "as_hex")]
     pub new: Vec<u8>,
     /// What sort of byte this is; the allow-list of a patch goes by it.

@@ -40,7 +40,7 @@ pub enum Deployed {
     },
 }
 
-/// Deploys. `consent` is shown the plan and returns an error where nobody agrees.
+/// Deploys. `consent` is shown the plan and returns an error where consent is refused.
 ///
 /// # Errors
 /// Refusals change nothing. [`Code::RolledBack`] where a step failed and all was
@@ -79,7 +79,7 @@ pub fn deploy(
     Ok(Deployed::Done { plan, snapshot, notes })
 }
 
-/// What the plan rests on, once more now that nobody else is at work.
+/// What the plan rests on, once more now that no other process is at work.
 fn still_holds(host: &dyn Host, patcher: &dyn DriverPatcher, plan: &Plan) -> Result<()> {
     refuse_interrupted(host)?;
     let facts: Facts = state::gather(host, patcher)?;
@@ -148,7 +148,7 @@ fn not_begun(host: &dyn Host, cause: Error) -> Error {
     }
 }
 
-/// Nothing of ours stays mounted, whatever else went wrong.
+/// Nothing that agxpatch mounted stays mounted, whatever else went wrong.
 pub(super) fn leave_unmounted(work: &Work<'_>) {
     // The failure that led here is the one to tell.
     drop(live::unmount(work.host));

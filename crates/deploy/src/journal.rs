@@ -2,7 +2,7 @@
 //!
 //! One file. Its head says which operation was begun, in which boot session and
 //! about which driver. Each step adds a line before it begins, forced to the disk.
-//! A line that was cut off is no JSON and counts as not written, wherever it
+//! A line that was cut off is not JSON and counts as not written, wherever it
 //! stands. The file's presence means that something was begun and not ended.
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ impl Journal {
         let mut lines = text.lines();
         let head: Option<Head> = lines.next().and_then(|line| serde_json::from_str(line).ok());
         // A form of its own may have steps of its own, and half of what is going on
-        // is no ground to act on.
+        // is not a ground to act on.
         let head = head.filter(|head| head.schema == Head::SCHEMA).ok_or_else(|| {
             Error::new(Code::Altered, "the journal is not one this version can read")
                 .with("file", path.display())

@@ -93,7 +93,7 @@ struct Examination<'a> {
 }
 
 impl Examination<'_> {
-    /// A snapshot of ours boots next.
+    /// agxpatch's snapshot boots next.
     fn patched(&mut self, facts: &Facts) -> Result<Expected> {
         let starts = self.snapshot_boots()?;
         let windows = self.driver_is_accepted()?;

@@ -218,7 +218,7 @@ fn blocked(diagnosis: &Diagnosis) -> Error {
 }
 
 /// Looks at every path that is going to be written: no links, and nothing that is
-/// or could be somebody else's.
+/// or could be another user's.
 fn check_places(host: &dyn Host) -> Result<()> {
     for directory in [
         Path::new(layout::STATE),
@@ -230,7 +230,7 @@ fn check_places(host: &dyn Host) -> Result<()> {
         trust::only_root_can_change(host, directory)?;
         let kind = host.metadata(directory)?.map(|metadata| metadata.kind);
         if kind.is_some_and(|kind| kind != FileKind::Directory) {
-            return Err(Error::new(Code::PathRefused, "the path is no directory")
+            return Err(Error::new(Code::PathRefused, "the path is not a directory")
                 .with("path", directory.display()));
         }
     }

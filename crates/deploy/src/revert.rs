@@ -175,7 +175,7 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
     })
 }
 
-/// What a revert cannot do without, before it begins: somebody who can give the
+/// What a revert cannot do without, before it begins: a person who can give the
 /// password, and a sealed snapshot to boot. Returns what its owner should know.
 fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result<Vec<String>> {
     check_owner(host, owner)?;

@@ -35,7 +35,7 @@ pub enum State {
     RevertPending,
     /// Deployed once, and replaced by an update of macOS since.
     UpdatedAway,
-    /// Somebody else changed the system volume.
+    /// Another program changed the system volume.
     Foreign,
     /// The signs contradict each other, or are missing.
     Unknown,
@@ -77,7 +77,7 @@ impl State {
             State::ActiveOther => "a patched driver runs that agxpatch has no record of",
             State::RevertPending => "Apple's driver comes back with the next restart",
             State::UpdatedAway => "an update of macOS has replaced the patched driver",
-            State::Foreign => "somebody else changed the system volume",
+            State::Foreign => "another program changed the system volume",
             State::Unknown => "the signs contradict each other, or are missing",
         }
     }

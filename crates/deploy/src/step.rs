@@ -206,12 +206,12 @@ pub trait Progress {
         let _ = (operation, step);
     }
 
-    /// Whether somebody wants the operation given up, and why. Asked before each
+    /// Whether the user wants the operation given up, and why. Asked before each
     /// step as long as giving up is cheap: until a snapshot is made.
     fn gives_up(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// Nobody listens.
+/// No listener.
 impl Progress for () {}

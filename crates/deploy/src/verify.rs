@@ -130,7 +130,7 @@ fn signature(driver: Option<&Driver>, state: State) -> Check {
         (Signer::Apple, false) => Check::pass(NAME, "Apple"),
         (Signer::Apple, true) => Check::fail(NAME, "Apple, which no patched driver's can be"),
         (Signer::AdHoc, false) => Check::fail(NAME, "ad hoc: not the driver Apple shipped"),
-        (Signer::Other, _) => Check::fail(NAME, "somebody else"),
+        (Signer::Other, _) => Check::fail(NAME, "another signer"),
         (Signer::Invalid(said), _) => Check::fail(NAME, said.lines().next().unwrap_or_default()),
     }
 }

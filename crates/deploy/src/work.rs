@@ -97,7 +97,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Refuses a step of a deployment that somebody wants given up. What undoes or
+    /// Refuses a step of a deployment that the user wants given up. What undoes or
     /// finishes is never given up, and neither is what follows the snapshot.
     fn go_on(&self, operation: Operation, step: Step) -> Result<()> {
         match self.progress.gives_up() {
@@ -195,7 +195,7 @@ impl Work<'_> {
         let unfinished = layout::unfinished(&manifest);
         for path in [layout::beside(&self.driver()), manifest, unfinished] {
             if self.host.metadata(&path)?.is_some() {
-                return Err(agxpatch_host::exists(&path).next("remove it, if nobody needs it"));
+                return Err(agxpatch_host::exists(&path).next("remove it, if it is not needed"));
             }
             trust::only_root_can_change(self.host, path.parent().unwrap_or(&path))?;
         }
@@ -387,7 +387,7 @@ impl Work<'_> {
     }
 
     /// Undoing a deployment whose snapshot was never chosen leaves nothing to do,
-    /// and nobody to ask for a password.
+    /// and no one to ask for a password.
     fn seal(&mut self, operation: Operation) -> Result<()> {
         let chosen = self.journal.as_ref().is_some_and(|journal| journal.snapshot().is_some());
         if operation != Operation::Revert && !chosen && !self.runs_from_ours()? {

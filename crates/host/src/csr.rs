@@ -137,7 +137,7 @@ pub(super) fn active() -> Option<CsrConfig> {
     (failed == 0).then_some(CsrConfig(config))
 }
 
-/// Elsewhere nobody can be asked.
+/// Elsewhere there is no such call.
 #[cfg(not(target_os = "macos"))]
 pub(super) fn active() -> Option<CsrConfig> {
     None

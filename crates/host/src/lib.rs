@@ -5,7 +5,7 @@
 //! this program runs on. [`dry_run::DryRun`] wraps another host, passes the
 //! questions on and keeps the changes to itself. `agxpatch_simulate::mac` is a
 //! Mac that exists only as data, can lose its power at any moment, and lets the
-//! rest of the program be tried where no Mac is at hand. [`logging_host::Logged`] wraps
+//! rest of the program be tried without a Mac. [`logging_host::Logged`] wraps
 //! any of them and keeps a record of each command with its output.
 //!
 //! The grain of the trait is the grain at which machines fail. Writing a file,
@@ -21,7 +21,7 @@
 //! ([`plain`] is the test). On a Mac this means saying `/private/var`, not
 //! `/var`. New files are created exclusively and never opened over an existing
 //! name. [`trust`] judges owners and modes of a whole path, which is what makes
-//! a later use of the same path safe: nobody but root can change it in between.
+//! a later use of the same path safe: only root can change it in between.
 //!
 //! # What is not here
 //!
@@ -326,7 +326,7 @@ pub fn hard_link(path: &Path) -> Error {
     refused(path, "the file has more than one name (a hard link)")
 }
 
-/// The refusal of what is no regular file.
+/// The refusal of what is not a regular file.
 pub fn not_a_file(path: &Path) -> Error {
     refused(path, "it is not a regular file")
 }

@@ -64,9 +64,9 @@ pub struct MetalPlugin {
 pub enum Signer {
     /// Apple, and the signature is intact.
     Apple,
-    /// Nobody: an intact ad-hoc signature.
+    /// No signer: an intact ad-hoc signature.
     AdHoc,
-    /// Somebody else, with an intact signature.
+    /// Another signer, with an intact signature.
     Other,
     /// The signature does not verify; what codesign said.
     Invalid(String),
@@ -77,7 +77,7 @@ impl std::fmt::Display for Signer {
         f.write_str(match self {
             Signer::Apple => "Apple's, and intact",
             Signer::AdHoc => "ad hoc, and intact",
-            Signer::Other => "somebody else's, and intact",
+            Signer::Other => "another signer's, and intact",
             Signer::Invalid(said) => said,
         })
     }

@@ -18,13 +18,13 @@ use super::{Input, Output, Status};
 const ENVIRONMENT: [(&str, &str); 3] =
     [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("LC_ALL", "C"), ("HOME", "/var/root")];
 
-/// Runs a program with the environment of ours, and collects what it says.
+/// Runs a program with its environment, and collects what it says.
 ///
 /// A program that asks a person shows on the terminal all it says. What goes to
 /// standard output may be its question, which a pipe would hold back, so that
 /// goes to the terminal alone; complaints go there and are collected. All others
 /// get a process group of their own: Ctrl-C, or a connection that is lost, is for
-/// this program to answer and does not end a tool in the midst of its work.
+/// this program to answer and does not end a tool within its work.
 pub(crate) fn spawn(
     program: &Path,
     arguments: &[impl AsRef<OsStr>],
@@ -99,7 +99,7 @@ fn read_aside(
         let mut bytes = Vec::new();
         // What was read before a failure is all there is.
         drop(pipe.read_to_end(&mut bytes));
-        // Nobody listens any more once the time is up.
+        // The receiver is gone once the time is up.
         let _ = ended.send(());
         bytes
     })
@@ -119,7 +119,7 @@ fn show(mut from: impl Read, mut to: impl Write) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        // A terminal that went away is no reason not to hear the tool out.
+        // A terminal that went away does not stop the reading of the tool's output.
         drop(to.write_all(&buffer[..length]).and_then(|()| to.flush()));
         kept.extend_from_slice(&buffer[..length]);
     }

@@ -168,7 +168,7 @@ impl Opinion {
         Opinion { speaks_of: self.speaks_of | root, set }
     }
 
-    /// The kernel grants the debugging of itself to whoever may load kexts, so a
+    /// The kernel grants the debugging of itself to a process that may load kexts, so a
     /// missing 0x8 beside 0x1 contradicts nothing.
     fn contradicted_by(self, kernel: CsrConfig) -> Vec<Disagreement> {
         let kernel = match kernel.allows(CsrConfig::UNTRUSTED_KEXTS) {

@@ -250,7 +250,7 @@ impl Host for System {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode as _);
-        // Nobody else may open it while it is being written.
+        // No other user may open it while it is being written.
         let file = rustix::fs::openat(&place.directory, place.name, flags, mode & Mode::RWXU)
             .map_err(|errno| failure(path, errno))?;
         let mut file = fs::File::from(file);

@@ -2,7 +2,7 @@
 //!
 //! A path is only as safe as the weakest directory on it: who may write to a
 //! directory may put anything there under any name. Where every directory from
-//! the root down belongs to root and nobody else may write to it, no one but
+//! the root down belongs to root and no other user may write to it, no one but
 //! root can change what the path leads to between a look and a use.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use agxpatch_core::error::{Code, Error, Result};
 /// The sticky bit: in such a directory only a file's owner may rename it.
 const STICKY: u32 = 0o1000;
 
-/// Refuses a path where somebody other than root could put something else.
+/// Refuses a path where a user other than root could put something else.
 ///
 /// Looks at every directory on the way that exists, `path` itself included. A
 /// sticky directory others may write to, such as `/Users/Shared`, is good

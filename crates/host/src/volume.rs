@@ -3,8 +3,8 @@
 //! macOS runs from a snapshot of the system volume. The volume itself, the live
 //! volume, is what can be changed; it is found by taking the snapshot's suffix
 //! off the device that runs, and believed only when diskutil's other answers
-//! agree. The seal of the volume says nothing (`Broken` is normal on Macs nobody
-//! touched): only a snapshot's name and seal do.
+//! agree. The seal of the volume says nothing (`Broken` is normal on untouched
+//! Macs): only a snapshot's name and seal do.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Stand-ins for what is not at hand: Apple's driver and a Mac to put it on.
+//! Stand-ins for what is missing here: Apple's driver and a Mac to put it on.
 //!
 //! Nothing here holds a byte of Apple's. What is simulated is built from
 //! published facts, so that the whole program can be run, tested and shown

@@ -101,7 +101,7 @@ extern void (*fake_during_end)(void);
 - (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count;
 @end
 
-/* Its `_impl` is no pointer: the first word may be zero while it is in use. */
+/* Its `_impl` is not a pointer: the first word may be zero while it is in use. */
 @interface AGXFakeFamilyResourceStateContext : FakeObject {
   struct { uint64_t count, bytes; } _impl;
 }

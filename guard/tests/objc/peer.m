@@ -2,7 +2,7 @@
  * map lookup in every call.
  *
  * `peer count PEER CALLS`        makes so many calls and ends, for counting instructions
- * `peer scale PEER THREADS MS`   calls per second on distinct encoders, and how often a thread slept meanwhile
+ * `peer scale PEER THREADS MS`   calls per second on distinct encoders, and how often a thread slept
  * `peer memory PEER ENCODERS`    bytes of the heap in use for each live encoder
  * `peer trace PEER CALLS`        two threads, each on an encoder of its own, make so many calls between two marks, for a trace of
  *                                what they read and write

@@ -39,7 +39,7 @@ static int is_thunk(IMP code) {
 }
 
 /* The GNU runtime changes a method in the table of the class it is asked for, and in no table made before from that one; and
- * classes nobody has sent a message to share one table. So each class gets its own just before it is hooked, parents first. */
+ * classes that have had no message share one table. So each class gets its own just before it is hooked, parents first. */
 static void hook_all(void) {
   for (unsigned at = 0; at < sizeof classes / sizeof *classes; at++) {
     FakeObject *first = [objc_getClass(classes[at]) alloc];
@@ -465,7 +465,7 @@ static int a_long_wait_is_reported(void) {
   return 0;
 }
 
-static int an_impl_that_is_no_pointer_is_not_watched(void) {
+static int an_impl_that_is_not_a_pointer_is_not_watched(void) {
   AGXFakeFamilyResourceStateContext *one = [[AGXFakeFamilyResourceStateContext alloc] initWithCount:1];
   CHECK([one update:5] == 1 && [one update:0] == 2 && [one update:7] == 3);
   [one endEncoding];
@@ -513,7 +513,7 @@ static int a_thread_that_ends_inside_a_call_leaves_its_encoder(void) {
   return 0;
 }
 
-static int a_forked_child_waits_for_nobody(void) {
+static int a_forked_child_waits_for_no_thread(void) {
   Compute *one = encoder(), *two = encoder();
   [two setComputePipelineState:nil];
   pthread_t thread;
@@ -547,7 +547,7 @@ static void end_inner(void) {
   CHECK(fake_live_objects == 2);
 }
 
-static int the_quarantine_keeps_what_somebody_is_inside_of(void) {
+static int the_quarantine_keeps_an_encoder_in_use(void) {
   fake_poisons = 1;
   outer = encoder();
   inner = encoder();
@@ -603,7 +603,7 @@ static Compute *replace(unsigned place, unsigned which) {
   return __atomic_exchange_n(&places[place], next, __ATOMIC_SEQ_CST);
 }
 
-/* Ends the encoder of a place, while others use it: before it is replaced, after, or although somebody else has. */
+/* Ends the encoder of a place, while others use it: before it is replaced, after, or although another thread has. */
 static void end_in_use(unsigned place, unsigned which) {
   int doubly = hazard == DOUBLE_END || (hazard == ALL && which % 8 == 0);
   if (doubly) [__atomic_load_n(&places[place], __ATOMIC_SEQ_CST) endEncoding];
@@ -702,7 +702,7 @@ static void write_a_report_at_exit(void) {
   end(encoder());
 }
 
-/* The report is written soon, not in the handler: whoever asked waits for the file. */
+/* The report is written soon, not in the handler: the asker waits for the file. */
 static void write_a_report_and_die(void) {
   end(encoder());
   raise(SIGUSR1);
@@ -746,12 +746,12 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "circle")) circles_are_broken();
   else if (!strcmp(name, "longwait")) a_long_wait_is_reported();
   else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
-  else if (!strcmp(name, "embedded")) an_impl_that_is_no_pointer_is_not_watched();
+  else if (!strcmp(name, "embedded")) an_impl_that_is_not_a_pointer_is_not_watched();
   else if (!strcmp(name, "exchanged")) an_object_whose_class_is_exchanged_stays_guarded();
   else if (!strcmp(name, "exits")) a_thread_that_ends_inside_a_call_leaves_its_encoder();
   else if (!strcmp(name, "throws")) an_exception_is_caught();
-  else if (!strcmp(name, "forks")) a_forked_child_waits_for_nobody();
-  else if (!strcmp(name, "inside")) the_quarantine_keeps_what_somebody_is_inside_of();
+  else if (!strcmp(name, "forks")) a_forked_child_waits_for_no_thread();
+  else if (!strcmp(name, "inside")) the_quarantine_keeps_an_encoder_in_use();
   else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
   else if (!strcmp(name, "observe")) observing_changes_nothing();
   else if (!strcmp(name, "report")) write_a_report_at_exit();

@@ -204,7 +204,7 @@ impl Case<'_> {
         Some(Verdict::new(Class::WildPointer, Sureness::Likely, because).resting_on(grounds))
     }
 
-    /// A runtime function of which nil is no bad access: what it met was an object once.
+    /// A runtime function of which nil is not a bad access: what it met was an object once.
     fn freed_object(&self) -> Option<Verdict> {
         let name = self.top.trim_start_matches(['-', '+', '[']);
         let (function, done) = OBJECT_CODE.iter().find(|(start, _)| name.starts_with(start))?;

@@ -104,7 +104,7 @@ fn every_instruction_kind_does_in_the_emulator_what_its_meaning_says() {
     let mut random = Random(2);
     let disassembler = Disassembler::new().unwrap();
     // The bounds are those of whole groups, and the emulator gives up on some
-    // words of them that are no instruction.
+    // words of them that are not an instruction.
     let exists = |word| !disassembler.one(word, VmAddr(AT)).text.starts_with(".word");
     for &(kind, mask, value) in KINDS {
         let mut known = 0;

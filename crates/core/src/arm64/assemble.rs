@@ -46,7 +46,7 @@ impl Assembler {
             return Ok(Vec::new());
         }
         for line in lines {
-            refuse_what_is_no_instruction(line.as_ref())?;
+            refuse_other_than_instructions(line.as_ref())?;
         }
         let extended: Vec<_> = lines
             .iter()
@@ -79,7 +79,7 @@ impl Assembler {
 
     /// Assembles one instruction that stands at `address`.
     pub fn assemble_line(&self, line: &str, address: VmAddr) -> Result<Word> {
-        refuse_what_is_no_instruction(line)?;
+        refuse_other_than_instructions(line)?;
         let refused = |reason: String| {
             Error::new(Code::PatternSyntax, "an instruction cannot be assembled")
                 .with("instruction", line.trim())
@@ -106,7 +106,7 @@ impl Assembler {
 
 /// Keystone takes directives, several statements a line and comments; a NUL
 /// would end its text early. None of these is one instruction.
-fn refuse_what_is_no_instruction(line: &str) -> Result<()> {
+fn refuse_other_than_instructions(line: &str) -> Result<()> {
     let text = line.trim();
     let plain = |c: char| c.is_ascii_alphanumeric() || " \t,.#[]!-+_".contains(c);
     if !text.is_empty()

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_instruction_is_shown_as_data() {
+    fn a_word_that_is_not_an_instruction_is_shown_as_data() {
         let read = Disassembler::new().unwrap().one(Word(0), VmAddr(0));
         assert!(read.text.starts_with(".word") || read.text.starts_with("udf"), "{}", read.text);
     }

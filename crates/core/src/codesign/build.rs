@@ -12,7 +12,7 @@ use super::superblob::{
     SET_HEADER, SUPERBLOB, Slot, WRAPPER,
 };
 
-/// What the signature shall say. [`Spec::new`] is a plain ad-hoc signature as
+/// What the signature says. [`Spec::new`] is a plain ad-hoc signature as
 /// `codesign -s -` makes it; set fields for anything else.
 #[derive(Clone, Debug)]
 pub struct Spec {

@@ -37,7 +37,7 @@ pub enum Finding {
     NoDirectory,
     /// A code directory contradicts itself or is of no known version.
     DirectoryMalformed { directory: Slot, flaw: Flaw },
-    /// A code directory digests in a way nobody knows.
+    /// A code directory digests in an unknown way.
     UnknownHash { directory: Slot, number: u8 },
     /// A code directory covers scattered pieces of the file.
     Scattered { directory: Slot },

@@ -155,9 +155,9 @@ fn wrong_magic(blob: &Blob) -> Option<Finding> {
 pub enum Kind {
     /// There is none.
     Unsigned,
-    /// Nobody's.
+    /// No signer: ad hoc.
     AdHoc,
-    /// Nobody's, made by a linker, for anyone to replace.
+    /// No signer: made by a linker, for anyone to replace.
     LinkerSigned,
     /// A CMS signature; who made it is not checked.
     Cms {
@@ -181,7 +181,7 @@ impl fmt::Display for Kind {
                 write!(f, "CMS signature, team {}", team.escape_debug())
             }
             Kind::Cms { team: None, .. } => f.write_str("CMS signature without a team"),
-            Kind::Incomplete => f.write_str("incomplete: not ad hoc, and nobody signed it"),
+            Kind::Incomplete => f.write_str("incomplete: not ad hoc, and not signed"),
         }
     }
 }

@@ -20,7 +20,7 @@
 //! satisfies no requirement that names an anchor, a certificate or a team, so to
 //! leave the set would be to ship code that fails its own requirement. Telling
 //! the satisfiable ones apart would take an interpreter of the requirement
-//! language, for sets nobody needs: without an explicit requirement the implicit
+//! language, for sets that are not needed: without an explicit requirement the implicit
 //! one of ad-hoc code holds, its own cdhash. So a set that is not empty becomes
 //! the empty set that `codesign -s -` writes, the rest is zeroed, and special
 //! slot -2 of every directory is renewed. That `codesign` on a Mac accepts zeroed

@@ -1,8 +1,8 @@
 //! The hardened runtime given up.
 //!
 //! A process with the hardened runtime takes no inserted library. A copy of a
-//! program that shall take one must be without it, and since the flag stands in
-//! the code directory, which nobody signed where the signature is ad hoc, it can
+//! program that is to take one must be without it, and since the flag stands in
+//! the code directory, which is unsigned where the signature is ad hoc, it can
 //! be taken away there: no digest is of the directory itself but the `cdhash`,
 //! which is what the kernel knows the copy by.
 
@@ -19,15 +19,14 @@ use crate::error::{Code, Error, Result};
 ///
 /// # Errors
 /// Those of [`EmbeddedSignature::parse`], and `SignatureUnsupported` where
-/// somebody signed it: the change would break that signature.
+/// it has a signer: the change would break that signature.
 pub fn without_hardened_runtime(slice: &[u8], signature: Range<SliceOffset>) -> Result<Vec<Edit>> {
     let bytes = signature_bytes(slice, &signature).map_err(|finding| Error::from(&finding))?;
     let parsed = EmbeddedSignature::parse(bytes)?;
     let kind = parsed.kind();
     if !matches!(kind, Kind::AdHoc | Kind::LinkerSigned) {
-        return Err(
-            Error::new(Code::SignatureUnsupported, "somebody signed it").with("it is", kind)
-        );
+        return Err(Error::new(Code::SignatureUnsupported, "the signature is not ad hoc")
+            .with("it is", kind));
     }
     let hardened = parsed.directories.iter().filter(|directory| directory.has(RUNTIME));
     let edit = |at: usize, flags: u32| {

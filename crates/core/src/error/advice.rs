@@ -12,9 +12,9 @@ const REPORT: &str = "this is a defect of agxpatch: report it with the command a
 const UNTRUSTED: &str = "nothing was changed: the rewrite cannot be trusted in this build; report it \
                          with what `agxpatch inspect` says of the file";
 
-/// For signatures that cannot be made anew in their place.
-const SIGN_ANEW: &str =
-    "nothing was changed; sign the file anew first, for instance with `codesign -s -` on a Mac";
+/// For signatures that cannot be renewed in place.
+const SIGN_AGAIN: &str =
+    "nothing was changed; sign the file again first, for instance with `codesign -s -` on a Mac";
 
 impl Code {
     /// What to do, in a sentence, if nothing more is known.
@@ -23,12 +23,14 @@ impl Code {
             Code::NoSlice => "`agxpatch inspect` says which slices a file has",
             Code::NoMatch => "this build of the driver may hold other code; nothing was changed",
             Code::UnknownPatch => "`agxpatch signatures list` shows the patches there are",
-            Code::CatalogueBroken => "mend it; docs/signatures.md says what a catalogue may hold",
+            Code::CatalogueBroken => {
+                "correct it; docs/signatures.md says what a catalogue may hold"
+            }
             Code::CannotEncode => "nothing was changed; the rewrite must be one for such a place",
             Code::SignatureMalformed
             | Code::SignatureNoRoom
             | Code::SignatureUnsupported
-            | Code::ChangeNotCovered => SIGN_ANEW,
+            | Code::ChangeNotCovered => SIGN_AGAIN,
             Code::Unproven
             | Code::NotUnderstood
             | Code::UnresolvedBranch

@@ -93,7 +93,7 @@ codes! {
     "0701" NotRoot         Blocked     "only root may do this"
     "0702" NotReady        Blocked     "conditions of this machine stand in the way"
     "0703" WindowsLost     Blocked     "with library validation on, the screen would stay black"
-    "0704" NoConsent       Usage       "nobody agreed to the plan"
+    "0704" NoConsent       Usage       "the plan was not agreed to"
     "0705" PlanChanged     Mismatch    "the plan is not the one that was agreed to"
     "0706" WrongState      Mismatch    "the machine is not in a state this can be done from"
     "0707" Interrupted     Blocked     "an earlier run was interrupted and must be recovered first"

@@ -90,7 +90,7 @@ impl Error {
         &self.0.context
     }
 
-    /// What to do next, as whoever made the error knows it.
+    /// What to do next, as the place that made the error knows it.
     pub fn advice(&self) -> Option<&str> {
         self.0.next.as_deref()
     }

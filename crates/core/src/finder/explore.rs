@@ -67,7 +67,7 @@ pub struct Explorer<'p, 'a> {
     /// The address of the cell under examination; none while looking for cells.
     pub(super) cell: Option<Value>,
     pub(super) notes: Notes,
-    /// Where states are to be kept, for whoever rewrites the code.
+    /// Where states are to be kept, for a rewrite of the code.
     pub(super) probes: HashMap<u64, Vec<State>>,
     pub(super) tables: HashMap<u64, TableLoad>,
     pub(super) shifts: HashMap<u64, (Value, u8)>,

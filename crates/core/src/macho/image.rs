@@ -259,7 +259,7 @@ impl<'a> Image<'a> {
 
     /// The function an address lies in: from its start to the next start or the
     /// end of the section. `None` if the image has no table of function starts,
-    /// or the address is no code.
+    /// or the address is not code.
     pub fn function_containing(&self, address: VmAddr) -> Result<Option<Range<VmAddr>>> {
         function_starts::containing(self, address)
     }

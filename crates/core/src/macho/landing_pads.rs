@@ -3,7 +3,7 @@
 //! The unwinder finds a function's language-specific data (LSDA) through an
 //! index in `__TEXT,__unwind_info`, and in it a table of call sites with the
 //! address each continues at. A branch no disassembler sees leads there, so
-//! whoever rewrites code must know these places. Functions that are unwound by
+//! a rewrite of code must know these places. Functions that are unwound by
 //! DWARF keep theirs in `__eh_frame`, which is not read here: where an image has
 //! that section, the answer is that it is not known.
 //!

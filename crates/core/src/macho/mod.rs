@@ -9,7 +9,7 @@
 //! Three rules hold throughout.
 //!
 //! * **Checked before it is used.** Every count, size and offset is compared
-//!   with the bytes at hand before anything follows it. No input makes this
+//!   with the bytes that are there before anything follows it. No input makes this
 //!   module panic, and none makes it allocate more than the file is long (plus
 //!   a constant): tables are borrowed, never copied.
 //! * **Two readers.** goblin decodes the load commands; `object`, which shares

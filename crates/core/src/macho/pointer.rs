@@ -1,7 +1,7 @@
 //! Pointers in data, decoded as the loader would before it runs the image.
 //!
 //! With chained fixups the eight bytes of a pointer hold, besides its target,
-//! the distance to the next pointer of the chain and perhaps how it shall be
+//! the distance to the next pointer of the chain and perhaps how it is to be
 //! signed. The layout depends on the segment's pointer format
 //! (`mach-o/fixup-chains.h`). One pointer can be decoded without walking the
 //! chain that leads to it.

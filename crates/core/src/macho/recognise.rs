@@ -1,6 +1,6 @@
 //! What a file is, when it is not what was hoped for.
 //!
-//! "Not a Mach-O" helps nobody who holds a library archive, a shared cache or
+//! "Not a Mach-O" does not help a user who holds a library archive, a shared cache or
 //! a download page saved as a driver. The first bytes usually tell.
 
 use crate::error::{Code, Error, Result};

@@ -301,7 +301,7 @@ impl Catalogue {
 
     /// Refuses what no file can be blamed for before all are there: patches for
     /// signatures that do not exist, a name that two patches answer to, names that
-    /// cannot be typed, and signatures for processors whose code is no such
+    /// cannot be typed, and signatures for processors whose code is not such
     /// assembly.
     pub fn check(&self) -> Result<()> {
         for signature in &self.signatures {

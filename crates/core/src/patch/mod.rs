@@ -8,7 +8,7 @@
 //! finished file from the file alone. Where no signature describes the code, `meaning`
 //! has the finder's verdicts and `by_meaning` plans the finder's rewrite.
 //!
-//! Nothing here writes: a plan's edits are applied by whoever holds the bytes.
+//! Nothing here writes: a plan's edits are applied by the owner of the bytes.
 //! Nothing here proves: a plan is a proposal, and the proof decides whether it
 //! is carried out.
 

@@ -57,7 +57,7 @@ pub struct PlannedWord {
     pub old: Word,
     /// How that reads.
     pub old_text: String,
-    /// What shall stand there.
+    /// The new words.
     pub new: Word,
     /// How that reads.
     pub new_text: String,
@@ -147,7 +147,7 @@ impl Engine {
         Ok(FilePlan { patch: patch_name(wanted), rewrites, elsewhere, edits })
     }
 
-    /// The window of one site as it shall be. A proof looks at this, and a file that
+    /// The window of one site as it is to be. A proof looks at this, and a file that
     /// is in the wanted state already has it too.
     pub fn proposal(&self, site: Site, wanted: &State) -> Result<Plan> {
         let forms = self.forms(self.catalogue().signature(&site.signature)?)?;
@@ -162,7 +162,7 @@ impl Engine {
         Ok(Plan { patch: patch_name(wanted), site, words, original })
     }
 
-    /// Renders, assembles and reads back the window as it shall be.
+    /// Renders, assembles and reads back the window as it is to be.
     fn rewrite(&self, forms: &[Form], wanted: &State, site: &Site) -> Result<Vec<PlannedWord>> {
         let form = |state: &State| {
             let found = forms.iter().find(|form| form.state == *state);

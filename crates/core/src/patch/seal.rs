@@ -52,7 +52,7 @@ fn each(
 /// How many faults of a signature an error shows.
 const MAX_FAULTS: usize = 5;
 
-/// What contradicts the bytes of a slice in its signature, whoever signed it. An
+/// What contradicts the bytes of a slice in its signature, of any signer. An
 /// unsigned slice has nothing that could.
 pub fn faults(slice: &Slice<'_>) -> Vec<Finding> {
     let Ok(Some(signature)) = slice.code_signature() else { return Vec::new() };

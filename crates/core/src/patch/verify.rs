@@ -12,7 +12,7 @@ use super::sighting::{Place, Sighting, Site, Sites, State};
 /// Everything that must hold of a patched driver, each with what was seen.
 ///
 /// # Errors
-/// If the bytes are no Mach-O at all, so that there is nothing to check.
+/// If the bytes are not a Mach-O at all, so that there is nothing to check.
 pub fn verify(
     engine: &Engine,
     bytes: &[u8],
@@ -90,7 +90,7 @@ fn reads_back(engine: &Engine, site: &Site) -> Check {
     let start = site.place.window.start;
     let read = engine.disassembler.disassemble(&site.place.words, start);
     match read.iter().find(|instruction| instruction.text.starts_with(".word")) {
-        Some(unread) => Check::fail(NAME, format!("{} is no instruction", unread.address)),
+        Some(unread) => Check::fail(NAME, format!("{} is not an instruction", unread.address)),
         None => Check::pass(NAME, format!("{} instructions", read.len())),
     }
 }
@@ -121,9 +121,9 @@ fn one_signer(file: &Universal<'_>) -> Check {
     const NAME: &str = "one-signer";
     let kinds: Vec<(String, Kind)> =
         file.slices.iter().map(|slice| (slice.architecture.to_string(), kind(slice))).collect();
-    let nobody = |kind: &Kind| matches!(kind, Kind::AdHoc | Kind::LinkerSigned | Kind::Unsigned);
+    let no_signer = |kind: &Kind| matches!(kind, Kind::AdHoc | Kind::LinkerSigned | Kind::Unsigned);
     let detail: Vec<String> = kinds.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
-    Check::from(NAME, kinds.iter().all(|(_, kind)| nobody(kind)), detail.join(", "))
+    Check::from(NAME, kinds.iter().all(|(_, kind)| no_signer(kind)), detail.join(", "))
 }
 
 /// Whose signature a slice carries.

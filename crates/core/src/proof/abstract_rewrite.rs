@@ -5,7 +5,7 @@
 //! loaded `self->_impl` before it waited for the lock. Two other orders exclude
 //! that. Neither is emitted yet: both are here so that a proof can say what they
 //! would be worth beside the rewrite in hand. Both leave the destructor running
-//! before the lock, which no change at the end of the function can mend.
+//! before the lock, which no change at the end of the function can repair.
 
 use super::steps::{Event, Path, Step, Steps};
 

@@ -142,7 +142,7 @@ fn offset_use(
     page: VmAddr,
 ) -> Option<Reference> {
     match *operation {
-        // A sum of 32 bits is no address.
+        // A sum of 32 bits is not an address.
         Operation::AddSubtract {
             wide: true,
             left: Some(left),

@@ -4,7 +4,7 @@
 //! obligation with its outcome. It does no I/O, and it is an error only where
 //! the function cannot be judged at all: an instruction without a known
 //! meaning, an indirect branch that cannot be resolved, a loop in the window.
-//! A rewrite that is understood and wrong is no error but a proof that failed.
+//! A rewrite that is understood and wrong is not an error but a proof that failed.
 
 pub mod abstract_rewrite;
 mod approach;

@@ -4,7 +4,7 @@
 //! some input takes both of. On such a pair, what others can see must be the
 //! same, in the same order, but for two permitted differences: the clear of
 //! `self->_impl` may come before the unlock and the free that it followed, and a
-//! `free(NULL)` may be left out. What nobody can rely on may be anything: a
+//! `free(NULL)` may be left out. What no caller can rely on may be anything: a
 //! register the old code leaves unspecified, as calls leave the caller-saved
 //! ones, may hold any value in the new one.
 //!

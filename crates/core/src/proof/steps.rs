@@ -321,7 +321,7 @@ impl Reader {
             (Act::Clear, _) => Ok(Some(Event::Clear)),
             (Act::Unlock, _) if argument == Some(self.lock) => Ok(Some(Event::Unlock)),
             (Act::Unlock, _) => Err("unlock is called with something else than the pool's lock"),
-            // free(NULL) does nothing, and nobody can see it.
+            // free(NULL) does nothing, and no thread can see it.
             (Act::Free { null: true }, _) => Ok(None),
             (Act::Free { .. }, _) if argument == Some(self.block) => Ok(Some(Event::Free)),
             (Act::Free { .. }, _) => Err("free is called with something else than the block"),

@@ -7,7 +7,7 @@
 //! instruction made, or what a register held when control came to an address by
 //! ways that disagree. Two values with the same names are equal. A name stands
 //! for the last execution of its instruction only: when control comes there
-//! again, everything that still mentions it is named anew after that place.
+//! again, everything that still mentions it is renamed after that place.
 //!
 //! Beside the registers two kinds of facts are kept: what a load found in memory,
 //! until the next store or call, and which values a branch has shown to be zero.
@@ -182,7 +182,7 @@ impl Point {
         }
     }
 
-    /// Control comes to `at`: what is still named after it is named anew.
+    /// Control comes to `at`: what is still named after it is renamed.
     fn arrive(&mut self, at: VmAddr) {
         for (number, value) in self.registers.iter_mut().enumerate() {
             if value.is_named_after(at) {
@@ -307,7 +307,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Whether an unknown is no pointer: it was loaded with fewer bytes than a
+    /// Whether an unknown is not a pointer: it was loaded with fewer bytes than a
     /// pointer has, or is one of two numbers.
     pub(super) fn is_index(&self, atom: Atom) -> bool {
         let Atom::Made(at, _) = atom else { return false };

@@ -5,7 +5,7 @@
 //! words with holes (`template`) by asking the assembler, whose answers for the
 //! built-in catalogue are kept (`encodings`), and looked for word by word (`scan`). This module rests on the assembler alone: it knows
 //! nothing of files, slices or patches. Whether one match is the right one is
-//! decided by whoever asks.
+//! decided by the caller.
 
 mod anchors;
 mod captures;

@@ -101,7 +101,7 @@ pub struct Many<'p> {
 }
 
 /// Bytes of code that every group looks at before the next: they stay in the
-/// first-level cache meanwhile.
+/// first-level cache until then.
 const PIECE: usize = 16 << 10;
 
 impl<'p> Many<'p> {

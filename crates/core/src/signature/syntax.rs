@@ -226,9 +226,12 @@ impl Source {
                 }
                 Piece::Capture { name, form } => {
                     let value = captures.get(name).ok_or_else(|| {
-                        Error::new(Code::CatalogueBroken, "a rewrite uses a name nobody captured")
-                            .with("name", name)
-                            .with("line", &self.lines[index].text)
+                        Error::new(
+                            Code::CatalogueBroken,
+                            "a rewrite uses a name that no line captures",
+                        )
+                        .with("name", name)
+                        .with("line", &self.lines[index].text)
                     })?;
                     render_value(&mut text, *form, value);
                 }

@@ -71,7 +71,7 @@ impl Template {
 
 impl Field {
     /// The value that stands in `word` at `address`. `None` for the register
-    /// number 31, which is no general register.
+    /// number 31, which is not a general register.
     pub fn read(&self, word: Word, address: VmAddr) -> Option<Value> {
         let mut number = 0i64;
         for (index, &bit) in self.bits.iter().enumerate() {
@@ -321,7 +321,7 @@ impl LinePlan {
 
     /// Immediates are probed one by one, for only some values are encodable and
     /// one refusal would spoil the common call. A longer line of single bits
-    /// than this is no immediate of one instruction.
+    /// than this is not an immediate of one instruction.
     fn probe_immediate(
         &self,
         assembler: &Assembler,

@@ -30,7 +30,7 @@ pub enum Verdict {
         /// Why, in one sentence.
         reason: String,
     },
-    /// Nobody could judge it.
+    /// It could not be judged.
     Unjudged {
         /// Why not.
         reason: String,

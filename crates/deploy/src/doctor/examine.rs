@@ -292,7 +292,7 @@ fn signature(signer: &Signer, verdict: &Verdict) -> Finding {
         Signer::AdHoc => {
             Finding::bad(name, "ad hoc: not the driver Apple shipped", &[Scoped, System])
         }
-        Signer::Other => Finding::bad(name, "somebody else's, not Apple's", &[Scoped, System]),
+        Signer::Other => Finding::bad(name, "another signer's, not Apple's", &[Scoped, System]),
         Signer::Invalid(said) => {
             let said = said.lines().next().unwrap_or_default();
             Finding::bad(name, format!("not valid: {said}"), &[Scoped, System])

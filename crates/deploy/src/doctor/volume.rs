@@ -1,5 +1,5 @@
 //! The questions about the system volume: its space, its snapshots, and whether
-//! somebody else is at work on it.
+//! another program is at work on it.
 
 use agxpatch_core::error::Result;
 use agxpatch_host::driver::DriverBundle;
@@ -103,7 +103,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// Whether macOS runs from a snapshot of Apple's, or of ours.
+    /// Whether macOS runs from Apple's snapshot, or from agxpatch's.
     fn booted_snapshot(&mut self, volume: &SystemVolume, driver: &Verdict) -> Result<()> {
         let name = "booted-snapshot";
         let ours = matches!(driver, Verdict::Patched { .. });
@@ -120,7 +120,7 @@ impl Examination<'_> {
                 let booted = booted.as_deref().unwrap_or("the volume itself");
                 Finding::bad(
                     name,
-                    format!("macOS runs from {booted}: somebody else changed the system volume"),
+                    format!("macOS runs from {booted}: another program changed the system volume"),
                     &[System],
                 )
             }

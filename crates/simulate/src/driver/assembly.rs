@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_name_that_stands_for_nothing_is_an_error() {
         let error =
-            assemble(&Assembler::new(), "mov {nobody}, x0", VmAddr(0), &Bindings::default());
+            assemble(&Assembler::new(), "mov {unbound}, x0", VmAddr(0), &Bindings::default());
         assert_eq!(error.unwrap_err().code(), Code::Bug);
     }
 }

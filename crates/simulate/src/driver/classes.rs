@@ -223,6 +223,6 @@ pub(super) const PUBLISHED: [(&str, &str, VmAddr); 7] = [
     (COMMAND_BUFFER, "dealloc", VmAddr(0x25_0440)),
 ];
 
-/// Methods that are written out and whose address nobody published.
+/// Methods that are written out and whose address is not published.
 pub(super) const WRITTEN: [(&str, &str, VmAddr); 2] =
     [(COMPUTE, "endEncoding", VmAddr(0x2b_d840)), (COMPUTE, "dealloc", VmAddr(0x2b_e128))];

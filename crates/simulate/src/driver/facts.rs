@@ -37,7 +37,7 @@ pub const IMPL_CELL: VmAddr = VmAddr(0x75_8300);
 pub const PREVIOUS_ENCODER_CELL: VmAddr = VmAddr(0x75_8098);
 
 /// The published words and their addresses. Between the first and the second
-/// stand three that nobody published.
+/// stand three that are not published.
 pub const WORDS: [(VmAddr, Word); 11] = [
     (VmAddr(0x2b_e05c), Word(0x5400_0108)),
     (VmAddr(0x2b_e06c), Word(0xf90d_3534)),

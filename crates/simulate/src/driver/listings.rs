@@ -204,7 +204,7 @@ pub(super) const TAKE: &str = "
     cmp   w8, {last}
 ";
 
-/// The published words and, between the first and the second, three of ours.
+/// The published words and, between the first and the second, three added ones.
 pub(super) const ORIGINAL: &str = "
     b.hi  {full}
     add   w10, w8, #1

@@ -133,7 +133,7 @@ pub(super) const BLOCK_INVOKE: &str =
     "___42-[AGXG16XFamilyComputeContext destroyImpl]_block_invoke";
 /// The destructor of a deque of words.
 pub(super) const DEQUE_DESTRUCTOR: &str = "__ZNSt3__15dequeIyNS_9allocatorIyEEED1Ev";
-/// `AGX::ComputeContext<…>::~ComputeContext()`, where it is no part of its caller.
+/// `AGX::ComputeContext<…>::~ComputeContext()`, where it is not inlined into its caller.
 pub(super) const COMPUTE_DESTRUCTOR: &str = "__ZN3AGX14ComputeContextINS_6HAL2008EncodersENS1_7ClassesENS1_10ObjClassesENS1_28EncoderComputeServiceClassesEED1Ev";
 /// `AGX::RenderContext<…>::~RenderContext()`.
 pub(super) const RENDER_DESTRUCTOR: &str =

@@ -1,4 +1,4 @@
-//! Where things are: the published build, one nobody has seen, and one of any
+//! Where things are: the published build, one never seen, and one of any
 //! size.
 
 use super::arm64e::OBJC_STUB;

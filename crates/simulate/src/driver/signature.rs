@@ -2,7 +2,7 @@
 //!
 //! `codesign::build` shapes the blobs; this says what Apple's signer, or the
 //! linker, would have put into them. Only the CMS signature is made here: signed
-//! data of the right form and size that nobody signed.
+//! data of the right form and size without a signer.
 
 use super::variant::Signing;
 use agxpatch_core::codesign::build::{self, Spec};
@@ -15,7 +15,7 @@ const PLATFORM: u8 = 15;
 /// What the signature says; `text_size` is the size of the segment of code.
 fn spec(signing: Signing, text_size: u64) -> Option<Spec> {
     let platform =
-        || Spec { cms: Some(signed_by_nobody()), ..Spec::platform_binary(IDENTIFIER, PLATFORM, 0) };
+        || Spec { cms: Some(without_a_signer()), ..Spec::platform_binary(IDENTIFIER, PLATFORM, 0) };
     let mut spec = match signing {
         Signing::Platform => platform(),
         Signing::Sha1AndSha256 => {
@@ -46,7 +46,7 @@ pub(super) fn append(bytes: &mut Vec<u8>, signing: Signing, room: u32, text_size
 
 /// CMS signed data without certificate or signer, their place taken by an octet
 /// string of the size that a platform binary's signature usually has.
-fn signed_by_nobody() -> Vec<u8> {
+fn without_a_signer() -> Vec<u8> {
     const SIGNED_DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
     const DATA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
     const SHA256: &[u8] = &[0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];

@@ -50,7 +50,7 @@ pub enum Release {
 pub enum Build {
     /// 329.2: the published addresses, registers and UUID.
     Published,
-    /// A build nobody has seen: other addresses, registers, freelist and UUID.
+    /// A build never seen: other addresses, registers, freelist and UUID.
     Other,
     /// What is known of the drivers of macOS 26: the destructor is called, the C++
     /// device has another place, and there are Metal 4 classes.

@@ -2,8 +2,8 @@
 //!
 //! A boot takes the snapshot that is tagged as root, or the newest sealed one
 //! where none is. An unsealed snapshot needs the authenticated root switched
-//! off in the LocalPolicy, otherwise the kernel panics; so it does where there
-//! is no snapshot at all. A driver that Apple did not sign is turned away by
+//! off in the LocalPolicy, otherwise the kernel panics; so it does without any
+//! snapshot. A driver that Apple did not sign is turned away by
 //! every platform process, the window server first, unless library validation is
 //! off and the debugging restrictions allow that to count.
 
@@ -113,7 +113,7 @@ fn windows_lost(machine: &Machine) -> Option<String> {
 /// Whether the preference file that switches library validation off is there
 /// and says so.
 pub(super) fn library_validation_off(machine: &Machine) -> bool {
-    // The content's hash tells, so that no bytes need be at hand at boot.
+    // The content's hash tells, so that no bytes need be read at boot.
     let set = super::store::name_of(library_validation_file(true).as_bytes());
     files::object_on(&machine.data, LIBRARY_VALIDATION) == Some(set)
 }

@@ -1,4 +1,4 @@
-//! A Mac as it leaves the factory, and ways to put files where nobody asked.
+//! A Mac as it leaves the factory, and ways to plant files.
 
 use std::collections::BTreeMap;
 use std::path::Path;

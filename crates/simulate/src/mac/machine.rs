@@ -1,7 +1,7 @@
 //! Everything there is to know about a simulated Mac, as one value.
 //!
 //! The value is small: contents are named by their hash and kept apart, and a
-//! volume is shared until somebody changes it. So a snapshot costs nothing, and
+//! volume is shared until it is changed. So a snapshot costs nothing, and
 //! the whole Mac can be written to disk after each effect, or cloned a million
 //! times in a test.
 
@@ -77,9 +77,9 @@ pub enum Terminal {
     None,
     /// The owner types the right password.
     RightPassword,
-    /// Somebody types a wrong one.
+    /// A wrong one is typed.
     WrongPassword,
-    /// Whoever is at the terminal of the process that runs the tool.
+    /// Who is at the terminal of the process that runs the tool.
     Here,
 }
 
@@ -89,7 +89,7 @@ pub enum Terminal {
 pub enum Signer {
     /// Apple, and the signature is intact.
     Apple,
-    /// Nobody: an intact ad-hoc signature.
+    /// No signer: an intact ad-hoc signature.
     AdHoc,
     /// The signature does not fit the bytes, or there is none.
     Broken,
@@ -237,7 +237,7 @@ pub struct Machine {
     /// The fault to come.
     pub fault: Option<Plan>,
     /// Says whether the snapshot volume's seal counts as broken, which is normal
-    /// even on machines nobody touched.
+    /// even on untouched machines.
     pub volume_seal_broken: bool,
     /// Who signed which content, where it is not to be told from the bytes.
     pub signed: BTreeMap<Object, Signer>,
@@ -270,7 +270,7 @@ impl Machine {
         }
     }
 
-    /// The volume to write to; none for snapshots, which nobody can change.
+    /// The volume to write to; none for snapshots, which never change.
     pub(super) fn volume_mut(&mut self, place: &Place) -> Option<&mut Volume> {
         let shared = match place {
             Place::Live => &mut self.live,
@@ -304,13 +304,13 @@ impl Machine {
         matches!(self.mode, Mode::Running | Mode::Safe | Mode::Recovery)
     }
 
-    /// The volumes that somebody mounted since boot, by mount point.
+    /// The volumes that were mounted by hand since boot, by mount point.
     pub fn mounted_by_hand(&self) -> Vec<String> {
         let by_hand = self.mounts.iter().filter(|mount| !mount.by_system);
         by_hand.map(|mount| mount.at.clone()).collect()
     }
 
-    /// A UUID nobody else has, the same in every run.
+    /// A UUID of its own, the same in every run.
     pub(super) fn fresh_uuid(&mut self) -> String {
         self.next_uuid += 1;
         format!("5151CA7E-0000-4000-8000-{:012X}", self.next_uuid)

@@ -1,7 +1,7 @@
 //! A Mac that exists only as data.
 //!
 //! It has a live system volume with sealed and unsealed snapshots, a data
-//! volume, Preboot, protections, a terminal with somebody at it, and the system
+//! volume, Preboot, protections, a terminal with a person at it, and the system
 //! tools this program uses, which answer with the texts and exit codes of the
 //! real ones. It can be rebooted, and picks its snapshot by the rules a Mac
 //! follows; it can be updated, staged for an update, unplugged.
@@ -107,7 +107,7 @@ impl SimulatedMac {
         }
     }
 
-    /// Lets `judge` tell who signed contents nobody declared a signer for.
+    /// Lets `judge` tell who signed contents without a declared signer.
     pub fn with_judge(mut self, judge: SignatureJudge) -> SimulatedMac {
         self.judge = judge;
         self

@@ -56,7 +56,7 @@ impl Objects {
     }
 }
 
-/// The Mac and its contents while somebody holds them.
+/// The Mac and its contents while they are held.
 pub(super) struct Held {
     pub machine: Machine,
     pub objects: Objects,
@@ -171,7 +171,7 @@ impl Store {
         Ok(Store::in_memory(held.machine.clone(), held.objects.clone()))
     }
 
-    /// Works on the Mac with nobody else working on it, and keeps the result,
+    /// Works on the Mac while no other process does, and keeps the result,
     /// whether the work succeeded or not.
     pub fn work<T>(&self, work: impl FnOnce(&mut Held) -> Result<T>) -> Result<T> {
         let mut held = self.hold();

@@ -107,7 +107,7 @@ pub struct Change {
     pub at: SliceOffset,
     /// What stands there.
     pub old: Vec<u8>,
-    /// What shall.
+    /// The new words.
     pub new: Vec<u8>,
     /// Why.
     pub why: &'static str,

@@ -45,7 +45,7 @@ pub(super) fn run(machine: &mut Machine, words: &[&str], input: &Input, extent: 
     }
 }
 
-/// What `bless` says to a wrong password, and to one of somebody who is not an owner.
+/// What `bless` says to a wrong password, and to that of a user who is not an owner.
 const NOT_OWNER: &str = "Bootability failed Error Domain=BYErrorDomain Code=103 \"Owner \
                          authentication is required\" \
                          UserInfo={BYErrorHint=LocalAuthenticationRequired, \

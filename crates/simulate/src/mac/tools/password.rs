@@ -7,8 +7,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 /// What Ctrl-C sends.
 const INTERRUPT: u8 = 3;
 
-/// The password somebody types, which is not shown. None where they press Ctrl-C
-/// or go away, either of which ends the real `bless` in the midst.
+/// The password that is typed, which is not shown. None where they press Ctrl-C
+/// or go away, either of which interrupts the real `bless`.
 pub(super) fn ask(user: &str) -> Option<String> {
     let shown = tcgetattr(rustix::stdio::stdin()).ok()?;
     let mut hidden = shown.clone();

@@ -2,7 +2,7 @@
 //!
 //! A function of some hundred words holds one of these more often than not, and
 //! hardly ever in the window. All of a group of the manual is taken together, so
-//! a word of the group that is no instruction counts as one: it would end the
+//! a word of the group that is not an instruction counts as one: it would end the
 //! program and not go anywhere else.
 
 use super::super::Register;
