@@ -76,7 +76,13 @@ pub struct Session {
     pub simulate: Option<PathBuf>,
 
     /// Answer questions about the Mac from this recording (`selftest --record`).
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "simulate")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        conflicts_with = "simulate"
+    )]
     pub replay: Option<PathBuf>,
 }
 
