@@ -1,5 +1,6 @@
 //! `agxpatch patch FILE -o OUT`: write the patched, resealed copy.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use agxpatch_core::patch::{
     self, EARLIER_CLEAR, Engine, FilePlan, MeaningOutcome, MeaningPlan, ORIGINAL, Occurrence,
     Outcome, Plan, PlannedWord, Site, Sites, State,
 };
+use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
@@ -187,7 +189,7 @@ fn without_signature(
     error: Error,
 ) -> Result<Proposal> {
     let by_name = args.patch.as_deref().filter(|name| *name != EARLIER_CLEAR);
-    match (by_name, engine.plan_by_meaning(file)) {
+    match (by_name, engine.plan_by_meaning(file, &ByRefinement)) {
         (None, Ok(outcome)) => Ok(Proposal::ByMeaning(outcome)),
         (None, Err(refused)) if refused.code() != Code::NoMatch => Err(refused),
         (Some(ORIGINAL), Ok(MeaningOutcome::Already(_))) => {
@@ -321,17 +323,16 @@ fn show_by_meaning(out: &mut dyn Write, plan: &MeaningPlan) -> io::Result<()> {
         let (at, architecture) = (one.examined.function, one.examined.architecture);
         let name = printable(name);
         writeln!(out, "{STRONG}{EARLIER_CLEAR}{RESET} in {architecture}, {name} at {at}")?;
+        let differences: BTreeSet<&str> =
+            one.proofs.iter().flat_map(|proof| proof.permissions.iter().copied()).collect();
+        let differences = Vec::from_iter(differences).join(", ");
+        writeln!(out, "  {GOOD}proven{RESET}: it differs from the original by {differences}")?;
     }
     for one in &plan.refused {
         let name = one.examined.name.as_deref().unwrap_or("a function without a name");
         let (at, name) = (one.examined.function, printable(name));
         writeln!(out, "{WARN}clears late, not rewritten:{RESET} {name} at {at}: {}", one.refused)?;
     }
-    writeln!(
-        out,
-        "{WARN}not proven by refinement:{RESET} the finder examined the rewritten functions again and \
-         found no late clear"
-    )?;
     writeln!(out, "only the file this was made from brings the original code back")
 }
 

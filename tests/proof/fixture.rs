@@ -270,7 +270,12 @@ impl Fixture {
 
     /// The judgement by meaning, which is not told the roles.
     pub fn refine(&self, after: &[Word], added: &[Piece]) -> Result<Refinement> {
-        let stubs = Stubs { lock: [LOCK].into(), unlock: [UNLOCK].into(), free: [FREE].into() };
+        let stubs = Stubs {
+            lock: [LOCK].into(),
+            unlock: [UNLOCK].into(),
+            free: [FREE].into(),
+            ..Stubs::default()
+        };
         refine(&Rewrite {
             entry: ENTRY,
             before: &self.before,
@@ -278,6 +283,8 @@ impl Fixture {
             added,
             stubs: &stubs,
             surroundings: self,
+            call_sites: Some([&[], &[]]),
+            captures: false,
         })
     }
 

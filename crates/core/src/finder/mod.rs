@@ -40,7 +40,7 @@ mod verdict;
 pub use events::{Reason, Witness};
 pub use explore::Budget;
 pub use image::Program;
-pub use rewrite::{Change, Refusal, Rewritten, Way, rewrite};
+pub use rewrite::{Accept, Change, Refusal, Rewritten, Way, rewrite};
 pub use scan::candidates;
 pub use verdict::{Answer, Findings, Remaining, Verdict, examine};
 

@@ -1,16 +1,18 @@
 //! The rewrite of functions that no signature describes.
 //!
-//! The finder says which functions clear late and rewrites them. Every change gets
-//! its reason, and the slices are resealed as for any patch.
+//! The finder says which functions clear late and rewrites them; of the rewrites it
+//! offers, the first that is proven is taken. Every change gets its reason, and the
+//! slices are resealed as for any patch.
 
 use std::ops::Range;
 
 use serde::Serialize;
 
 use crate::address::{FileOffset, VmAddr, Word};
+use crate::check::{Check, Status};
 use crate::edit::{Edit, EditKind};
 use crate::error::{Code, Error, Result};
-use crate::finder::{self, Change, Verdict, Way};
+use crate::finder::{self, Change, Refusal, Verdict, Way};
 use crate::macho::{Image, Universal};
 
 use super::engine::Engine;
@@ -19,6 +21,33 @@ use super::seal::reseal_all;
 
 /// The name of the rewrite, as that of a patch.
 pub const EARLIER_CLEAR: &str = "clear-under-lock";
+
+/// What proves a rewrite before it becomes part of a plan. The proof is a module above
+/// this one, so the caller brings it.
+pub trait Prover {
+    /// Holds the function of the image `after` against that of the image `before`.
+    ///
+    /// # Errors
+    /// If the proof has nothing to say about the function.
+    fn prove(&self, before: &Image<'_>, after: &Image<'_>, function: VmAddr) -> Result<Proven>;
+}
+
+/// The outcome of a proof.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proven {
+    /// Every obligation.
+    pub checks: Vec<Check>,
+    /// The differences from the original that were found and are permitted.
+    pub permissions: Vec<&'static str>,
+}
+
+impl Proven {
+    /// Why the rewrite is refused, if it is.
+    fn refused(&self) -> Option<String> {
+        let failed = self.checks.iter().find(|check| check.status == Status::Fail)?;
+        Some(format!("{}: {}", failed.name, failed.detail))
+    }
+}
 
 /// What is to be done to a file by meaning.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +69,8 @@ pub struct RewrittenFunction {
     pub examined: Examined,
     /// How each field that was cleared late is cleared now.
     pub ways: Vec<Way>,
+    /// The proof of each of these, in the same order.
+    pub proofs: Vec<Proven>,
 }
 
 /// A function that clears late and is not rewritten.
@@ -66,8 +97,13 @@ impl Engine {
     /// use the object. Of the methods that signatures name, all or none are rewritten.
     ///
     /// # Errors
-    /// If no function has a verdict that leaves something to do or done.
-    pub fn plan_by_meaning(&self, file: &Universal<'_>) -> Result<MeaningOutcome> {
+    /// If no function has a verdict that leaves something to do or done, or a rewrite
+    /// is refused or not proven.
+    pub fn plan_by_meaning(
+        &self,
+        file: &Universal<'_>,
+        prover: &dyn Prover,
+    ) -> Result<MeaningOutcome> {
         let examined = self.examine(file, Extent::Shaped)?;
         let late: Vec<&Examined> = examined
             .iter()
@@ -90,7 +126,7 @@ impl Engine {
         let mut plan =
             MeaningPlan { rewritten: Vec::new(), refused: Vec::new(), edits: Vec::new() };
         for one in late {
-            self.rewrite_one(file, one, &mut plan)?;
+            self.rewrite_one(file, one, prover, &mut plan)?;
         }
         if plan.rewritten.is_empty() || plan.refused.iter().any(|one| one.examined.named) {
             return Err(all_refused(&plan));
@@ -104,6 +140,7 @@ impl Engine {
         &self,
         file: &Universal<'_>,
         one: &Examined,
+        prover: &dyn Prover,
         plan: &mut MeaningPlan,
     ) -> Result<()> {
         let Some(slice) = file.slices.iter().find(|slice| slice.index == one.slice) else {
@@ -118,18 +155,38 @@ impl Engine {
             }
         }
         let image = Image::parse(&bytes)?;
-        match finder::rewrite(&image, one.function.0)? {
+        let (mut proofs, mut unproven) = (Vec::new(), None);
+        let mut accept = |before: &Image<'_>, after: &Image<'_>| {
+            let refused = match prover.prove(before, after, one.function) {
+                Ok(proven) => match proven.refused() {
+                    None => {
+                        proofs.push(proven);
+                        return true;
+                    }
+                    Some(refused) => refused,
+                },
+                Err(error) => error.to_string(),
+            };
+            unproven.get_or_insert(refused);
+            false
+        };
+        match finder::rewrite(&image, one.function.0, &mut accept)? {
             Ok(rewritten) => {
                 let text = image.text()?.range();
                 let edits =
                     rewritten.changes.iter().map(|c| self.edit(&image, slice.offset, &text, c));
                 plan.edits.extend(edits.collect::<Vec<_>>());
                 let examined = one.clone();
-                plan.rewritten.push(RewrittenFunction { examined, ways: rewritten.ways });
+                let ways = rewritten.ways;
+                plan.rewritten.push(RewrittenFunction { examined, ways, proofs });
             }
-            Err(refusal) => plan
-                .refused
-                .push(RefusedFunction { examined: one.clone(), refused: refusal.to_string() }),
+            Err(refusal) => {
+                let refused = match unproven.filter(|_| refusal == Refusal::NotProven) {
+                    Some(why) => format!("{refusal}: {why}"),
+                    None => refusal.to_string(),
+                };
+                plan.refused.push(RefusedFunction { examined: one.clone(), refused });
+            }
         }
         Ok(())
     }

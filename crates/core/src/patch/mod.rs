@@ -9,8 +9,9 @@
 //! has the finder's verdicts and `by_meaning` plans the finder's rewrite.
 //!
 //! Nothing here writes: a plan's edits are applied by the owner of the bytes.
-//! Nothing here proves: a plan is a proposal, and the proof decides whether it
-//! is carried out.
+//! Nothing here proves: a plan of the catalogue is a proposal, and the proof decides
+//! whether it is carried out. A rewrite by meaning becomes part of a plan only after
+//! the [`Prover`] that the caller brings has accepted it.
 
 mod by_meaning;
 mod catalogue;
@@ -27,7 +28,7 @@ mod sighting;
 mod verify;
 
 pub use by_meaning::{
-    EARLIER_CLEAR, MeaningOutcome, MeaningPlan, RefusedFunction, RewrittenFunction,
+    EARLIER_CLEAR, MeaningOutcome, MeaningPlan, Proven, Prover, RefusedFunction, RewrittenFunction,
 };
 pub use catalogue::{Catalogue, KnownBuild, KnownRelease, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};

@@ -10,6 +10,7 @@
 
 use super::obligation::{Name, Obligation};
 use super::paths::{Act, Trace};
+use super::rewrite::Origins;
 use super::site::Site;
 use super::values::{Atom, Value, Values};
 use crate::address::VmAddr;
@@ -46,7 +47,7 @@ pub(super) fn obligation(
             let Event::Store { address, .. } = clear.event else { continue };
             let value = |term| start.and_then(|point| point.value(terms, term));
             let lock = arguments.first().and_then(|&lock| value(lock));
-            match apart(values, value(address), lock) {
+            match apart(values, value(address), lock, LOCK_BYTES) {
                 Ok(how) => reason = Some(how),
                 Err(why) => {
                     let at = vec![unlock.at, clear.at];
@@ -59,14 +60,21 @@ pub(super) fn obligation(
     Obligation::new(name, Status::Pass, detail)
 }
 
-pub(super) fn apart(values: &Values<'_>, field: Option<Value>, lock: Option<Value>) -> Apart {
+/// Whether a field and so many bytes at the address of a lock, or of anything else,
+/// share none.
+pub(super) fn apart(
+    values: &dyn Origins,
+    field: Option<Value>,
+    lock: Option<Value>,
+    bytes: u64,
+) -> Apart {
     let (Some(field), Some(lock)) = (field, lock) else {
         return Err("the address of the cleared field or of the lock cannot be told".into());
     };
     if field.is_offset_of(lock) {
         let from_field = lock.constant.wrapping_sub(field.constant);
         let from_lock = field.constant.wrapping_sub(lock.constant);
-        return match from_field >= FIELD_BYTES && from_lock >= LOCK_BYTES {
+        return match from_field >= FIELD_BYTES && from_lock >= bytes {
             true => Ok("the lock and the cleared field are at different offsets".into()),
             false => Err("the cleared field overlaps the lock".into()),
         };
@@ -81,10 +89,17 @@ pub(super) fn apart(values: &Values<'_>, field: Option<Value>, lock: Option<Valu
                 false => Err("the lock may be the cleared field, in one object".into()),
             }
         }
-        (Some(Atom::Argument(_)), Some(object @ Atom::Made(at, _))) if values.is_object(object) => {
+        (Some(Atom::Argument(_) | Atom::Captured(_)), Some(object)) if values.is_object(object) => {
+            let at = match object {
+                Atom::Made(at, _) | Atom::Joined(at, _) => at.to_string(),
+                _ => "the caller".to_owned(),
+            };
             Ok(format!(
                 "the cleared field is in self and the lock in what {at} got; objects do not overlap"
             ))
+        }
+        (Some(Atom::Captured(_)), Some(Atom::Argument(register))) if register.index() == 0 => {
+            Ok("the cleared field is in what the block captured, which is not the block".into())
         }
         (Some(_), Some(_)) | (None, _) | (_, None) => {
             Err("the objects of the cleared field and of the lock cannot be told apart".into())

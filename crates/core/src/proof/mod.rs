@@ -29,6 +29,7 @@ mod site;
 pub mod steps;
 mod tables;
 pub mod tla;
+mod transfer;
 mod values;
 
 pub use case::{Shown, Version, examine, rewrites};

@@ -74,6 +74,9 @@ fn judge_by_meaning(
     let declared = declared(engine, plan)?;
     let refinement = with_versions(file, plan, |versions| {
         let stubs = Stubs::of(versions.image)?;
+        // The patch leaves the exception table as it is.
+        let range = versions.entry..versions.entry.instruction(versions.before.len());
+        let sites = versions.image.call_sites(&range).ok();
         rewrite::refine(&Rewrite {
             entry: versions.entry,
             before: &versions.before,
@@ -81,6 +84,8 @@ fn judge_by_meaning(
             added: &[],
             stubs: &stubs,
             surroundings: &Around::of(versions.image)?,
+            call_sites: sites.as_deref().map(|sites| [sites; 2]),
+            captures: false,
         })
     });
     let refinement = match refinement {

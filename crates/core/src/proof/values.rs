@@ -20,10 +20,10 @@ use std::ops::Range;
 use super::function::Function;
 use super::site::Surroundings;
 use super::tables;
+use super::transfer::{Executed, Transfer};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{
-    Address, Binary, Condition, Flags, Next, Node, Operation, Register, Size, State, Term, Terms,
-    Test, Unary, execute,
+    Address, Binary, Next, Node, Operation, Register, Size, State, Term, Terms, Unary, execute,
 };
 use crate::error::Result;
 
@@ -35,6 +35,9 @@ pub(super) enum Atom {
     /// The four bytes at a constant address. Such a load is how compiled code
     /// gets the offset of an instance variable, which does not change.
     Cell(VmAddr),
+    /// The eight bytes at this distance from the first argument, in the code of a block:
+    /// what the block captured.
+    Captured(u64),
     /// What the instruction at this address left in the register.
     Made(VmAddr, Register),
     /// What the register held when control came to this address.
@@ -105,7 +108,7 @@ impl Value {
         Some(Value { atoms, constant: self.constant.wrapping_add(other.constant) })
     }
 
-    fn is_named_after(&self, address: VmAddr) -> bool {
+    pub(super) fn is_named_after(&self, address: VmAddr) -> bool {
         self.atoms().any(|atom| atom.is_named_after(address))
     }
 }
@@ -115,14 +118,26 @@ impl Value {
 pub(super) struct Point {
     registers: [Value; Register::COUNT],
     /// The value whose being zero the flag Z tells.
-    tested: Option<Value>,
+    pub(super) tested: Option<Value>,
     /// Eight bytes of memory: where, and what. Forgotten with a store or call.
-    memory: Vec<(Value, Value)>,
+    pub(super) memory: Vec<(Value, Value)>,
     /// Values known to be zero (`true`) or not.
-    zero: BTreeMap<Value, bool>,
+    pub(super) zero: BTreeMap<Value, bool>,
+    /// Whether the first argument is a block.
+    captures: bool,
 }
 
 impl Point {
+    /// The same, where the first argument is a block.
+    pub(super) fn capturing(self, captures: bool) -> Point {
+        Point { captures, ..self }
+    }
+
+    /// Whether an address is in a block, which the first argument is.
+    pub(super) fn is_captured(&self, address: Value) -> bool {
+        self.captures && address.atoms().eq([Atom::Argument(Register::new(0))])
+    }
+
     /// The registers hold the function's arguments.
     pub(super) fn at_entry() -> Point {
         Point::named(Atom::Argument)
@@ -135,7 +150,13 @@ impl Point {
 
     fn named(name: impl Fn(Register) -> Atom) -> Point {
         let registers = std::array::from_fn(|n| Value::atom(name(Register::new(n as u32))));
-        Point { registers, tested: None, memory: Vec::new(), zero: BTreeMap::new() }
+        Point {
+            registers,
+            tested: None,
+            memory: Vec::new(),
+            zero: BTreeMap::new(),
+            captures: false,
+        }
     }
 
     /// What a register holds.
@@ -143,7 +164,7 @@ impl Point {
         self.registers[register.index()]
     }
 
-    fn set(&mut self, register: Register, value: Value) {
+    pub(super) fn set(&mut self, register: Register, value: Value) {
         self.registers[register.index()] = value;
     }
 
@@ -177,13 +198,18 @@ impl Point {
                 let address = self.value(terms, address)?.as_constant()?;
                 Some(Value::atom(Atom::Cell(VmAddr(address))))
             }
-            Node::Memory(_, address, 8) => self.loaded(self.value(terms, address)?),
+            Node::Memory(_, address, 8) => match self.value(terms, address)? {
+                place if self.is_captured(place) => {
+                    Some(Value::atom(Atom::Captured(place.constant)))
+                }
+                place => self.loaded(place),
+            },
             _ => None,
         }
     }
 
     /// Control comes to `at`: what is still named after it is renamed.
-    fn arrive(&mut self, at: VmAddr) {
+    pub(super) fn arrive(&mut self, at: VmAddr) {
         for (number, value) in self.registers.iter_mut().enumerate() {
             if value.is_named_after(at) {
                 *value = Value::atom(Atom::Joined(at, Register::new(number as u32)));
@@ -196,7 +222,7 @@ impl Point {
 
     /// Keeps what `other`, another way to `at`, agrees with. Whether anything was
     /// lost.
-    fn join(&mut self, at: VmAddr, other: &Point) -> bool {
+    pub(super) fn join(&mut self, at: VmAddr, other: &Point) -> bool {
         let before = self.clone();
         for (number, value) in self.registers.iter_mut().enumerate() {
             if *value != other.registers[number] {
@@ -217,8 +243,7 @@ pub(super) struct Values<'a> {
     function: Function<'a>,
     surroundings: &'a dyn Surroundings,
     window: Range<VmAddr>,
-    terms: Terms,
-    initial: State,
+    transfer: Transfer,
     points: BTreeMap<VmAddr, Point>,
 }
 
@@ -231,10 +256,8 @@ impl<'a> Values<'a> {
         window: Range<VmAddr>,
         others: impl IntoIterator<Item = VmAddr>,
     ) -> Result<Values<'a>> {
-        let mut terms = Terms::new();
-        let initial = State::initial(&mut terms);
-        let points = BTreeMap::new();
-        let mut values = Values { function, surroundings, window, terms, initial, points };
+        let (transfer, points) = (Transfer::new(), BTreeMap::new());
+        let mut values = Values { function, surroundings, window, transfer, points };
         let mut open = Vec::new();
         values.flow(function.entry, Point::at_entry(), &mut open);
         for other in others {
@@ -343,38 +366,26 @@ impl<'a> Values<'a> {
     /// Executes the instruction at `at`: where control goes on, and with what.
     fn step(&mut self, at: VmAddr) -> Result<Vec<(VmAddr, Point)>> {
         let operation = self.function.operation(at)?;
-        let mut state = self.initial.clone();
-        let next = execute(&mut self.terms, &mut state, &operation);
         let before = match self.points.get(&at) {
             Some(point) if !self.window.contains(&at) => point.clone(),
             _ => Point::unknown(at),
         };
-        let mut point = self.executed(at, &operation, &state, &before);
+        let Executed { next, mut point, .. } = self.transfer.execute(at, &operation, &before);
         let following = at.instruction(1);
+        let constant = |transfer: &Transfer, target| transfer.terms.as_constant(target).map(VmAddr);
         Ok(match next {
             Next::Fall => vec![(following, point)],
             Next::Call(_) => {
-                for number in (0..=18).chain([30]) {
-                    let register = Register::new(number);
-                    point.set(register, Value::atom(Atom::Made(at, register)));
-                }
-                point.memory.clear();
-                point.tested = None;
+                Transfer::called(at, &mut point);
                 vec![(following, point)]
             }
             Next::Either(test, target) => {
-                let target = self.terms.as_constant(target).map(VmAddr);
-                let tested = self.tested(&before, test);
-                let way = |taken: bool| {
-                    let mut point = point.clone();
-                    point.zero.extend(tested.map(|(value, zero)| (value, zero == taken)));
-                    point
-                };
-                let taken = target.map(|target| (target, way(true)));
+                let way = |taken| self.transfer.on_branch(&before, &point, test, taken);
+                let taken = constant(&self.transfer, target).map(|target| (target, way(true)));
                 taken.into_iter().chain([(following, way(false))]).collect()
             }
-            Next::Go(target) => match self.terms.as_constant(target) {
-                Some(target) => vec![(VmAddr(target), point)],
+            Next::Go(target) => match constant(&self.transfer, target) {
+                Some(target) => vec![(target, point)],
                 None => tables::targets(self.function, self.surroundings, at)?
                     .into_iter()
                     .map(|target| (target, point.clone()))
@@ -382,64 +393,5 @@ impl<'a> Values<'a> {
             },
             Next::Return(_) | Next::Trap => Vec::new(),
         })
-    }
-
-    /// The state after the instruction: `state` is what it makes of the initial
-    /// one.
-    fn executed(
-        &mut self,
-        at: VmAddr,
-        operation: &Operation,
-        state: &State,
-        before: &Point,
-    ) -> Point {
-        let mut after = before.clone();
-        if state.history != self.initial.history {
-            after.memory.clear();
-        }
-        for register in Register::all() {
-            let term = state.get(register);
-            if term == self.initial.get(register) {
-                continue;
-            }
-            let known = before.value(&self.terms, term);
-            let value = known.unwrap_or(Value::atom(Atom::Made(at, register)));
-            after.set(register, value);
-            if let (None, Node::Memory(history, place, 8)) = (known, self.terms.node(term))
-                && history == state.history
-                && let Some(place) = before.value(&self.terms, place)
-            {
-                after.memory.push((place, value));
-            }
-        }
-        if let Operation::Bounded { writes, .. } = operation
-            && writes.has_flags()
-        {
-            after.tested = None;
-        } else if state.flags != self.initial.flags {
-            after.tested = self.zero_tested(state.flags, before);
-        }
-        after
-    }
-
-    /// The value that is zero exactly where these flags have Z set.
-    fn zero_tested(&mut self, flags: Flags, before: &Point) -> Option<Value> {
-        let (term, _) = Condition::encoded(0, flags).as_zero_test(&mut self.terms)?;
-        before.value(&self.terms, term)
-    }
-
-    /// The value a branch tests, and whether it is taken where that is zero.
-    fn tested(&self, before: &Point, test: Test) -> Option<(Value, bool)> {
-        match test {
-            Test::Zero(term, zero) => Some((before.value(&self.terms, term)?, zero)),
-            Test::Flags(condition) => {
-                let equal = Condition::encoded(0, condition.flags);
-                match before.tested {
-                    Some(value) if condition == equal => Some((value, true)),
-                    Some(value) if condition == equal.negated() => Some((value, false)),
-                    _ => None,
-                }
-            }
-        }
     }
 }

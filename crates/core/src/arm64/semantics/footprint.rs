@@ -137,6 +137,20 @@ impl Reads<'_> {
 }
 
 impl Terms {
+    /// The places of the start that a value is made of.
+    pub fn places_in(&self, term: Term) -> Places {
+        let mut reads = Reads { terms: self, found: Places::NONE };
+        reads.term(term);
+        reads.found
+    }
+
+    /// The same, of flags.
+    pub fn places_in_flags(&self, flags: Flags) -> Places {
+        let mut reads = Reads { terms: self, found: Places::NONE };
+        reads.flags(flags);
+        reads.found
+    }
+
     /// Whether a value rests on something nothing is promised about.
     pub fn is_specified(&self, term: Term) -> bool {
         match self.node(term) {

@@ -18,6 +18,13 @@ pub fn clear_at(base: u8, distance: i64) -> Option<u32> {
     unscaled.then_some(0xf800_0000 | (distance as u32 & 0x1ff) << 12 | base)
 }
 
+/// `ldr register, [base, #distance]`; `None` if it does not fit.
+pub fn load_at(register: u8, base: u8, distance: i64) -> Option<u32> {
+    let fits = (0..8 * 4096).contains(&distance) && distance % 8 == 0;
+    let registers = u32::from(base) << 5 | u32::from(register);
+    fits.then_some(0xf940_0000 | (distance as u32 / 8) << 10 | registers)
+}
+
 /// `ldrsw register, target`; `None` if it is too far.
 pub fn load_offset(register: u8, at: u64, target: u64) -> Option<u32> {
     relative(0x9800_0000 | u32::from(register), at, target)

@@ -42,6 +42,9 @@ pub fn clear(
             }
         }
     }
+    if let Some(words) = through_pointer(explorer, &known, at, scratch) {
+        return Some(words);
+    }
     let offset = explorer.values.atoms(cell).iter().find_map(|atom| match atom {
         Atom::Offset(offset) => Some(*offset),
         _ => None,
@@ -57,4 +60,39 @@ pub fn clear(
         }
     }
     None
+}
+
+/// The second register that may be overwritten where the cell is in an object whose
+/// address is loaded first.
+const SECOND_SCRATCH: u8 = 16;
+
+/// Where the object's own address is loaded, as from a block that captured it.
+fn through_pointer(
+    explorer: &mut Explorer<'_, '_>,
+    known: &[(u8, Value)],
+    at: u64,
+    scratch: u8,
+) -> Option<Vec<u32>> {
+    let cell = explorer.cell?;
+    let atoms = explorer.values.atoms(cell).to_vec();
+    let pointer = atoms.iter().find_map(|atom| match atom {
+        Atom::Load(pointer) => Some(*pointer),
+        _ => None,
+    })?;
+    let load = known.iter().find_map(|(base, value)| {
+        let distance = explorer.values.distance(*value, pointer)?;
+        encode::load_at(scratch, *base, distance)
+    })?;
+    let addend = explorer.values.addend(cell);
+    match atoms[..] {
+        [Atom::Load(_)] => Some(vec![load, encode::clear_at(scratch, addend as i64)?]),
+        [Atom::Offset(offset), Atom::Load(_)] | [Atom::Load(_), Atom::Offset(offset)]
+            if addend == 0 && explorer.program.pointer(offset).is_none() =>
+        {
+            explorer.program.ivar(offset)?;
+            let index = encode::load_offset(SECOND_SCRATCH, at + 4, offset)?;
+            Some(vec![load, index, encode::clear_indexed(scratch, SECOND_SCRATCH)])
+        }
+        _ => None,
+    }
 }

@@ -78,6 +78,8 @@ pub enum Refusal {
     NoPadding,
     /// The rewritten code does not do the same.
     NotTheSame,
+    /// The rewritten code is not proven to do the same.
+    NotProven,
 }
 
 impl fmt::Display for Refusal {
@@ -96,6 +98,7 @@ impl fmt::Display for Refusal {
             Refusal::Unreadable => "an instruction cannot be read",
             Refusal::NoPadding => "there is no padding for the earlier clear",
             Refusal::NotTheSame => "the rewritten function would not end as the original does",
+            Refusal::NotProven => "the rewritten function is not proven to do the same",
         })
     }
 }
@@ -143,19 +146,27 @@ const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 /// The most fields of one function that are rewritten.
 const MAX_FIELDS: usize = 4;
 
-/// Rewrites the function at an address.
+/// Decides about the image after a step of the rewrite, given the one before.
+pub type Accept<'a> = &'a mut dyn FnMut(&Image<'_>, &Image<'_>) -> bool;
+
+/// Rewrites the function at an address. Of the rewrites that the finder lets pass,
+/// for each field the first is taken that `accept` lets pass too.
 ///
 /// # Errors
 /// An error if the image cannot be read; a [`Refusal`] inside if the function is left
 /// as it is.
-pub fn rewrite(image: &Image<'_>, entry: u64) -> Result<Result<Rewritten, Refusal>> {
+pub fn rewrite(
+    image: &Image<'_>,
+    entry: u64,
+    accept: Accept<'_>,
+) -> Result<Result<Rewritten, Refusal>> {
     let original = image.bytes();
     let mut bytes = original.to_vec();
     let mut ways = Vec::new();
     for _ in 0..=MAX_FIELDS {
         let next = Image::parse(&bytes)?;
         let program = Program::new(&next)?;
-        match one_field(&program, entry) {
+        match one_field(&program, entry, accept) {
             Ok(Some((way, changes))) => {
                 ways.push(way);
                 apply(&mut bytes, &changes);
@@ -192,7 +203,11 @@ fn difference(old: &[u8], new: &[u8]) -> Vec<Change> {
 
 /// Rewrites the first field that is cleared late, in the first way that leaves a
 /// function which does the same.
-fn one_field(program: &Program<'_>, entry: u64) -> Result<Option<(Way, Vec<Change>)>, Refusal> {
+fn one_field(
+    program: &Program<'_>,
+    entry: u64,
+    accept: Accept<'_>,
+) -> Result<Option<(Way, Vec<Change>)>, Refusal> {
     let mut explorer = Explorer::new(program, BUDGET);
     let findings = examine_with(&mut explorer, entry);
     let late = findings.fields.iter().find(|field| !field.notes.late.is_empty());
@@ -201,16 +216,17 @@ fn one_field(program: &Program<'_>, entry: u64) -> Result<Option<(Way, Vec<Chang
     };
     let late = late_fields(&findings);
     let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
-    let mut refusal = Refusal::NoMaterial;
+    let mut refusal = None;
     for way in [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding] {
-        match attempt.make(&mut explorer, way) {
+        match attempt.make(&mut explorer, way, accept) {
             Ok(changes) => return Ok(Some((way, changes))),
-            // The reason of the way that was tried first tells most.
-            Err(found) if way == Way::AfterLock => refusal = found,
-            Err(_) => {}
+            // That a rewrite is not proven tells most, then the reason of the way that
+            // was tried first.
+            Err(Refusal::NotProven) => refusal = Some(Refusal::NotProven),
+            Err(found) => refusal = refusal.or(Some(found)),
         }
     }
-    Err(refusal)
+    Err(refusal.unwrap_or(Refusal::NoMaterial))
 }
 
 struct Attempt<'p, 'a, 'n> {
@@ -228,20 +244,26 @@ fn late_fields(findings: &Findings) -> usize {
 
 impl Attempt<'_, '_, '_> {
     /// Tries every place of one way; the first whose outcome passes is taken.
-    fn make(&self, explorer: &mut Explorer<'_, '_>, way: Way) -> Result<Vec<Change>, Refusal> {
+    fn make(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        way: Way,
+        accept: Accept<'_>,
+    ) -> Result<Vec<Change>, Refusal> {
         let dropped = self.dropped(explorer)?;
-        let mut refusal = Refusal::NoMaterial;
+        let mut refusal = None;
         for places in self.places(explorer, way) {
             let made = match way {
                 Way::Padding => self.in_padding(explorer, &places, &dropped),
                 _ => self.in_place(explorer, &places, &dropped),
             };
-            match made.and_then(|changes| self.check(changes)) {
+            match made.and_then(|changes| self.check(changes, accept)) {
                 Ok(changes) => return Ok(changes),
-                Err(found) => refusal = found,
+                Err(Refusal::NotProven) => refusal = Some(Refusal::NotProven),
+                Err(found) => refusal = refusal.or(Some(found)),
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or(Refusal::NoMaterial))
     }
 
     /// The late clears, each of which must be one plain store in this function.
@@ -389,7 +411,7 @@ impl Attempt<'_, '_, '_> {
         for at in places {
             let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
             let Op::Call(target) = function.op(*at) else { return Err(Refusal::IndirectBranch) };
-            let thunk = pads.next(3).ok_or(Refusal::NoPadding)?;
+            let thunk = pads.next(4).ok_or(Refusal::NoPadding)?;
             let mut words = self.words(explorer, *at, thunk, 17)?;
             let end = thunk + 4 * words.len() as u64;
             words.push(encode::jump(end, target).ok_or(Refusal::TooFar)?);
@@ -411,8 +433,8 @@ impl Attempt<'_, '_, '_> {
     }
 
     /// Examines the rewritten function: no late clear, no new reading of the cell
-    /// after its clear, and the ends of the original.
-    fn check(&self, changes: Vec<Change>) -> Result<Vec<Change>, Refusal> {
+    /// after its clear, and the ends of the original. Then `accept` decides.
+    fn check(&self, changes: Vec<Change>, accept: Accept<'_>) -> Result<Vec<Change>, Refusal> {
         let mut bytes = self.program.image().bytes().to_vec();
         apply(&mut bytes, &changes);
         let image = Image::parse(&bytes).map_err(|_| Refusal::Unreadable)?;
@@ -435,9 +457,12 @@ impl Attempt<'_, '_, '_> {
         });
         let quiet = field.notes.reloads.len() <= self.before.reloads.len();
         let once = field.notes.ends.iter().all(|(_, _, clears)| *clears <= 1);
-        match clean && quiet && once {
+        if !(clean && quiet && once) {
+            return Err(Refusal::NotTheSame);
+        }
+        match accept(self.program.image(), &image) {
             true => Ok(changes),
-            false => Err(Refusal::NotTheSame),
+            false => Err(Refusal::NotProven),
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::proof::refinement;
 use crate::proof::site::Defect;
 use crate::proof::values::{Atom, Point, Value};
 
+/// How many bytes of a lock are told apart from a field; no field overlaps a longer one.
+const LOCK_BYTES: u8 = 4;
+
 /// One entry of the region.
 pub(super) struct Start<'a> {
     pub comparison: &'a Comparison<'a>,
@@ -267,18 +270,20 @@ impl Pair<'_> {
             }
             let (name, place) = match (seen.act, &seen.event) {
                 (_, Event::Call { arguments, .. }) if locks => {
-                    (Name::LockApartFromField, arguments.first())
+                    (Name::LockApartFromField, arguments.first().map(|lock| (lock, LOCK_BYTES)))
                 }
                 (Act::Unlock, Event::Call { arguments, .. }) => {
-                    (Name::LockApartFromField, arguments.first())
+                    (Name::LockApartFromField, arguments.first().map(|lock| (lock, LOCK_BYTES)))
                 }
                 (Act::Free { .. } | Act::Barrier, _) => continue,
-                (_, Event::Store { address, .. }) => (Name::SameStores, Some(address)),
+                (_, Event::Store { address, bytes, .. }) => {
+                    (Name::SameStores, Some((address, *bytes)))
+                }
                 _ => (Name::SameCalls, None),
             };
             let values = self.start.comparison.values;
-            let apart = place.is_some_and(|&place| {
-                is_apart(values, self.start.point, self.terms, new.field, place)
+            let apart = place.is_some_and(|(&place, bytes)| {
+                is_apart(values, self.start.point, self.terms, new.field, place, bytes)
             });
             if !apart {
                 let detail = format!(
@@ -312,7 +317,8 @@ impl Pair<'_> {
             };
             let values = self.start.comparison.values;
             for fault in &view.trace.faults {
-                let apart = || is_apart(values, self.start.point, self.terms, field, fault.address);
+                let (point, address) = (self.start.point, fault.address);
+                let apart = || is_apart(values, point, self.terms, field, address, fault.bytes);
                 if fault.bytes > 0 && last(fault.at) > first(clear.at) && !apart() {
                     let detail = format!("{} may read the field that is cleared before", fault.at);
                     findings.fail(Name::SameLoads, fault.at, detail);

@@ -12,7 +12,7 @@ use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Operation, decode};
 
 /// How many words a helper may have.
-const MAX_WORDS: usize = 256;
+pub(super) const MAX_WORDS: usize = 256;
 /// How many helpers are followed, those that helpers call among them.
 const MAX_HELPERS: usize = 16;
 
@@ -48,7 +48,7 @@ fn callee(at: VmAddr, word: Word) -> Option<VmAddr> {
 
 /// The words of the function that begins at `start`, if it is one of the image
 /// and short.
-fn function_at(rewrite: &Rewrite<'_>, start: VmAddr) -> Option<Vec<Word>> {
+pub(super) fn function_at(rewrite: &Rewrite<'_>, start: VmAddr) -> Option<Vec<Word>> {
     let (origin, bytes) = rewrite.surroundings.text();
     let starts = rewrite.surroundings.function_starts()?;
     let own = starts.binary_search(&start).ok()?;

@@ -20,6 +20,7 @@
 mod compare;
 mod frame;
 mod helpers;
+mod lockstep;
 mod of_images;
 mod origin;
 mod region;
@@ -42,10 +43,11 @@ use crate::arm64::semantics::{
 };
 use crate::check::Status;
 use crate::error::{Code, Error, Result};
-use crate::macho::Image;
+use crate::macho::{CallSite, Image};
 use region::Region;
 
-pub use of_images::refine_images;
+pub use of_images::{ByRefinement, refine_images};
+pub(in crate::proof) use origin::Origins;
 
 /// A function before and after.
 #[derive(Clone, Copy)]
@@ -62,6 +64,11 @@ pub struct Rewrite<'a> {
     pub stubs: &'a Stubs,
     /// The rest of the image.
     pub surroundings: &'a dyn Surroundings,
+    /// The exception table before and after, where it is known.
+    pub call_sites: Option<[&'a [CallSite]; 2]>,
+    /// Whether the function is the code of a block, whose first argument holds what the
+    /// block captured. That does not change while the block runs.
+    pub captures: bool,
 }
 
 /// Words outside the function.
@@ -73,7 +80,8 @@ pub struct Piece {
     pub words: Vec<Word>,
 }
 
-/// Where the functions are called that take a lock or give a lock or memory back.
+/// Where the functions are called that take a lock or give a lock or memory back: the
+/// addresses of stubs, and of the cells through which code calls that does without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stubs {
     /// Stubs of the functions that take a lock.
@@ -82,25 +90,43 @@ pub struct Stubs {
     pub unlock: BTreeSet<VmAddr>,
     /// Stubs of `free`.
     pub free: BTreeSet<VmAddr>,
+    /// Stubs of functions that end the program.
+    pub ends: BTreeSet<VmAddr>,
+    /// Stubs of functions that throw.
+    pub throws: BTreeSet<VmAddr>,
 }
 
 /// Functions that take the lock that is their argument, and do nothing else.
 const LOCKS: [&str; 2] = ["_os_unfair_lock_lock", "_pthread_mutex_lock"];
 /// Functions that release the lock that is their argument, and do nothing else.
 const UNLOCKS: [&str; 2] = ["_os_unfair_lock_unlock", "_pthread_mutex_unlock"];
+/// Functions that end the program.
+const ENDS: [&str; 6] = [
+    "_abort",
+    "_exit",
+    "___stack_chk_fail",
+    "___assert_rtn",
+    "__ZSt9terminatev",
+    "_objc_terminate",
+];
+/// Functions that throw and do not return.
+const THROWS: [&str; 4] =
+    ["__Unwind_Resume", "___cxa_throw", "___cxa_rethrow", "_objc_exception_throw"];
 
 impl Stubs {
     /// The stubs of an image, by name.
     pub fn of(image: &Image<'_>) -> Result<Stubs> {
         let mut stubs = Stubs::default();
-        for stub in image.stubs()? {
-            if UNLOCKS.contains(&stub.name) {
-                stubs.unlock.insert(stub.address);
-            } else if LOCKS.contains(&stub.name) {
-                stubs.lock.insert(stub.address);
-            } else if stub.name == "_free" {
-                stubs.free.insert(stub.address);
-            }
+        for stub in image.stubs()?.into_iter().chain(image.pointers()?) {
+            let of_kind = match stub.name {
+                name if UNLOCKS.contains(&name) => &mut stubs.unlock,
+                name if LOCKS.contains(&name) => &mut stubs.lock,
+                name if ENDS.contains(&name) => &mut stubs.ends,
+                name if THROWS.contains(&name) => &mut stubs.throws,
+                "_free" => &mut stubs.free,
+                _ => continue,
+            };
+            of_kind.insert(stub.address);
         }
         Ok(stubs)
     }
@@ -118,6 +144,21 @@ pub enum Permission {
     SkipsNullFree,
     /// A clear is left out where the field is NULL.
     SkipsNullClear,
+    /// What a block captured is taken not to change while the block runs.
+    TakesCapturesAsConstant,
+}
+
+impl Permission {
+    /// Its name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Permission::ClearsEarlier => "clears-earlier",
+            Permission::ClearsBeforeLock => "clears-before-lock",
+            Permission::SkipsNullFree => "skips-null-free",
+            Permission::SkipsNullClear => "skips-null-clear",
+            Permission::TakesCapturesAsConstant => "takes-captures-as-constant",
+        }
+    }
 }
 
 /// What comparing the two versions gave.
@@ -148,6 +189,28 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
         return Err(Error::new(Code::NotUnderstood, "the two versions are not of one length")
             .with("function", rewrite.entry));
     }
+    let compared = by_paths(rewrite, before, after);
+    if compared.as_ref().is_ok_and(Refinement::holds) {
+        return compared;
+    }
+    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
+    let entries = elsewhere.into_iter().map(|entry| entry.to).collect();
+    let mut found = lockstep::refine(rewrite, before, after, &entries);
+    found.obligations.push(not_read(rewrite, after));
+    found.obligations.sort_by_key(|obligation| obligation.name);
+    // Of two refusals that of the paths says more.
+    match found.holds() {
+        true => Ok(found),
+        false => compared.or(Ok(found)),
+    }
+}
+
+/// Compares the paths through the part that differs, pair by pair.
+fn by_paths(
+    rewrite: &Rewrite<'_>,
+    before: Function<'_>,
+    after: Function<'_>,
+) -> Result<Refinement> {
     let read = before.operations().chain(after.operations()).collect::<Result<Vec<_>>>()?.len();
     let detail = format!("{read} words read, {} before and after", before.words.len());
     let understood = Obligation::new(Name::FunctionUnderstood, Status::Pass, detail);

@@ -1,10 +1,25 @@
 //! The rewrite of a function, from the image before and the image after.
 
-use super::{Piece, Refinement, Rewrite, Stubs, refine};
+use super::{Obligation, Piece, Refinement, Rewrite, Stubs, refine};
 use crate::address::{VmAddr, Word};
 use crate::error::{Code, Error, Result};
 use crate::macho::Image;
+use crate::patch::{Proven, Prover};
 use crate::proof::of_plan::Around;
+
+/// The proof of rewrites by meaning: refinement of the original function.
+#[derive(Clone, Copy, Debug)]
+pub struct ByRefinement;
+
+impl Prover for ByRefinement {
+    fn prove(&self, before: &Image<'_>, after: &Image<'_>, function: VmAddr) -> Result<Proven> {
+        let refinement = refine_images(before, after, function)?;
+        Ok(Proven {
+            checks: refinement.obligations.iter().map(Obligation::check).collect(),
+            permissions: refinement.permissions.iter().map(|one| one.as_str()).collect(),
+        })
+    }
+}
 
 /// Holds the function at `entry` as `after` has it against what `before` has. The
 /// words of code that differ outside the function are code of the rewrite's own.
@@ -25,6 +40,12 @@ pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Re
     let words = |image: &Image<'_>| -> Result<Vec<Word>> { Ok(image.words(entry..end)?.collect()) };
     let stubs = Stubs::of(before)?;
     let surroundings = Around::of(after)?;
+    let range = entry..end;
+    let sites = [before.call_sites(&range), after.call_sites(&range)];
+    let call_sites = match &sites {
+        [Ok(before), Ok(after)] => Some([before.as_slice(), after.as_slice()]),
+        _ => None,
+    };
     refine(&Rewrite {
         entry,
         before: &words(before)?,
@@ -32,6 +53,8 @@ pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Re
         added: &added(before, after)?,
         stubs: &stubs,
         surroundings: &surroundings,
+        call_sites,
+        captures: is_of_block(before, entry)?,
     })
 }
 
@@ -68,4 +91,10 @@ fn added(before: &Image<'_>, after: &Image<'_>) -> Result<Vec<Piece>> {
         }
     }
     Ok(pieces)
+}
+
+/// Whether a function is the code of a block, by the name compilers give it.
+fn is_of_block(image: &Image<'_>, entry: VmAddr) -> Result<bool> {
+    let name = image.symbols()?.iter().find(|symbol| symbol.address == entry);
+    Ok(name.is_some_and(|symbol| symbol.name.contains("_block_invoke")))
 }
