@@ -35,6 +35,17 @@ pub struct Args {
     /// accepts the rewrite.
     #[arg(long)]
     unlisted_build: bool,
+
+    /// Go ahead where it cannot be tried beforehand whether programs of Apple's load the
+    /// patched driver: if they reject it, the screen stays black.
+    #[arg(long)]
+    allow_untested_load: bool,
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        Options { unlisted_build: self.unlisted_build, untested_load: self.allow_untested_load }
+    }
 }
 
 #[derive(Serialize)]
@@ -48,25 +59,25 @@ struct Deployment {
     way_back: Vec<String>,
     /// The command line of this deployment, without the consent.
     #[serde(skip)]
-    command: &'static str,
+    command: String,
 }
 
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
-    let options = Options { unlisted_build: args.unlisted_build };
+    let options = args.options();
     let Worked { result, rehearsal } =
         machine::work(session, args.dry_run, |host, patcher, progress| {
             let mut consent = |plan: &Plan| agree(&args, session, plan);
             deploy::deploy(host, patcher, options, &mut consent, progress)
         })?;
     let way_back = kit::how_to_run(session.host()?.as_ref());
-    let command = command(&args);
+    let command = options.command();
     session.show(&Deployment { deployed: result, rehearsal, way_back, command })
 }
 
 /// The digest of what would be done now, as `--dry-run` shows it.
 pub fn digest(session: &Session) -> Result<String> {
-    let options = Options { unlisted_build: true };
+    let options = Options { unlisted_build: true, untested_load: true };
     let mut digest = String::new();
     machine::work(session, true, |host, patcher, progress| {
         let mut consent = |plan: &Plan| {
@@ -78,17 +89,9 @@ pub fn digest(session: &Session) -> Result<String> {
     Ok(digest)
 }
 
-/// The command line with the options that decide about the plan.
-fn command(args: &Args) -> &'static str {
-    match args.unlisted_build {
-        true => "sudo agxpatch deploy --unlisted-build",
-        false => "sudo agxpatch deploy",
-    }
-}
-
 /// Whether the owner agrees to this plan.
 fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
-    let command = command(args);
+    let command = args.options().command();
     if let Some(digest) = &args.plan {
         if *digest != plan.digest {
             return Err(Error::new(
@@ -130,6 +133,9 @@ fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     )?;
     writeln!(out, "  volume    {}", plan.device)?;
     writeln!(out, "  way back  {}", plan.sealed)?;
+    for check in &plan.loading {
+        writeln!(out, "  loads     {} {}: {}", check.status, check.name, check.detail)?;
+    }
     limits::show(out)?;
     writeln!(out, "{STRONG}Steps{RESET}")?;
     for (number, step) in plan.steps.iter().enumerate() {

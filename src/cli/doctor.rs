@@ -11,7 +11,7 @@ use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
-use agxpatch_deploy::{self as deploy, EnginePatcher, NextStart, State};
+use agxpatch_deploy::{self as deploy, EnginePatcher, LiveVolume, NextStart, State};
 
 /// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
@@ -29,9 +29,10 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let judge = EngineJudge { engine: &engine };
     let consent = Consent { unlisted_build: args.unlisted_build };
     let diagnosis = doctor::examine(host.as_ref(), &judge, consent)?;
-    let facts = deploy::gather(host.as_ref(), &EnginePatcher { engine: &engine })?;
+    let facts = deploy::gather(host.as_ref(), &EnginePatcher::new(&engine))?;
     let state = facts.state();
-    let next_start = deploy::next_start(host.as_ref(), &facts, state)?;
+    let live = LiveVolume::NotLooked("sudo agxpatch verify looks at it".to_owned());
+    let next_start = deploy::next_start(host.as_ref(), &facts, state, &live)?;
     session.show(&Examined { diagnosis, state, next_start })
 }
 

@@ -4,12 +4,13 @@
 use std::io::{self, IsTerminal, Read};
 
 use super::steps::Steps;
-use super::{Session, files};
+use super::{Session, files, selftest};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_deploy::{
     CommandLog, DriverPatcher, EnginePatcher, Manifest, Owner, Progress, layout,
 };
 use agxpatch_host::Host;
+use agxpatch_host::command::quoted;
 use agxpatch_host::dry_run::DryRun;
 use agxpatch_host::logging_host::Logged;
 
@@ -30,10 +31,15 @@ pub fn work<T>(
 ) -> Result<Worked<T>> {
     let machine = session.host()?;
     let engine = files::engine(session)?;
-    let patcher = EnginePatcher { engine: &engine };
+    let canary = selftest::guard(None).ok().flatten();
+    let patcher = EnginePatcher { engine: &engine, canary: canary.as_deref() };
     if dry_run {
         let rehearsal = DryRun::new(machine.as_ref());
-        let result = work(&rehearsal, &patcher, &())?;
+        let result = work(&rehearsal, &patcher, &());
+        let result = result.map_err(|error| match error.code() {
+            Code::NotRoot => error.next(as_root()),
+            _ => error,
+        })?;
         return Ok(Worked { result, rehearsal: Some(rehearsal.plan()) });
     }
     let transcript = CommandLog::new(machine.as_ref());
@@ -42,9 +48,17 @@ pub fn work<T>(
     let kept = transcript.finish();
     match result {
         Ok(result) => Ok(Worked { result, rehearsal: None }),
+        Err(error) if error.code() == Code::NotRoot => Err(error.next(as_root())),
         Err(error) if kept => Err(error.with("log", layout::log().display())),
         Err(error) => Err(error),
     }
+}
+
+/// This command line, for root.
+fn as_root() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    format!("sudo agxpatch {words}")
 }
 
 /// Has a person type the name of the driver. `otherwise` is what a script would type.
@@ -77,6 +91,17 @@ pub struct OwnerArgs {
 }
 
 impl OwnerArgs {
+    /// The command line with these options that a script would run.
+    pub fn scripted(&self, command: &str) -> String {
+        match &self.user {
+            None => format!("sudo agxpatch {command}"),
+            Some(user) => format!(
+                "printf '%s\\n' \"$PASSWORD\" | sudo agxpatch {command} --user {} --password-stdin",
+                quoted(user)
+            ),
+        }
+    }
+
     /// Reads the password if one is to be read.
     pub fn owner(&self) -> Result<Owner> {
         let Some(user) = self.user.clone() else { return Ok(Owner::AtTerminal) };

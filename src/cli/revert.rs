@@ -43,11 +43,10 @@ struct Reversion {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let owner = args.owner.owner()?;
+    let scripted = args.owner.scripted("revert --yes");
     let mut consent = |manifest: &Manifest| match args.yes || args.dry_run {
         true => Ok(()),
-        false => {
-            machine::ask("Apple's driver will be put back.", manifest, "sudo agxpatch revert --yes")
-        }
+        false => machine::ask("Apple's driver will be put back.", manifest, &scripted),
     };
     let Worked { result, rehearsal } =
         machine::work(session, args.dry_run, |host, patcher, progress| {
@@ -55,6 +54,16 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         })?;
     let protections_off = deploy::protections_off(session.host()?.as_ref());
     session.show(&Reversion { reverted: result, rehearsal, protections_off })
+}
+
+impl Reversion {
+    fn still_off(&self, out: &mut dyn Write, heading: &str) -> io::Result<()> {
+        if self.protections_off.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "{heading}")?;
+        self.protections_off.iter().try_for_each(|line| writeln!(out, "  {line}"))
+    }
 }
 
 impl Report for Reversion {
@@ -68,10 +77,11 @@ impl Report for Reversion {
         match &self.reverted {
             Reverted::Already { state, kit_removed } => {
                 writeln!(out, "{GOOD}nothing to revert{RESET}: {}", state.about())?;
-                match kit_removed {
-                    true => writeln!(out, "The recovery kit of the earlier revert was removed."),
-                    false => Ok(()),
+                if !kit_removed {
+                    return Ok(());
                 }
+                writeln!(out, "The recovery kit of the earlier revert was removed.")?;
+                self.still_off(out, "These protections are off:")
             }
             Reverted::Forgotten => {
                 writeln!(out, "an update had replaced the patched driver; its records are removed")
@@ -87,13 +97,11 @@ impl Report for Reversion {
                     true => {
                         writeln!(out, "The patched one runs until you {STRONG}restart{RESET}.")?
                     }
-                    false => writeln!(out, "The patched one never ran, so no restart is due.")?,
+                    false => {
+                        writeln!(out, "Apple's driver is the one that runs, so no restart is due.")?
+                    }
                 }
-                if self.protections_off.is_empty() {
-                    return Ok(());
-                }
-                writeln!(out, "These protections are off. When a restart has shown CLEAN:")?;
-                self.protections_off.iter().try_for_each(|line| writeln!(out, "  {line}"))
+                self.still_off(out, "These protections are off. When a restart has shown CLEAN:")
             }
         }
     }

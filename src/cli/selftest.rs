@@ -15,7 +15,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::patch::Engine;
 use agxpatch_deploy::doctor::{self, Consent, EngineJudge};
-use agxpatch_deploy::{self as deploy, EnginePatcher};
+use agxpatch_deploy::{self as deploy, EnginePatcher, LiveVolume};
 use agxpatch_host::Host;
 use agxpatch_host::recording::Recorder;
 use agxpatch_host::redact::Redactor;
@@ -104,9 +104,10 @@ fn record(host: &dyn Host, engine: &Engine, path: &Path, session: &Session) -> R
     let recorder = Recorder::new(host);
     // What could not be asked is not recorded, which is all there is to say of it.
     drop(doctor::examine(&recorder, &EngineJudge { engine }, Consent::default()));
-    let patcher = EnginePatcher { engine };
+    let patcher = EnginePatcher::new(engine);
     if let Ok(facts) = deploy::gather(&recorder, &patcher) {
-        drop(deploy::next_start(&recorder, &facts, facts.state()));
+        let live = LiveVolume::NotLooked("not recorded".to_owned());
+        drop(deploy::next_start(&recorder, &facts, facts.state(), &live));
     }
     drop(recorder.trusted_gpu_bundle("AGXMetalG16X"));
     let mut recording = Redactor::new(names()).recording(&recorder.recording())?;
@@ -139,7 +140,7 @@ fn in_a_child(loaded: Loaded, library: &Path) -> Result<Exit> {
 }
 
 /// The guard that was named, the one this program carries, or one beside it.
-fn guard(named: Option<&Path>) -> Result<Option<Cow<'static, [u8]>>> {
+pub(super) fn guard(named: Option<&Path>) -> Result<Option<Cow<'static, [u8]>>> {
     if let Some(path) = named {
         return Ok(Some(storage::read(path)?.bytes.to_vec().into()));
     }

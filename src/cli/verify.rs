@@ -55,7 +55,7 @@ struct FileVerification {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let engine = files::engine(session)?;
     let Some(path) = args.file else {
-        let patcher = EnginePatcher { engine: &engine };
+        let patcher = EnginePatcher::new(&engine);
         let host = session.host()?;
         let found = deploy::verify(host.as_ref(), &patcher)?;
         let exit = session.show(&found)?;

@@ -12,15 +12,13 @@ use std::process::Command;
 use crate::launch::environment::LIBRARY;
 use agxpatch_core::check::Check;
 use agxpatch_host::driver::DriverBundle;
+use agxpatch_host::load_trial::LOAD_IN_CHILD;
 
 use super::arena::Arena;
 use super::child;
 use super::driver::Driver;
 use super::private::Private;
 use super::{Means, NO_GUARD};
-
-/// What the child is started with, so that [`crate::cli`] and this agree.
-const LOAD: [&str; 2] = ["selftest", "--load"];
 
 /// The checks, in the order of what they say.
 pub(super) const CHECKS: [&str; 4] =
@@ -54,7 +52,7 @@ pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<C
 
 fn try_to_load(name: &'static str, library: &Path, private: &Private) -> Check {
     let done = std::env::current_exe()
-        .and_then(|program| child::run(Command::new(program).args(LOAD).arg(library)));
+        .and_then(|program| child::run(Command::new(program).args(LOAD_IN_CHILD).arg(library)));
     match done {
         Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
         Ok(done) if done.well() => Check::pass(name, "loaded, and its initialisers ran"),

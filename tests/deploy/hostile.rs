@@ -7,7 +7,7 @@ use std::path::Path;
 use agxpatch_core::error::{Code, Error};
 use agxpatch_deploy::{self as deploy, Operation, Options, Plan, Progress, State, Step, layout};
 use agxpatch_host::{Command, Host, Tool};
-use agxpatch_simulate::mac::{DRIVER, SimulatedMac};
+use agxpatch_simulate::mac::{DRIVER, Said, SimulatedMac};
 
 use crate::bench::{deploy, *};
 use crate::faults::nothing_left;
@@ -156,10 +156,17 @@ fn a_volume_that_is_busy_for_some_seconds_is_waited_for() {
 
     let mac = open_mac();
     mac.change(|machine| machine.busy = 1000).unwrap();
+    deploy(&mac).unwrap();
+    assert!(mac.machine().unwrap().mounted_by_hand().is_empty(), "by force in the end");
+
+    let mac = open_mac();
+    let err = "umount: unmount(/private/var/db/agxpatch/mount): Resource busy\n".to_owned();
+    let said = Said { rc: 1, err, ..Said::default() };
+    mac.change(|machine| machine.said = [("umount".to_owned(), said)].into()).unwrap();
     let error = deploy(&mac).unwrap_err();
     assert_eq!(error.code(), Code::HalfDone, "{error:?}");
     assert_eq!(error.advice(), Some("sudo agxpatch recover"));
-    mac.change(|machine| machine.busy = 0).unwrap();
+    mac.change(|machine| machine.said.clear()).unwrap();
     recover(&mac).unwrap();
     assert_eq!(state(&mac), State::PendingReboot);
 }

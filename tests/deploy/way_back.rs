@@ -94,7 +94,7 @@ fn an_unknown_driver_on_the_live_volume_leaves_apples_snapshot_to_choose() {
     assert_eq!(live_driver(&mac), b"an unknown driver");
     let facts = deploy::gather(&mac, &Bench).unwrap();
     assert_eq!(facts.reverted.as_ref().unwrap().live, LiveDriver::Unknown);
-    let next = deploy::next_start(&mac, &facts, State::Clean).unwrap();
+    let next = next_of(&mac, &facts, State::Clean);
     assert!(!next.is_sound(), "{next:?}");
     // Recover is not what helps, and does not fail either.
     assert!(matches!(recover(&mac).unwrap(), Recovered::Nothing { state: State::Clean }));
@@ -161,7 +161,7 @@ fn a_snapshot_of_the_updater_is_not_a_way_back() {
     assert_eq!(revert(&mac).unwrap_err().code(), Code::NoWayBack);
     assert!(mac.machine().unwrap() == before, "the choice must not be cleared");
     let facts = deploy::gather(&mac, &Bench).unwrap();
-    let next = deploy::next_start(&mac, &facts, State::Active).unwrap();
+    let next = next_of(&mac, &facts, State::Active);
     assert!(next.checks.iter().any(
         |check| check.name == "way-back" && check.status == agxpatch_core::check::Status::Fail
     ));
@@ -313,7 +313,7 @@ fn an_unrecorded_snapshot_that_boots_next_is_noticed() {
     mac.ask(&Command::effect(Tool::Umount, [UPDATER])).unwrap();
     let facts = deploy::gather(&mac, &Bench).unwrap();
     assert_eq!(facts.state(), State::Clean);
-    let next = deploy::next_start(&mac, &facts, State::Clean).unwrap();
+    let next = next_of(&mac, &facts, State::Clean);
     assert_eq!(next.expected, deploy::Expected::Unknown, "{next:?}");
     assert!(!next.is_sound());
 }
@@ -330,4 +330,10 @@ fn a_tool_that_hangs_under_the_lock_leaves_nothing_mounted() {
         }
         assert!(mac.machine().unwrap().mounted_by_hand().is_empty(), "{line}: {error:?}");
     }
+}
+
+/// The next start by the records alone, the live volume not looked at.
+fn next_of(mac: &SimulatedMac, facts: &deploy::Facts, state: State) -> deploy::NextStart {
+    let live = deploy::LiveVolume::NotLooked("in this test".to_owned());
+    deploy::next_start(mac, facts, state, &live).unwrap()
 }

@@ -61,15 +61,34 @@ pub trait DriverPatcher {
 
     /// Everything that must hold of a patched file, from the file alone.
     fn check(&self, bytes: &[u8]) -> Vec<Check>;
+
+    /// An ad-hoc signed library that any program may load, to try library validation
+    /// with; none where this build carries none.
+    fn canary(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// The patch engine with the proof.
 pub struct EnginePatcher<'a> {
     /// Finds and rewrites.
     pub engine: &'a Engine,
+    /// A library to try library validation with.
+    pub canary: Option<&'a [u8]>,
+}
+
+impl<'a> EnginePatcher<'a> {
+    /// The engine without a library to try anything with.
+    pub fn new(engine: &'a Engine) -> EnginePatcher<'a> {
+        EnginePatcher { engine, canary: None }
+    }
 }
 
 impl DriverPatcher for EnginePatcher<'_> {
+    fn canary(&self) -> Option<&[u8]> {
+        self.canary
+    }
+
     fn look(&self, bytes: &[u8]) -> Content {
         let found = Universal::parse(bytes)
             .and_then(|file| self.engine.look_for_any(&file))

@@ -47,7 +47,7 @@ pub fn read_exactly(host: &dyn Host, path: &Path, expected: &str) -> Result<Vec<
         .with("file", path.display())
         .with("expected", expected)
         .with("found", found)
-        .next("find out who changed it; nothing was put in its place"))
+        .next("sudo agxpatch verify"))
 }
 
 /// Demands of what is at a path that it is a plain file of root's with one name.
@@ -57,7 +57,7 @@ pub fn check_file(path: &Path, metadata: &Metadata) -> Result<()> {
             .with("path", path.display())
             .with("owner", metadata.user)
             .with("mode", format!("{:o}", metadata.mode))
-            .next("look who put it there, and remove it")
+            .next(host::look_at(path))
     };
     match metadata.kind {
         FileKind::File if metadata.links > 1 => Err(host::hard_link(path)),

@@ -72,19 +72,29 @@ pub fn script(manifest: &Manifest, original: &[u8], patched: &[u8]) -> String {
     facts.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 
+/// The name the data volume has on this Mac.
+fn data_volume(host: &dyn Host) -> String {
+    let named = volume::volume_name(host, "/System/Volumes/Data").ok().flatten();
+    named.unwrap_or_else(|| "Macintosh HD - Data".to_owned())
+}
+
+/// The command line that runs the script in recoveryOS.
+pub fn command(host: &dyn Host) -> String {
+    let script = format!("/Volumes/{}{}", data_volume(host), layout::recovery_script().display());
+    format!("sh {}", quoted(&script))
+}
+
 /// How to reach and run it, for a person: with the name the data volume has on this Mac.
 pub fn how_to_run(host: &dyn Host) -> Vec<String> {
-    let named = volume::volume_name(host, "/System/Volumes/Data").ok().flatten();
-    let name = named.as_deref().unwrap_or("Macintosh HD - Data");
-    let script = format!("/Volumes/{name}{}", layout::recovery_script().display());
+    let name = data_volume(host);
     vec![
         "shut down; hold the power button until options appear; Options, then Utilities > Terminal"
             .to_owned(),
-        format!("sh {}", quoted(&script)),
+        command(host),
         format!(
             "(if it is not there: diskutil list; diskutil mount {name}; with FileVault, diskutil \
              apfs unlockVolume {name})",
-            name = quoted(name)
+            name = quoted(&name)
         ),
     ]
 }

@@ -74,6 +74,11 @@ pub fn mount_point() -> PathBuf {
     in_state("mount")
 }
 
+/// Where the live volume is mounted to be looked at.
+pub fn look_point() -> PathBuf {
+    in_state("look")
+}
+
 /// The script for recoveryOS.
 pub fn recovery_script() -> PathBuf {
     Path::new(RECOVERY).join("restore.sh")

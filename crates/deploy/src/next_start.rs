@@ -8,6 +8,8 @@
 
 use serde::Serialize;
 
+use super::driver_patcher::Content;
+use super::live_look::LiveVolume;
 use super::manifest::{LiveDriver, Manifest};
 use super::state::{Facts, State};
 use agxpatch_core::check::{self, Check};
@@ -71,9 +73,15 @@ const INFERRED: &str = "inferred from the records and from what runs; macOS does
                         snapshot it boots next";
 const REVERT: &str = "sudo agxpatch revert";
 
-/// Looks at what the next start depends on, and changes nothing.
-pub fn next_start(host: &dyn Host, facts: &Facts, state: State) -> Result<NextStart> {
-    let mut examination = Examination { host, checks: Vec::new(), remedies: Vec::new() };
+/// Looks at what the next start depends on, and changes nothing. `live` is what the live
+/// volume was seen to hold.
+pub fn next_start(
+    host: &dyn Host,
+    facts: &Facts,
+    state: State,
+    live: &LiveVolume,
+) -> Result<NextStart> {
+    let mut examination = Examination { host, live, checks: Vec::new(), remedies: Vec::new() };
     let expected = match state {
         State::Active | State::ActiveOther | State::PendingReboot => examination.patched(facts)?,
         State::Clean | State::RevertPending | State::UpdatedAway => {
@@ -88,6 +96,7 @@ pub fn next_start(host: &dyn Host, facts: &Facts, state: State) -> Result<NextSt
 
 struct Examination<'a> {
     host: &'a dyn Host,
+    live: &'a LiveVolume,
     checks: Vec<Check>,
     remedies: Vec<String>,
 }
@@ -209,8 +218,7 @@ impl Examination<'_> {
         };
         if let Some(marked) = marked {
             let detail = format!("diskutil marks {} as the next root (RootTo)", marked.name);
-            let remedy = "in recoveryOS: bless --mount VOLUME --last-sealed-snapshot";
-            self.check(NAME, false, detail, remedy);
+            self.check(NAME, false, detail, REVERT);
             return Ok(Expected::Unknown);
         }
         match snapshots.iter().find(|snapshot| is_back(snapshot)) {
@@ -236,29 +244,26 @@ impl Examination<'_> {
         Expected::Unknown
     }
 
-    /// What the next snapshot of the live volume would hold.
+    /// What the next snapshot of the live volume would hold: by what was seen there, else
+    /// by the record of a revert.
     fn live_volume(&mut self, facts: &Facts, state: State) {
         const NAME: &str = "live-volume";
         let recorded = facts.reverted.as_ref().map(|reverted| reverted.live);
-        let (passed, detail, remedy) = match (recorded, state) {
-            (Some(LiveDriver::Original), _) => (true, "the original was put back", ""),
-            (Some(LiveDriver::NotRestored), State::RevertPending) => (
-                false,
-                "the patched driver may still be on it",
-                "restart, then sudo agxpatch recover",
-            ),
-            (Some(LiveDriver::NotRestored), _) => {
-                (false, "the patched driver may still be on it", "sudo agxpatch recover")
+        let (passed, detail, remedy) = match (self.live, recorded) {
+            (LiveVolume::Holds { build, driver }, _) => seen(build, driver.as_ref(), facts),
+            (_, Some(LiveDriver::Original)) => (true, "the original was put back".to_owned(), ""),
+            (_, Some(LiveDriver::NotRestored)) => {
+                let remedy = match state {
+                    State::RevertPending => "sudo shutdown -r now; then sudo agxpatch recover",
+                    _ => "sudo agxpatch recover",
+                };
+                (false, "the patched driver may still be on it".to_owned(), remedy)
             }
-            (Some(LiveDriver::Unknown), _) => (
-                false,
-                "an unknown driver is on it, which comes up with the next snapshot that anybody \
-                 makes of it",
-                "install the next update of macOS, or reinstall it: both replace the volume",
-            ),
-            (None, _) => {
-                let reason = "not mounted, and nothing is on record that would have changed it";
-                self.checks.push(Check::skipped(NAME, reason));
+            (_, Some(LiveDriver::Unknown)) => {
+                (false, format!("an unknown driver {LATENT}"), REPLACE)
+            }
+            (LiveVolume::NotLooked(reason), None) => {
+                self.checks.push(Check::skipped(NAME, reason.clone()));
                 return;
             }
         };
@@ -281,6 +286,31 @@ impl Examination<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Why it matters what lies where nothing runs from.
+const LATENT: &str = "is on it, which comes up with the next snapshot that anybody makes of it";
+const REPLACE: &str = "sudo softwareupdate --install --all --restart (an update of macOS replaces the \
+                       volume; so does reinstalling macOS)";
+
+/// What was seen on the live volume as a check: whether it holds, the detail, the remedy.
+fn seen(
+    build: &str,
+    driver: Option<&(String, Content)>,
+    facts: &Facts,
+) -> (bool, String, &'static str) {
+    let running = facts.driver.as_ref().map(|driver| driver.sha256.as_str());
+    let same_build = facts.release.as_ref().is_some_and(|release| release.build == build);
+    match driver {
+        Some((_, Content::Patched { .. })) => (false, format!("a patched driver {LATENT}"), REVERT),
+        _ if !same_build => (true, format!("it holds build {build}, an update being prepared"), ""),
+        Some((sha256, _)) if Some(sha256.as_str()) == running => {
+            (true, "it holds the driver that runs".to_owned(), "")
+        }
+        None if facts.driver_in_shared_cache => (true, "it holds no driver file".to_owned(), ""),
+        Some(_) => (false, format!("an unknown driver {LATENT}"), REPLACE),
+        None => (false, "the driver is missing on it".to_owned(), REPLACE),
     }
 }
 

@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::manifest::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Step};
-use super::{files, layout};
+use super::{files, layout, loading};
 use crate::doctor::{self, Consent, Depth, Diagnosis};
 use agxpatch_core::check::Check;
 use agxpatch_core::error::{Code, Error, Result};
@@ -24,6 +24,17 @@ pub struct Options {
     /// Go ahead on a driver whose hash is not listed, if it is Apple's and the
     /// proof accepts the rewrite.
     pub unlisted_build: bool,
+    /// Go ahead where it cannot be tried whether the loader takes the patched driver.
+    pub untested_load: bool,
+}
+
+impl Options {
+    /// The command line that deploys with these options.
+    pub fn command(self) -> String {
+        let unlisted = if self.unlisted_build { " --unlisted-build" } else { "" };
+        let untested = if self.untested_load { " --allow-untested-load" } else { "" };
+        format!("sudo agxpatch deploy{unlisted}{untested}")
+    }
 }
 
 /// A deployment that nothing stands in the way of.
@@ -44,6 +55,8 @@ pub struct Plan {
     pub bytes: usize,
     /// What was proven of the rewrite.
     pub proof: Vec<Check>,
+    /// Whether the loader takes the patched driver, as far as it was tried.
+    pub loading: Vec<Check>,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
     /// Where the script for recoveryOS will be.
@@ -84,7 +97,7 @@ pub fn prepare(host: &dyn Host, patcher: &dyn DriverPatcher, options: Options) -
     let state = facts.state();
     match state {
         State::Active | State::PendingReboot => return Ok(Prepared::Already(Box::new(facts))),
-        State::RevertPending => return Err(wrong_state(&facts, state).next("restart first")),
+        State::RevertPending => return Err(wrong_state(&facts, state).next("sudo shutdown -r now")),
         _ => {}
     }
     let consent = Consent { unlisted_build: options.unlisted_build };
@@ -103,10 +116,15 @@ pub fn prepare(host: &dyn Host, patcher: &dyn DriverPatcher, options: Options) -
             .with("live volume", "an earlier revert could not put the original back there")
             .next("sudo agxpatch recover"));
     }
-    plan(host, patcher, &facts).map(|plan| Prepared::Plan(Box::new(plan)))
+    plan(host, patcher, &facts, options).map(|plan| Prepared::Plan(Box::new(plan)))
 }
 
-fn plan(host: &dyn Host, patcher: &dyn DriverPatcher, facts: &Facts) -> Result<Plan> {
+fn plan(
+    host: &dyn Host,
+    patcher: &dyn DriverPatcher,
+    facts: &Facts,
+    options: Options,
+) -> Result<Plan> {
     let system = volume::system_volume(host)?;
     let path = DriverBundle::installed(host)?.executable();
     let file = host.read(&path)?;
@@ -132,6 +150,7 @@ fn plan(host: &dyn Host, patcher: &dyn DriverPatcher, facts: &Facts) -> Result<P
         time: String::new(),
     };
     check_copies(host, &manifest)?;
+    let loading = loading::check(host, patcher.canary(), &patched.bytes, options)?;
     let digest = files::sha256(&super::manifest::text(&(&manifest, &system.device, &sealed))?);
     Ok(Plan {
         manifest: Manifest { plan: digest.clone(), time: host.now().to_string(), ..manifest },
@@ -141,6 +160,7 @@ fn plan(host: &dyn Host, patcher: &dyn DriverPatcher, facts: &Facts) -> Result<P
         places: patched.edits.len(),
         bytes: patched.edits.iter().map(|edit| edit.new.len()).sum(),
         proof: patched.proof.clone(),
+        loading,
         steps: planned(Operation::Deploy),
         recovery: layout::recovery_script().display().to_string(),
         original: file.bytes,
@@ -192,7 +212,7 @@ pub fn wrong_state(facts: &Facts, state: State) -> Error {
     let error = facts.missing.iter().fold(error, |error, what| error.with("missing", what));
     match state.next() {
         Some(next) => error.next(next),
-        None => error.next("agxpatch verify shows what was seen"),
+        None => error.next("sudo agxpatch verify"),
     }
 }
 
@@ -214,7 +234,7 @@ fn blocked(diagnosis: &Diagnosis) -> Error {
     let error = blockers
         .iter()
         .fold(error, |error, finding| error.with(finding.check.name, &finding.check.detail));
-    error.next("agxpatch doctor names what the owner would do about each")
+    error.next("agxpatch doctor")
 }
 
 /// Looks at every path that is going to be written: no links, and nothing that is
@@ -225,6 +245,7 @@ fn check_places(host: &dyn Host) -> Result<()> {
         &layout::backups(),
         &layout::staging(),
         &layout::mount_point(),
+        &layout::look_point(),
         Path::new(layout::RECOVERY),
     ] {
         trust::only_root_can_change(host, directory)?;

@@ -72,7 +72,7 @@ pub fn recover(
     let begun = journal.head.operation;
     let ended = decide(&journal, &facts);
     if asks_for_password(ended, &journal, &facts) {
-        check_owner(host, &owner)?;
+        check_owner(host, &owner, "recover")?;
     }
     let mut work = Work::new(host, patcher, progress, journal.head.manifest.clone(), lock);
     work.owner = owner;
@@ -165,6 +165,7 @@ fn without_journal(
 /// whose journal the script for recoveryOS took away.
 fn tidy(host: &dyn Host) -> Result<()> {
     live::unmount(host)?;
+    live::unmount_at(host, &layout::look_point())?;
     kit::remove_unfinished(host)?;
     for path in [layout::journal(), layout::manifest(), layout::pending(), layout::reverted()] {
         files::remove_if_present(host, &layout::unfinished(&path))?;

@@ -16,10 +16,10 @@ use super::plan::{refuse_interrupted, require_root, wrong_state};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Progress, Step};
 use super::work::{Work, take_lock};
-use super::{files, kit, layout};
+use super::{files, kit, layout, live_look};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Host;
-use agxpatch_host::volume;
+use agxpatch_host::volume::{self, Snapshot};
 
 /// What became of a revert.
 #[derive(Clone, Debug, Serialize)]
@@ -58,7 +58,7 @@ pub fn revert(
     let facts = state::gather(host, patcher)?;
     let state = facts.state();
     match state {
-        State::Clean => {
+        State::Clean if !patched_driver_lurks(host, patcher, &facts)? => {
             let kit_removed = forget_revert(host, &facts)?;
             return Ok(Reverted::Already { state, kit_removed });
         }
@@ -137,8 +137,26 @@ fn not_chosen(work: &mut Work<'_>, operation: Operation, cause: &Error) -> Error
     }
 }
 
+/// Whether a patched driver may come up although Apple's runs: it lies on the live volume,
+/// or diskutil marks a snapshot of `bless`'s for the next start.
+fn patched_driver_lurks(
+    host: &dyn Host,
+    patcher: &dyn DriverPatcher,
+    facts: &Facts,
+) -> Result<bool> {
+    let device = volume::system_volume(host)?.device;
+    let marked = |snapshot: &Snapshot| snapshot.is_blessed() && snapshot.root_to == Some(true);
+    if volume::snapshots(host, &device)?.iter().any(marked) {
+        return Ok(true);
+    }
+    Ok(live_look::look(host, patcher, facts, State::Clean).is_patched())
+}
+
 /// What is deployed: by the records, or by the one backup there is of this build.
 fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
+    if facts.runs_sealed() && facts.manifest.is_none() {
+        return running_original(host, facts);
+    }
     let reverted = facts.reverted.as_ref().map(|reverted| &reverted.manifest);
     let on_record = facts.booted_manifest.as_ref().or(facts.manifest.as_ref()).or(reverted);
     if let Some(manifest) = on_record {
@@ -154,18 +172,31 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
         None => Vec::new(),
     };
     let [original] = kept.as_slice() else { return Err(none()) };
-    let driver = facts.driver.as_ref().ok_or_else(none)?;
-    let release = facts.release.as_ref().ok_or_else(none)?;
-    Ok(Manifest {
+    described(host, facts, original.clone(), 0o755).ok_or_else(none)
+}
+
+/// Apple's driver runs, so it is the original, whatever was deployed.
+fn running_original(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
+    let unknown = || Error::new(Code::NoWayBack, "the driver that runs could not be read");
+    let path = facts.driver_path.as_ref().ok_or_else(unknown)?;
+    let mode = host.metadata(path)?.map_or(0o755, |metadata| metadata.mode);
+    let sha256 = facts.driver.as_ref().ok_or_else(unknown)?.sha256.clone();
+    described(host, facts, sha256, mode).ok_or_else(unknown)
+}
+
+/// A manifest for what no record describes.
+fn described(host: &dyn Host, facts: &Facts, original: String, mode: u32) -> Option<Manifest> {
+    let release = facts.release.as_ref()?;
+    Some(Manifest {
         schema: Manifest::SCHEMA.to_owned(),
         tool: String::new(),
         patch: String::new(),
         plan: String::new(),
-        driver: facts.driver_path.as_ref().ok_or_else(none)?.display().to_string(),
-        original_sha256: original.clone(),
-        original_mode: 0o755,
+        driver: facts.driver_path.as_ref()?.display().to_string(),
+        original_sha256: original,
+        original_mode: mode,
         original_flags: 0,
-        patched_sha256: driver.sha256.clone(),
+        patched_sha256: facts.driver.as_ref()?.sha256.clone(),
         version: release.version.clone(),
         build: release.build.clone(),
         booted: facts.snapshot.clone().unwrap_or_default(),
@@ -178,7 +209,7 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
 /// What a revert cannot do without, before it begins: a person who can give the
 /// password, and a sealed snapshot to boot. Returns what its owner should know.
 fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result<Vec<String>> {
-    check_owner(host, owner)?;
+    check_owner(host, owner, "revert --yes")?;
     let device = volume::system_volume(host)?.device;
     let snapshots = volume::snapshots(host, &device)?;
     let sealed: Vec<&str> =
@@ -186,7 +217,11 @@ fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result
     match (manifest.way_back(), sealed.as_slice()) {
         (_, []) => Err(Error::new(Code::NoWayBack, "there is no sealed snapshot to go back to")
             .with("volume", device)
-            .next("reinstall macOS, which keeps your data and makes one")),
+            .next(format!(
+                "in recoveryOS: {} --new-snapshot (boots Apple's driver from a new snapshot); or \
+                 reinstall macOS, which keeps your data and makes a sealed one",
+                kit::command(host)
+            ))),
         (Some(name), listed) if !listed.contains(&name) => Ok(vec![format!(
             "the snapshot that ran before the deployment is gone ({name}); the next start boots {}",
             listed.join(" or ")
@@ -197,7 +232,7 @@ fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result
 
 /// `bless` asks for a password after it has cleared the choice, so whether anybody
 /// can answer is to be known before.
-pub(super) fn check_owner(host: &dyn Host, owner: &Owner) -> Result<()> {
+pub(super) fn check_owner(host: &dyn Host, owner: &Owner, command: &str) -> Result<()> {
     if *owner != Owner::AtTerminal || host.has_terminal() {
         return Ok(());
     }
@@ -205,7 +240,9 @@ pub(super) fn check_owner(host: &dyn Host, owner: &Owner) -> Result<()> {
         Code::NoTerminal,
         "bless must ask for an owner's password and there is no terminal",
     )
-    .next("run it from a terminal, or give --user NAME --password-stdin"))
+    .next(format!(
+        "printf '%s\\n' \"$PASSWORD\" | sudo agxpatch {command} --user NAME --password-stdin"
+    )))
 }
 
 /// Removes the records of a deployment an update has replaced.

@@ -85,13 +85,14 @@ impl State {
     /// What one would do next, where there is something.
     pub fn next(self) -> Option<&'static str> {
         match self {
-            State::PendingReboot | State::RevertPending => Some("restart"),
+            State::PendingReboot | State::RevertPending => Some("sudo shutdown -r now"),
             State::UpdatedAway => {
-                Some("agxpatch doctor, then sudo agxpatch deploy, if the new driver has the defect")
+                Some("agxpatch doctor shows whether the new driver has the defect")
             }
-            State::ActiveOther => Some("sudo agxpatch revert, if a backup is kept"),
+            State::ActiveOther => Some("sudo agxpatch revert"),
             State::Unknown => Some("sudo agxpatch recover"),
-            State::Clean | State::Active | State::Foreign => None,
+            State::Foreign => Some("sudo agxpatch verify"),
+            State::Clean | State::Active => None,
         }
     }
 }

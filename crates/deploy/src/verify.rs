@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::driver_patcher::{Content, DriverPatcher};
 use super::next_start::{NextStart, next_start};
 use super::state::{self, Driver, Facts, State};
-use super::{files, layout};
+use super::{files, layout, live_look};
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::Result;
+use agxpatch_host::in_use::{processes_mapping, rejections_since_start};
 use agxpatch_host::machine::Signer;
 use agxpatch_host::volume::{self, BLESSED_PREFIX};
 use agxpatch_host::{Host, Kind};
@@ -47,7 +48,9 @@ pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verificati
     {
         checks.extend(patcher.check(&host.read(path)?.bytes));
     }
-    let next_start = next_start(host, &facts, state)?;
+    let live = live_look::look(host, patcher, &facts, state);
+    let next_start = next_start(host, &facts, state, &live)?;
+    checks.extend(in_use(host, &facts, state));
     checks.extend(next_start.checks.iter().cloned());
     checks.push(on_hardware(host));
     let holds = state == State::Active && check::none_failed(&checks);
@@ -183,6 +186,53 @@ fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
     match files::read_exactly(host, &path, &manifest.original_sha256) {
         Ok(_) => Ok(Check::pass(NAME, path.display().to_string())),
         Err(error) => Ok(Check::fail(NAME, format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Whether the driver that runs is used, and nothing is kept from it.
+fn in_use(host: &dyn Host, facts: &Facts, state: State) -> Vec<Check> {
+    let runs = matches!(state, State::Active | State::ActiveOther);
+    let Some(path) = facts.driver_path.as_deref().filter(|_| runs) else { return Vec::new() };
+    let used =
+        answered("driver-in-use", processes_mapping(host, path), &|names| match names.as_slice() {
+            [] if host.effective_user() != 0 => Check::skipped(
+                "driver-in-use",
+                "only root is shown the processes of others: sudo agxpatch verify",
+            ),
+            [] => Check::fail("driver-in-use", "no process maps the driver"),
+            names => Check::pass("driver-in-use", format!("mapped by {}", some_of(names))),
+        });
+    let log = answered("driver-accepted", rejections_since_start(host, path), &|names| match names
+        .as_slice()
+    {
+        [] => Check::pass("driver-accepted", "the log has no rejection since the start"),
+        names => Check::fail(
+            "driver-accepted",
+            format!("Library Validation failed for {}", some_of(names)),
+        ),
+    });
+    vec![used, log]
+}
+
+/// The first few names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{shown} and {more} more"),
+        _ => shown,
+    }
+}
+
+/// An answer as a check; one that could not be had is skipped.
+fn answered(
+    name: &'static str,
+    answer: Result<Vec<String>>,
+    judge: &dyn Fn(Vec<String>) -> Check,
+) -> Check {
+    match answer {
+        Ok(names) => judge(names),
+        Err(error) => Check::skipped(name, error.to_string()),
     }
 }
 

@@ -12,29 +12,31 @@ use agxpatch_host::{Command, Host, Tool};
 /// interrupted run left it mounted there.
 pub fn mount(host: &dyn Host) -> Result<PathBuf> {
     let at = layout::mount_point();
+    // A look at it that did not come to its end.
+    unmount_at(host, &layout::look_point())?;
     let system = volume::system_volume(host)?;
-    if is_mounted_here(&system) {
+    if is_mounted_at(&system, &at) {
         return Ok(at);
     }
     if let Some(elsewhere) = &system.mounted_at {
         return Err(Error::new(Code::MountRefused, "the live volume is mounted elsewhere")
             .with("at", elsewhere)
-            .next("an update may be under way: let it finish, restart, and try again"));
+            .next("let an update of macOS finish; then sudo shutdown -r now, and the same again"));
     }
     files::make_directory(host, &at, 0o700)?;
     let command = Command::effect(Tool::Mount, ["-o", "nobrowse", "-t", "apfs"])
         .argument(format!("/dev/{}", system.device))
         .argument(&at);
     host.ask(&command).map_err(explain_mount)?;
-    if !is_mounted_here(&volume::system_volume(host)?) {
+    if !is_mounted_at(&volume::system_volume(host)?, &at) {
         return Err(Error::new(Code::WrongVolume, "the live volume is not where it was mounted")
             .with("at", at.display()));
     }
     Ok(at)
 }
 
-fn is_mounted_here(system: &SystemVolume) -> bool {
-    system.mounted_at.as_deref().map(Path::new) == Some(&layout::mount_point())
+fn is_mounted_at(system: &SystemVolume, at: &Path) -> bool {
+    system.mounted_at.as_deref().map(Path::new) == Some(at)
 }
 
 /// A refusal by its own code, with what the words of `mount` are known to mean. A
@@ -42,11 +44,11 @@ fn is_mounted_here(system: &SystemVolume) -> bool {
 fn explain_mount(error: Error) -> Error {
     let told: String = error.context().iter().map(|(_, value)| value.as_str()).collect();
     let next = if told.contains("Operation not permitted") || told.contains("Permission denied") {
-        "agxpatch check-sip shows which protections are on"
+        "agxpatch check-sip"
     } else if told.contains("Resource busy") || told.contains("already in progress") {
-        "an update may be under way: let it finish, restart, and try again"
+        "let an update of macOS finish; then sudo shutdown -r now, and the same again"
     } else if told.contains("invalid file system") {
-        "leave safe mode and try again"
+        "sudo shutdown -r now (without the Shift key: this is safe mode), and the same again"
     } else {
         return error;
     };
@@ -62,19 +64,36 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// Unmounts what [`mount`] mounted, and removes the directory. A volume that was
 /// just written to may be busy for some seconds, with the system's own indexing.
 pub fn unmount(host: &dyn Host) -> Result<()> {
-    let at = layout::mount_point();
-    if is_mounted_here(&volume::system_volume(host)?) {
-        let command = Command::effect(Tool::Umount, [] as [&str; 0]).argument(&at);
-        let mut left = MAX_UNMOUNTS - 1;
-        while left > 0 && !host.run(&command)?.succeeded() {
-            host.pause(BETWEEN);
-            left -= 1;
-        }
-        if left == 0 {
-            host.ask(&command)?;
+    unmount_at(host, &layout::mount_point())
+}
+
+/// The same for a directory of ours that the volume may be mounted at.
+pub fn unmount_at(host: &dyn Host, at: &Path) -> Result<()> {
+    // The directory is there as long as anything is mounted in it.
+    if host.metadata(at)?.is_none() {
+        return Ok(());
+    }
+    match volume::system_volume(host) {
+        Ok(system) if is_mounted_at(&system, at) => umount(host, at)?,
+        Ok(_) => {}
+        // What diskutil does not tell is no reason to leave anything mounted.
+        Err(error) => umount(host, at).map_err(|_| error)?,
+    }
+    files::remove_directory_if_empty(host, at)
+}
+
+/// Tries some times, and in the end by force, which is the way on from a tool that hangs.
+fn umount(host: &dyn Host, at: &Path) -> Result<()> {
+    let command = Command::effect(Tool::Umount, [] as [&str; 0]).argument(at);
+    for attempt in 1..=MAX_UNMOUNTS {
+        match host.run(&command) {
+            Ok(output) if output.succeeded() => return Ok(()),
+            Err(_) => break,
+            Ok(_) if attempt < MAX_UNMOUNTS => host.pause(BETWEEN),
+            Ok(_) => {}
         }
     }
-    files::remove_directory_if_empty(host, &at)
+    host.ask(&Command::effect(Tool::Umount, ["-f"]).argument(at)).map(drop)
 }
 
 /// Writes `bytes` beside the driver, as root's with these permission bits, forced

@@ -181,7 +181,10 @@ impl Work<'_> {
             return Err(Error::new(Code::WrongVolume, "the live volume holds another build")
                 .with("running", &self.manifest.build)
                 .with("live volume", build)
-                .next("an update is being prepared: install it first"));
+                .next(
+                    "install the prepared update: sudo softwareupdate --install --all --restart; \
+                     then agxpatch doctor",
+                ));
         }
         let file = self.host.read(&self.driver())?;
         files::check_file(&self.driver(), &file.metadata)?;
@@ -195,7 +198,10 @@ impl Work<'_> {
         let unfinished = layout::unfinished(&manifest);
         for path in [layout::beside(&self.driver()), manifest, unfinished] {
             if self.host.metadata(&path)?.is_some() {
-                return Err(agxpatch_host::exists(&path).next("remove it, if it is not needed"));
+                return Err(agxpatch_host::exists(&path).next(
+                    "an earlier change of the volume left it: sudo softwareupdate --install --all \
+                     --restart replaces the volume; then sudo agxpatch deploy --dry-run",
+                ));
             }
             trust::only_root_can_change(self.host, path.parent().unwrap_or(&path))?;
         }
@@ -331,7 +337,7 @@ impl Work<'_> {
                 Error::new(Code::WrongVolume, "the live volume holds an unknown driver")
                     .with("found", sha256)
                     .with("deployed", &self.manifest.patched_sha256)
-                    .next("find out who changed it; it was left alone"),
+                    .next("sudo agxpatch verify"),
             );
         }
         let bytes = match self.original() {

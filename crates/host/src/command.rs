@@ -47,6 +47,10 @@ tools! {
     Fdesetup "/usr/bin/fdesetup"
     /// Reads the I/O registry.
     Ioreg "/usr/sbin/ioreg"
+    /// Shows the system's log.
+    Log "/usr/bin/log"
+    /// Shows which processes use a file.
+    Lsof "/usr/sbin/lsof"
     /// Mounts a volume.
     Mount "/sbin/mount"
     /// Reads NVRAM variables.

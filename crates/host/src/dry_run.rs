@@ -13,8 +13,8 @@ use std::time::Duration;
 use plist::{Dictionary, Value};
 
 use super::{
-    Command, CommandKind, CsrConfig, File, FileKind, Host, Kind, Lock, Metadata, Output, Status,
-    Tool,
+    Command, CommandKind, CsrConfig, File, FileKind, Host, Kind, LoadTrial, Loading, Lock,
+    Metadata, Output, Status, Tool,
 };
 use agxpatch_core::error::Result;
 
@@ -194,6 +194,10 @@ impl Host for DryRun<'_> {
     }
 
     /// The rehearsal is of what root would do.
+    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
+        self.host.try_load(trial)
+    }
+
     fn effective_user(&self) -> u32 {
         0
     }

@@ -35,6 +35,8 @@ pub mod csr;
 pub mod driver;
 pub mod dry_run;
 mod filevault;
+pub mod in_use;
+pub mod load_trial;
 pub mod loader;
 pub mod logging_host;
 pub mod machine;
@@ -53,6 +55,7 @@ use serde::Serialize;
 
 pub use command::{Command, CommandKind, Input, Output, Status, Tool};
 pub use csr::CsrConfig;
+pub use load_trial::{LoadTrial, Loading};
 
 use agxpatch_core::error::{Code, Error, Result};
 
@@ -168,6 +171,13 @@ pub trait Host {
     /// the two where that cannot be asked.
     fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>>;
 
+    /// Whether the loader takes an image, tried in a child process. It changes nothing
+    /// but for a temporary file.
+    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
+        let _ = trial;
+        Ok(Loading::NotTried("this machine only answers questions".to_owned()))
+    }
+
     /// The user this process acts as; 0 is root.
     fn effective_user(&self) -> u32;
 
@@ -272,7 +282,7 @@ pub fn timed_out(command: &Command) -> Error {
     let name = command.tool.name();
     Error::new(Code::ToolTimedOut, format!("{name} did not end in time and was killed"))
         .with("command", command)
-        .next("restart the Mac, then run this again")
+        .next("sudo shutdown -r now; then run the same again")
 }
 
 /// The error for a tool that answered in a form this program does not know.
@@ -335,12 +345,18 @@ pub fn not_a_file(path: &Path) -> Error {
 pub fn locked(path: &Path) -> Error {
     Error::new(Code::Locked, "another agxpatch is at work")
         .with("lock", path.display())
-        .next("wait until it has ended")
+        .next("wait for the other agxpatch; ps -ax | grep agxpatch shows it")
+}
+
+/// What shows who made a thing that is in the way, and what removes it.
+pub fn look_at(path: &Path) -> String {
+    let path = command::quoted(&path.to_string_lossy());
+    format!("sudo ls -ldeO@ {path} shows whose it is; sudo rm -r {path} removes it")
 }
 
 fn refused(path: &Path, reason: &str) -> Error {
     Error::new(Code::PathRefused, "the path is refused")
         .with("path", path.display())
         .with("reason", reason)
-        .next("find out what created it, then remove it")
+        .next(look_at(path))
 }

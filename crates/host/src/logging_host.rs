@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Command, CsrConfig, File, Host, Kind, Lock, Metadata, Output};
+use super::{Command, CsrConfig, File, Host, Kind, LoadTrial, Loading, Lock, Metadata, Output};
 use agxpatch_core::error::Result;
 
 /// What an entry is about.
@@ -137,6 +137,10 @@ impl Host for Logged<'_> {
 
     fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
         self.host.trusted_gpu_bundle(name)
+    }
+
+    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
+        self.host.try_load(trial)
     }
 
     fn effective_user(&self) -> u32 {

@@ -4,7 +4,7 @@
 //! that nothing a person or an attacker has set reaches a program that runs as
 //! root. What a tool may do is for [`super::command`] to say.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -31,9 +31,7 @@ pub(crate) fn spawn(
     input: &Input,
     limit: Duration,
 ) -> std::io::Result<Output> {
-    let mut process = Process::new(program);
-    process.args(arguments).env_clear().envs(ENVIRONMENT).current_dir("/");
-    process.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = prepared(program, arguments);
     match input {
         Input::Nothing => process.process_group(0).stdin(Stdio::null()),
         Input::Terminal => process.stdin(Stdio::inherit()).stdout(std::io::stderr()),
@@ -53,6 +51,25 @@ pub(crate) fn spawn(
         drop(stdin.write_all(secret));
     }
     collect(child, limit)
+}
+
+/// Runs a program that asks nobody, with these variables besides ours.
+pub(crate) fn spawn_with(
+    program: &Path,
+    arguments: &[OsString],
+    variables: &[(&str, OsString)],
+    limit: Duration,
+) -> std::io::Result<Output> {
+    let mut process = prepared(program, arguments);
+    process.envs(variables.iter().map(|(name, value)| (*name, value)));
+    collect(process.process_group(0).stdin(Stdio::null()).spawn()?, limit)
+}
+
+fn prepared(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Process {
+    let mut process = Process::new(program);
+    process.args(arguments).env_clear().envs(ENVIRONMENT).current_dir("/");
+    process.stdout(Stdio::piped()).stderr(Stdio::piped());
+    process
 }
 
 fn status_of(status: ExitStatus) -> Status {

@@ -15,8 +15,8 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{
-    Command, CommandKind, CsrConfig, File, FileKind, Host, Input, Kind, Lock, Metadata, Output,
-    process,
+    Command, CommandKind, CsrConfig, File, FileKind, Host, Input, Kind, LoadTrial, Loading, Lock,
+    Metadata, Output, process,
 };
 use agxpatch_core::error::{Code, Error, Result};
 
@@ -181,6 +181,10 @@ impl Host for System {
 
     fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
         Ok(super::loader::trusted_gpu_bundle(name))
+    }
+
+    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
+        Ok(super::load_trial::try_here(trial))
     }
 
     fn effective_user(&self) -> u32 {

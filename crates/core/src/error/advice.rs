@@ -16,6 +16,12 @@ const UNTRUSTED: &str = "nothing was changed: the rewrite cannot be trusted in t
 const SIGN_AGAIN: &str =
     "nothing was changed; sign the file again first, for instance with `codesign -s -` on a Mac";
 
+/// Where only a Mac can answer.
+const TRY_SIMULATED: &str = "agxpatch --simulate DIR simulate new --open makes a simulated Mac";
+
+/// For answers of the system that this program did not expect.
+const SELFTEST: &str = "agxpatch selftest --report FILE shows what this Mac answers, for a report";
+
 impl Code {
     /// What to do, in a sentence, if nothing more is known.
     pub fn advice(self) -> Option<&'static str> {
@@ -38,6 +44,29 @@ impl Code {
             | Code::StepUnknown
             | Code::WindowLeft => UNTRUSTED,
             Code::SceneTooLarge => "ask for fewer threads",
+            Code::NotAMac => TRY_SIMULATED,
+            Code::ToolFailed | Code::UnknownAnswer | Code::HostIo | Code::ToolTimedOut => SELFTEST,
+            Code::PathRefused | Code::PathMissing | Code::PathExists => {
+                "ls -leO@ on the path shows what is there; then run this again"
+            }
+            Code::Locked => "wait for the other agxpatch; ps -ax | grep agxpatch shows it",
+            Code::NoTerminal | Code::NoConsent => "run this in a terminal",
+            Code::NoSimulation => TRY_SIMULATED,
+            Code::NoDriver | Code::NotReady | Code::WindowsLost => "agxpatch doctor",
+            Code::NotRecorded | Code::BadRecording => {
+                "make a new recording on the Mac: agxpatch selftest --record FILE"
+            }
+            Code::ReplayOnly => "run this on the Mac itself, without --replay",
+            Code::NotLoaded => "agxpatch selftest --report FILE",
+            Code::PlanChanged => "sudo agxpatch deploy --dry-run",
+            Code::WrongState | Code::Altered => "sudo agxpatch verify",
+            Code::RolledBack => "remove the cause, then run the same command again",
+            Code::Interrupted | Code::HalfDone | Code::SnapshotMissing => "sudo agxpatch recover",
+            Code::WrongVolume => {
+                "sudo agxpatch verify; an update that is prepared is installed first"
+            }
+            Code::NoWayBack => "reinstall macOS from recoveryOS, which keeps your data",
+            Code::MountRefused => "agxpatch check-sip",
             Code::WriteFailed => "see whether the directory exists, is yours, and has room",
             Code::ReadBackDiffers | Code::Bug => REPORT,
             _ => return None,

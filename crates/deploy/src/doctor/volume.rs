@@ -1,6 +1,8 @@
 //! The questions about the system volume: its space, its snapshots, and whether
 //! another program is at work on it.
 
+use std::path::Path;
+
 use agxpatch_core::error::Result;
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine;
@@ -9,6 +11,7 @@ use agxpatch_host::volume::{self, Snapshot, StagedUpdate, SystemVolume};
 use super::depth::Depth::System;
 use super::examine::Examination;
 use super::{Finding, Remedy, Verdict};
+use crate::layout;
 
 /// Where Apple's updater mounts volumes.
 const UPDATER: &str = "/System/Volumes/Update/";
@@ -55,12 +58,14 @@ impl Examination<'_> {
                 name,
                 format!("{running} runs, and diskutil does not list it"),
                 &[System],
-            ),
+            )
+            .remedy(Remedy::terminal("sudo shutdown -r now")),
             (None, None) => Finding::bad(
                 name,
                 "there is none to go back to: only reinstalling macOS makes one",
                 &[System],
-            ),
+            )
+            .remedy(Remedy::recovery("Reinstall macOS, in the first window (keeps your data)")),
         });
     }
 
@@ -69,6 +74,10 @@ impl Examination<'_> {
         let device = &volume.device;
         self.add(match volume.mounted_at.as_deref() {
             None => Finding::good(name, format!("{device}, not mounted")),
+            Some(at) if Path::new(at) == layout::look_point() => {
+                let detail = format!("{device}, mounted by a look that was cut off");
+                Finding::good(name, format!("{detail}; deploy and recover unmount it"))
+            }
             Some(at) if at.starts_with(UPDATER) => {
                 let detail = format!(
                     "{device} is mounted at {at} by Apple's updater, which prepares an update or \
@@ -99,6 +108,7 @@ impl Examination<'_> {
         } else {
             let detail = format!("{} MiB free, {} MiB needed", volume.free >> 20, needed >> 20);
             Finding::bad("free-space", detail, &[System])
+                .remedy(Remedy::settings("General > Storage: remove what is not needed"))
         });
         Ok(())
     }

@@ -104,10 +104,7 @@ fn windows_lost(machine: &Machine) -> Option<String> {
     if honoured && library_validation_off(machine) {
         return None;
     }
-    Some(
-        "Library Validation failed: mapping process is a platform binary, but mapped file is not"
-            .to_owned(),
-    )
+    Some(format!("Library Validation failed: {}", super::loader::NOT_PLATFORM))
 }
 
 /// Whether the preference file that switches library validation off is there

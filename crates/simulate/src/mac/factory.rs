@@ -116,6 +116,7 @@ pub(super) fn new_mac(model: &Model, driver: &[u8]) -> (Machine, Objects) {
         other_installations: Vec::new(),
         system_name: "Macintosh HD".into(),
         data_name: "Data".into(),
+        loader: Default::default(),
         update_preparing: false,
         busy: 0,
         free: 64_000_000_000,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Plan;
+use super::loader::Loader;
 use super::shared::Shared;
 use super::volume::{Object, Volume};
 
@@ -211,6 +212,9 @@ pub struct Machine {
     /// The name of the data volume.
     #[serde(default = "data_name")]
     pub data_name: String,
+    /// How the loader answers trials.
+    #[serde(default)]
+    pub loader: Loader,
     /// A system update is being prepared, and the volume is busy.
     pub update_preparing: bool,
     /// How often unmounting still fails because something has a file open.

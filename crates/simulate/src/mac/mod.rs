@@ -20,6 +20,7 @@ mod fault;
 mod files;
 mod fingerprint;
 mod gone;
+mod loader;
 mod machine;
 mod shared;
 mod store;
@@ -36,6 +37,7 @@ pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERS
 pub use fault::{Asking, Fault, FaultObserver, Plan, Reach};
 pub use fingerprint::Fingerprint;
 pub use gone::{EndCaller, Gone, survive};
+pub use loader::Loader;
 pub use machine::{
     CsrutilForm, FileVault, Machine, Mode, Release, Said, Signer, Snapshot, Terminal,
 };
@@ -44,7 +46,8 @@ pub use volume::{Loss, Object};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::system::System;
 use agxpatch_host::{
-    Command, CommandKind, CsrConfig, File, Host, Input, Kind, Lock, Metadata, Output, Status,
+    Command, CommandKind, CsrConfig, File, Host, Input, Kind, LoadTrial, Loading, Lock, Metadata,
+    Output, Status, Tool,
 };
 use store::{Held, Store};
 
@@ -317,7 +320,11 @@ impl Host for SimulatedMac {
         if command.kind == CommandKind::Effect {
             return self.counted(|held, extent| tools::run(held, command, extent, &judge));
         }
+        let changes = matches!(command.tool, Tool::Bless | Tool::Mount | Tool::Umount);
         self.question(|held| {
+            if !changes {
+                return tools::run(held, command, Extent::Whole, &judge);
+            }
             let before = held.machine.clone();
             let output = tools::run(held, command, Extent::Whole, &judge)?;
             if held.machine == before {
@@ -348,6 +355,10 @@ impl Host for SimulatedMac {
             let bundle = Path::new("/System/Library/Extensions").join(format!("{name}.bundle"));
             Ok(Some(Some(bundle).filter(|bundle| files::is_directory(&held.machine, bundle))))
         })
+    }
+
+    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
+        self.question(|held| Ok(loader::answer(held, &self.judge, trial)))
     }
 
     fn effective_user(&self) -> u32 {

@@ -7,6 +7,7 @@
 mod bless;
 mod csrutil;
 mod diskutil;
+mod in_use;
 mod mount;
 mod password;
 mod small;
@@ -98,6 +99,8 @@ fn answer_of(
         Tool::Diskutil => diskutil::run(machine, words),
         Tool::Fdesetup => small::fdesetup(machine, words),
         Tool::Ioreg => small::ioreg(machine, words),
+        Tool::Log => in_use::log(machine, words),
+        Tool::Lsof => in_use::lsof(machine, words),
         Tool::Mount => mount::mount(machine, words, extent),
         Tool::Nvram => small::nvram(machine, words),
         Tool::SwVers => small::sw_vers(machine, words),

@@ -7,8 +7,7 @@ use super::super::{Extent, files};
 use super::{answer, usage};
 use agxpatch_host::{CsrConfig, Output, Tool};
 
-/// The calls known are the ones that list, that mount a volume read-write at a
-/// directory, and that make a mounted volume writable.
+/// The calls known are the ones that list, that mount a volume at a directory, and that make a mounted volume writable.
 pub(super) fn mount(machine: &mut Machine, words: &[&str], extent: Extent) -> Output {
     // Mounting is indivisible: half of it is none of it.
     let halfway = extent == Extent::Midway;
@@ -16,7 +15,8 @@ pub(super) fn mount(machine: &mut Machine, words: &[&str], extent: Extent) -> Ou
         [] => answer(0, listing(machine), ""),
         _ if halfway => answer(1, "", ""),
         ["-uw", at] => make_writable(machine, at),
-        ["-o", "nobrowse", "-t", "apfs", node, at] => mount_at(machine, node, at),
+        ["-o", "nobrowse", "-t", "apfs", node, at] => mount_at(machine, node, at, false),
+        ["-o", "rdonly,nobrowse", "-t", "apfs", node, at] => mount_at(machine, node, at, true),
         _ => usage(Tool::Mount),
     }
 }
@@ -28,7 +28,7 @@ fn failed(at: &str, code: i32, reason: &str) -> Output {
     answer(code, "", text)
 }
 
-fn mount_at(machine: &mut Machine, node: &str, at: &str) -> Output {
+fn mount_at(machine: &mut Machine, node: &str, at: &str, read_only: bool) -> Output {
     if machine.mode == Mode::Safe {
         return answer(1, "", format!("mount: {at}: invalid file system.\n"));
     }
@@ -59,7 +59,7 @@ fn mount_at(machine: &mut Machine, node: &str, at: &str) -> Output {
         place,
         device: device.to_owned(),
         at: at.to_owned(),
-        read_only: false,
+        read_only,
         by_system: false,
     });
     answer(0, "", "")
@@ -76,7 +76,11 @@ fn make_writable(machine: &mut Machine, at: &str) -> Output {
 }
 
 pub(super) fn umount(machine: &mut Machine, words: &[&str], extent: Extent) -> Output {
-    let [at] = words else { return usage(Tool::Umount) };
+    let (at, by_force) = match words {
+        [at] => (at, false),
+        ["-f", at] => (at, true),
+        _ => return usage(Tool::Umount),
+    };
     if extent == Extent::Midway {
         return answer(1, "", "");
     }
@@ -86,7 +90,7 @@ pub(super) fn umount(machine: &mut Machine, words: &[&str], extent: Extent) -> O
     if machine.user != 0 || machine.mounts[index].by_system {
         return answer(1, "", format!("umount({at}): Operation not permitted\n"));
     }
-    if machine.busy > 0 {
+    if machine.busy > 0 && !by_force {
         machine.busy -= 1;
         return answer(1, "", format!("umount({at}): Resource busy -- try 'diskutil unmount'\n"));
     }
