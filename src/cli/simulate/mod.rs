@@ -1,22 +1,24 @@
 //! `agxpatch --simulate DIR simulate …`: what is done to a Mac from outside.
 
+mod facts;
+mod glance;
+mod process;
+
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::Session;
-use crate::report::Report;
 use crate::storage;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
-use agxpatch_host::{Command, CommandKind, CsrConfig, Host, Input, Status, Tool};
+use agxpatch_host::CsrConfig;
 use agxpatch_simulate::driver;
 use agxpatch_simulate::mac::{
-    self, Asking, Boot, CsrutilForm, Fault, FileVault, Gone, Loss, Machine, Mode, Model, Reach,
-    Release, Said, SimulatedMac, Terminal,
+    self, Asking, Boot, Fault, Gone, Loss, Model, Reach, Release, Said, SimulatedMac,
 };
+use facts::set;
+use glance::glance;
+use process::{get, put, tool};
 
 /// Create and drive a simulated Mac
 #[derive(clap::Args, Debug)]
@@ -67,12 +69,13 @@ enum Verb {
     },
     /// Set a fact: `library-validation on`, `filevault off`, `boot-args TEXT`,
     /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`,
-    /// `installations NAME,NAME`, `system-name NAME`, `data-name NAME`. Or the words of a
-    /// tool: `"fdesetup status" TEXT`, and none of its own again with an empty text.
+    /// `installations NAME,NAME`, `system-name NAME`, `data-name NAME`, `loader works`,
+    /// `rejects-copy`, `rejects-library` or `absent`. Or the words of a tool: `"fdesetup status" TEXT`, and none of its own again with an empty text.
     Set {
         /// Which fact, or the beginning of a tool's command line.
         name: String,
         /// To what; of a tool, what it says on standard output.
+        #[arg(allow_hyphen_values = true)]
         value: String,
         /// What the tool says on standard error.
         #[arg(long, value_name = "TEXT")]
@@ -154,21 +157,6 @@ enum FaultKind {
     Terminate,
     /// The process gets what a lost connection sends.
     HangUp,
-}
-
-/// What is worth knowing of the Mac at a glance.
-#[derive(Serialize)]
-struct Glance {
-    mode: Mode,
-    gui: bool,
-    release: String,
-    booted: String,
-    next_boot: Option<String>,
-    snapshots: Vec<String>,
-    mounted: Vec<String>,
-    effects: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    boot: Option<Boot>,
 }
 
 /// Runs the command.
@@ -272,190 +260,7 @@ fn fault(kind: FaultKind, reach: Reach, loss: Loss) -> Fault {
     }
 }
 
-/// Whether this is the beginning of the command line of a tool.
-fn names_tool(name: &str) -> bool {
-    let first = name.split(' ').next().unwrap_or_default();
-    Tool::ALL.iter().any(|tool| tool.name() == first)
-}
-
-/// Gives a tool other words, or its own again.
-fn set_words(mac: &SimulatedMac, name: &str, said: Said) -> Result<()> {
-    mac.change(|machine| match said == Said::default() {
-        true => drop(machine.said.remove(name)),
-        false => drop(machine.said.insert(name.to_owned(), said)),
-    })
-}
-
-fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Result<()> {
-    // A bare `csrutil` is the older fact of this name.
-    if names_tool(name)
-        && (name != "csrutil" || said != Said { out: value.into(), ..Said::default() })
-    {
-        return set_words(mac, name, said);
-    }
-    let wrong = || {
-        Error::new(Code::BadArgument, "that fact cannot be set to that")
-            .with("fact", name)
-            .with("value", value)
-    };
-    let number = || value.parse::<u64>().map_err(|_| wrong());
-    let on = match value {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => None,
-    };
-    let text = Some(value.to_owned()).filter(|text| !text.is_empty());
-    match name {
-        "library-validation" => mac.set_library_validation(on.ok_or_else(wrong)?),
-        "filevault" => {
-            let state = if on.ok_or_else(wrong)? { FileVault::On } else { FileVault::Off };
-            mac.change(|machine| machine.filevault = state)
-        }
-        "boot-args" => mac.change(|machine| machine.boot_args = text),
-        "plugin" => mac.change(|machine| machine.metal_plugin = text),
-        "csrutil" => {
-            let form = text.map_or(CsrutilForm::Modern, CsrutilForm::Fixed);
-            mac.change(|machine| machine.csrutil = form)
-        }
-        "installations" => {
-            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-            let names = names.collect();
-            mac.change(|machine| machine.other_installations = names)
-        }
-        "system-name" => mac.change(|machine| machine.system_name = value.to_owned()),
-        "data-name" => mac.change(|machine| machine.data_name = value.to_owned()),
-        "free" => {
-            let free = number()?;
-            mac.change(|machine| machine.free = free)
-        }
-        "user" => {
-            let user = u32::try_from(number()?).map_err(|_| wrong())?;
-            mac.change(|machine| machine.user = user)
-        }
-        "terminal" => {
-            let terminal = <Terminal as clap::ValueEnum>::from_str(value, true);
-            let terminal = terminal.map_err(|_| wrong())?;
-            mac.change(|machine| machine.terminal = terminal)
-        }
-        _ => Err(wrong()),
-    }
-}
-
-fn get(mac: &SimulatedMac, path: &Path) -> Result<Exit> {
-    told(io::stdout().write_all(&mac.read(path)?.bytes))?;
-    Ok(Exit::Success)
-}
-
-fn put(mac: &SimulatedMac, path: &Path) -> Result<Exit> {
-    let bytes = standard_input()?;
-    let mode = mac.metadata(path)?.map(|metadata| metadata.mode);
-    if mode.is_some() {
-        mac.remove_file(path)?;
-    }
-    mac.write_new(path, &bytes, mode.unwrap_or(0o644))?;
-    Ok(Exit::Success)
-}
-
-fn told(written: io::Result<()>) -> Result<()> {
-    written.map_err(|error| {
-        Error::new(Code::WriteFailed, "the answer cannot be written").with("reason", error)
-    })
-}
-
-fn standard_input() -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes).map_err(|error| {
-        Error::new(Code::ReadFailed, "standard input cannot be read").with("reason", error)
-    })?;
-    Ok(bytes)
-}
-
-/// Runs a tool as a process of the Mac, with this process's input, output and
-/// exit code, so that scripts can be tried on it.
-fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> Result<Exit> {
-    let known = Tool::ALL.iter().copied().find(|tool| tool.name() == name);
-    let tool = known.ok_or_else(|| {
-        Error::new(Code::BadArgument, "the simulated Mac has no such tool").with("tool", name)
-    })?;
-    let changes = matches!(tool, Tool::Bless | Tool::Mount | Tool::Umount) && !arguments.is_empty();
-    let mut command = Command::question(tool, arguments);
-    if changes {
-        command.kind = CommandKind::Effect;
-        command.input = tool_input(mac)?;
-    }
-    let output = mac.run(&command)?;
-    told(io::stdout().write_all(&output.stdout))?;
-    told(io::stderr().write_all(&output.stderr))?;
-    let code = match output.status {
-        Status::Code(code) => code,
-        Status::Signal(signal) => 128 + signal,
-    };
-    std::process::exit(code)
-}
-
-/// The simulated terminal where there is one, else what is piped in.
-fn tool_input(mac: &SimulatedMac) -> Result<Input> {
-    if mac.has_terminal() {
-        return Ok(Input::Terminal);
-    }
-    Ok(Input::Secret(standard_input()?))
-}
-
 fn bits(text: &str) -> std::result::Result<u32, String> {
     let digits = text.trim_start_matches("0x");
     u32::from_str_radix(digits, 16).map_err(|error| error.to_string())
-}
-
-fn glance(machine: Machine, boot: Option<Boot>) -> Glance {
-    let next_boot = machine.tagged.clone();
-    let next_boot = next_boot.or_else(|| machine.last_sealed().map(|s| s.name.clone()));
-    Glance {
-        release: format!("{} ({})", machine.release.version, machine.release.build),
-        next_boot,
-        snapshots: machine.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
-        mounted: machine.mounted_by_hand(),
-        effects: machine.effects,
-        gui: machine.gui,
-        booted: machine.booted,
-        mode: machine.mode,
-        boot,
-    }
-}
-
-impl Report for Glance {
-    const SCHEMA: &'static str = "agxpatch.simulate/1";
-
-    fn exit(&self) -> Exit {
-        match self.boot {
-            Some(Boot::Panic { .. } | Boot::WithoutWindows { .. }) => Exit::Mismatch,
-            _ => Exit::Success,
-        }
-    }
-
-    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        match &self.boot {
-            Some(Boot::Panic { reason }) => writeln!(out, "The boot panicked: {reason}")?,
-            Some(Boot::WithoutWindows { reason, .. }) => {
-                writeln!(out, "The Mac is up and its screen is black: {reason}")?;
-            }
-            Some(Boot::Up { .. }) | None => {}
-        }
-        let state = match &self.mode {
-            Mode::Running => "running".to_owned(),
-            Mode::Safe => "running in safe mode".to_owned(),
-            Mode::Recovery => "in recoveryOS".to_owned(),
-            Mode::Off => "off".to_owned(),
-            Mode::Panicked(reason) => format!("panicked: {reason}"),
-        };
-        writeln!(out, "macOS {}, {state}", self.release)?;
-        writeln!(out, "  booted     {}", self.booted)?;
-        writeln!(out, "  next boot  {}", self.next_boot.as_deref().unwrap_or("nothing to boot"))?;
-        for name in &self.snapshots {
-            writeln!(out, "  snapshot   {name}")?;
-        }
-        for at in &self.mounted {
-            writeln!(out, "  mounted    {at}")?;
-        }
-        writeln!(out, "  effects    {}", self.effects)
-    }
 }
