@@ -46,6 +46,11 @@ impl Verb {
     }
 }
 
+/// Whether everything is tried, as once before a release, or a fixed part of it.
+pub fn exhaustive() -> bool {
+    std::env::var_os("AGXPATCH_KILL_ALL").is_some()
+}
+
 /// How many effects a verb has where nothing goes wrong.
 pub fn effects(start: &SimulatedMac, verb: Verb) -> u64 {
     let mac = start.fork().unwrap();
@@ -447,7 +452,9 @@ fn a_crash_that_is_witnessed_is_the_crash_that_strikes() {
         verb.run(&mac).unwrap();
         let shown = shown.lock().unwrap();
         assert_eq!(shown.len() as u64, 12 * effects(&start, verb));
-        for (nth, fault, fingerprint) in shown.iter() {
+        // Neighbours differ in the fault or the effect, so a stride meets all of both.
+        let stride = if exhaustive() { 1 } else { 7 };
+        for (nth, fault, fingerprint) in shown.iter().step_by(stride) {
             let mac = start.fork().unwrap();
             mac.inject(*nth, *fault).unwrap();
             survive(|| verb.run(&mac)).unwrap_err();

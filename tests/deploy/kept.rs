@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use agxpatch_simulate::driver::{self, Variant};
+use agxpatch_simulate::driver::{self, Container, Variant};
 use agxpatch_simulate::mac::SimulatedMac;
 use serde_json::Value;
 
@@ -15,19 +15,12 @@ pub struct Kept {
     pub place: tempfile::TempDir,
 }
 
-/// An opened Mac with the standard driver, made once and copied.
+/// An opened Mac, made once and copied. Its driver has the arm64e slice alone: the other
+/// one doubles the work of every run and takes no part in it.
 pub fn template() -> &'static Path {
     static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let place = TEMPLATE.get_or_init(|| {
-        let place = tempfile::tempdir().unwrap();
-        let driver = place.path().join("driver");
-        std::fs::write(&driver, driver::build(&Variant::PUBLISHED).unwrap()).unwrap();
-        let mac = Kept { place };
-        let driver = driver.to_str().unwrap();
-        assert!(mac.run(&["simulate", "new", "--open", "--driver", driver]).status.success());
-        mac.place
-    });
-    place.path()
+    let thin = Variant { container: Container::Thin, ..Variant::PUBLISHED };
+    TEMPLATE.get_or_init(|| Kept::with_driver(&thin).place).path()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -49,6 +42,16 @@ fn copy(from: &Path, to: &Path) {
 impl Kept {
     pub fn new() -> Kept {
         Kept::like(template())
+    }
+
+    /// An opened Mac with this driver.
+    pub fn with_driver(variant: &Variant) -> Kept {
+        let mac = Kept { place: tempfile::tempdir().unwrap() };
+        let driver = mac.place.path().join("driver");
+        std::fs::write(&driver, driver::build(variant).unwrap()).unwrap();
+        let words = ["simulate", "new", "--open", "--driver", driver.to_str().unwrap()];
+        assert!(mac.run(&words).status.success());
+        mac
     }
 
     pub fn like(other: &Path) -> Kept {

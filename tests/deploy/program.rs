@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use agxpatch_simulate::driver::Variant;
 use serde_json::Value;
 
 use crate::kept::Kept;
@@ -37,7 +38,7 @@ fn lasting(text: &str) -> String {
 
 #[test]
 fn what_a_person_sees_from_plan_to_revert() {
-    let mac = Kept::new();
+    let mac = Kept::with_driver(&Variant::PUBLISHED);
     let digest = mac.digest();
     let agreed = ["deploy", "--unlisted-build", "--yes", "--plan", &digest];
     let mut seen = String::new();
