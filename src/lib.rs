@@ -7,6 +7,9 @@
 //! `synth` and `--simulate`). This crate adds what runs and reads other
 //! programs: [`launch`], [`recipes`], [`crash`], [`diagnostics`], [`stress`], [`selftest`].
 
+// A user can reach none of these: an error is a value. Tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod cli;
 pub mod crash;
 pub mod diagnostics;

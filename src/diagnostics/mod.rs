@@ -1,14 +1,14 @@
 //! Crash reports on disk: finding them, reading them, telling which are new.
 //!
 //! macOS leaves its reports in `Library/Logs/DiagnosticReports` of the user and
-//! of the system, and moves old ones into `Retired` below. [`collect`] reads
+//! of the system, and moves old ones into `Retired` below. [`collect()`] reads
 //! whole folders on all cores and returns **incidents**: a report that was
 //! copied, archived or exported again counts once, however many files hold it.
 //! A [`Mark`] remembers the incidents of a moment, so that what a command
 //! caused can be told from what was there before, a [`CrashWatch`] does so around a
-//! command, and [`gather`] keeps the reports before macOS deletes them.
+//! command, and [`gather()`] keeps the reports before macOS deletes them.
 //!
-//! Reading is the only effect, [`gather`] excepted. What is not a plain file is
+//! Reading is the only effect, [`gather()`] excepted. What is not a plain file is
 //! never opened for its contents, links are not followed, a file beyond
 //! [`Limits::bytes`] is not read: each is named with its reason and counted.
 //! Memory holds one file a worker and one small record an incident.

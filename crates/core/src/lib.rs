@@ -7,6 +7,9 @@
 //! again. Nothing here does input or output, asks the machine anything or prints:
 //! a caller reads the bytes, applies the planned [`edit`]s and writes the result.
 
+// A user can reach none of these: an error is a value. Tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod address;
 pub mod arm64;
 pub mod check;

@@ -14,6 +14,9 @@
 //! Nothing here talks to a person, and everything that touches the machine goes
 //! through [`agxpatch_host`]. No protection is ever switched off here.
 
+// A user can reach none of these: an error is a value. Tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
 mod bless;
 mod command_log;
 mod deploy;

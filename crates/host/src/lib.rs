@@ -29,6 +29,9 @@
 //! one exception is a tool that asks a question of its own, such as `bless` for
 //! a password: see [`Input::Terminal`].
 
+// A user can reach none of these: an error is a value. Tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
 mod boot_args;
 pub mod command;
 pub mod csr;

@@ -4,9 +4,9 @@
 //! the code directory: one digest for every page of the slice before the
 //! signature, and one for each of the other blobs (the special slots). Change a
 //! byte of code and the page's digest no longer fits, so the kernel refuses the
-//! page. [`reseal`] plans the edits that make a signature fit again with no
+//! page. [`reseal()`] plans the edits that make a signature fit again with no
 //! signer at all (an *ad-hoc* signature), without moving or resizing anything;
-//! [`check`] says everything that is wrong with a signature, as typed findings.
+//! [`check()`] says everything that is wrong with a signature, as typed findings.
 //!
 //! This module is pure. It knows the bytes of a slice and where in them the
 //! signature stands; it knows nothing of Mach-O. The format is that of XNU's
@@ -59,7 +59,7 @@ impl<'a> EmbeddedSignature<'a> {
     /// Reads a signature that has no fault in its structure.
     ///
     /// # Errors
-    /// The first fault, if there is any; [`check`] returns all of them.
+    /// The first fault, if there is any; [`check()`] returns all of them.
     pub fn parse(bytes: &'a [u8]) -> Result<EmbeddedSignature<'a>> {
         let (signature, findings) = EmbeddedSignature::read(bytes);
         match findings.first() {

@@ -1,7 +1,7 @@
 //! What AArch64 instructions mean, for all inputs at once.
 //!
-//! [`decode`] turns a word into a typed [`Operation`] or into nothing, and
-//! [`execute`] applies it to a [`State`] whose registers, flags and memory are
+//! [`decode()`] turns a word into a typed [`Operation`] or into nothing, and
+//! [`execute()`] applies it to a [`State`] whose registers, flags and memory are
 //! terms over an arbitrary beginning. Memory is not an array but the history of
 //! what was stored and called: a load is a term over that history, so nothing
 //! is ever assumed about two addresses being different.
