@@ -186,8 +186,8 @@ impl SimulatedMac {
             Some(gone) => Ok(Err(gone)),
             None => work(held),
         })?;
-        answer.or_else(|gone| match std::thread::panicking() {
-            true => Err(gone::no_answer(&gone)),
+        answer.map_err(|gone| match std::thread::panicking() {
+            true => gone::no_answer(&gone),
             false => {
                 self.get_signals();
                 match (self.end_caller)(&gone) {}
