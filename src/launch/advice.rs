@@ -94,12 +94,37 @@ pub fn instead(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> Str
         (false, _) if STARTERS.contains(&name) => return behind(name, &target.arguments),
         _ => {}
     }
+    if let Some(bundle) = application(&target.program) {
+        return sign_a_copy(bundle);
+    }
     match other(scene, target, around) {
         Some(program) => format!("run {} instead", program.display()),
         None => "run a build that is not Apple's and not hardened, such as Homebrew's or conda's, \
                  or go without with --guard off"
             .to_owned(),
     }
+}
+
+/// The application whose executable this is, unless it is one of the system's, of
+/// which no copy starts.
+fn application(program: &Path) -> Option<&Path> {
+    let bundle = program.ancestors().find(|path| path.extension() == Some(OsStr::new("app")))?;
+    (!bundle.starts_with("/System")).then_some(bundle)
+}
+
+/// How to make a copy of an application that takes the library: one that is signed
+/// ad hoc, without the hardened runtime. It loses the entitlements that only its
+/// maker's signature gives.
+fn sign_a_copy(bundle: &Path) -> String {
+    let name = bundle.file_name().unwrap_or_default();
+    let copy = Path::new("/tmp").join(name);
+    let text = |path: &Path| command_text(&[path.as_os_str().to_owned()]);
+    let (original, copy) = (text(bundle), text(&copy));
+    format!(
+        "sign a copy without the hardened runtime and run that: ditto {original} {copy} && \
+         codesign --force --deep --sign - {copy} && agxpatch run -- {copy} (the copy has none of \
+         its maker's entitlements, so that iCloud, keychain groups and the like may fail)"
+    )
 }
 
 /// The place for agxpatch behind what starts another program; the whole line, where

@@ -2,8 +2,8 @@
 //!
 //! They are set on the program itself, as late as can be: nothing that would
 //! drop them stands between. What the user had set stays: other inserted
-//! libraries come after the guard, a value of `MPS_FORCE_GRAPH_PATH` wins, and
-//! the guard's own further settings pass through.
+//! libraries come after the guard, and the guard's own further settings pass
+//! through.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -17,9 +17,6 @@ pub mod name {
     pub const INSERT: &str = "DYLD_INSERT_LIBRARIES";
     /// Folders dyld looks in before an image's own path.
     pub const LIBRARY_PATH: &str = "DYLD_LIBRARY_PATH";
-    /// PyTorch: the graph for linear and layer-norm, and not the kernels that
-    /// crash with three threads and more.
-    pub const GRAPH_PATH: &str = "MPS_FORCE_GRAPH_PATH";
     /// The guard's mode.
     pub const MODE: &str = "AGX_GUARD";
     /// The folder where each process leaves a report of its own.
@@ -105,9 +102,6 @@ pub fn compose(mut variables: Variables, wanted: &Wanted) -> Variables {
         return variables;
     }
     variables.insert(name::MODE.into(), wanted.mode.to_string().into());
-    if wanted.mode != Mode::Off && wanted.mode != Mode::Observe {
-        variables.entry(name::GRAPH_PATH.into()).or_insert_with(|| "1".into());
-    }
     if let Some(folder) = &wanted.reports {
         variables.insert(name::REPORTS.into(), folder.into());
     }

@@ -220,3 +220,19 @@ fn the_library_itself_is_read_as_a_universal_file() {
     assert_eq!(facts.architectures.len(), 3);
     assert_eq!(facts.runs, Architecture::ARM64);
 }
+
+#[test]
+fn an_application_that_cannot_have_the_library_is_advised_to_be_copied_and_signed() {
+    let executable = "/Applications/My Trainer.app/Contents/MacOS/Trainer";
+    let said = advice(&Forest::new("/usr/bin").program(executable), &[executable]);
+    let copied = "ditto '/Applications/My Trainer.app' '/tmp/My Trainer.app'";
+    let signed = "codesign --force --deep --sign - '/tmp/My Trainer.app'";
+    let run = "agxpatch run -- '/tmp/My Trainer.app'";
+    for line in [copied, signed, run] {
+        assert!(said.contains(line), "{said}");
+    }
+    // No copy of one of the system's starts.
+    let system = "/System/Applications/Chess.app/Contents/MacOS/Chess";
+    let said = advice(&Forest::new("/usr/bin").program(system), &[system]);
+    assert!(!said.contains("codesign"), "{said}");
+}

@@ -4,7 +4,7 @@ use std::process::{ExitCode, Termination};
 
 use serde::{Serialize, Serializer};
 
-/// The exit codes of `agxpatch`. The README carries the same table.
+/// The exit codes of `agxpatch`. `docs/json.md` carries the same table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
