@@ -36,7 +36,7 @@ fn a_look_finds_what_is_on_the_volume() {
             mac.plant_on_live_volume(DRIVER, PATCHED).unwrap();
         }),
         ("an unknown driver", Status::Fail, |mac| {
-            mac.plant_on_live_volume(DRIVER, b"nobody knows this").unwrap();
+            mac.plant_on_live_volume(DRIVER, b"an unknown driver").unwrap();
         }),
         ("build 24H1", Status::Pass, |mac| {
             mac.stage_update(Release { version: "15.8".into(), build: "24H1".into() }).unwrap();

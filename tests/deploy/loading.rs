@@ -64,7 +64,7 @@ fn the_simulated_loader_follows_the_protections_and_the_release() {
     let mac = open_mac();
     assert_eq!(mac.try_load(&library).unwrap(), Loading::Accepted);
     assert_eq!(mac.try_load(&copy).unwrap(), Loading::Accepted);
-    let broken = LoadTrial::OwnProcess { image: b"nobody signed this" };
+    let broken = LoadTrial::OwnProcess { image: b"unsigned code" };
     assert!(matches!(mac.try_load(&broken).unwrap(), Loading::Rejected(_)));
     mac.set_library_validation(true).unwrap();
     assert!(matches!(mac.try_load(&library).unwrap(), Loading::Rejected(_)));
@@ -96,7 +96,7 @@ fn after_the_restart_verify_shows_who_uses_the_driver() {
     assert_eq!(check(&mac, "driver-in-use").status, Status::Skipped);
     mac.change(|machine| machine.user = 0).unwrap();
 
-    // A tool that does not answer is no evidence of anything.
+    // A tool that does not answer is not evidence of anything.
     let hangs = Said { hangs: true, ..Said::default() };
     mac.change(|machine| machine.said = [("log".to_owned(), hangs)].into()).unwrap();
     assert_eq!(check(&mac, "driver-accepted").status, Status::Skipped);

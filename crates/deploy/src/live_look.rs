@@ -1,7 +1,7 @@
 //! What the live volume holds while Apple's snapshot runs.
 //!
 //! macOS runs from a snapshot, so the volume itself is not mounted, and what lies on it
-//! shows only when somebody makes the next snapshot of it. So it is mounted read-only for
+//! shows only when the next snapshot of it is made. So it is mounted read-only for
 //! the moment of a look, in a directory of our own and under the lock. Nothing is changed;
 //! where it cannot be done, the reason is said.
 
@@ -19,7 +19,7 @@ use agxpatch_host::{Command, CsrConfig, Host, Tool, machine, volume};
 /// What a look at the live volume showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveVolume {
-    /// Nobody looked, and why.
+    /// It was not looked at, and why.
     NotLooked(String),
     /// It holds this.
     Holds {

@@ -19,7 +19,7 @@ const COPY: &str = "patched-copy-loads";
 ///
 /// # Errors
 /// [`Code::NotLoaded`] for a rejection, [`Code::NotReady`] for a trial that was not made
-/// and that nobody consented to do without.
+/// and without consent to go on.
 pub(super) fn check(
     host: &dyn Host,
     canary: Option<&[u8]>,

@@ -67,7 +67,7 @@ pub fn unmount(host: &dyn Host) -> Result<()> {
     unmount_at(host, &layout::mount_point())
 }
 
-/// The same for a directory of ours that the volume may be mounted at.
+/// The same for an own directory that the volume may be mounted at.
 pub fn unmount_at(host: &dyn Host, at: &Path) -> Result<()> {
     // The directory is there as long as anything is mounted in it.
     if host.metadata(at)?.is_none() {
@@ -76,7 +76,7 @@ pub fn unmount_at(host: &dyn Host, at: &Path) -> Result<()> {
     match volume::system_volume(host) {
         Ok(system) if is_mounted_at(&system, at) => umount(host, at)?,
         Ok(_) => {}
-        // What diskutil does not tell is no reason to leave anything mounted.
+        // What diskutil does not tell does not keep anything mounted.
         Err(error) => umount(host, at).map_err(|_| error)?,
     }
     files::remove_directory_if_empty(host, at)

@@ -53,7 +53,7 @@ pub(crate) fn spawn(
     collect(child, limit)
 }
 
-/// Runs a program that asks nobody, with these variables besides ours.
+/// Runs a program that asks no one, with these variables besides ours.
 pub(crate) fn spawn_with(
     program: &Path,
     arguments: &[OsString],

@@ -10,7 +10,7 @@
 //! Between the new version's clear and the old one's the clear is *pending*: the field
 //! is NULL in one version and not in the other. Until the old version clears it too,
 //! nothing may read or write the field, no function be called that might, and the
-//! function not be left. Functions of the same image are followed meanwhile.
+//! function not be left. Functions of the same image are followed on the way.
 //!
 //! The facts are those of a forward analysis over pairs of addresses ([`Fact`]); the
 //! analysis runs until nothing changes, and whatever does not hold ends it.

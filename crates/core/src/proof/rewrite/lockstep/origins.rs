@@ -1,6 +1,6 @@
 //! Where the old version's unknowns come from, gathered while it is followed.
 //!
-//! The answers only become worse while more is gathered. Whoever asks asks again when
+//! The answers only become worse while more is gathered. A caller asks again when
 //! nothing new was found on a whole round.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ impl Known {
     /// An instruction makes `atom`: the value of `term` over what is known before.
     pub(super) fn made(&mut self, atom: Atom, point: &Point, terms: &Terms, term: Term) {
         let kind = match terms.node(term) {
-            // Half a register is no pointer.
+            // Half a register is not a pointer.
             _ if is_half(terms, term) => INDEX,
             // What is in the frame may be anything that was put there.
             Node::Memory(_, address, 8)
@@ -105,7 +105,7 @@ impl Known {
                 let mut atoms = value.atoms().filter(|atom| !matches!(atom, Atom::Cell(_)));
                 match (atoms.next(), atoms.next()) {
                     (Some(one), None) => open.extend(seen.insert(one).then_some(one)),
-                    // NULL is as good as any object.
+                    // NULL counts as any object.
                     (None, _) if value.as_constant() == Some(0) => {}
                     (None, _) => kinds |= INDEX,
                     _ => kinds |= OTHER,
