@@ -39,7 +39,7 @@ fn with_patcher<T>(work: impl FnOnce(&EnginePatcher<'_>) -> T) -> Option<T> {
     thread_local! {
         static ENGINE: Option<Engine> = Engine::built_in().ok();
     }
-    ENGINE.with(|engine| engine.as_ref().map(|engine| work(&EnginePatcher { engine })))
+    ENGINE.with(|engine| engine.as_ref().map(|engine| work(&EnginePatcher::new(engine))))
 }
 
 /// A whole recording.
@@ -110,7 +110,7 @@ fn make_records() -> [Vec<u8>; 2] {
         if cut_off {
             let _ = mac.inject(40, Fault::Kill { reach: Reach::After });
         }
-        let options = Options { unlisted_build: true, ..Options::default() };
+        let options = Options { unlisted_build: true, untested_load: true };
         let agreed = &mut |_: &Plan| Ok(());
         let _ = survive(|| with_patcher(|p| deploy(&mac, p, options, agreed, &()).map(drop)));
         mac.process()
