@@ -42,15 +42,15 @@ const TEXTS: [(&str, Assertion); 14] = [
     ("commit an already committed command buffer", Assertion::CommittedTwice),
     ("_status < MTLCommandBufferStatusCommitted", Assertion::EncoderAfterCommit),
     ("tryCoalescingPreviousComputeCommandEncoder", Assertion::AlreadyEncoding),
-    ("[IOGPUMetalCommandBuffer validate]", Assertion::EncoderNotEnded),
-    ("[IOGPUMetalCommandBuffer setCurrentCommandEncoder:]", Assertion::EncoderAfterCommit),
+    ("CommandBuffer validate]", Assertion::EncoderNotEnded),
+    ("CommandBuffer setCurrentCommandEncoder:]", Assertion::EncoderAfterCommit),
     ("MTLReportFailure", Assertion::Unnamed),
     ("MTLReleaseAssertionFailure", Assertion::Unnamed),
 ];
 
 /// A method that asserts: part of its class, part of its selector, the assertion, what
 /// it was doing.
-const METHODS: [(&str, &str, Assertion, &str); 13] = [
+const METHODS: [(&str, &str, Assertion, &str); 16] = [
     ("CommandBuffer", " blitCommandEncoder", Assertion::AlreadyEncoding, "opening a blit encoder"),
     (
         "CommandBuffer",
@@ -81,6 +81,24 @@ const METHODS: [(&str, &str, Assertion, &str); 13] = [
         " accelerationStructureCommandEncoder",
         Assertion::AlreadyEncoding,
         "opening an acceleration structure encoder",
+    ),
+    (
+        "CommandBuffer",
+        " sampledComputeCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a sampled compute encoder",
+    ),
+    (
+        "CommandBuffer",
+        " sampledRenderCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a sampled render encoder",
+    ),
+    (
+        "CommandBuffer",
+        " machineLearningCommandEncoder",
+        Assertion::AlreadyEncoding,
+        "opening a machine learning encoder",
     ),
     (
         "CommandBuffer",

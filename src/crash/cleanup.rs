@@ -28,6 +28,11 @@ pub fn cleaned(text: &str) -> String {
         true => Cow::Owned(without_entities(text)),
         false => Cow::Borrowed(text),
     };
+    // Web pages and word processors keep columns apart with spaces that do not break.
+    let text = match text.contains('\u{a0}') {
+        true => Cow::Owned(text.replace('\u{a0}', " ")),
+        false => text,
+    };
     let lines: Vec<&str> = text.split(['\n', '\r', '\u{2028}']).map(line).collect();
     let skip = if is_double_spaced(&lines) { 1 } else { 0 };
     let mut out = String::with_capacity(text.len());
@@ -39,7 +44,10 @@ pub fn cleaned(text: &str) -> String {
             continue;
         }
         blanks = 0;
-        out.push_str(line);
+        match bold(line) {
+            Some((key, value)) => out.extend([key, value]),
+            None => out.push_str(line),
+        }
         out.push('\n');
     }
     // A last line without an end is one that was cut.
@@ -52,7 +60,7 @@ pub fn cleaned(text: &str) -> String {
 /// Whether the report itself is written in entities. JSON that is not has quotes of
 /// its own, and what looks like an entity there is text.
 fn is_html(text: &str) -> bool {
-    const ENTITIES: [&str; 7] = ["&lt;", "&gt;", "&quot;", "&#34;", "&#x22;", "&amp;", "&nbsp;"];
+    const ENTITIES: [&str; 6] = ["&lt;", "&gt;", "&quot;", "&amp;", "&nbsp;", "&#"];
     let encoded = ["{&quot;", "{&#34;", "{&#x22;"].iter().any(|start| text.contains(start));
     encoded || (!text.contains("{\"") && ENTITIES.iter().any(|entity| text.contains(entity)))
 }
@@ -102,7 +110,8 @@ fn entity(name: &str) -> Option<char> {
 /// One line without quote marks, fence and tags around it.
 fn line(line: &str) -> &str {
     let mut rest = line.trim_start_matches('\u{feff}');
-    while let Some(quoted) = rest.trim_start().strip_prefix('>') {
+    // A quote, or a row of a table.
+    while let Some(quoted) = rest.trim_start().strip_prefix(['>', '|']) {
         rest = quoted.strip_prefix(' ').unwrap_or(quoted);
     }
     let fence = rest.trim_start();
@@ -112,6 +121,12 @@ fn line(line: &str) -> &str {
     }
     rest = rest.trim_end().strip_suffix("```").unwrap_or(rest);
     without_tags(rest)
+}
+
+/// A key that Markdown shows in bold, such as `**Process:** python`, and what follows it.
+fn bold(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.trim_start().strip_prefix("**")?.split_once("**")?;
+    key.contains(':').then_some((key, value))
 }
 
 fn without_tags(line: &str) -> &str {

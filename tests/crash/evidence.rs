@@ -126,6 +126,18 @@ fn freed_objects_are_told_by_the_runtime_function_and_its_caller() {
         ("objc_retain", Class::FreedObject),
         ("objc_retain_x20", Class::FreedObject),
         ("objc_storeStrong", Class::FreedObject),
+        ("_objc_msgSend_uncached", Class::FreedEncoder),
+        ("lookUpImpOrForward", Class::FreedEncoder),
+        ("objc_opt_isKindOfClass", Class::FreedObject),
+        ("object_getClass", Class::FreedObject),
+        ("objc_loadWeakRetained", Class::FreedObject),
+        ("weak_clear_no_lock", Class::FreedObject),
+        ("-[NSObject release]", Class::FreedObject),
+        ("_CFRelease", Class::FreedObject),
+        (
+            "(anonymous namespace)::AutoreleasePoolPage::releaseUntil(objc_object**)",
+            Class::FreedObject,
+        ),
     ];
     for (function, class) in cases {
         let under = |image: &str, symbol: &str| {
@@ -168,6 +180,13 @@ fn assertions_without_text_are_told_by_their_method() {
         (driver("blitCommandEncoderCommon:"), Assertion::AlreadyEncoding, "blit"),
         (driver("computeCommandEncoderWithConfig:"), Assertion::AlreadyEncoding, "compute"),
         (driver("renderCommandEncoderWithDescriptor:"), Assertion::AlreadyEncoding, "render"),
+        (
+            driver("sampledComputeCommandEncoderWithDescriptor:"),
+            Assertion::AlreadyEncoding,
+            "sampled compute",
+        ),
+        (driver("machineLearningCommandEncoder"), Assertion::AlreadyEncoding, "machine learning"),
+        (driver("setCurrentCommandEncoder:"), Assertion::EncoderAfterCommit, "committed"),
         (iogpu("setCurrentCommandEncoder:"), Assertion::EncoderAfterCommit, "committed"),
         (iogpu("validate"), Assertion::EncoderNotEnded, "or committed twice"),
         (iogpu("encodeSignalEvent:value:"), Assertion::SignalWithOpenEncoder, "signalling"),
@@ -317,9 +336,9 @@ fn a_failure_without_a_text_is_told_by_who_ended_the_process_and_not_by_words_al
 
 #[test]
 fn a_crash_of_the_shader_compiler_is_told_and_llvm_elsewhere_is_not() {
-    let aborted = |image: &str| {
+    let aborted = |process: &str, image: &str| {
         CrashReport::abort(1)
-            .process("MTLCompilerService", 77, 1)
+            .process(process, 77, 1)
             .frame("libsystem_kernel.dylib", "__pthread_kill", 8)
             .frame("libsystem_c.dylib", "abort", 124)
             .frame(image, "llvm::report_fatal_error(llvm::Twine const&, bool)", 100)
@@ -327,9 +346,12 @@ fn a_crash_of_the_shader_compiler_is_told_and_llvm_elsewhere_is_not() {
     for image in
         ["GPUCompilerImpl", "MTLCompiler", "AGXCompilerCore", "libGPUCompilerImplLazy.dylib"]
     {
-        assert_eq!(read(&aborted(image)).class, Class::ShaderCompiler, "{image}");
+        assert_eq!(read(&aborted("Python", image)).class, Class::ShaderCompiler, "{image}");
     }
-    assert_eq!(read(&aborted("libLLVM.dylib")).class, Class::Unrelated);
+    assert_eq!(read(&aborted("Python", "libLLVM.dylib")).class, Class::Unrelated);
+    // The service does nothing but compile, whichever library it dies in.
+    let service = read(&aborted("MTLCompilerService", "libLLVM.dylib"));
+    assert_eq!(service.class, Class::ShaderCompiler);
 }
 
 #[test]

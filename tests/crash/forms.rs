@@ -76,6 +76,8 @@ fn wrappings(text: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("quoted twice", lines(&|line| format!("> > {line}"))),
         ("quoted without a space", lines(&|line| format!(">{line}"))),
         ("quoted in HTML", lines(&|line| format!("&gt; {}", line.replace('"', "&quot;")))),
+        ("as rows of a table", lines(&|line| format!("| {line}"))),
+        ("with spaces that do not break", text.replace("  ", "\u{a0} ").into_bytes()),
         ("indented", lines(&|line| format!("    {line}"))),
         ("with tabs", lines(&|line| format!("\t{line}"))),
         ("fenced", format!("here it is\n```\n{text}```\nthanks").into_bytes()),
@@ -111,6 +113,21 @@ fn both_forms_are_read_through_what_is_wrapped_around_them() {
             let driver = read.driver.as_ref().unwrap_or_else(|| panic!("{how}: no driver"));
             assert_eq!(driver.uuid.as_deref(), Some(DRIVER_UUID), "{how}");
         }
+    }
+}
+
+#[test]
+fn entities_and_bold_keys_of_a_web_page_are_read() {
+    let text = string(CrashReport::set_pipeline(1).text());
+    let numbered = text.replace('[', "&#91;").replace(']', "&#x5d;");
+    let bold = text.lines().map(|line| match line.split_once(':') {
+        Some((key, value)) if key.chars().all(char::is_alphabetic) => format!("**{key}:**{value}"),
+        _ => line.to_owned(),
+    });
+    for text in [numbered, bold.collect::<Vec<_>>().join("\n")] {
+        let read = one(&text);
+        assert_eq!(read.class, Class::NullAtSetPipeline, "{read:#?}\n{text}");
+        assert_eq!(read.process.as_deref(), Some("Python"));
     }
 }
 

@@ -58,16 +58,32 @@ const TESTED: [&str; 5] =
 const NIL_PIPELINE: [&str; 2] = ["setPipelineCommon", "setRenderPipelineCommon"];
 const NIL_PIPELINE_OFFSETS: [u64; 2] = [0x124, 0x9cc];
 
+/// What `objc_msgSend` and the functions it goes on to do.
+const MESSAGED: &str = "sent a message to";
+
 /// Functions of the runtimes that read an object's class or count, and what they do.
-const OBJECT_CODE: [(&str, &str); 12] = [
-    ("objc_msgSend", "sent a message to"),
+const OBJECT_CODE: [(&str, &str); 24] = [
+    ("objc_msgSend", MESSAGED),
+    // Where a message goes whose class is not in the cache, as that of freed memory.
+    ("_objc_msgSend_uncached", MESSAGED),
+    ("lookUpImpOrForward", MESSAGED),
+    ("objc_opt_", "used"),
+    ("object_getClass", "used"),
+    ("object_isClass", "used"),
+    ("objc_destructInstance", "destroyed"),
+    ("objc_loadWeak", "loaded a weak reference to"),
+    ("weak_", "dropped a weak reference to"),
     ("objc_retain", "retained"),
     ("objc_release", "released"),
     ("_objc_rootRelease", "released"),
+    ("_objc_release", "released"),
+    ("NSObject release]", "released"),
+    ("NSObject retain]", "retained"),
     ("objc_storeStrong", "stored"),
     ("objc_autoreleasePoolPop", "released, with its autorelease pool,"),
     ("AutoreleasePoolPage", "released, with its autorelease pool,"),
     ("objc_object::", "used"),
+    ("CF_IS_OBJC", "used"),
     ("CFRelease", "released"),
     ("CFRetain", "retained"),
     ("swift_release", "released"),
@@ -206,8 +222,10 @@ impl Case<'_> {
 
     /// A runtime function of which nil is not a bad access: what it met was an object once.
     fn freed_object(&self) -> Option<Verdict> {
-        let name = self.top.trim_start_matches(['-', '+', '[']);
-        let (function, done) = OBJECT_CODE.iter().find(|(start, _)| name.starts_with(start))?;
+        let name = self.top.trim_start_matches("(anonymous namespace)::");
+        let name = name.strip_prefix("_CF").map_or(name, |_| &name[1..]);
+        let name = name.trim_start_matches(['-', '+', '[']);
+        let (_, done) = OBJECT_CODE.iter().find(|(start, _)| name.starts_with(start))?;
         let (caller, layer) = self.culprit.filter(|_| self.blames_gpu_code())?;
         let pointer = match self.fault {
             Some(fault) if fault.authentic.is_some() => "whose class pointer failed authentication",
@@ -217,8 +235,8 @@ impl Case<'_> {
         let owner = if layer == Layer::Backend { "the GPU back end" } else { "GPU code" };
         let by = caller.describe();
         let because = format!("{owner} {done} an object {pointer}; called by {by}");
-        let class = match *function {
-            "objc_msgSend" => Class::FreedEncoder,
+        let class = match *done {
+            MESSAGED => Class::FreedEncoder,
             _ => Class::FreedObject,
         };
         let grounds = [Ground::Address, Ground::Frame, Ground::Callers];

@@ -148,6 +148,14 @@ impl<'a> Case<'a> {
 
     /// The compiler runs in a process of its own, or in the program.
     fn compiler(&self) -> Option<Verdict> {
+        // The service does nothing else, whichever library it dies in.
+        if self.facts.process.as_deref() == Some("MTLCompilerService") {
+            let because = "Metal's shader compiler service, MTLCompilerService, died";
+            return Some(
+                Verdict::new(Class::ShaderCompiler, Sureness::Certain, because)
+                    .resting_on([Ground::Callers]),
+            );
+        }
         let (frame, _) = self.culprit.filter(|(_, layer)| *layer == Layer::Compiler)?;
         let because = format!("Metal's shader compiler died in {}", frame.image_name());
         let verdict = Verdict::new(Class::ShaderCompiler, Sureness::Certain, because);
