@@ -8,5 +8,6 @@
 
 mod compilers;
 mod hostile;
+mod published;
 mod rewrites;
 mod verdicts;

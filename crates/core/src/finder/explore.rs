@@ -28,10 +28,13 @@ pub struct Budget {
 }
 
 /// Visits of one place before values that only count up are forgotten.
-const SOME_VISITS: u32 = 24;
+const SOME_VISITS: u32 = 16;
+
+/// Of the first visits of a place each of these is kept, to be compared with later ones.
+const SAMPLED: u32 = 4;
 
 /// Visits of one place before all is forgotten that loops produce.
-const MANY_VISITS: u32 = 400;
+const MANY_VISITS: u32 = 96;
 
 /// The states a function may be good for that is called, before the call is passed
 /// over.
@@ -74,14 +77,18 @@ pub struct Explorer<'p, 'a> {
     /// Addresses that are stored to, so that two loads may differ.
     pub(super) written: HashSet<Value>,
     pub(super) tracked: BTreeSet<(i64, u8)>,
+    /// Whether to start again at once.
     pub(super) again: bool,
+    /// Whether to start again in the end, with all that was found to be written.
+    pub(super) stale: bool,
     pub(super) steps: usize,
     functions: HashMap<u64, Option<Rc<Function>>, super::hash::Build>,
     pub(super) worth: HashMap<u64, Worth>,
     budget: Budget,
     nodes: Vec<Node>,
     seen: HashSet<Rc<State>, super::hash::Build>,
-    first: HashMap<u64, (u32, Rc<State>)>,
+    /// How often each place was come to, and some of the states.
+    visits: HashMap<u64, (u32, Vec<Rc<State>>)>,
     queue: VecDeque<u32>,
     parent: u32,
     /// The function through which the present state runs; zero outside of calls.
@@ -104,13 +111,14 @@ impl<'p, 'a> Explorer<'p, 'a> {
             written: HashSet::new(),
             tracked: BTreeSet::new(),
             again: false,
+            stale: false,
             steps: 0,
             functions: HashMap::default(),
             worth: HashMap::new(),
             budget,
             nodes: Vec::new(),
             seen: HashSet::default(),
-            first: HashMap::new(),
+            visits: HashMap::new(),
             queue: VecDeque::new(),
             parent: 0,
             through: 0,
@@ -142,23 +150,23 @@ impl<'p, 'a> Explorer<'p, 'a> {
                     break;
                 }
             }
-            if !self.again {
+            if !self.again && !self.stale {
                 break;
             }
         }
-        if self.again {
+        if self.again || self.stale {
             self.notes.refusals.insert((entry, Reason::TooManyPaths));
         }
         std::mem::take(&mut self.notes)
     }
 
     fn start(&mut self, entry: u64) {
-        self.again = false;
+        (self.again, self.stale) = (false, false);
         self.notes = Notes::default();
         self.probes.values_mut().for_each(Vec::clear);
         self.nodes.clear();
         self.seen.clear();
-        self.first.clear();
+        self.visits.clear();
         self.queue.clear();
         self.parent = u32::MAX;
         self.through = 0;
@@ -242,37 +250,49 @@ impl<'p, 'a> Explorer<'p, 'a> {
         self.nodes.push(Node { state, parent: self.parent });
     }
 
-    /// Forgets what only counts up, after some visits of a place, so that loops end.
+    /// Forgets what only counts up, after some visits of a place, so that loops end. What
+    /// is somewhere in the block stays that.
     fn widen(&mut self, state: &mut State) {
-        let Some((visits, first)) = self.first.get_mut(&state.at) else {
-            self.first.insert(state.at, (1, Rc::new(state.clone())));
+        let Some((visits, samples)) = self.visits.get_mut(&state.at) else {
+            self.visits.insert(state.at, (1, vec![Rc::new(state.clone())]));
             return;
         };
         *visits += 1;
         if *visits <= SOME_VISITS {
+            if visits.is_multiple_of(SAMPLED) {
+                samples.push(Rc::new(state.clone()));
+            }
             return;
         }
-        let (many, first) = (*visits > MANY_VISITS, Rc::clone(first));
+        let (many, samples) = (*visits > MANY_VISITS, samples.clone());
         if many {
             state.facts.clear();
         }
+        let inside = self.values.atom(Atom::Block);
+        let somewhere = self.values.atom(Atom::Fresh(state.at, Tag::Counted));
+        let inside = self.values.sum(inside, somewhere).unwrap_or(UNKNOWN);
         let (values, text) = (&self.values, self.program.text());
-        let keep = |value: Value, before: Value| {
+        let counts = |value: Value, before: &dyn Fn(&State) -> Value| {
             let code = values.constant_of(value).is_some_and(|number| text.contains(&number));
-            let counts = values.distance(before, value).is_some_and(|distance| distance != 0);
-            let block = values.has(value, Atom::Block);
-            code || block || !(counts || many && values.constant_of(value).is_none())
+            let moved = samples.iter().any(|sample| {
+                values.distance(before(sample), value).is_some_and(|distance| distance != 0)
+            });
+            let moved = moved || values.distance(inside, value).is_some_and(|far| far != 0);
+            let varies = many && values.constant_of(value).is_none();
+            let varies = varies && samples.iter().any(|sample| before(sample) != value);
+            !code && (moved || varies && !values.has(value, Atom::Block))
         };
+        let wide = |value: Value| if values.has(value, Atom::Block) { inside } else { UNKNOWN };
         for register in 0..30 {
-            let (value, before) = (state.registers[register], first.registers[register]);
-            if value != before && !state.held.contains(&value) && !keep(value, before) {
-                state.registers[register] = UNKNOWN;
+            let value = state.registers[register];
+            if !state.held.contains(&value) && counts(value, &|sample| sample.registers[register]) {
+                state.registers[register] = wide(value);
             }
         }
         for slot in &mut state.slots {
-            let before = first.slot(slot.0, slot.1).unwrap_or(UNKNOWN);
-            if slot.2 != before && !keep(slot.2, before) {
-                slot.2 = UNKNOWN;
+            let place = (slot.0, slot.1);
+            if counts(slot.2, &|sample| sample.slot(place.0, place.1).unwrap_or(UNKNOWN)) {
+                slot.2 = wide(slot.2);
             }
         }
     }

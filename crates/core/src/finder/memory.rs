@@ -271,7 +271,7 @@ impl Explorer<'_, '_> {
             && self.values.load(address).is_some()
             && self.written.insert(address)
         {
-            self.again = true;
+            self.stale = true;
         }
         let own = self.object().is_some_and(|object| self.values.has(address, object));
         if self.values.has(value, Atom::Block) {

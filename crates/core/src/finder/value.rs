@@ -51,6 +51,8 @@ pub enum Tag {
     Second,
     /// What a call returned.
     Result,
+    /// What a loop counted up.
+    Counted,
 }
 
 /// The deepest nesting of loads that is told apart.
