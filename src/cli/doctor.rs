@@ -10,8 +10,11 @@ use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
 use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
+use agxpatch_core::macho::Universal;
+use agxpatch_core::patch::{self, Engine, Extent};
 use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
 use agxpatch_deploy::{self as deploy, EnginePatcher, LiveVolume, NextStart, State};
+use agxpatch_host::Host;
 
 /// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
@@ -33,7 +36,22 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let state = facts.state();
     let live = LiveVolume::NotLooked("sudo agxpatch verify looks at it".to_owned());
     let next_start = deploy::next_start(host.as_ref(), &facts, state, &live)?;
-    session.show(&Examined { diagnosis, state, next_start })
+    let functions = functions(host.as_ref(), &engine, &diagnosis);
+    session.show(&Examined { diagnosis, functions, state, next_start })
+}
+
+/// What the methods of the installed driver do, whatever the signatures say.
+fn functions(host: &dyn Host, engine: &Engine, diagnosis: &Diagnosis) -> Vec<patch::Examined> {
+    let Some(bundle) = diagnosis.plugin.as_ref().filter(|_| diagnosis.driver_sha256.is_some())
+    else {
+        return Vec::new();
+    };
+    let examined = host.read(&bundle.executable()).and_then(|file| {
+        let file = Universal::parse(&file.bytes)?;
+        engine.examine(&file, Extent::Named)
+    });
+    // Whatever is wrong with the file is among the findings.
+    examined.unwrap_or_default().functions
 }
 
 /// The machine with its state.
@@ -41,6 +59,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 struct Examined {
     #[serde(flatten)]
     diagnosis: Diagnosis,
+    /// What the installed driver's methods do with their blocks.
+    functions: Vec<patch::Examined>,
     state: State,
     next_start: NextStart,
 }
@@ -55,6 +75,10 @@ impl Report for Examined {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         show(out, &self.diagnosis)?;
+        if !self.functions.is_empty() {
+            writeln!(out, "\n{STRONG}What the installed driver does{RESET}")?;
+            self.functions.iter().try_for_each(|one| files::show_verdict(out, one))?;
+        }
         let state = self.state;
         writeln!(out, "\n{STRONG}{}{RESET}: {}", state.name(), state.about())?;
         let failed = |check: &&Check| check.status == Status::Fail;

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use crate::report::printable;
-use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::storage;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, EditKind, Hex};
@@ -137,6 +137,17 @@ pub fn show_verdict(out: &mut dyn Write, one: &Examined) -> io::Result<()> {
         }
         Verdict::NotUnderstood { at, why, .. } => writeln!(out, "  at {at}: {why}"),
         Verdict::ClearsUnderLock | Verdict::NoPool => Ok(()),
+    }
+}
+
+/// Says how many functions have no verdict for want of time.
+pub fn show_not_examined(out: &mut dyn Write, count: usize) -> io::Result<()> {
+    match count {
+        0 => Ok(()),
+        count => writeln!(
+            out,
+            "{WARN}not examined:{RESET} {count} more functions that take a lock and clear a field"
+        ),
     }
 }
 

@@ -18,8 +18,8 @@ use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
 use agxpatch_core::patch::{
-    self, Engine, Examined, Extent, KnownBuild, KnownRelease, NamedMethod, Occurrence, Place,
-    Selection, Sighting, Site, Sites, State, signature_kind,
+    self, Engine, Examination, Examined, Extent, KnownBuild, KnownRelease, NamedMethod, Occurrence,
+    Place, Selection, Sighting, Site, Sites, State, signature_kind,
 };
 use agxpatch_core::signature::{Misfit, NearMiss};
 
@@ -72,6 +72,8 @@ struct Inspection {
     verdict: Option<&'static str>,
     /// The functions it is about.
     functions: Vec<Examined>,
+    /// How many more have the shape and were not examined.
+    not_examined: usize,
     /// The methods that were asked for.
     methods: Vec<NamedMethod>,
     /// The instructions at the addresses that were asked for.
@@ -129,6 +131,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> Result<Inspection> {
     let file = Universal::parse(bytes)?;
     let sha256 = Hex(&Sha256::digest(bytes)).to_string();
+    let Examination { functions, not_examined } =
+        engine.examine(&file, Extent::Shaped).unwrap_or_default();
     let mut inspection = Inspection {
         file: name.to_owned(),
         size: bytes.len() as u64,
@@ -144,7 +148,8 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         nearest: Vec::new(),
         telling: None,
         verdict: None,
-        functions: engine.examine(&file, Extent::Shaped).unwrap_or_default(),
+        functions,
+        not_examined,
         methods: Vec::new(),
         code: Vec::new(),
         reads: BTreeMap::new(),
@@ -233,7 +238,8 @@ impl Report for Inspection {
             writeln!(out, "  {}", printable(remark))?;
         }
         self.sighting(out)?;
-        self.functions.iter().try_for_each(|one| files::show_verdict(out, one))
+        self.functions.iter().try_for_each(|one| files::show_verdict(out, one))?;
+        files::show_not_examined(out, self.not_examined)
     }
 }
 

@@ -333,6 +333,7 @@ fn show_by_meaning(out: &mut dyn Write, plan: &MeaningPlan) -> io::Result<()> {
         let (at, name) = (one.examined.function, printable(name));
         writeln!(out, "{WARN}clears late, not rewritten:{RESET} {name} at {at}: {}", one.refused)?;
     }
+    files::show_not_examined(out, plan.not_examined)?;
     writeln!(out, "only the file this was made from brings the original code back")
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::files;
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage::Parts;
@@ -17,7 +18,7 @@ use agxpatch_core::address::VmAddr;
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_core::patch::{Engine, Form, Signature, State};
+use agxpatch_core::patch::{Engine, Examination, Extent, Form, Signature, State};
 use agxpatch_core::signature::{Code, Many, Match, NearMiss, nearest};
 
 #[derive(Serialize)]
@@ -28,6 +29,9 @@ pub struct Occurrences {
     absent: usize,
     /// Where nothing was found, what comes nearest to the signatures added last.
     nearest: Vec<Nearest>,
+    /// What the code does, whatever the signatures say.
+    #[serde(flatten)]
+    meaning: Examination,
 }
 
 #[derive(Serialize)]
@@ -51,6 +55,9 @@ struct Nearest {
 
 /// Near misses are shown of this many signatures, and of each this many.
 const MOST: usize = 3;
+
+/// Bytes of code and data of which verdicts are given.
+const MAX_EXAMINED: u64 = 64 << 20;
 
 /// Bytes at the head of a file that hold any table of slices.
 const TABLE: u64 = 4096;
@@ -89,7 +96,22 @@ pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
     names.dedup();
     let absent = known.len() - names.len();
     let nearest = if found.is_empty() { near(&mut parts, &texts, &known)? } else { Vec::new() };
-    Ok(Occurrences { file: path.display().to_string(), found, absent, nearest })
+    let meaning = examine(engine, &mut parts).unwrap_or_default();
+    Ok(Occurrences { file: path.display().to_string(), found, absent, nearest, meaning })
+}
+
+/// The verdicts about the methods that signatures name, where the file is no larger
+/// than drivers are.
+fn examine(engine: &Engine, parts: &mut Parts) -> Result<Examination> {
+    let slices = Universal::parse(parts.bytes())?;
+    let ranges: Vec<Range<u64>> = arm(&slices)
+        .map(|slice| slice.offset.0..slice.offset.0 + slice.bytes.len() as u64)
+        .collect();
+    if ranges.iter().map(|range| range.end - range.start).sum::<u64>() > MAX_EXAMINED {
+        return Ok(Examination::default());
+    }
+    ranges.into_iter().try_for_each(|range| parts.want(range))?;
+    engine.examine(&Universal::parse(parts.bytes())?, Extent::Named)
 }
 
 fn near(
@@ -217,6 +239,6 @@ impl Report for Occurrences {
                 writeln!(out, "  no line of it fits anywhere")?;
             }
         }
-        Ok(())
+        self.meaning.functions.iter().try_for_each(|one| files::show_verdict(out, one))
     }
 }

@@ -16,7 +16,7 @@ use crate::finder::{self, Change, Refusal, Verdict, Way};
 use crate::macho::{Image, Universal};
 
 use super::engine::Engine;
-use super::meaning::{Examined, Extent, Severity};
+use super::meaning::{Examination, Examined, Extent, Severity};
 use super::seal::reseal_all;
 
 /// The name of the rewrite, as that of a patch.
@@ -56,6 +56,8 @@ pub struct MeaningPlan {
     pub rewritten: Vec<RewrittenFunction>,
     /// Those that clear late and are left as they are.
     pub refused: Vec<RefusedFunction>,
+    /// How many functions have the shape and were not examined.
+    pub not_examined: usize,
     /// Every change of the file, in its order.
     #[serde(skip)]
     pub edits: Vec<Edit>,
@@ -104,7 +106,8 @@ impl Engine {
         file: &Universal<'_>,
         prover: &dyn Prover,
     ) -> Result<MeaningOutcome> {
-        let examined = self.examine(file, Extent::Shaped)?;
+        let Examination { functions: examined, not_examined } =
+            self.examine(file, Extent::Shaped)?;
         let late: Vec<&Examined> = examined
             .iter()
             .filter(|one| matches!(one.verdict, Verdict::ClearsLate { .. }))
@@ -124,7 +127,7 @@ impl Engine {
             };
         }
         let mut plan =
-            MeaningPlan { rewritten: Vec::new(), refused: Vec::new(), edits: Vec::new() };
+            MeaningPlan { rewritten: vec![], refused: vec![], not_examined, edits: vec![] };
         for one in late {
             self.rewrite_one(file, one, prover, &mut plan)?;
         }

@@ -18,9 +18,6 @@ const NAMED: Budget = Budget { states: 5_000, steps: 60_000 };
 const OTHER: Budget = Budget { states: 4_000, steps: 40_000 };
 const MAX_STEPS: usize = 120_000;
 
-/// The most functions that are examined because of their shape.
-const MAX_SHAPED: usize = 256;
-
 /// Whether other threads can use the object while the function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,6 +52,15 @@ pub struct Examined {
     pub severity: Severity,
 }
 
+/// The verdicts about a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Examination {
+    /// The functions that were examined.
+    pub functions: Vec<Examined>,
+    /// How many more have the shape; they were too many to examine.
+    pub not_examined: usize,
+}
+
 /// How much of a file to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -69,8 +75,8 @@ impl Engine {
     ///
     /// # Errors
     /// If a slice cannot be read.
-    pub fn examine(&self, file: &Universal<'_>, extent: Extent) -> Result<Vec<Examined>> {
-        let mut found = Vec::new();
+    pub fn examine(&self, file: &Universal<'_>, extent: Extent) -> Result<Examination> {
+        let mut found = Examination::default();
         for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
             self.examine_slice(slice, extent, &mut found)?;
         }
@@ -81,7 +87,7 @@ impl Engine {
         &self,
         slice: &Slice<'_>,
         extent: Extent,
-        found: &mut Vec<Examined>,
+        found: &mut Examination,
     ) -> Result<()> {
         let image = slice.image()?;
         if image.text().is_err() {
@@ -97,14 +103,16 @@ impl Engine {
         let program = Program::new(&image)?;
         let mut functions: Vec<(u64, bool)> = named.iter().map(|f| (f.start.0, true)).collect();
         if extent == Extent::Shaped && named.is_empty() {
-            let shaped = finder::candidates(&program).into_iter().take(MAX_SHAPED);
-            functions.extend(shaped.map(|at| (at, false)));
+            functions.extend(finder::candidates(&program).into_iter().map(|at| (at, false)));
         }
         let mut left = MAX_STEPS;
         for (at, named) in functions {
             let budget = match named {
                 true => NAMED,
-                false if left == 0 => break,
+                false if left == 0 => {
+                    found.not_examined += 1;
+                    continue;
+                }
                 false => Budget { steps: OTHER.steps.min(left), ..OTHER },
             };
             let findings = finder::examine(&program, at, budget);
@@ -113,7 +121,7 @@ impl Engine {
                 methods.beginning_in(&(VmAddr(function.start)..VmAddr(function.end)))
             });
             let name = name.or_else(|| program.symbol(at).map(str::to_owned));
-            found.push(Examined {
+            found.functions.push(Examined {
                 slice: slice.index,
                 architecture: slice.architecture,
                 function: VmAddr(at),

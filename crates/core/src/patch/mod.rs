@@ -34,7 +34,7 @@ pub use catalogue::{Catalogue, KnownBuild, KnownRelease, KnownState, Patch, Sign
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
 pub use look::Selection;
-pub use meaning::{Examined, Extent, Severity, worst};
+pub use meaning::{Examination, Examined, Extent, Severity, worst};
 pub use methods::{NamedMethod, methods_named};
 pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
 pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
