@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
@@ -13,7 +12,7 @@ use crate::storage;
 use agxpatch_core::address::{FileOffset, VmAddr, Word};
 use agxpatch_core::arm64::Instruction;
 use agxpatch_core::codesign::Kind;
-use agxpatch_core::edit::Hex;
+use agxpatch_core::edit;
 use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
@@ -130,7 +129,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 
 fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> Result<Inspection> {
     let file = Universal::parse(bytes)?;
-    let sha256 = Hex(&Sha256::digest(bytes)).to_string();
+    let sha256 = edit::sha256(bytes);
     let Examination { functions, not_examined } =
         engine.examine(&file, Extent::Shaped).unwrap_or_default();
     let mut inspection = Inspection {

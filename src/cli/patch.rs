@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage::{self, Input};
 use agxpatch_core::address::VmAddr;
-use agxpatch_core::edit::{Edit, Hex};
+use agxpatch_core::edit::{Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
@@ -110,7 +109,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     let engine = engine?;
     let report: Result<Patching> = std::thread::scope(|scope| {
-        let digest = scope.spawn(|| Hex(&Sha256::digest(&*input.bytes)).to_string());
+        let digest = scope.spawn(|| sha256(&input.bytes));
         let sound = scope.spawn(|| match args.reseal {
             true => Ok(()),
             false => patch::refuse_broken(&Universal::parse(&input.bytes)?),

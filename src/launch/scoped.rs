@@ -14,8 +14,7 @@
 use std::path::{Path, PathBuf};
 
 use agxpatch_core::address::Word;
-use agxpatch_core::codesign::HashType;
-use agxpatch_core::edit;
+use agxpatch_core::edit::{self, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, FilePlan, Outcome, Plan, Selection};
@@ -232,8 +231,4 @@ fn relative(path: &Path) -> Result<String> {
             .with("path", path.display()));
     }
     Ok(name)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    HashType::Sha256.digest([bytes]).to_string()
 }

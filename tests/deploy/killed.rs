@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agxpatch_core::edit::sha256;
 use agxpatch_deploy::layout;
 use agxpatch_host::Host;
 use agxpatch_simulate::mac::{Boot, DRIVER, Fault, Reach};
-use sha2::{Digest, Sha256};
 
 use crate::kept::{Kept, template};
 
@@ -66,23 +66,19 @@ fn kill_at(start: &Path, arguments: &[&str], nth: u64, turn: u64, how: &str) {
         assert_eq!(mac.metadata(&path).unwrap(), None, "{how}: {}", path.display());
     }
     let known = KNOWN.lock().unwrap();
-    let driver = digest(&mac.read(Path::new(DRIVER)).unwrap().bytes);
+    let driver = sha256(&mac.read(Path::new(DRIVER)).unwrap().bytes);
     let ours = snapshot.starts_with("com.apple.bless.");
     assert_eq!(driver, known[usize::from(ours)], "{how}: between");
     if mac.metadata(&layout::backups()).unwrap().is_some() {
         for name in mac.list(&layout::backups()).unwrap() {
             assert_eq!(name, known[0], "{how}");
-            assert_eq!(digest(&mac.read(&layout::backup(&name)).unwrap().bytes), name, "{how}");
+            assert_eq!(sha256(&mac.read(&layout::backup(&name)).unwrap().bytes), name, "{how}");
         }
     }
 }
 
 /// The hashes of the original and of the patched driver.
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// A Mac whose deployment, or revert, was killed where a step had just begun.
 fn interrupted(start: &Path, arguments: &[&str], step: &str) -> Kept {

@@ -6,6 +6,7 @@
 //! and what is finally applied in place.
 
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 use crate::address::FileOffset;
 use crate::error::{Code, Error, Result};
@@ -111,6 +112,11 @@ impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// The SHA-256 of bytes as lowercase hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Hex(&Sha256::digest(bytes)).to_string()
 }
 
 #[cfg(test)]

@@ -3,17 +3,10 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::layout;
-use agxpatch_core::edit::Hex;
+pub use agxpatch_core::edit::sha256;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::{self as host, FileKind, Host, Metadata, trust};
-
-/// The SHA-256 of some bytes, in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Hex(&Sha256::digest(bytes)).to_string()
-}
 
 /// Writes a file beside its place, forces it to the disk and gives it its name.
 /// Whatever has the name is replaced in one step.

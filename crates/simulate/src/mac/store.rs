@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
-use sha2::{Digest, Sha256};
 
 use super::fingerprint;
 use super::machine::Machine;
 use super::volume::Object;
-use agxpatch_core::edit::Hex;
+use agxpatch_core::edit::sha256;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Lock;
 
@@ -98,8 +97,7 @@ impl Held {
 
 /// The name of a content.
 pub(super) fn name_of(bytes: &[u8]) -> Object {
-    let hash = Sha256::digest(bytes);
-    Object(Hex(&hash).to_string().into())
+    Object(sha256(bytes).into())
 }
 
 /// A Mac's keeping place, shared by every handle on it.
