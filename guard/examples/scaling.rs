@@ -59,17 +59,29 @@ fn call_guarded(guard: &Guarded, thread: &Thread, encoder: &Encoder) -> u64 {
     let object = std::ptr::from_ref(encoder) as usize;
     let stack = 1;
     assert!(thread.has_fast_path(stack));
-    let Fast::Taken(record, lock) = guard.enter_fast(thread, object, 8) else {
-        unreachable!("no other thread calls this encoder")
+    let call = Call { object, kind: Kind::Method, impl_offset: 8, caller: 0, frame: 0, method: 0 };
+    let Fast::Taken(record, lock) = guard.enter_fast(thread, &call) else {
+        return first_call(guard, thread, &call, encoder);
     };
     thread.push_fast(Frame { caller: 0, stack, record, lock, slot: 0, role: Role::Fast });
     let result = method(encoder);
     if thread.fast_top().is_some() {
         thread.pop_fast();
-        if guard.ledger.unlock_fast(lock) {
+        if guard.ledger.unlock_fast(lock, thread) {
             guard.ledger.wake(lock);
         }
     }
+    result
+}
+
+/// The first call of a thread to an encoder that another made takes the slow path.
+#[cold]
+fn first_call(guard: &Guarded, thread: &Thread, call: &Call, encoder: &Encoder) -> u64 {
+    let Verdict::Dispatch(entered) = guard.enter(thread, call) else {
+        unreachable!("no thread ends this encoder")
+    };
+    let result = method(encoder);
+    guard.leave(thread, call, entered, 0);
     result
 }
 
@@ -172,7 +184,8 @@ fn main() {
     let main_thread = Thread::new();
     for encoder in &encoders {
         let object = std::ptr::from_ref(encoder) as usize;
-        let call = Call { object, kind: Kind::Init, impl_offset: 8, caller: 0 };
+        let call =
+            Call { object, kind: Kind::Init, impl_offset: 8, caller: 0, frame: 0, method: 0 };
         if let Verdict::Dispatch(entered) = guard.enter(&main_thread, &call) {
             guard.leave(&main_thread, &call, entered, object);
         }

@@ -35,6 +35,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             record.set(PERMIT);
             record.opener.store(core::ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
         }
+        self.begin_sequence(thread, call, record);
         record.deepen();
         Verdict::Dispatch(entered)
     }
@@ -79,9 +80,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// A method of a command buffer: takes the buffer's lock, which is its encoders' too. Never refused.
     pub(crate) fn enter_buffer(&self, thread: &Thread, call: &Call) -> Verdict {
         let entered = loop {
-            let record = match self.ledger.claim(thread, call.object) {
+            let known = self.ledger.find(call.object).map(Claimed::Known);
+            let claim = || self.ledger.claim(thread, call.object);
+            let record = match known.unwrap_or_else(claim) {
                 Claimed::New(record) => {
                     record.set(BUFFER);
+                    self.note_event(thread, call, record.sequence.born());
                     if self.settings.mode != Mode::Serialize {
                         break Entered::new(record, record, Role::Outer);
                     }
@@ -93,6 +97,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 Claimed::Known(record) => record,
             };
             let lock = record.lock();
+            self.meets_another(thread, call, record, lock);
             let role = match self.lock(thread, lock) {
                 Taken::GivenUp => break Entered::new(record, lock, Role::Unlocked),
                 Taken::Nested => Role::Nested,
@@ -114,19 +119,26 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         };
         if entered.role != Role::Unlocked {
             // SAFETY: a record of the ledger's, which lives as long as the guard.
-            unsafe { &*entered.record }.deepen();
+            let record = unsafe { &*entered.record };
+            if entered.role == Role::Outer {
+                // SAFETY: as above.
+                self.follow(thread, call, record, unsafe { &*entered.lock });
+                self.note_buffer_call(thread, call, record);
+            }
+            record.deepen();
         }
         Verdict::Dispatch(entered)
     }
 
     /// Takes a record for an encoder whose `init…` was not seen, inside the factory that returned it.
-    pub(crate) fn meet(&self, thread: &Thread, object: usize, factory: Entered) {
+    pub(crate) fn meet(&self, thread: &Thread, call: &Call, object: usize, factory: Entered) {
         // SAFETY: NULL or a record, which lives as long as the guard.
         let Some(lock) = (unsafe { factory.lock.as_ref() }) else { return };
         if let Claimed::New(record) = self.ledger.claim(thread, object) {
             record.set(HELD);
             self.objects.retain(object);
             record.share_lock_of(lock);
+            self.begin_sequence(thread, call, record);
             self.ledger.unlock(record);
             thread.tally.add(Counter::Tracked);
         }

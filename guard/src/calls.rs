@@ -26,9 +26,12 @@
 //! against a real Objective-C runtime, against simulated objects on the host, and under loom.
 
 use crate::counters::Counter;
+use crate::event::Who;
 use crate::ledger::{Claimed, Ledger, Taken};
 use crate::quarantine::Quarantine;
-use crate::record::{BUFFER, HELD, IMPL_SEEN, MAX_NAME, Record, State, TO_QUARANTINE};
+use crate::races::{Finding, Hazard, Part};
+use crate::record::{BUFFER, HELD, IMPL_SEEN, Record, State, TO_QUARANTINE};
+use crate::sequence::Site;
 use crate::settings::{Mode, Settings};
 use crate::sync::{Fault, has_fault};
 use crate::thread::{Role, Thread};
@@ -60,6 +63,8 @@ pub enum Kind {
     Buffer = 9,
     /// A command buffer's `dealloc`.
     BufferDealloc = 10,
+    /// `commit` and its like.
+    Commit = 11,
 }
 
 impl Kind {
@@ -83,6 +88,10 @@ pub struct Call {
     pub impl_offset: u32,
     /// The address the call returns to: who called.
     pub caller: usize,
+    /// The frame record of the call, where a backtrace begins; 0 for none.
+    pub frame: usize,
+    /// A word that stands for the method; 0 for none.
+    pub method: usize,
 }
 
 /// Why a call is not dispatched.
@@ -150,10 +159,22 @@ pub trait Objects {
     fn implementation(&self, object: usize, offset: u32) -> usize;
     /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
     fn is_driver(&self, caller: usize) -> bool;
-    /// What the calling thread is called, up to the first NUL.
-    fn thread_name(&self) -> [u8; MAX_NAME] {
-        [0; MAX_NAME]
+    /// The calling thread.
+    fn who(&self) -> Who {
+        Who::UNKNOWN
     }
+    /// Return addresses of the call's callers, the innermost first, as far as there is room.
+    fn frames(&self, _call: &Call, _frames: &mut [usize]) {}
+    /// What a method is in a sequence of encoding calls.
+    fn part(&self, _method: usize) -> Part {
+        Part::Other
+    }
+    /// Whether a finding with these two call sites is known; it is counted then.
+    fn has_found(&self, _hazard: Hazard, _earlier: usize, _later: usize) -> bool {
+        true
+    }
+    /// Keeps a finding that was not known.
+    fn find(&self, _finding: &Finding) {}
     /// Milliseconds.
     fn now(&self) -> u64;
     /// Whether the object a factory returned is an encoder of a class that was not hooked until now.
@@ -210,7 +231,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Decides on a call before it is dispatched.
     pub fn enter(&self, thread: &Thread, call: &Call) -> Verdict {
         if call.kind == Kind::Method {
-            match self.enter_fast(thread, call.object, call.impl_offset) {
+            match self.enter_fast(thread, call) {
                 Fast::Taken(record, lock) => {
                     return Verdict::Dispatch(Entered::new(record, lock, Role::Fast));
                 }
@@ -221,12 +242,14 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.enter_slow(thread, call)
     }
 
-    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock is free.
+    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock is free, and whose
+    /// last call was this thread's.
     #[inline(always)]
-    pub fn enter_fast(&self, thread: &Thread, object: usize, impl_offset: u32) -> Fast<'_> {
+    pub fn enter_fast(&self, thread: &Thread, call: &Call) -> Fast<'_> {
+        let &Call { object, impl_offset, .. } = call;
         let Some(record) = self.ledger.find(object) else { return Fast::No };
         let lock = record.lock();
-        if !lock.try_lock(thread) {
+        if !lock.try_lock_again(thread) {
             return Fast::No;
         }
         if !record.is_guarded_by(lock)
@@ -236,6 +259,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             return Fast::Locked(lock);
         }
         thread.tally.add(Counter::Calls);
+        lock.sequence.note_again(call.caller, call.method);
         Fast::Taken(record, lock)
     }
 
@@ -247,7 +271,11 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     pub fn leave(&self, thread: &Thread, call: &Call, entered: Entered, result: usize) {
         // SAFETY: records are never given back while the guard lives; `enter` handed this one out.
         match unsafe { entered.lock.as_ref() } {
-            Some(lock) if entered.role == Role::Fast => self.ledger.unlock(lock),
+            Some(lock) if entered.role == Role::Fast => {
+                if self.ledger.unlock_fast(lock, thread) {
+                    self.ledger.wake(lock);
+                }
+            }
             _ => self.leave_slow(thread, call, entered, result),
         }
     }
@@ -270,7 +298,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 self.reserve_place(thread);
                 self.enter_buffer(thread, call)
             }
-            Kind::Buffer => self.enter_buffer(thread, call),
+            Kind::Buffer | Kind::Commit => self.enter_buffer(thread, call),
             Kind::BufferDealloc if self.ledger.find(call.object).is_none() => {
                 Verdict::Dispatch(Entered::BARE)
             }
@@ -280,7 +308,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                     self.judge(thread, call, record, entered)
                 }
                 Some((record, entered)) => {
-                    self.note_entry(call, record, entered);
+                    self.note_entry(thread, call, record, entered);
                     Verdict::Dispatch(entered)
                 }
                 None => refuse(thread, Refusal::Gone),
@@ -295,6 +323,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 if let Claimed::New(record) = self.ledger.claim(thread, call.object) {
                     thread.tally.add(Counter::Adopted);
                     self.note_implementation(record, call);
+                    self.note_event(thread, call, record.sequence.born());
                     if let Some(entered) = self.place(thread, record) {
                         return Some((record, entered));
                     }
@@ -303,6 +332,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             };
             let generation = record.generation();
             let lock = record.lock();
+            self.meets_another(thread, call, record, lock);
             let taken = self.lock(thread, lock);
             let is_it = record.address() == call.object && record.is_guarded_by(lock);
             let entered = |role| Some((record, Entered::new(record, lock, role)));
@@ -367,10 +397,13 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             _ => Some(Refusal::DoubleEnd),
         };
         if let Some(refusal) = refusal {
+            self.comes_after_end(thread, call, record);
             self.unlock(entered);
             return refuse(thread, refusal);
         }
-        self.note_entry(call, record, entered);
+        // SAFETY: an outermost call has a lock.
+        self.follow(thread, call, record, unsafe { &*entered.lock });
+        self.note_entry(thread, call, record, entered);
         Verdict::Dispatch(entered)
     }
 
@@ -378,24 +411,29 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     pub(crate) fn unlock(&self, entered: Entered) {
         // SAFETY: NULL or a record, which lives as long as the guard.
         if let Some(lock) = unsafe { entered.lock.as_ref() } {
+            lock.sequence.set_aside(Site::default());
             self.ledger.unlock(lock);
         }
     }
 
     /// What an ending or a `dealloc` changes before it is dispatched, so that the calls nested in it find it.
-    fn note_entry(&self, call: &Call, record: &Record, entered: Entered) {
+    fn note_entry(&self, thread: &Thread, call: &Call, record: &Record, entered: Entered) {
         if entered.role != Role::Unlocked {
             record.deepen();
         }
         if call.kind.deallocates() {
             record.set_state(State::Leaving);
+        } else if call.kind == Kind::Reinit {
+            self.begin_sequence(thread, call, record);
         } else if call.kind.ends() && record.state() != State::Leaving {
             if record.status() & HELD == 0 {
                 record.set(HELD);
                 self.objects.retain(call.object);
             }
             record.set(TO_QUARANTINE);
-            record.ended_by.set(&self.objects.thread_name());
+            if record.state() == State::Live || call.kind == Kind::End {
+                self.note_event(thread, call, record.sequence.ended());
+            }
             if record.state() != State::Destroyed {
                 record.set_state(State::Ending);
             }
@@ -435,7 +473,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             self.revive(thread, call.object, record);
         }
         if call.kind == Kind::Factory && result != 0 && self.objects.is_new_kind(result) {
-            self.meet(thread, result, entered);
+            self.meet(thread, call, result, entered);
         }
         let mut quarantined = None;
         if record.rise() {

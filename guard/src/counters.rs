@@ -37,6 +37,11 @@ counters! {
     Released, "quarantine_released", "ended encoders let go from the quarantine";
     Unwound, "frames_unwound", "calls left by longjmp or an exception, closed afterwards";
     Overlaps, "overlaps", "observe mode: calls on an encoder another thread was inside of";
+    RacesOverlap, "races_overlap", "calls to an encoder or command buffer that another thread was inside of";
+    RacesAfterEnd, "races_use_after_end", "calls to an encoder that was ended";
+    RacesAfterCommit, "races_use_after_commit", "calls to a command buffer that was committed";
+    RacesTorn, "races_torn_sequence", "dispatches, draws and copies with state that another thread set or changed";
+    HandedOver, "handed_over", "changes of thread within the calls to an encoder where they harm nothing";
     WouldRefuse, "would_refuse", "observe mode: calls that guard mode would have refused";
 }
 

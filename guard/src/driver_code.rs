@@ -26,7 +26,8 @@ static DRIVER: [Range; 16] = [const { Range::empty() }; 16];
 
 /// Whether an address lies in the driver's code.
 pub fn contains(address: usize) -> bool {
-    DRIVER.iter().any(|range| range.contains(address))
+    let mut known = DRIVER.iter().take_while(|range| range.start.load(Ordering::Relaxed) != 0);
+    known.any(|range| range.contains(address))
 }
 
 /// Notes a range of code as the driver's. More than there is room for are dropped: their calls are then refused like anyone's.

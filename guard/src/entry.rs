@@ -3,12 +3,16 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
-use crate::calls::{Entered, Fast, Guard, Objects, Verdict};
+use crate::backtrace;
+use crate::calls::{Call, Entered, Fast, Guard, Objects, Verdict};
 use crate::counters::{COUNTERS, Counter};
 use crate::driver_code;
+use crate::event::{MAX_NAME, Who};
+use crate::findings;
 use crate::hooks;
 use crate::own_thread;
-use crate::record::{MAX_NAME, Record};
+use crate::races::{Finding, Hazard, Part};
+use crate::record::Record;
 use crate::refused;
 use crate::runtime;
 use crate::say::{say, say_always};
@@ -53,11 +57,34 @@ impl Objects for Process {
         sys::now()
     }
 
-    fn thread_name(&self) -> [u8; MAX_NAME] {
-        let mut name = [0; MAX_NAME];
+    fn who(&self) -> Who {
+        let mut who = Who { id: sys::thread_id(), ..Who::UNKNOWN };
         // SAFETY: the place is as long as it is said to be; the call ends the name within it.
-        unsafe { sys::pthread_getname_np(sys::pthread_self(), name.as_mut_ptr().cast(), MAX_NAME) };
-        name
+        unsafe {
+            sys::pthread_getname_np(sys::pthread_self(), who.name.as_mut_ptr().cast(), MAX_NAME)
+        };
+        sys::queue_label(&mut who.queue);
+        who
+    }
+
+    fn frames(&self, call: &Call, frames: &mut [usize]) {
+        if call.frame == 0 {
+            frames.iter_mut().take(1).for_each(|frame| *frame = call.caller);
+            return;
+        }
+        backtrace::walk(current(), call.frame, frames, |caller| !driver_code::contains(caller));
+    }
+
+    fn part(&self, method: usize) -> Part {
+        slot_of(method).and_then(|slot| SLOTS.get(slot)).map_or(Part::Other, Slot::part)
+    }
+
+    fn has_found(&self, hazard: Hazard, earlier: usize, later: usize) -> bool {
+        findings::count_again(hazard, earlier, later)
+    }
+
+    fn find(&self, finding: &Finding) {
+        findings::keep(finding, &self.who(), |frames| self.frames(finding.later, frames));
     }
 
     fn is_new_kind(&self, object: usize) -> bool {
@@ -76,6 +103,11 @@ impl Objects for Process {
             "waited {milliseconds} ms for encoder or command buffer {encoder:#x}, held by thread block {owner:#x}"
         ));
     }
+}
+
+/// The slot of a method, which the core knows by its thunk's address; 0 stands for none.
+pub fn slot_of(method: usize) -> Option<usize> {
+    (method != 0).then(|| method.wrapping_sub(thunk::table()) / thunk::THUNK)
 }
 
 /// The process's guard.
@@ -156,11 +188,7 @@ pub unsafe extern "C" fn agx_guard_enter(
         && thread.has_fast_path(stack)
     {
         // SAFETY: a thunk is installed.
-        match unsafe { started() }.enter_fast(
-            thread,
-            object,
-            slot.impl_offset.load(Ordering::Relaxed),
-        ) {
+        match unsafe { started() }.enter_fast(thread, &slot.call(object, caller, 0, thunk)) {
             Fast::Taken(record, lock) => {
                 thread.push_fast(Frame {
                     caller,
@@ -177,21 +205,22 @@ pub unsafe extern "C" fn agx_guard_enter(
         }
     }
     // SAFETY: the arguments are this function's own.
-    unsafe { enter_slow(object, index, caller, saved, leave, locked) }
+    unsafe { enter_slow(object, thunk, caller, saved, leave, locked) }
 }
 
 /// # Safety
-/// As for [`agx_guard_enter`], with the thunk's index; `locked` is NULL or a record whose lock the fast path took.
+/// As for [`agx_guard_enter`]; `locked` is NULL or a record whose lock the fast path took.
 #[cold]
 #[inline(never)]
 unsafe fn enter_slow(
     object: usize,
-    index: usize,
+    thunk: usize,
     caller: usize,
     saved: *const u8,
     leave: usize,
     locked: *const Record,
 ) -> usize {
+    let index = (thunk - thunk::table()) / thunk::THUNK;
     // SAFETY: the index is a thunk's.
     let slot = unsafe { SLOTS.get_unchecked(index) };
     // SAFETY: records are never given back; a thunk is installed.
@@ -204,7 +233,8 @@ unsafe fn enter_slow(
     while thread.is_top_stale(stack, caller, leave) {
         close_left_call(thread);
     }
-    let call = slot.call(object, caller);
+    backtrace::note_leave(leave);
+    let call = slot.call(object, caller, saved as usize, thunk);
     // SAFETY: a thunk is installed.
     let guard = unsafe { started() };
     let verdict = if OBSERVES.load(Ordering::Relaxed) {
@@ -232,8 +262,9 @@ unsafe fn enter_slow(
 #[inline(never)]
 fn tell_refusal(guard: &Guard<Process, BUCKETS>, slot: usize, object: usize) {
     let abort = guard.settings().abort_on_refusal;
-    let ended_by = guard.ledger.find(object).map_or([0; MAX_NAME], |record| record.ended_by.get());
-    refused::say_lost(slot, &guard.objects.thread_name(), &ended_by, abort);
+    let ended_by =
+        guard.ledger.find(object).map_or(Who::UNKNOWN, |record| record.sequence.ended().who());
+    refused::say_lost(slot, &guard.objects.who().name, &ended_by.name, abort);
     if abort {
         // SAFETY: takes nothing.
         unsafe { sys::abort() }
@@ -253,7 +284,7 @@ pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
         let caller = frame.caller;
         thread.pop_fast();
         // SAFETY: a thunk is installed.
-        return if unsafe { started() }.ledger.unlock_fast(lock) {
+        return if unsafe { started() }.ledger.unlock_fast(lock, thread) {
             wake_and_answer(lock, caller)
         } else {
             caller
@@ -267,7 +298,8 @@ pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
 fn wake_and_answer(record: &Record, caller: usize) -> usize {
     // SAFETY: a thunk is installed.
     unsafe { started() }.ledger.wake(record);
-    caller
+    // Hidden, so that this is called last: were the answer known to be the argument, every call would keep it on the stack.
+    core::hint::black_box(caller)
 }
 
 #[cold]
@@ -288,7 +320,9 @@ fn close(thread: &Thread, frame: &Frame, result: usize) {
     unsafe {
         let entered = Entered { record: frame.record, lock: frame.lock, role: frame.role };
         let object = frame.record.as_ref().map_or(0, Record::address);
-        let call = SLOTS.get_unchecked(frame.slot as usize).call(object, frame.caller);
+        let method = thunk::address(frame.slot as usize);
+        let slot = SLOTS.get_unchecked(frame.slot as usize);
+        let call = slot.call(object, frame.caller, 0, method);
         if OBSERVES.load(Ordering::Relaxed) {
             started().observe_exit(thread, &call, entered, result);
         } else {

@@ -67,6 +67,13 @@ pub unsafe extern "C" fn agx_guard_report(buffer: *mut u8, size: usize) -> usize
     report::compose(unsafe { core::slice::from_raw_parts_mut(buffer, size) }).unwrap_or(0)
 }
 
+/// Has a function answer for the label of the current dispatch queue, which Linux does not have.
+#[cfg(target_os = "linux")]
+#[unsafe(no_mangle)]
+pub extern "C" fn agx_guard_label_queues(label: extern "C" fn() -> *const c_char) {
+    crate::sys::QUEUE_LABEL.store(label as usize, crate::sync::Ordering::Relaxed);
+}
+
 /// Notes code as the driver's own, as `driver` does for the driver's images on a Mac.
 #[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]

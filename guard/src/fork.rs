@@ -6,6 +6,7 @@
 //! quarantine is looked after whenever an encoder ends.
 
 use crate::entry;
+use crate::findings;
 use crate::hooks;
 use crate::report;
 use crate::sys;
@@ -32,6 +33,7 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     report::write_nowhere();
+    findings::forget();
     hooks::reset_lock();
     if let Some(guard) = entry::guard() {
         guard.only(entry::current());

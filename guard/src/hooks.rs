@@ -178,7 +178,8 @@ fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option
         return None;
     };
     USED.store(index + 1, Ordering::Relaxed);
-    slot.fill(original, kind, impl_offset, bytes);
+    let part = selectors::part_of(method.selector());
+    slot.fill(original, (kind, part), impl_offset, bytes);
     refused::name(index, class.name(), method.selector_name());
     Some(thunk::address(index))
 }

@@ -24,6 +24,49 @@ impl<'a> Json<'a> {
         self.quoted(value);
     }
 
+    /// A string member, its text in parts.
+    pub fn text_of(&mut self, name: &str, parts: &[&str]) {
+        self.name(name);
+        self.put(b"\"");
+        parts.iter().for_each(|part| self.escaped(part));
+        self.put(b"\"");
+    }
+
+    /// A string member that says a number in hex.
+    pub fn hex(&mut self, name: &str, value: usize) {
+        self.name(name);
+        let _ = write!(self, "\"{value:#x}\"");
+    }
+
+    /// Begins a member that is a list; [`Json::close_list`] ends it.
+    pub fn open_list(&mut self, name: &str) {
+        self.name(name);
+        self.put(b"[");
+        self.first = true;
+    }
+
+    /// A string of a list.
+    pub fn item(&mut self, text: &str) {
+        self.comma();
+        self.quoted(text);
+    }
+
+    /// An object of a list: one more number, and then the members of an object that is written already.
+    pub fn object_before(&mut self, name: &str, value: u64, rest: &str) {
+        self.comma();
+        self.put(b"{");
+        self.first = true;
+        self.number(name, value);
+        self.put(b",");
+        self.put(rest.trim_start_matches('{').trim_end().as_bytes());
+    }
+
+    /// Ends the innermost list.
+    pub fn close_list(&mut self) {
+        self.put(b"]");
+        self.first = false;
+    }
+
     /// A member with a number.
     pub fn number(&mut self, name: &str, value: u64) {
         self.name(name);

@@ -156,12 +156,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         announce();
         let place = self.place(record);
         let taken = loop {
-            if place.wait(slice, || {
-                record
-                    .owner
-                    .compare_exchange(0, thread.token(), Ordering::SeqCst, Ordering::Relaxed)
-                    .is_ok()
-            }) {
+            if place.wait(slice, || record.try_lock_waiting(thread)) {
                 break Taken::AfterWait;
             }
             if !go_on(record) {
@@ -174,16 +169,22 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
 
     /// Lets the record's own lock go and wakes who waits for it.
     pub fn unlock(&self, record: &Record) {
-        if self.unlock_fast(record) {
+        if Self::let_go(record, Record::free) {
             self.wake(record);
         }
     }
 
-    /// Lets the record's own lock go; true when a thread may wait for it, which the caller has to [`Ledger::wake`].
+    /// Lets go of the record's own lock, which `thread` took with [`Record::try_lock_again`]; true when somebody may wait for it, which
+    /// the caller has to [`Ledger::wake`].
     #[inline(always)]
-    pub fn unlock_fast(&self, record: &Record) -> bool {
+    pub fn unlock_fast(&self, record: &Record, thread: &Thread) -> bool {
+        Self::let_go(record, |record| record.free_for(thread))
+    }
+
+    #[inline(always)]
+    fn let_go(record: &Record, free: impl FnOnce(&Record)) -> bool {
         let none_waits = has_fault(Fault::EarlyLook) && record.waiters.load(Ordering::SeqCst) == 0;
-        record.owner.store(0, Ordering::SeqCst);
+        free(record);
         announce();
         !none_waits && record.waiters.load(Ordering::SeqCst) != 0
     }

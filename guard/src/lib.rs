@@ -15,12 +15,17 @@
 
 extern crate alloc;
 
+#[cfg(feature = "shipped")]
+mod backtrace;
 mod beginnings;
 pub mod bounded;
 pub mod calls;
 pub mod counters;
 pub mod encoding;
 mod endings;
+pub mod event;
+#[cfg(feature = "shipped")]
+mod findings;
 pub mod image;
 pub mod interpose;
 pub mod json;
@@ -28,8 +33,10 @@ pub mod ledger;
 mod observe;
 pub mod park;
 pub mod quarantine;
+pub mod races;
 pub mod record;
 pub mod selectors;
+pub mod sequence;
 pub mod settings;
 pub mod sync;
 pub mod sys;
@@ -70,6 +77,8 @@ pub mod say;
 pub mod slot;
 #[cfg(feature = "shipped")]
 mod support;
+#[cfg(feature = "shipped")]
+mod symbols;
 #[cfg(feature = "shipped")]
 pub mod thunk;
 #[cfg(feature = "shipped")]

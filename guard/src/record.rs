@@ -10,7 +10,9 @@
 
 use core::ptr;
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Fault, Ordering, has_fault};
+use crate::event::Event;
+use crate::sequence::Sequence;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Ordering, has_fault};
 use crate::thread::Thread;
 
 /// Where an encoder stands in its life.
@@ -54,62 +56,38 @@ pub const TO_QUARANTINE: u32 = 0x800;
 pub const COUNTED: u32 = 0x2000;
 /// The record stands for a command buffer.
 pub const BUFFER: u32 = 0x1000;
+/// The command buffer was committed.
+pub const COMMITTED: u32 = 0x4000;
 
-const NAME_WORDS: usize = 4;
-/// Longer names of threads are cut.
-pub const MAX_NAME: usize = 8 * NAME_WORDS;
+/// Set in a lock's word beside the token of the thread that had it last: the lock is free, and that thread may take it on the fast path.
+const FREE: usize = 1;
 
-/// What a thread is called: written under the record's lock, read from anywhere.
-pub struct ThreadName([AtomicU64; NAME_WORDS]);
-
-impl ThreadName {
-    fn none() -> ThreadName {
-        ThreadName(core::array::from_fn(|_| AtomicU64::new(0)))
-    }
-
-    /// Notes a name that ends at its first NUL.
-    pub fn set(&self, name: &[u8; MAX_NAME]) {
-        for (word, bytes) in self.0.iter().zip(name.chunks_exact(8)) {
-            let bytes = bytes.try_into().unwrap_or_default();
-            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
-    }
-
-    /// The name noted last.
-    pub fn get(&self) -> [u8; MAX_NAME] {
-        let mut name = [0; MAX_NAME];
-        for (bytes, word) in name.chunks_exact_mut(8).zip(&self.0) {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
-        name
-    }
-}
-
-/// One encoder. Fills a cache line of its own, so that two threads on two encoders share nothing.
-#[repr(align(128))]
+/// One encoder or command buffer. Fills a cache line of its own, so that two threads on two encoders share nothing.
+#[repr(C, align(128))]
 pub struct Record {
+    /// Who is inside: the address of a [`Thread`]. When free: 0, or [`FREE`] with the thread whose sequence of calls it is. The
+    /// first field, for an atomic instruction takes an address and no offset.
+    pub(crate) owner: AtomicUsize,
     /// The encoder's address; 0 when the record is free. Changes only under the record's lock.
     address: AtomicUsize,
     /// State and flags. Changes only under the record's lock.
     status: AtomicU32,
     /// Counts the objects this record has stood for. Changes only under the record's lock, before `address`.
     generation: AtomicU32,
-    /// Who is inside: the address of a [`Thread`], or 0.
-    pub(crate) owner: AtomicUsize,
     /// How many threads are about to wait, or wait, for the owner to leave.
     pub(crate) waiters: AtomicU32,
     /// Counts the times this object has been ended or reopened: tells a quarantine entry that is out of date.
     pub turn: AtomicU32,
     /// The thread whose throttle count this encoder is in.
     pub opener: AtomicPtr<Thread>,
-    /// What the thread was called that ended this object last. A name and no pointer, for a thread's block is used again.
-    pub ended_by: ThreadName,
     /// The record whose lock guards this one: itself, its command buffer's, or the one lock of `serialize`.
     lock: AtomicPtr<Record>,
     /// Calls in progress that settle this record when the outermost of them ends. Changes only under the record's lock.
     depth: AtomicU32,
     /// The record after this one in the chain of its bucket; set before it is published, and never changed.
     pub(crate) next: AtomicPtr<Record>,
+    /// The calls this record's own lock orders, and who made and ended the object.
+    pub sequence: Sequence,
 }
 
 impl Record {
@@ -130,10 +108,10 @@ impl Record {
             waiters: AtomicU32::new(0),
             turn: AtomicU32::new(0),
             opener: AtomicPtr::new(ptr::null_mut()),
-            ended_by: ThreadName::none(),
             lock: AtomicPtr::new(ptr::null_mut()),
             depth: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
+            sequence: Sequence::default(),
         }
     }
 
@@ -223,13 +201,60 @@ impl Record {
     }
 
     /// Takes the record's own lock if it is free.
-    #[inline(always)]
     pub fn try_lock(&self, thread: &Thread) -> bool {
+        let free = self.owner.load(Ordering::Relaxed);
+        has_fault(Fault::LockForAll)
+            || (is_free(free)
+                && self
+                    .owner
+                    .compare_exchange(free, thread.token(), Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok())
+    }
+
+    /// Takes the record's own lock if it is free and the sequence of calls is this thread's: then there is no more to ask than whether
+    /// the encoder is live.
+    #[inline(always)]
+    pub fn try_lock_again(&self, thread: &Thread) -> bool {
         has_fault(Fault::LockForAll)
             || self
                 .owner
-                .compare_exchange(0, thread.token(), Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange(
+                    thread.token() | FREE,
+                    thread.token(),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
+    }
+
+    /// Takes the record's own lock if it is free, as a thread that announced itself as waiting.
+    pub(crate) fn try_lock_waiting(&self, thread: &Thread) -> bool {
+        let mut word = self.owner.load(Ordering::SeqCst);
+        while is_free(word) {
+            match self.owner.compare_exchange(
+                word,
+                thread.token(),
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Lets the record's own lock go, for this thread to take it again on the fast path.
+    #[inline(always)]
+    pub(crate) fn free_for(&self, thread: &Thread) {
+        self.owner.store(thread.token() | FREE, Ordering::SeqCst);
+    }
+
+    /// Lets the record's own lock go, for any thread.
+    pub(crate) fn free(&self) {
+        let owner = self.owner.load(Ordering::Relaxed);
+        let word = if self.sequence.belongs_to(owner) { owner | FREE } else { 0 };
+        self.owner.store(word, Ordering::SeqCst);
     }
 
     /// Whether `thread` is the one inside.
@@ -237,14 +262,15 @@ impl Record {
         self.owner.load(Ordering::Relaxed) == thread.token()
     }
 
-    /// Whether anybody is inside.
+    /// Whether a thread is inside.
     pub fn is_held(&self) -> bool {
-        self.owner.load(Ordering::Relaxed) != 0
+        !is_free(self.owner.load(Ordering::Relaxed))
     }
 
     /// The token of the thread inside, 0 for none.
     pub fn owner(&self) -> usize {
-        self.owner.load(Ordering::Acquire)
+        let word = self.owner.load(Ordering::Acquire);
+        if is_free(word) { 0 } else { word }
     }
 
     /// Begins the next object at `address`. The caller holds the lock that guards the record.
@@ -252,7 +278,8 @@ impl Record {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
         self.status.store(State::Live as u32, Ordering::Relaxed);
         self.opener.store(ptr::null_mut(), Ordering::Relaxed);
-        self.ended_by.set(&[0; MAX_NAME]);
+        self.sequence.born().copy(&Event::none());
+        self.sequence.ended().copy(&Event::none());
         self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.depth.store(0, Ordering::Relaxed);
         self.address.store(address, Ordering::Release);
@@ -263,4 +290,8 @@ impl Record {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
         self.address.store(0, Ordering::Release);
     }
+}
+
+fn is_free(word: usize) -> bool {
+    word == 0 || word & FREE != 0
 }

@@ -3,8 +3,8 @@
 
 use core::ffi::{CStr, c_char};
 
+use crate::event::MAX_NAME;
 use crate::json::Json;
-use crate::record::MAX_NAME;
 use crate::say::{say, say_always};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::thunk;
@@ -62,7 +62,8 @@ pub fn say_lost(slot: usize, by: &[u8; MAX_NAME], ended_by: &[u8; MAX_NAME], las
     if last { say_always(line) } else { say(line) }
 }
 
-fn text(name: &[u8; MAX_NAME]) -> &str {
+/// A thread's name.
+pub fn text(name: &[u8; MAX_NAME]) -> &str {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME);
     match core::str::from_utf8(name.get(..end).unwrap_or_default()) {
         Ok("") | Err(_) => "a thread without a name",
@@ -70,7 +71,8 @@ fn text(name: &[u8; MAX_NAME]) -> &str {
     }
 }
 
-fn names(slot: usize) -> (&'static str, &'static str) {
+/// A slot's class and selector.
+pub fn names(slot: usize) -> (&'static str, &'static str) {
     let text = |name: &AtomicPtr<c_char>| {
         let name = name.load(Ordering::Relaxed);
         // SAFETY: NULL, or a name of the runtime's, which lives as long as it does.

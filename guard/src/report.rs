@@ -9,6 +9,7 @@ use crate::bounded::Bounded;
 use crate::counters::COUNTERS;
 use crate::entry;
 use crate::environment;
+use crate::findings;
 use crate::hooks;
 use crate::image::LONGEST_PATH;
 use crate::json::Json;
@@ -19,6 +20,8 @@ use crate::sys;
 
 /// Room for a report: some 2 kB of its own, and the names of the methods that were refused.
 const LONGEST: usize = 16384;
+/// Room for one finding more.
+const FINDING: usize = 8192;
 
 /// Set in a forked child, which is not the process that was asked about.
 static SILENT: AtomicBool = AtomicBool::new(false);
@@ -38,7 +41,7 @@ pub fn write() {
     if SILENT.load(Ordering::Relaxed) || (file.is_none() && folder.is_none()) {
         return;
     }
-    let mut buffer = [0; LONGEST];
+    let mut buffer = alloc::vec![0; LONGEST + findings::count() * FINDING];
     let Some(length) = compose(&mut buffer) else { return };
     let report = buffer.get(..length).unwrap_or_default();
     if let Some(place) = file {
@@ -118,5 +121,9 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
         json.number(name, entry::total(*counter));
     }
     json.close();
+    json.number("findings_dropped", findings::dropped());
+    json.open_list("findings");
+    findings::each(|times, finding| json.object_before("times", times, finding));
+    json.close_list();
     json.finish()
 }

@@ -4,6 +4,7 @@
 //! drivers are `AGX<family>Family<kind>Context`; their command buffers `AGX<family>FamilyCommandBuffer`.
 
 use crate::calls::Kind;
+use crate::races::Part;
 
 /// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…` are the subclasses
 /// used when counters are sampled.
@@ -132,8 +133,26 @@ pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
     }
     let adds_handler = selector.starts_with("add") && selector.ends_with("Handler:");
     let encodes_event = selector.starts_with("encode") && selector.contains("Event");
-    let named = ["commit", "commitWithDeadline:", "commitEncoder", "enqueue"].contains(&selector);
+    if ["commit", "commitWithDeadline:"].contains(&selector) {
+        return Some(Kind::Commit);
+    }
+    let named = ["commitEncoder", "enqueue"].contains(&selector);
     (named || adds_handler || encodes_event).then_some(Kind::Buffer)
+}
+
+/// How the selectors begin that encode work.
+const ENCODING: &[&str] =
+    &["dispatch", "draw", "copy", "fill", "execute", "generate", "build", "refit", "optimize"];
+
+/// What a method of an encoder class is in a sequence of encoding calls.
+pub fn part_of(selector: &str) -> Part {
+    let sets =
+        selector.strip_prefix("set").is_some_and(|rest| rest.starts_with(char::is_uppercase));
+    match sets {
+        true => Part::Sets,
+        false if ENCODING.iter().any(|begin| selector.starts_with(begin)) => Part::Encodes,
+        false => Part::Other,
+    }
 }
 
 /// The `init` family by Objective-C's own rule: `init`, not followed by a lower-case letter.

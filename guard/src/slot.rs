@@ -2,6 +2,7 @@
 
 use crate::calls::{Call, Kind};
 use crate::entry;
+use crate::races::Part;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::thunk;
 
@@ -11,18 +12,29 @@ pub struct Slot {
     pub original: AtomicUsize,
     /// See [`Call::impl_offset`].
     pub impl_offset: AtomicU32,
-    /// A [`Kind`] in the low byte; above it how many bytes the method returns through x8.
+    /// A [`Kind`] in the low five bits, a [`Part`] in two more, [`FAST`]; above them how many bytes the method returns through x8.
     pub nature: AtomicU32,
 }
 
 /// Added to the kind of a slot whose calls may take the fast path: an encoding method, in a mode that locks.
 const FAST: u32 = 0x80;
+const KIND: u32 = 0x1f;
+const PART: u32 = 5;
 
 impl Slot {
     /// Fills a slot, before its thunk is installed.
-    pub fn fill(&self, original: usize, kind: Kind, impl_offset: u32, returned_bytes: usize) {
+    pub fn fill(
+        &self,
+        original: usize,
+        (kind, part): (Kind, Part),
+        impl_offset: u32,
+        returned_bytes: usize,
+    ) {
         let fast = kind == Kind::Method && entry::has_fast_path();
-        let nature = kind as u32 | if fast { FAST } else { 0 } | (returned_bytes as u32) << 8;
+        let nature = kind as u32
+            | (part as u32) << PART
+            | if fast { FAST } else { 0 }
+            | (returned_bytes as u32) << 8;
         self.original.store(original, Ordering::Relaxed);
         self.impl_offset.store(impl_offset, Ordering::Relaxed);
         self.nature.store(nature, Ordering::Release);
@@ -36,18 +48,20 @@ impl Slot {
 
     /// A call to it.
     #[inline(always)]
-    pub(crate) fn call(&self, object: usize, caller: usize) -> Call {
+    pub(crate) fn call(&self, object: usize, caller: usize, frame: usize, method: usize) -> Call {
         Call {
             object,
             kind: self.kind(),
             impl_offset: self.impl_offset.load(Ordering::Relaxed),
             caller,
+            frame,
+            method,
         }
     }
 
     #[inline(always)]
     fn kind(&self) -> Kind {
-        match self.nature.load(Ordering::Relaxed) & 0x7f {
+        match self.nature.load(Ordering::Relaxed) & KIND {
             0 => Kind::Method,
             1 => Kind::Init,
             2 => Kind::End,
@@ -58,7 +72,17 @@ impl Slot {
             8 => Kind::Reinit,
             9 => Kind::Buffer,
             10 => Kind::BufferDealloc,
+            11 => Kind::Commit,
             _ => Kind::Factory,
+        }
+    }
+
+    /// What the method is in a sequence of encoding calls.
+    pub(crate) fn part(&self) -> Part {
+        match self.nature.load(Ordering::Relaxed) >> PART & 3 {
+            1 => Part::Sets,
+            2 => Part::Encodes,
+            _ => Part::Other,
         }
     }
 

@@ -82,6 +82,19 @@ pub const WRITE_NEW: c_int = 0x1 | 0x200 | 0x400 | 0x100_0000;
 #[cfg(not(target_os = "macos"))]
 pub const WRITE_NEW: c_int = 0x1 | 0x40 | 0x200 | 0x8_0000;
 
+/// O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC.
+#[cfg(target_os = "macos")]
+pub const READ_WRITE_NEW: c_int = 0x2 | 0x200 | 0x400 | 0x100_0000;
+/// O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC.
+#[cfg(not(target_os = "macos"))]
+pub const READ_WRITE_NEW: c_int = 0x2 | 0x40 | 0x200 | 0x8_0000;
+/// PROT_READ | PROT_WRITE.
+pub const PROT_READ_WRITE: c_int = 3;
+/// MAP_SHARED.
+pub const MAP_SHARED: c_int = 1;
+/// MAP_FAILED.
+pub const MAP_FAILED: usize = usize::MAX;
+
 /// `struct sigaction`; `handler` 0 is the default.
 #[cfg(target_os = "macos")]
 #[repr(C)]
@@ -171,6 +184,35 @@ unsafe extern "C" {
     pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn write(file: c_int, bytes: *const c_void, count: usize) -> isize;
     pub fn close(file: c_int) -> c_int;
+    pub fn ftruncate(file: c_int, size: i64) -> c_int;
+    pub fn mmap(
+        address: *mut c_void,
+        size: usize,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    #[cfg(target_os = "macos")]
+    fn pthread_threadid_np(thread: usize, id: *mut u64) -> c_int;
+    #[cfg(target_os = "macos")]
+    fn pthread_get_stackaddr_np(thread: usize) -> usize;
+    #[cfg(target_os = "macos")]
+    fn pthread_get_stacksize_np(thread: usize) -> usize;
+    #[cfg(target_os = "macos")]
+    fn dispatch_queue_get_label(queue: *const c_void) -> *const c_char;
+    #[cfg(not(target_os = "macos"))]
+    fn gettid() -> c_int;
+    #[cfg(not(target_os = "macos"))]
+    fn pthread_getattr_np(thread: usize, attributes: *mut [u64; 8]) -> c_int;
+    #[cfg(not(target_os = "macos"))]
+    fn pthread_attr_getstack(
+        attributes: *const [u64; 8],
+        bottom: *mut usize,
+        size: *mut usize,
+    ) -> c_int;
+    #[cfg(not(target_os = "macos"))]
+    fn pthread_attr_destroy(attributes: *mut [u64; 8]) -> c_int;
     pub fn getpid() -> c_int;
     pub fn abort() -> !;
     pub fn free(block: *mut c_void);
@@ -205,6 +247,71 @@ pub unsafe fn wait_until(condition: *mut Condition, mutex: *mut Mutex, deadline:
     // SAFETY: by the caller's word.
     unsafe {
         pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &time(deadline)) == 0
+    }
+}
+
+/// The system's number for the calling thread.
+pub fn thread_id() -> u64 {
+    #[cfg(target_os = "macos")]
+    {
+        let mut id = 0;
+        // SAFETY: NULL stands for the calling thread; `id` is a valid place for the answer.
+        unsafe { pthread_threadid_np(0, &mut id) };
+        id
+    }
+    #[cfg(not(target_os = "macos"))]
+    // SAFETY: takes nothing.
+    unsafe {
+        gettid() as u64
+    }
+}
+
+/// Where the calling thread's stack begins and ends.
+pub fn stack() -> [usize; 2] {
+    #[cfg(target_os = "macos")]
+    // SAFETY: the calling thread is alive.
+    unsafe {
+        let (this, top) = (pthread_self(), pthread_get_stackaddr_np(pthread_self()));
+        [top - pthread_get_stacksize_np(this), top]
+    }
+    #[cfg(not(target_os = "macos"))]
+    // SAFETY: the places are as large as glibc's types: 56 or 64 bytes of attributes.
+    unsafe {
+        let (mut attributes, mut bottom, mut size) = ([0; 8], 0, 0);
+        if pthread_getattr_np(pthread_self(), &mut attributes) == 0 {
+            pthread_attr_getstack(&attributes, &mut bottom, &mut size);
+            pthread_attr_destroy(&mut attributes);
+        }
+        [bottom, bottom + size]
+    }
+}
+
+/// Linux has no dispatch queues; a test sets what answers for them.
+#[cfg(not(target_os = "macos"))]
+pub static QUEUE_LABEL: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
+/// The label of the dispatch queue the calling thread works for, up to the first NUL. Left as it is where there is none.
+pub fn queue_label(label: &mut [u8]) {
+    #[cfg(target_os = "macos")]
+    // SAFETY: NULL stands for the queue of the caller.
+    let text = unsafe { dispatch_queue_get_label(core::ptr::null()) };
+    #[cfg(not(target_os = "macos"))]
+    let text = match QUEUE_LABEL.load(core::sync::atomic::Ordering::Relaxed) {
+        0 => return,
+        // SAFETY: a test's function of this signature.
+        function => unsafe {
+            core::mem::transmute::<usize, extern "C" fn() -> *const c_char>(function)()
+        },
+    };
+    if text.is_null() {
+        return;
+    }
+    for (at, place) in label.iter_mut().enumerate() {
+        // SAFETY: a NUL-terminated string, read no further than its NUL.
+        *place = unsafe { *text.add(at) } as u8;
+        if *place == 0 {
+            break;
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 //! A thread's block is never given back to the allocator; when the thread ends it is handed to the next new one. So the
 //! address of a block can stand for the thread in a record, and the watchdog may read any block at any time.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr;
 
 use crate::counters::Tally;
+use crate::event::{Event, Who};
 use crate::record::Record;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// How a call stands to the lock of its encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,11 @@ pub struct Frame {
     pub role: Role,
 }
 
+/// The bits of a token that count the lives of a block, below its alignment and above the bit of a free lock.
+const LIVES: usize = 0x7e;
+/// Blocks that lie idle before one is used again, for findings may still be about the threads that had them.
+const MIN_IDLE: usize = 16;
+
 /// Calls of one thread that may be nested before the block allocates, and one for the frame below all.
 const INLINE: usize = 16;
 
@@ -65,11 +72,19 @@ pub struct Thread {
     pub waits_for: AtomicPtr<Record>,
     /// Since when, in milliseconds of [`crate::sys::now`].
     pub waits_since: AtomicU64,
+    /// Who the thread was, and where, at its last creation, end, commit or finding. For findings of other threads.
+    pub latest: Event,
+    /// The bounds of its stack; 0 while they have not been asked for.
+    pub stack: [AtomicUsize; 2],
     /// How many encoders this thread has open under the throttle.
     pub open: AtomicU32,
     /// A place of the throttle taken before a factory was entered, for the encoder that the factory makes.
     reserved: AtomicBool,
     taken: AtomicBool,
+    /// See [`Thread::token`]: the block's address, and in the bits it leaves free which of the threads that had the block it is.
+    token: AtomicUsize,
+    /// When its last thread ended, as the registry counts.
+    idle_since: AtomicU64,
     next: AtomicPtr<Thread>,
 }
 
@@ -90,8 +105,8 @@ const BELOW_ALL: Frame = Frame {
 
 impl Thread {
     /// A block no other thread knows of.
-    pub fn new() -> Self {
-        Thread {
+    pub fn new() -> Box<Thread> {
+        let thread = Box::new(Thread {
             frames: UnsafeCell::new(Frames {
                 depth: 0,
                 inline: [BELOW_ALL; INLINE],
@@ -100,11 +115,17 @@ impl Thread {
             tally: Tally::new(),
             waits_for: AtomicPtr::new(ptr::null_mut()),
             waits_since: AtomicU64::new(0),
+            latest: Event::none(),
+            stack: [AtomicUsize::new(0), AtomicUsize::new(0)],
             open: AtomicU32::new(0),
             reserved: AtomicBool::new(false),
             taken: AtomicBool::new(true),
+            token: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
-        }
+        });
+        thread.token.store(ptr::from_ref(&*thread) as usize, Ordering::Relaxed);
+        thread
     }
 
     /// Notes a place of the throttle that the next encoder this thread makes will occupy. Owner only.
@@ -124,10 +145,10 @@ impl Thread {
         self.open.load(Ordering::Relaxed) + u32::from(self.reserved.load(Ordering::Relaxed))
     }
 
-    /// What stands for this thread in a record; never 0.
+    /// What stands for this thread in a record: even, never 0, and another one than that of the threads that had the block just before.
     #[inline(always)]
     pub fn token(&self) -> usize {
-        ptr::from_ref(self) as usize
+        self.token.load(Ordering::Relaxed)
     }
 
     /// The thread a token stands for.
@@ -136,7 +157,18 @@ impl Thread {
     /// `token` is 0 or came from [`Thread::token`] of a block of the registry.
     pub unsafe fn of_token<'a>(token: usize) -> Option<&'a Thread> {
         // SAFETY: blocks are never given back.
-        unsafe { (token as *const Thread).as_ref() }
+        unsafe { ((token & !LIVES) as *const Thread).as_ref() }
+    }
+
+    /// Who the thread of a token was at its last creation, end, commit or finding; unknown when another thread has its block.
+    ///
+    /// # Safety
+    /// As for [`Thread::of_token`].
+    pub unsafe fn who_was(token: usize) -> Who {
+        // SAFETY: by the caller's word.
+        let block = unsafe { Thread::of_token(token) };
+        let who = block.map_or(Who::UNKNOWN, |block| block.latest.who());
+        if block.is_some_and(|block| block.token() == token) { who } else { Who::UNKNOWN }
     }
 
     /// Notes a call that goes through. Owner only.
@@ -221,6 +253,21 @@ impl Thread {
         top <= stack && (top < stack || caller != leave)
     }
 
+    /// How many calls this thread is inside of. Owner only.
+    pub fn depth(&self) -> usize {
+        // SAFETY: as in `push`.
+        unsafe { (*self.frames.get()).depth }
+    }
+
+    /// Where the call at this depth returns to, the outermost at 0; 0 for none. Owner only.
+    pub fn caller_at(&self, depth: usize) -> usize {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        let place = frames.inline.get(depth + 1);
+        let more = || frames.more.get((depth + 1).checked_sub(INLINE)?);
+        place.or_else(more).map_or(0, |frame| frame.caller)
+    }
+
     /// Whether this thread is inside any guarded call.
     pub fn is_inside(&self) -> bool {
         // SAFETY: as in `push`.
@@ -228,38 +275,37 @@ impl Thread {
     }
 }
 
-impl Default for Thread {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// All blocks there have ever been.
 #[derive(Default)]
 pub struct Registry {
     head: AtomicPtr<Thread>,
+    /// Threads that have ended.
+    ended: AtomicU64,
 }
 
 impl Registry {
     /// No threads yet.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Registry { head: AtomicPtr::new(ptr::null_mut()) }
+        Registry { head: AtomicPtr::new(ptr::null_mut()), ended: AtomicU64::new(0) }
     }
 
     /// A block for the calling thread: one whose thread has ended, or a new one.
     pub fn take(&self) -> &'static Thread {
-        for thread in self.iter() {
-            if thread
+        let idle = || self.iter().filter(|thread| !thread.taken.load(Ordering::Relaxed));
+        if idle().count() >= MIN_IDLE
+            && let Some(thread) =
+                idle().min_by_key(|thread| thread.idle_since.load(Ordering::Relaxed))
+            && thread
                 .taken
                 .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
-            {
-                return thread;
-            }
+        {
+            let life = thread.token().wrapping_add(2) & LIVES;
+            thread.token.store(ptr::from_ref(thread) as usize | life, Ordering::Relaxed);
+            return thread;
         }
-        let thread: &'static Thread =
-            alloc::boxed::Box::leak(alloc::boxed::Box::new(Thread::new()));
+        let thread: &'static Thread = Box::leak(Thread::new());
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             thread.next.store(head, Ordering::Relaxed);
@@ -275,7 +321,10 @@ impl Registry {
     pub fn give_back(&self, thread: &Thread) {
         if !thread.is_inside() {
             thread.open.store(0, Ordering::Relaxed);
+            thread.stack.iter().for_each(|bound| bound.store(0, Ordering::Relaxed));
             thread.reserved.store(false, Ordering::Relaxed);
+            let stamp = self.ended.fetch_add(1, Ordering::Relaxed);
+            thread.idle_since.store(stamp, Ordering::Relaxed);
             thread.taken.store(false, Ordering::Release);
         }
     }

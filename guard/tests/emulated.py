@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,90 @@ class Report(unittest.TestCase):
             for name in names:
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     self.assertEqual(f"{json.load(file)['pid']}.json", name)
+
+
+def races(folder):
+    """The findings in the mapped files of a folder, as (times, finding)."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".races"):
+            with open(os.path.join(folder, name), "rb") as file:
+                content = file.read()
+            assert content.startswith(b"agxpatch.races/1"), content[:16]
+            for at in range(8192, len(content), 8192):
+                times, length = struct.unpack_from("<QQ", content, at)
+                if length:
+                    found.append((times, json.loads(content[at + 16:at + 16 + length])))
+    return found
+
+
+class Races(unittest.TestCase):
+    """Two threads in one encoder or command buffer: named, in both modes that look."""
+
+    def find(self, scenario, mode, status=0):
+        with tempfile.TemporaryDirectory() as folder:
+            ended, out, err = run("races", scenario, AGX_GUARD=mode, AGX_GUARD_REPORTS=folder, AGX_GUARD_QUIET="1")
+            self.assertEqual(ended, status, out + err)
+            return races(folder)
+
+    def each_mode(self, scenario, status=0):
+        for mode in ("guard", "observe"):
+            with self.subTest(mode):
+                found = self.find(scenario, mode, status)
+                self.assertEqual(len(found), 1, found)
+                yield found[0]
+
+    def names(self, side, thread, method, function):
+        self.assertEqual(side["thread"]["name"], thread)
+        self.assertEqual(side["thread"]["queue"], "test.queue")
+        self.assertGreater(side["thread"]["id"], 0)
+        if method:
+            self.assertEqual(side["method"], f"-[AGXFakeFamilyComputeContext {method}]")
+        self.assertRegex(side["stack"][0], rf"^program\+0x[0-9a-f]+ {function}\+\d+$")
+
+    def test_two_threads_inside_one_encoder_overlap(self):
+        for times, found in self.each_mode(0):
+            self.assertEqual((times, found["kind"]), (1, "overlap"))
+            self.names(found["later"], "user", "setBuffer:offset:atIndex:", "race_use")
+            self.names(found["earlier"], "holder", "holdFor:", "race_hold")
+
+    def test_a_use_after_the_end_names_both_threads_and_the_whole_way_to_the_end(self):
+        for times, found in self.each_mode(1):
+            self.assertEqual((times, found["kind"]), (3, "use-after-end"))
+            self.names(found["later"], "user", "setBuffer:offset:atIndex:", "race_use")
+            self.names(found["earlier"], "ender", None, "race_end")
+            self.assertGreater(len(found["earlier"]["stack"]), 1)
+            self.assertTrue(any("main" in frame for frame in found["created"]["stack"]), found["created"])
+
+    def test_a_finding_outlives_the_process(self):
+        for _, found in self.each_mode(2, SIGABRT):
+            self.assertEqual(found["kind"], "use-after-commit")
+            self.names(found["later"], "committer", None, "race_commit")
+            self.assertEqual(found["later"]["method"], "-[AGXFakeFamilyCommandBuffer commit]")
+
+    def test_a_dispatch_with_another_threads_state_is_torn_and_counted_once(self):
+        for times, found in self.each_mode(3):
+            self.assertEqual((times, found["kind"]), (1, "torn-sequence"))
+            self.names(found["later"], "worker", "dispatchThreads:threadsPerThreadgroup:", "race_dispatch")
+            self.names(found["earlier"], "setter", "setComputePipelineState:", "race_set")
+
+    def test_a_dispatch_after_another_thread_changed_the_state_is_torn(self):
+        for times, found in self.each_mode(4):
+            self.assertEqual((times, found["kind"]), (1, "torn-sequence"))
+            self.names(found["earlier"], "setter", "setComputePipelineState:", "race_set")
+
+    def test_a_serial_queue_with_eight_threads_has_no_findings(self):
+        for mode in ("guard", "observe"):
+            self.assertEqual(self.find(5, mode), [])
+
+    def test_the_report_has_the_findings_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            run("races", 1, AGX_GUARD_REPORT=path, AGX_GUARD_QUIET="1")
+            with open(path, encoding="utf-8") as file:
+                report = json.load(file)
+        self.assertEqual([(found["times"], found["kind"]) for found in report["findings"]], [(3, "use-after-end")])
+        self.assertEqual((report["findings_dropped"], report["counters"]["races_use_after_end"]), (0, 3))
 
 
 class Crashes(unittest.TestCase):

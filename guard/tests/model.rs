@@ -60,7 +60,7 @@ struct World {
 }
 
 fn call(kind: Kind) -> Call {
-    Call { object: ADDRESS, kind, impl_offset: OFFSET, caller: 0 }
+    Call { object: ADDRESS, kind, impl_offset: OFFSET, caller: 0, frame: 0, method: 0 }
 }
 
 impl World {

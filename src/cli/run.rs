@@ -23,7 +23,7 @@ use agxpatch_core::exit::Exit;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// What the guard does: guard, throttle=N (at most N encoders open),
-    /// serialize, observe (count only), or off. By default what AGX_GUARD says, else
+    /// serialize, observe (find races, change nothing), or off. By default what AGX_GUARD says, else
     /// guard.
     #[arg(long, value_name = "MODE", value_parser = recipe::parse_mode)]
     guard: Option<Mode>,

@@ -13,6 +13,7 @@ use agxpatch_core::error::{Code, Error, Result};
 
 use super::environment::{Driver, Way};
 use super::files::{Disk, Files};
+use super::races::{Races, SUFFIX};
 
 /// The schema of the library's report.
 const SCHEMA: &str = "agxpatch.guard/1";
@@ -26,13 +27,15 @@ pub struct GuardReports {
     pub reports: Vec<Value>,
     /// Why others are not understood.
     pub broken: Vec<Error>,
+    /// The races that were found, in processes that died too.
+    pub races: Races,
 }
 
 impl GuardReports {
     /// Reads the reports in a folder.
     pub fn read(folder: &Path) -> GuardReports {
-        let mut told = GuardReports::default();
-        for name in Disk.names(folder) {
+        let mut told = GuardReports { races: Races::read(folder), ..GuardReports::default() };
+        for name in Disk.names(folder).iter().filter(|name| !name.ends_with(SUFFIX)) {
             match report(&folder.join(name)) {
                 Ok(report) => told.reports.push(report),
                 Err(error) => told.broken.push(error),

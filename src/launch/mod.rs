@@ -31,6 +31,7 @@ mod mode;
 mod prepare;
 mod private_dir;
 mod pyenv;
+mod races;
 mod resolve;
 mod run_report;
 pub mod scoped;

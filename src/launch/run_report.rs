@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::aftermath::Crash;
 use super::child::Ended;
 use super::mode::Mode;
+use super::races::Races;
 use super::resolve::Step;
 use super::scoped::Copy;
 use super::summary::GuardSummary;
@@ -64,6 +65,8 @@ pub struct RunReport {
     pub inside: Vec<Value>,
     /// What the guard did in all processes; none where none of them loaded a driver.
     pub guarded: Option<GuardSummary>,
+    /// The races that the library found between the threads of a process.
+    pub races: Races,
     /// What was said on standard error.
     pub said: Vec<String>,
 }

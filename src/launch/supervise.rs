@@ -60,6 +60,7 @@ pub fn supervise(
     if let Some(copy) = &prepared.copy {
         told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
     }
+    told.races.lines().into_iter().for_each(&mut say);
     let guarded = GuardSummary::of(&told.reports);
     let lines = guarded.iter().flat_map(|guarded| guarded.lines(supervision.quiet));
     lines.for_each(&mut say);
@@ -199,6 +200,7 @@ fn account(
         processes: told.reports.len(),
         inside: told.drivers().into_iter().cloned().collect(),
         guarded,
+        races: told.races,
         said,
     }
 }

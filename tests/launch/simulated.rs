@@ -324,3 +324,32 @@ fn refused_calls_are_said_and_strict_makes_them_exit_status_2() {
         assert_eq!(said.contains("[AGX-0813]"), status == 2, "{said}");
     }
 }
+
+#[test]
+fn a_race_is_told_although_the_process_died_of_it() {
+    let bench = Bench::new();
+    let finding = r#"{"kind":"overlap","later":{"method":"-[A b]","thread":{"id":2,"name":"late","queue":""},"stack":["p+0x1 f+1"]},"earlier":{"thread":{"id":1,"name":"","queue":"q"},"stack":[]},"created":{"thread":{"id":1,"name":"","queue":"q"},"stack":[]}}"#;
+    let mut bytes = vec![0; 2 * 8192];
+    bytes[..16].copy_from_slice(b"agxpatch.races/1");
+    bytes[8192] = 7;
+    bytes[8200..8208].copy_from_slice(&(finding.len() as u64).to_le_bytes());
+    bytes[8208..8208 + finding.len()].copy_from_slice(finding.as_bytes());
+    let races = bench.path("races");
+    std::fs::write(&races, bytes).unwrap();
+    let report = bench.path("report.json");
+    let script = format!("cat '{}' > $AGX_GUARD_REPORTS/$$.races; kill -SEGV $$", races.display());
+    let options = ["--guard", "observe", "--report", report.to_str().unwrap()];
+    let output = bench.run(&options, &["sh", "-c", &script]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains(
+            "7 times: two threads were inside one encoder or command buffer\n  \
+             by thread 2 \"late\", -[A b]\n    p+0x1 f+1\n  after thread 1 on queue q\n"
+        ),
+        "{said}"
+    );
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["races"]["found"][0]["times"], 7);
+    assert_eq!(report["races"]["found"][0]["kind"], "overlap");
+}

@@ -98,6 +98,12 @@ static int make_key(uint64_t *made, void (*gone)(void *)) { *made = 17; return 0
 static void *get_specific(uint64_t which) { return specific[which]; }
 static int set_specific(uint64_t which, void *value) { specific[which] = value; return 0; }
 
+/* What the race detector asks: the thread's number, its stack, its queue's label. */
+static int thread_number(uintptr_t thread, uint64_t *number) { *number = 1234; return 0; }
+static uintptr_t stack_size(uintptr_t thread) { return 1 << 20; }
+static uintptr_t stack_top(uintptr_t thread) { return (uintptr_t)__builtin_frame_address(0) + 4096; }
+static const char *label_of_queue(const void *queue) { return "com.apple.main-thread"; }
+
 static int start_thread(void *thread, void *attributes, void *(*start)(void *), void *argument) {
   threads_started++;
   watchdog = start;
@@ -139,6 +145,8 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_objc_retain", retain}, {"_objc_release", release}, {"_pthread_key_create", make_key}, {"_pthread_getspecific", get_specific},
   {"_pthread_setspecific", set_specific}, {"_pthread_create", start_thread}, {"_atexit", watch_exit}, {"_open", mac_open},
   {"_clock_gettime", mac_clock}, {"_sigaction", mac_sigaction}, {"_pthread_atfork", succeed}, {"_pthread_detach", succeed}, {"_pthread_self", pthread_self}, {"_pthread_getname_np", pthread_getname_np},
+  {"_pthread_threadid_np", thread_number}, {"_pthread_get_stackaddr_np", stack_top}, {"_pthread_get_stacksize_np", stack_size},
+  {"_dispatch_queue_get_label", label_of_queue}, {"_ftruncate", ftruncate}, {"_mmap", mmap},
   {"_pthread_mutex_lock", succeed}, {"_pthread_mutex_unlock", succeed}, {"_pthread_cond_broadcast", succeed},
   {"_pthread_cond_timedwait_relative_np", nap}, {"_os_unfair_lock_lock", close_lock}, {"_os_unfair_lock_unlock", open_lock}, {"_bzero", zero},
   {"_class_addMethod", class_addMethod}, {"_class_copyMethodList", class_copyMethodList},

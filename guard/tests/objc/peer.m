@@ -4,6 +4,8 @@
  * `peer count PEER CALLS`        makes so many calls and ends, for counting instructions
  * `peer scale PEER THREADS MS`   calls per second on distinct encoders, and how often a thread slept
  * `peer memory PEER ENCODERS`    bytes of the heap in use for each live encoder
+ * `peer create PEER ENCODERS`   makes so many encoders, in a factory of a command buffer
+ * `peer end PEER ENCODERS`      the same, and ends each
  * `peer trace PEER CALLS`        two threads, each on an encoder of its own, make so many calls between two marks, for a trace of
  *                                what they read and write
  *
@@ -121,6 +123,22 @@ static void trace(int peer, int calls) {
   for (int at = 0; at < 2; at++) pthread_join(threads[at], NULL);
 }
 
+/* Blit encoders: no coalescing, so that each is made, and ended, once. */
+static void live(int count, int ends) {
+  static const char *const classes[] = {"AGXFakeFamilyCommandBuffer", "AGXFakeFamilyBlitContext"};
+  for (int at = 0; at < 2; at++) {
+    FakeObject *first = [objc_getClass(classes[at]) alloc];
+    [first retainCount];
+    agx_guard_hook_class(classes[at], -1);
+  }
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  for (int at = 0; at < count; at++) {
+    id one = [buffer blitCommandEncoder];
+    if (ends) [one endEncoding];
+    [buffer setCurrentEncoder:nil]; /* not guarded: as if it had been ended */
+  }
+}
+
 int main(int count, char **arguments) {
   if (count < 4) return 2;
   int peer = atoi(arguments[2]), number = atoi(arguments[3]);
@@ -134,6 +152,8 @@ int main(int count, char **arguments) {
     scale(peer, number, atoi(arguments[4]));
   } else if (!strcmp(arguments[1], "trace")) {
     trace(peer, number);
+  } else if (!strcmp(arguments[1], "create") || !strcmp(arguments[1], "end")) {
+    live(number, arguments[1][0] == 'e');
   } else if (!strcmp(arguments[1], "memory")) {
     encoder(peer);
     size_t before = mallinfo2().uordblks;

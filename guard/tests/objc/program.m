@@ -20,6 +20,7 @@ extern int agx_guard_hooked_methods(void);
 extern uint64_t agx_guard_known_encoders(void);
 extern void agx_guard_trust(uintptr_t start, uintptr_t end);
 extern void agx_guard_sweep(void);
+extern void agx_guard_label_queues(const char *(*label)(void));
 extern int agx_guard_authenticates_pointers(void);
 extern char agx_guard_thunks[];
 
@@ -697,6 +698,118 @@ static int observing_changes_nothing(void) {
   return 0;
 }
 
+/* Races, each between two threads that a barrier and a lock order, so that the outcome depends on no speed. The functions have names
+ * that a backtrace can show. */
+static const char *label_of_queue(void) { return "test.queue"; }
+static Size one_by_one = {1, 1, 1};
+
+static void in_thread(const char *name, void *(*function)(void *), void *argument) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, function, argument);
+  pthread_setname_np(thread, name);
+  pthread_join(thread, NULL);
+}
+/* The names of threads are set before anything is noted of them. */
+static void name_this_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+void *race_end(void *one) {
+  name_this_thread("ender");
+  [(Compute *)one endEncoding];
+  return NULL;
+}
+void *race_use(void *one) {
+  name_this_thread("user");
+  [(Compute *)one setBuffer:nil offset:0 atIndex:0];
+  return NULL;
+}
+void *race_hold(void *one) {
+  name_this_thread("holder");
+  [(Compute *)one setComputePipelineState:nil]; /* its first call says who it is */
+  [(Compute *)one holdFor:200];
+  return NULL;
+}
+void *race_dispatch(void *one) {
+  name_this_thread("worker");
+  for (int at = 0; at < 3; at++) [(Compute *)one dispatchThreads:one_by_one threadsPerThreadgroup:one_by_one];
+  return NULL;
+}
+void *race_set(void *one) {
+  name_this_thread("setter");
+  [(Compute *)one setComputePipelineState:nil];
+  return NULL;
+}
+void *race_commit(void *buffer) {
+  name_this_thread("committer");
+  [(AGXFakeFamilyCommandBuffer *)buffer commit];
+  return NULL;
+}
+
+/* What a serial queue with many threads does: each piece of work sets its state and encodes, one thread after another. */
+static pthread_mutex_t serial_queue = PTHREAD_MUTEX_INITIALIZER;
+static void *work_serially(void *buffer) {
+  for (int at = 0; at < 200; at++) {
+    pthread_mutex_lock(&serial_queue);
+    static Compute *one;
+    static int pieces;
+    if (!one) one = [(AGXFakeFamilyCommandBuffer *)buffer computeCommandEncoder];
+    [one setComputePipelineState:nil];
+    [one setBuffer:nil offset:at atIndex:0];
+    [one dispatchThreads:one_by_one threadsPerThreadgroup:one_by_one];
+    if (++pieces % 16 == 0) {
+      [one endEncoding];
+      [one release];
+      one = nil;
+    }
+    pthread_mutex_unlock(&serial_queue);
+    sched_yield();
+  }
+  return NULL;
+}
+
+static int threads_race(int scenario) {
+  agx_guard_label_queues(label_of_queue);
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  if (scenario == 5) {
+    pthread_t threads[8];
+    for (int at = 0; at < 8; at++) pthread_create(&threads[at], NULL, work_serially, buffer);
+    for (int at = 0; at < 8; at++) pthread_join(threads[at], NULL);
+    CHECK(agx_guard_counter("handed_over") > 0);
+    return 0;
+  }
+  Compute *one = [buffer computeCommandEncoder];
+  pthread_t thread;
+  switch (scenario) {
+  case 0: /* overlap: one thread is inside while another calls */
+    pthread_create(&thread, NULL, race_hold, one);
+    uint64_t before = agx_guard_counter("calls");
+    while (agx_guard_counter("calls") < before + 2) sched_yield();
+    usleep(20000);
+    race_use(one);
+    pthread_join(thread, NULL);
+    break;
+  case 1: /* use after end, three times from one place */
+    in_thread("ender", race_end, one);
+    fake_poisons = 1;
+    for (int at = 0; at < 3; at++) race_use(one);
+    break;
+  case 2: /* a second commit, at which the driver asserts */
+    [one endEncoding];
+    in_thread("committer", race_commit, buffer);
+    race_commit(buffer);
+    break;
+  case 3: /* torn: one sets, another dispatches */
+    in_thread("setter", race_set, one);
+    in_thread("worker", race_dispatch, one);
+    break;
+  case 4: /* torn: one sets, another sets, the first dispatches */
+    [one setComputePipelineState:nil];
+    in_thread("setter", race_set, one);
+    race_dispatch(one);
+    break;
+  }
+  return 0;
+}
+
 static void write_a_report_at_exit(void) {
   end(encoder());
   end(encoder());
@@ -754,6 +867,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "inside")) the_quarantine_keeps_an_encoder_in_use();
   else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
   else if (!strcmp(name, "observe")) observing_changes_nothing();
+  else if (!strcmp(name, "races")) threads_race(number);
   else if (!strcmp(name, "report")) write_a_report_at_exit();
   else if (!strcmp(name, "signal")) write_a_report_and_die();
   else if (!strcmp(name, "keys")) return agx_guard_authenticates_pointers();
