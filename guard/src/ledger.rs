@@ -174,7 +174,7 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
         }
     }
 
-    /// Lets go of the record's own lock, which `thread` took with [`Record::try_lock_again`]; true when somebody may wait for it, which
+    /// Lets go of the record's own lock, which `thread` took with [`Record::try_lock_again`]; true when a thread may wait for it, which
     /// the caller has to [`Ledger::wake`].
     #[inline(always)]
     pub fn unlock_fast(&self, record: &Record, thread: &Thread) -> bool {

@@ -141,7 +141,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// A call to an encoder that has been ended. The driver's own are no findings: it coalesces.
+    /// A call to an encoder that has been ended. The driver's own are not findings: it coalesces.
     pub(crate) fn comes_after_end(&self, thread: &Thread, call: &Call, record: &Record) {
         let ended = matches!(record.state(), State::Ended | State::Destroyed);
         if ended && call.kind.takes_part() && !self.objects.is_driver(call.caller) {
