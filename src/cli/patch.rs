@@ -13,10 +13,11 @@ use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
+use agxpatch_core::finder::Verdict;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    self, EARLIER_CLEAR, Engine, FilePlan, MeaningOutcome, MeaningPlan, ORIGINAL, Occurrence,
-    Outcome, Plan, PlannedWord, Site, Sites, State,
+    self, EARLIER_CLEAR, Engine, Extent, FilePlan, MeaningOutcome, MeaningPlan, ORIGINAL,
+    Occurrence, Outcome, Plan, PlannedWord, Site, Sites, State,
 };
 use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_core::proof::{self, Judgement};
@@ -135,6 +136,7 @@ fn carry_out(
         Proposal::Already(sites) => return Ok(already(file, *sites)),
         Proposal::ByMeaning(MeaningOutcome::Already(_)) => return Ok(by_meaning(file, None)),
         Proposal::ByMeaning(MeaningOutcome::Plan(plan)) => by_meaning(file, Some(*plan)),
+        Proposal::Original(edits) => original(file, edits),
         Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),
     };
     if let Some(output) = output {
@@ -153,6 +155,8 @@ enum Proposal {
     Already(Box<Sites>),
     Proven(Box<FilePlan>, Vec<Proof>),
     ByMeaning(MeaningOutcome),
+    /// The original code that the file keeps goes back.
+    Original(Vec<Edit>),
 }
 
 fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
@@ -187,15 +191,39 @@ fn without_signature(
     args: &Args,
     error: Error,
 ) -> Result<Proposal> {
+    if args.patch.as_deref() == Some(ORIGINAL) {
+        return match engine.plan_original(file) {
+            Ok(edits) => Ok(Proposal::Original(edits)),
+            // Where no code was rewritten by meaning, the signature's absence says more.
+            Err(reason) if reason.code() == Code::NoMatch && !is_rewritten(engine, file) => {
+                Err(error)
+            }
+            Err(reason) => Err(reason),
+        };
+    }
     let by_name = args.patch.as_deref().filter(|name| *name != EARLIER_CLEAR);
     match (by_name, engine.plan_by_meaning(file, &ByRefinement)) {
         (None, Ok(outcome)) => Ok(Proposal::ByMeaning(outcome)),
         (None, Err(refused)) if refused.code() != Code::NoMatch => Err(refused),
-        (Some(ORIGINAL), Ok(MeaningOutcome::Already(_))) => {
-            Err(error
-                .next("the file does not hold the original code: take the file it was made from"))
-        }
         _ => Err(error),
+    }
+}
+
+/// Whether the file's methods clear in time, as a rewrite by meaning leaves them.
+fn is_rewritten(engine: &Engine, file: &Universal<'_>) -> bool {
+    let examined = engine.examine(file, Extent::Named).unwrap_or_default().functions;
+    examined.iter().any(|one| one.verdict == Verdict::ClearsUnderLock)
+}
+
+/// The report of putting back the original code that a file keeps.
+fn original(file: String, edits: Vec<Edit>) -> Patching {
+    let none = by_meaning(file, None);
+    Patching {
+        outcome: "planned",
+        patch: ORIGINAL.to_owned(),
+        edits,
+        does_not_fix: Vec::new(),
+        ..none
     }
 }
 
@@ -333,7 +361,16 @@ fn show_by_meaning(out: &mut dyn Write, plan: &MeaningPlan) -> io::Result<()> {
         writeln!(out, "{WARN}clears late, not rewritten:{RESET} {name} at {at}: {}", one.refused)?;
     }
     files::show_not_examined(out, plan.not_examined)?;
-    writeln!(out, "only the file this was made from brings the original code back")
+    match plan.original_kept {
+        true => {
+            writeln!(out, "--patch original puts the original code back from the new file alone")
+        }
+        false => writeln!(
+            out,
+            "{WARN}the signature leaves no room for the original code:{RESET} only the file this \
+             was made from brings it back"
+        ),
+    }
 }
 
 impl Patching {

@@ -2,6 +2,7 @@
 
 mod authors;
 mod bad_input;
+mod by_meaning;
 mod harness;
 mod hostile;
 mod main_job;

@@ -50,6 +50,8 @@ pub enum EditKind {
     BlobHash,
     /// The CMS signature, which becomes an empty wrapper.
     Cms,
+    /// The original code of a rewrite by meaning, in the room that the CMS signature left.
+    OriginalCode,
 }
 
 impl Edit {

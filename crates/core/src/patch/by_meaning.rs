@@ -17,6 +17,7 @@ use crate::macho::{Image, Universal};
 
 use super::engine::Engine;
 use super::meaning::{Examination, Examined, Extent, Severity};
+use super::original::OriginalCode;
 use super::seal::reseal_all;
 
 /// The name of the rewrite, as that of a patch.
@@ -58,6 +59,8 @@ pub struct MeaningPlan {
     pub refused: Vec<RefusedFunction>,
     /// How many functions have the shape and were not examined.
     pub not_examined: usize,
+    /// Whether the file keeps the original code, so that it can be put back from it alone.
+    pub original_kept: bool,
     /// Every change of the file, in its order.
     #[serde(skip)]
     pub edits: Vec<Edit>,
@@ -126,17 +129,45 @@ impl Engine {
                 false => Err(nothing_to_do(&examined)),
             };
         }
-        let mut plan =
-            MeaningPlan { rewritten: vec![], refused: vec![], not_examined, edits: vec![] };
+        let mut plan = MeaningPlan {
+            rewritten: Vec::new(),
+            refused: Vec::new(),
+            not_examined,
+            original_kept: false,
+            edits: Vec::new(),
+        };
         for one in late {
             self.rewrite_one(file, one, prover, &mut plan)?;
         }
         if plan.rewritten.is_empty() || plan.refused.iter().any(|one| one.examined.named) {
             return Err(all_refused(&plan));
         }
-        plan.edits.extend(reseal_all(file, &plan.edits)?);
         plan.edits.sort_by_key(|edit| edit.at);
+        plan.seal(file)?;
         Ok(MeaningOutcome::Plan(Box::new(plan)))
+    }
+
+    /// Plans to put back the original code that the file keeps.
+    ///
+    /// # Errors
+    /// `NoMatch` where the file keeps none; as [`OriginalCode::read`] where the record is
+    /// broken; `SignatureBroken` where the code was changed since.
+    pub fn plan_original(&self, file: &Universal<'_>) -> Result<Vec<Edit>> {
+        let (mut edits, mut records) = (Vec::new(), Vec::new());
+        for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
+            if let Some(original) = OriginalCode::read(slice)? {
+                edits.extend(original.put_back(slice)?);
+                records.extend(original.removed(slice)?);
+            }
+        }
+        if edits.is_empty() {
+            return Err(Error::new(Code::NoMatch, "the file does not keep the original code")
+                .next("take the file that this one was made from"));
+        }
+        edits.extend(reseal_all(file, &edits)?);
+        edits.extend(records);
+        edits.sort_by_key(|edit| edit.at);
+        Ok(edits)
     }
 
     fn rewrite_one(
@@ -218,6 +249,28 @@ impl Engine {
             kind: EditKind::Instruction,
             why,
         }
+    }
+}
+
+impl MeaningPlan {
+    /// Reseals the file, and keeps the original code in the room that the signer leaves.
+    fn seal(&mut self, file: &Universal<'_>) -> Result<()> {
+        let mut seals = reseal_all(file, &self.edits)?;
+        self.original_kept = true;
+        for slice in &file.slices {
+            if OriginalCode::read(slice)?.is_some() {
+                let message = "the file keeps the original code of an earlier rewrite";
+                return Err(Error::new(Code::CannotEncode, message)
+                    .with("slice", slice.architecture)
+                    .next("put that back first, with --patch original"));
+            }
+            if let Some(original) = OriginalCode::of(slice, &self.edits)? {
+                self.original_kept &= original.keep(slice, &mut seals);
+            }
+        }
+        self.edits.extend(seals);
+        self.edits.sort_by_key(|edit| edit.at);
+        Ok(())
     }
 }
 

@@ -2,11 +2,14 @@
 
 use crate::check::Check;
 use crate::codesign::{self, EmbeddedSignature, Kind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::finder::Verdict;
 use crate::macho::{Slice, Universal};
 
 use super::engine::Engine;
 use super::look::Selection;
+use super::meaning::{Examined, Extent, Severity};
+use super::original::OriginalCode;
 use super::sighting::{Place, Sighting, Site, Sites, State};
 
 /// Everything that must hold of a patched driver, each with what was seen.
@@ -21,7 +24,7 @@ pub fn verify(
     let file = Universal::parse(bytes)?;
     let mut checks = vec![readers(&file)];
     let sighting = engine.look_for_any_and_select(&file, selection);
-    let sites = windows(engine, sighting, &mut checks);
+    let sites = windows(engine, &file, sighting, &mut checks);
     for slice in &file.slices {
         checks.push(sealed(slice));
     }
@@ -49,13 +52,20 @@ fn readers(file: &Universal<'_>) -> Check {
     }
 }
 
+/// That the sequence of a signature occurs as often as it must.
+const FOUND: &str = "sequence-once";
+
 /// The checks of the windows themselves.
-fn windows(engine: &Engine, sighting: Result<Sighting>, checks: &mut Vec<Check>) -> Option<Sites> {
-    const FOUND: &str = "sequence-once";
+fn windows(
+    engine: &Engine,
+    file: &Universal<'_>,
+    sighting: Result<Sighting>,
+    checks: &mut Vec<Check>,
+) -> Option<Sites> {
     let found = match sighting.and_then(Sighting::sites) {
         Ok(found) => found,
         Err(error) => {
-            checks.push(Check::fail(FOUND, error.to_string()));
+            checks.extend(rewritten(engine, file, &error));
             return None;
         }
     };
@@ -67,6 +77,51 @@ fn windows(engine: &Engine, sighting: Result<Sighting>, checks: &mut Vec<Check>)
         checks.push(reads_back(engine, site));
     }
     Some(found)
+}
+
+/// The checks of a file in which no signature's sequence is, for `reason`: whether its
+/// methods clear in time, and whether it keeps the code they had before.
+fn rewritten(engine: &Engine, file: &Universal<'_>, reason: &Error) -> Vec<Check> {
+    let absent = || Check::fail(FOUND, reason.to_string());
+    if reason.code() != Code::NoMatch {
+        return vec![absent()];
+    }
+    let examined = engine.examine(file, Extent::Shaped).unwrap_or_default().functions;
+    let is_late = |one: &Examined| {
+        matches!(one.verdict, Verdict::ClearsLate { .. }) && one.severity == Severity::Shared
+    };
+    let in_time: Vec<String> = examined
+        .iter()
+        .filter(|one| one.verdict == Verdict::ClearsUnderLock)
+        .map(|one| format!("{} at {}", one.verdict.name(), one.function))
+        .collect();
+    if in_time.is_empty() || examined.iter().any(is_late) {
+        return vec![absent()];
+    }
+    let mut checks = vec![Check::pass("clears-under-lock", in_time.join(", "))];
+    checks.extend(file.slices.iter().filter(|slice| slice.architecture.is_aarch64()).map(kept));
+    checks
+}
+
+/// Whether a slice keeps the original code, and whether that is what it was.
+fn kept(slice: &Slice<'_>) -> Check {
+    const NAME: &str = "original-kept";
+    let kept = OriginalCode::read(slice).and_then(|kept| match kept {
+        Some(kept) => kept.put_back(slice).map(|_| Some(kept.places())),
+        None => Ok(None),
+    });
+    let architecture = slice.architecture;
+    match kept {
+        Ok(Some(places)) => Check::pass(
+            NAME,
+            format!("{architecture}: {places} places, and with them the code has its digest"),
+        ),
+        Ok(None) => Check::skipped(
+            NAME,
+            format!("{architecture}: only the file it was made from brings the original code back"),
+        ),
+        Err(error) => Check::fail(NAME, format!("{architecture}: {error}")),
+    }
 }
 
 fn patched(engine: &Engine, site: &Site) -> Check {

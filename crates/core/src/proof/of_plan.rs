@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::Register;
 use crate::check::{Check, Status};
+use crate::edit;
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Universal};
 use crate::patch::{Engine, FilePlan, ORIGINAL, Plan, Selection, Site as FoundSite, State};
@@ -125,7 +126,13 @@ pub fn check_standing(engine: &Engine, bytes: &[u8], selection: &Selection) -> C
     const NAME: &str = "proof";
     let judged = Universal::parse(bytes).and_then(|file| {
         let mut sentences = Vec::new();
-        for plan in rewrites(engine, &file, None, selection)? {
+        let rewrites = match rewrites(engine, &file, None, selection) {
+            Err(error) if error.code() == Code::NoMatch => {
+                return standing_by_meaning(engine, bytes, &file).unwrap_or(Err(error));
+            }
+            rewrites => rewrites?,
+        };
+        for plan in rewrites {
             let judgement = judge(engine, &file, &plan)?;
             allow(&judgement, &plan, false)?;
             sentences.push(judgement.sentence());
@@ -135,6 +142,28 @@ pub fn check_standing(engine: &Engine, bytes: &[u8], selection: &Selection) -> C
         Ok(sentences.join("; "))
     });
     as_check(NAME, judged)
+}
+
+/// Proves the rewrites by meaning of a file that keeps its original code; nothing if it
+/// keeps none.
+fn standing_by_meaning(
+    engine: &Engine,
+    bytes: &[u8],
+    file: &Universal<'_>,
+) -> Option<Result<String>> {
+    let edits = engine.plan_original(file).ok()?;
+    let mut original = bytes.to_vec();
+    let proven = edit::apply(&mut original, &edits).and_then(|()| {
+        let original = Universal::parse(&original)?;
+        let mut functions = 0;
+        for (before, after) in original.slices.iter().zip(&file.slices) {
+            if after.architecture.is_aarch64() {
+                functions += rewrite::refine_every_change(&before.image()?, &after.image()?)?;
+            }
+        }
+        Ok(format!("{functions} functions refine the original code that the file keeps"))
+    });
+    Some(proven)
 }
 
 /// Proves every rewrite of a plan.

@@ -46,7 +46,7 @@ use crate::error::{Code, Error, Result};
 use crate::macho::{CallSite, Image};
 use region::Region;
 
-pub use of_images::{ByRefinement, refine_images};
+pub use of_images::{ByRefinement, refine_every_change, refine_images};
 pub(in crate::proof) use origin::Origins;
 
 /// A function before and after.

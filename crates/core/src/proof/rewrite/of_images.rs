@@ -2,6 +2,7 @@
 
 use super::{Obligation, Piece, Refinement, Rewrite, Stubs, refine};
 use crate::address::{VmAddr, Word};
+use crate::check::Status;
 use crate::error::{Code, Error, Result};
 use crate::macho::Image;
 use crate::patch::{Proven, Prover};
@@ -56,6 +57,32 @@ pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Re
         call_sites,
         captures: is_of_block(before, entry)?,
     })
+}
+
+/// Holds every function whose words differ against what `before` has; how many.
+///
+/// # Errors
+/// As [`refine_images`]; `Unproven` for a function that does not hold.
+pub fn refine_every_change(before: &Image<'_>, after: &Image<'_>) -> Result<usize> {
+    let text = before.text()?.range();
+    let starts = before.function_starts()?;
+    let ends = starts.iter().skip(1).copied().chain([text.end]);
+    let mut count = 0;
+    for (&start, end) in starts.iter().zip(ends).filter(|(start, _)| text.contains(start)) {
+        let range = start..end.min(text.end);
+        if before.words(range.clone())?.eq(after.words(range)?) {
+            continue;
+        }
+        let found = refine_images(before, after, start)?;
+        if let Some(failed) = found.obligations.iter().find(|one| one.status == Status::Fail) {
+            return Err(Error::new(Code::Unproven, "a rewritten function does not hold")
+                .with("function", start)
+                .with("obligation", failed.name.as_str())
+                .with("why", &failed.detail));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The runs of words that differ in executable segments and belong to no section.

@@ -43,8 +43,8 @@ struct Key {
     new: VmAddr,
     /// Where the functions return to that are being followed.
     calls: Vec<(VmAddr, VmAddr)>,
-    /// The field that only the new version has cleared yet.
-    pending: Option<Value>,
+    /// The fields that only the new version has cleared yet.
+    pending: BTreeSet<Value>,
     /// Fields whose block was stored elsewhere.
     given: BTreeSet<Value>,
     /// Of these, those whose lock was dropped before they were cleared.
@@ -116,7 +116,7 @@ impl Lockstep<'_> {
             old: at,
             new: at,
             calls: Vec::new(),
-            pending: None,
+            pending: BTreeSet::new(),
             given: BTreeSet::new(),
             late: BTreeSet::new(),
             cleared: BTreeSet::new(),

@@ -194,7 +194,7 @@ impl Lockstep<'_> {
         if !reads.common(before.differ).is_empty() {
             fact.differ = fact.differ.union(writes);
         }
-        if memory && (key.pending.is_some() || !reads.common(before.differ).is_empty()) {
+        if memory && (!key.pending.is_empty() || !reads.common(before.differ).is_empty()) {
             let detail = format!("what {} does to memory is not worked out", key.old);
             return Err(Broken::new(Name::SameStores, key.old, detail));
         }
@@ -205,7 +205,7 @@ impl Lockstep<'_> {
     fn loads(&self, key: &mut Key, before: &Fact, state: &State) -> Outcome<()> {
         for &(address, bytes) in &state.faults {
             if let Some(field) = receivers_field(&before.point, &self.transfer.terms, address)
-                && key.pending.is_none()
+                && !key.pending.contains(&field)
             {
                 // What is loaded now is another block.
                 for fields in [&mut key.cleared, &mut key.given, &mut key.late] {
@@ -216,10 +216,8 @@ impl Lockstep<'_> {
             if bytes > 0 {
                 self.same(before, places, Name::SameLoads, key)?;
             }
-            if let Some(field) = key.pending
-                && bytes > 0
-                && !self.apart(before, field, address, bytes)
-            {
+            let apart = |&field: &Value| self.apart(before, field, address, bytes);
+            if bytes > 0 && !key.pending.iter().all(apart) {
                 let detail = format!("{} may read the field that is cleared before", key.old);
                 return Err(Broken::new(Name::SameLoads, key.old, detail));
             }
@@ -294,18 +292,18 @@ impl Lockstep<'_> {
             Some(_) => {}
             None => self.give(key, stored),
         }
-        match key.pending {
-            Some(field) if !self.apart(before, field, address, bytes) => {
+        match key.pending.iter().all(|&field| self.apart(before, field, address, bytes)) {
+            true => Ok(()),
+            false => {
                 let detail = format!("{} may write the field that is cleared before", key.old);
                 Err(Broken::new(Name::SameStores, key.old, detail))
             }
-            _ => Ok(()),
         }
     }
 
     /// Both versions clear a field.
     fn clear_both(&mut self, key: &mut Key, field: Value) -> Outcome<()> {
-        if key.pending == Some(field) {
+        if key.pending.contains(&field) {
             let detail = format!("{} clears the field again, later than it was", key.new);
             return Err(Broken::new(Name::ClearKept, key.new, detail));
         }
@@ -375,7 +373,7 @@ impl Lockstep<'_> {
             return Ok(Vec::new());
         }
         if let Role::Other(target) = role {
-            if key.pending.is_some() {
+            if !key.pending.is_empty() {
                 let detail =
                     format!("the clear passes the call at {}, which may touch the field", key.old);
                 return Err(Broken::new(Name::SameCalls, key.old, detail));
@@ -385,7 +383,7 @@ impl Lockstep<'_> {
                 key.late.extend(key.given.difference(&key.cleared).copied().collect::<Vec<_>>());
             }
         }
-        if role == Role::Throws && key.pending.is_some() {
+        if role == Role::Throws && !key.pending.is_empty() {
             let detail = format!("{} leaves with a field cleared that was not", key.old);
             return Err(Broken::new(Name::ClearKept, key.old, detail));
         }
@@ -406,8 +404,8 @@ impl Lockstep<'_> {
     /// A lock is taken or dropped: it is not the pending field.
     fn pass_lock(&mut self, key: &mut Key, fact: &Fact, role: Role) -> Outcome<()> {
         let lock = self.transfer.initial.get(Register::new(0));
-        if let Some(field) = key.pending {
-            if !self.apart(fact, field, lock, LOCK_BYTES) {
+        if !key.pending.is_empty() {
+            if !key.pending.iter().all(|&field| self.apart(fact, field, lock, LOCK_BYTES)) {
                 let detail = "the lock may be the field that is cleared before";
                 return Err(Broken::new(Name::LockApartFromField, key.old, detail));
             }
@@ -425,7 +423,7 @@ impl Lockstep<'_> {
     /// of this one that the compiler put elsewhere and that keeps no calling convention;
     /// while a clear is pending, a longer one as well.
     fn follows(&mut self, key: &Key, target: VmAddr) -> bool {
-        let longest = if key.pending.is_some() { helpers::MAX_WORDS } else { MAX_SHORT };
+        let longest = if !key.pending.is_empty() { helpers::MAX_WORDS } else { MAX_SHORT };
         key.calls.len() < MAX_DEPTH && self.helper(target, longest)
     }
 
@@ -550,7 +548,7 @@ impl Lockstep<'_> {
     /// The function is left.
     fn leave(&self, key: &Key, fact: &Fact) -> Outcome<()> {
         self.same(fact, RETURNED, Name::SameExits, key)?;
-        if key.pending.is_some() {
+        if !key.pending.is_empty() {
             let detail = format!("{} leaves with a field cleared that was not", key.old);
             return Err(Broken::new(Name::ClearKept, key.old, detail));
         }

@@ -159,9 +159,9 @@ impl Lockstep<'_> {
             fact.point.loaded(field).and_then(|block| fact.point.is_zero(block)) == Some(true)
         };
         if let Some(field) = self.cleared(key.old, old, &fact.point)
-            && (key.pending == Some(field) || key.pending.is_none() && is_null(fact, field))
+            && (key.pending.contains(&field) || is_null(fact, field))
         {
-            if key.pending.take().is_none() {
+            if !key.pending.remove(&field) {
                 self.permissions.insert(Permission::SkipsNullClear);
             }
             fact.point.memory.clear();
@@ -170,7 +170,7 @@ impl Lockstep<'_> {
         }
         let point = fact.new_point();
         if let Some(field) = self.cleared(key.new, new, &point)
-            && key.pending.is_none()
+            && !key.pending.contains(&field)
         {
             if !is_null(fact, field) {
                 if self.comes_soon(key.old, new) {
@@ -183,7 +183,7 @@ impl Lockstep<'_> {
                 if field.atoms().any(|atom| matches!(atom, Atom::Captured(_))) {
                     self.permissions.insert(Permission::TakesCapturesAsConstant);
                 }
-                key.pending = Some(field);
+                key.pending.insert(field);
                 key.cleared.insert(field);
                 self.moved.insert(field);
                 self.permissions.insert(Permission::ClearsEarlier);
