@@ -332,8 +332,9 @@ fn observe() -> Remedy {
 fn no_coalescing() -> Remedy {
     typed(
         RemedyKind::NoCoalescing,
-        "run it without coalescing, so that no command buffer reads an ended encoder (untested)",
-        "agxpatch run --no-coalescing -- CMD",
+        "switch coalescing off, so that no command buffer reads an ended encoder (untested; for every \
+         program of yours, until `defaults delete com.apple.Metal disableEncoderCoalescing`)",
+        "defaults write com.apple.Metal disableEncoderCoalescing -bool YES",
     )
 }
 
