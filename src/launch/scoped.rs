@@ -19,6 +19,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, FilePlan, Outcome, Plan, Selection};
 use agxpatch_core::proof;
+use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::{Host, machine};
 
 use super::environment::{Driver, Way};
@@ -26,9 +27,6 @@ use super::{bundle, private_dir};
 
 /// Where Metal looks for the bundle a GPU's driver names.
 pub const EXTENSIONS: &str = "/System/Library/Extensions";
-
-/// The names of the drivers the catalogue is about.
-const FAMILY: &str = "AGXMetal";
 
 /// Below the user's home.
 const FOLDERS: [&str; 2] = ["Library", "Application Support"];
@@ -65,6 +63,10 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
     let plugin = plugin(host)?;
     let source = Path::new(EXTENSIONS).join(format!("{plugin}.bundle"));
     let program = Path::new("Contents/MacOS").join(&plugin);
+    if host.shared_cache_contains(&source.join(&program))? == Some(true) {
+        let message = "this macOS has the driver in its dyld shared cache and not in a file";
+        return Err(refused(message).with("bundle", source.display()));
+    }
     let mut contents = bundle::read(host, &source)?;
     let image = contents.get_mut(&program).ok_or_else(|| {
         // So it was before the M4, up to macOS 13 at least.
@@ -92,21 +94,22 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
     Ok(Copy { bundle, source_sha256, patched_sha256, patch: plan.patch, replaced, driver })
 }
 
-/// The one AGX plug-in of this machine.
+/// The driver bundle that this machine's GPU asks for.
 fn plugin(host: &dyn Host) -> Result<String> {
-    let plugins = machine::metal_plugins(host)?;
-    let mut names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-    names.dedup();
-    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric());
-    match names.as_slice() {
-        [name] if name.starts_with(FAMILY) && plain(name) => Ok((*name).to_owned()),
-        _ => Err(refused("the GPU of this Mac is driven by something else")
-            .with("MetalPluginName", names.join(", "))),
+    match DriverBundle::installed(host) {
+        Ok(bundle) => Ok(bundle.name().to_owned()),
+        Err(error) if error.code() == Code::NoDriver => {
+            let plugins = machine::metal_plugins(host)?;
+            let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+            Err(refused("the GPU of this Mac is driven by something else")
+                .with("MetalPluginName", names.join(", ")))
+        }
+        Err(error) => Err(error),
     }
 }
 
 fn refused(message: &str) -> Error {
-    Error::new(Code::NoDriverToCopy, message).next("use --driver system")
+    Error::new(Code::NoDriverToCopy, message).next("use the guard: agxpatch run -- COMMAND")
 }
 
 struct Words {
