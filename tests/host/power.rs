@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agxpatch_host::{CsrConfig, Host, Input};
+use agxpatch_host::{Command, CsrConfig, Host, Input, Tool};
 use agxpatch_simulate::mac::{
     Boot, DRIVER as PATH, Fault, FileVault, Loss, Mode, Release, Signer, SimulatedMac, survive,
 };
@@ -164,4 +164,23 @@ fn a_boot_has_a_session_of_its_own() {
     let first = agxpatch_host::machine::boot_session(&mac).unwrap();
     mac.reboot().unwrap();
     assert_ne!(agxpatch_host::machine::boot_session(&mac).unwrap(), first);
+}
+
+#[test]
+fn recovery_leaves_volumes_unmounted_until_diskutil_mounts_them() {
+    let mac = open_mac();
+    mac.change(|machine| machine.unmounted_in_recovery = vec!["Macintosh HD".into()]).unwrap();
+    mac.reboot_to_recovery().unwrap();
+    let system = Path::new("/Volumes/Macintosh HD/System");
+    assert_eq!(mac.metadata(system).unwrap(), None);
+    assert!(mac.metadata(Path::new("/Volumes/Data/Users")).unwrap().is_some());
+    let mount = |name: &str| mac.run(&Command::effect(Tool::Diskutil, ["mount", name])).unwrap();
+    assert!(!mount("Elsewhere").succeeded());
+    assert!(mount("Macintosh HD").succeeded());
+    assert!(mac.metadata(system).unwrap().is_some());
+    // Read-only, as recoveryOS mounts it.
+    let file = system.join("x");
+    assert!(mac.write_new(&file, b"", 0o644).is_err());
+    mac.ask(&Command::effect(Tool::Mount, ["-uw", "/Volumes/Macintosh HD"])).unwrap();
+    mac.write_new(&file, b"", 0o644).unwrap();
 }

@@ -56,6 +56,11 @@ pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Re
             let names = names.collect();
             mac.change(|machine| machine.other_installations = names)
         }
+        "unmounted" => {
+            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
+            let names = names.collect();
+            mac.change(|machine| machine.unmounted_in_recovery = names)
+        }
         "system-name" => mac.change(|machine| machine.system_name = value.to_owned()),
         "data-name" => mac.change(|machine| machine.data_name = value.to_owned()),
         "loader" => {

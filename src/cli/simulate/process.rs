@@ -49,7 +49,9 @@ pub(super) fn tool(mac: &SimulatedMac, name: &str, arguments: Vec<OsString>) -> 
             .with("tool", name)
             .next("agxpatch simulate tool --help")
     })?;
-    let changes = matches!(tool, Tool::Bless | Tool::Mount | Tool::Umount) && !arguments.is_empty();
+    let mounts = tool == Tool::Diskutil && arguments.first().is_some_and(|word| word == "mount");
+    let changes =
+        mounts || matches!(tool, Tool::Bless | Tool::Mount | Tool::Umount) && !arguments.is_empty();
     let mut command = Command::question(tool, arguments);
     if changes {
         command.kind = CommandKind::Effect;

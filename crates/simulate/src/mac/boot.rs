@@ -162,6 +162,12 @@ fn boot_recovery(machine: &mut Machine) {
     ]
     .map(mount)
     .into();
+    // recoveryOS often leaves the system volume unmounted, and the data volume where it
+    // is locked.
+    let hidden = machine.unmounted_in_recovery.clone();
+    machine
+        .mounts
+        .retain(|mount| !hidden.iter().any(|name| mount.at == format!("/Volumes/{name}")));
     machine.active_csr = machine.policy_csr | CsrConfig::UNRESTRICTED_FS.0;
     machine.mode = Mode::Recovery;
 }

@@ -52,6 +52,17 @@ const DATA_DIRECTORIES: [(&str, u32); 10] = [
     ("/private/var/run", 0o755),
 ];
 
+/// The home of the user who logged in, with the modes macOS gives it.
+const HOME_DIRECTORIES: [(&str, u32); 4] = [
+    ("/Users/owner", 0o750),
+    ("/Users/owner/Library", 0o700),
+    ("/Users/owner/Library/Application Support", 0o700),
+    ("/Users/owner/Library/Caches", 0o700),
+];
+/// The first user of a Mac, and the group of all users.
+const OWNER: u32 = 501;
+const STAFF: u32 = 20;
+
 /// Which Mac is made.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -92,6 +103,10 @@ pub(super) fn new_mac(model: &Model, driver: &[u8]) -> (Machine, Objects) {
         let number = directory(&mut data, path);
         data.change(number, |node| node.mode = mode);
     }
+    for (path, mode) in HOME_DIRECTORIES {
+        let number = directory(&mut data, path);
+        data.change(number, |node| (node.mode, node.user, node.group) = (mode, OWNER, STAFF));
+    }
     let mut preboot = Volume::new();
     directory(&mut preboot, &format!("/{}", super::machine::device::GROUP));
     let signed = BTreeMap::from([(keep(&objects, driver), Signer::Apple)]);
@@ -117,6 +132,7 @@ pub(super) fn new_mac(model: &Model, driver: &[u8]) -> (Machine, Objects) {
         system_name: "Macintosh HD".into(),
         data_name: "Data".into(),
         loader: Default::default(),
+        unmounted_in_recovery: Vec::new(),
         update_preparing: false,
         busy: 0,
         free: 64_000_000_000,

@@ -215,6 +215,9 @@ pub struct Machine {
     /// How the loader answers trials.
     #[serde(default)]
     pub loader: Loader,
+    /// The names of the volumes that recoveryOS does not mount by itself.
+    #[serde(default)]
+    pub unmounted_in_recovery: Vec<String>,
     /// A system update is being prepared, and the volume is busy.
     pub update_preparing: bool,
     /// How often unmounting still fails because something has a file open.
@@ -289,8 +292,9 @@ impl Machine {
 
     /// The driver that this Mac's GPU asks for.
     pub fn driver_path(&self) -> String {
-        let name = self.metal_plugin.as_deref().unwrap_or(super::factory::PLUGIN);
-        super::factory::driver_path(name)
+        let names = self.metal_plugin.as_deref().unwrap_or(super::factory::PLUGIN);
+        let apples = names.split(',').find(|name| name.starts_with("AGX"));
+        super::factory::driver_path(apples.unwrap_or(names))
     }
 
     /// A snapshot by its name.

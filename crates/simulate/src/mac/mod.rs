@@ -320,7 +320,9 @@ impl Host for SimulatedMac {
         if command.kind == CommandKind::Effect {
             return self.counted(|held, extent| tools::run(held, command, extent, &judge));
         }
-        let changes = matches!(command.tool, Tool::Bless | Tool::Mount | Tool::Umount);
+        let changes =
+            matches!(command.tool, Tool::Bless | Tool::Diskutil | Tool::Mount | Tool::Umount)
+                && command.arguments.first().is_some_and(|word| word != "info" && word != "apfs");
         self.question(|held| {
             if !changes {
                 return tools::run(held, command, Extent::Whole, &judge);

@@ -96,7 +96,10 @@ fn answer_of(
         Tool::Codesign => return small::codesign(held, words, judge),
         Tool::Csrutil => csrutil::run(machine, words),
         Tool::Defaults => return small::defaults(held, words),
-        Tool::Diskutil => diskutil::run(machine, words),
+        Tool::Diskutil => match words {
+            ["mount", name] => mount::by_name(machine, name),
+            _ => diskutil::run(machine, words),
+        },
         Tool::Fdesetup => small::fdesetup(machine, words),
         Tool::Ioreg => small::ioreg(machine, words),
         Tool::Log => in_use::log(machine, words),

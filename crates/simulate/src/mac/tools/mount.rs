@@ -65,6 +65,24 @@ fn mount_at(machine: &mut Machine, node: &str, at: &str, read_only: bool) -> Out
     answer(0, "", "")
 }
 
+/// `diskutil mount NAME`: read-only for the system volume, as recoveryOS mounts it.
+pub(super) fn by_name(machine: &mut Machine, name: &str) -> Output {
+    let volumes = [
+        (machine.system_name.clone(), Place::Live, device::SYSTEM, true),
+        (machine.data_name.clone(), Place::Data, device::DATA, false),
+    ];
+    let named = volumes.into_iter().find(|(known, _, node, _)| known == name || *node == name);
+    let Some((name, place, node, read_only)) = named else {
+        return answer(1, "", format!("Unable to find disk for {name}\n"));
+    };
+    if machine.mounts.iter().all(|mount| mount.device != node) {
+        let at = format!("/Volumes/{name}");
+        let device = node.to_owned();
+        machine.mounts.push(Mount { place, device, at, read_only, by_system: true });
+    }
+    answer(0, format!("Volume {name} on {node} mounted\n"), "")
+}
+
 fn make_writable(machine: &mut Machine, at: &str) -> Output {
     match machine.mounts.iter_mut().find(|mount| mount.at == at) {
         Some(Mount { place: Place::Snapshot(_), .. }) | None => failed(at, 66, "Permission denied"),

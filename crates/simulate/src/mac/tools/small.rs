@@ -77,17 +77,21 @@ pub(super) fn ioreg(machine: &Machine, words: &[&str]) -> Output {
     }
     // Without a match ioreg prints nothing at all, not an empty list.
     let Some(plugin) = &machine.metal_plugin else { return answer(0, "", "") };
-    let mut entry = Dictionary::new();
-    entry.insert(
-        "IOObjectClass".into(),
-        machine.metal_class.replace("Device", "").replace("AGX", "AGXAccelerator").into(),
-    );
-    entry.insert("MetalPluginClassName".into(), machine.metal_class.clone().into());
-    entry.insert("MetalPluginName".into(), plugin.clone().into());
+    // Each accelerator asks for one: `AGXMetalG16X,AGXMetalG17P` are two.
+    let entries = plugin.split(',').map(|name| accelerator(&machine.metal_class, name));
     let mut bytes = Vec::new();
     // Writing plain values to memory cannot fail.
-    drop(Value::Array(vec![Value::Dictionary(entry)]).to_writer_xml(&mut bytes));
+    drop(Value::Array(entries.collect()).to_writer_xml(&mut bytes));
     answer(0, bytes, "")
+}
+
+fn accelerator(class: &str, plugin: &str) -> Value {
+    let mut entry = Dictionary::new();
+    let object = class.replace("Device", "").replace("AGX", "AGXAccelerator");
+    entry.insert("IOObjectClass".into(), object.into());
+    entry.insert("MetalPluginClassName".into(), class.into());
+    entry.insert("MetalPluginName".into(), plugin.into());
+    Value::Dictionary(entry)
 }
 
 pub(super) fn defaults(held: &mut Held, words: &[&str]) -> Result<Output> {
