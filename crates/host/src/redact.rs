@@ -55,6 +55,10 @@ impl Redactor {
             after(text, "/Users/", "/ \n\"'<"),
             after(text, "/home/", "/ \n\"'<"),
             after(text, "for user '", "'"),
+            after(text, "Serial Number: ", "\n"),
+            after(text, "Serial Number (system): ", "\n"),
+            after(text, "IOPlatformSerialNumber\" = \"", "\""),
+            after(text, "<key>IOPlatformSerialNumber</key>\n\t<string>", "<"),
             after(text, "<key>VolumeName</key><string>", "<"),
             after(text, "<key>VolumeName</key>\n\t<string>", "<"),
             after(text, "<key>Name</key>\n\t<string>", "<"),
@@ -132,6 +136,43 @@ fn is_serial(word: &str) -> bool {
 mod tests {
     use super::*;
     use crate::recording::Said;
+
+    #[test]
+    fn whatever_is_planted_where_it_may_stand_is_gone_and_stays_told_apart() {
+        let private = [
+            ("/Users/anna.maria/Library/x", "anna.maria"),
+            ("/home/bengt/x", "bengt"),
+            ("<key>VolumeName</key><string>Жёсткий диск</string>", "Жёсткий"),
+            ("<key>VolumeName</key>\n\t<string>Zoë \"fast\" disk</string>", "Zoë"),
+            ("<key>Name</key>\n\t\t<string>Grandma</string>", "Grandma"),
+            ("Deferred enablement appears to be active for user 'kofi'.", "kofi"),
+            ("\"IOPlatformSerialNumber\" = \"QQWXJKPLMN\"", "QQWXJKPLMN"),
+            ("      Serial Number (system): ABCDEFGHIJ\n", "ABCDEFGHIJ"),
+            ("disk of F2LW7Q0ABC", "F2LW7Q0ABC"),
+            ("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee", "aaaaaaaa"),
+            ("Executing for host studio-7", "studio-7"),
+        ];
+        let mut recording = Recording::default();
+        for (number, (text, _)) in private.iter().enumerate() {
+            let said = Said { rc: 0, out: (*text).to_owned(), err: (*text).to_owned() };
+            recording.said.insert(format!("tool {number} {text}"), said);
+        }
+        let redactor = Redactor::new(["studio-7".to_owned()]);
+        let redacted = redactor.recording(&recording).unwrap();
+        let text = String::from_utf8(redacted.to_json().unwrap()).unwrap();
+        for (_, name) in private {
+            assert!(!text.contains(name), "{name} in {text}");
+        }
+        // One-to-one: as many answers as before, each with its own words.
+        assert_eq!(redacted.said.len(), recording.said.len());
+        let mut words: Vec<&str> = redacted.said.values().map(|said| said.out.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), private.len());
+        // And stable: the same recording is redacted alike.
+        let again = Redactor::new(["studio-7".to_owned()]).recording(&recording).unwrap();
+        assert_eq!(again, redacted);
+    }
 
     #[test]
     fn private_names_become_the_same_placeholder_everywhere_and_nothing_is_left() {
