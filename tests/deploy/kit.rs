@@ -301,5 +301,18 @@ fn the_checksum_in_the_script_is_the_one_cksum_prints() {
     }
     let manifest: Manifest =
         agxpatch_deploy::manifest::read(&active_mac(), &layout::manifest()).unwrap().unwrap();
-    assert!(!kit::script(&manifest, ORIGINAL, PATCHED).contains('@'));
+    assert!(!kit::script(&manifest, "Macintosh HD", ORIGINAL, PATCHED).contains('@'));
+}
+
+#[test]
+fn the_script_of_version_0_1_0_still_puts_the_original_back() {
+    for shell in SHELLS {
+        let recovery = Recovery::new(PATCHED, "24G419");
+        let old = include_bytes!("records-0.1.0/restore.sh");
+        recovery.write(&recovery.data(&layout::recovery_script()), old);
+        let ran = recovery.run(shell, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.said);
+        assert_eq!(fs::read(recovery.system(Path::new(DRIVER))).unwrap(), ORIGINAL);
+        assert!(recovery.calls().contains("--last-sealed-snapshot"), "{}", recovery.calls());
+    }
 }

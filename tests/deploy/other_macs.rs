@@ -105,6 +105,8 @@ fn an_update_to_a_macos_without_the_file_is_survived() {
 }
 
 const MANIFEST: &[u8] = include_bytes!("records-0.1.0/manifest.json");
+/// The script of that version's kit, with the facts of these small drivers filled in.
+const SCRIPT: &[u8] = include_bytes!("records-0.1.0/restore.sh");
 const JOURNAL: &[u8] = include_bytes!("records-0.1.0/revert.journal");
 
 /// A Mac with a deployment of version 0.1.0 in force.
@@ -114,7 +116,71 @@ fn deployed_by_0_1_0() -> SimulatedMac {
     // The running snapshot carries the same.
     mac.plant(layout::VOLUME_MANIFEST, MANIFEST).unwrap();
     mac.plant_on_live_volume(layout::VOLUME_MANIFEST, MANIFEST).unwrap();
+    mac.plant(layout::recovery_script().to_str().unwrap(), SCRIPT).unwrap();
     mac
+}
+
+#[test]
+fn the_kit_of_version_0_1_0_is_kept_until_clean_was_seen_and_then_removed() {
+    let mac = deployed_by_0_1_0();
+    let script = layout::recovery_script();
+    revert(&mac).unwrap();
+    assert_eq!(mac.read(&script).unwrap().bytes, SCRIPT);
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Clean);
+    assert_eq!(mac.read(&script).unwrap().bytes, SCRIPT);
+    let again = revert(&mac).unwrap();
+    assert!(matches!(again, deploy::Reverted::Already { kit_removed: true, .. }), "{again:?}");
+    assert_eq!(mac.metadata(Path::new(layout::RECOVERY)).unwrap(), None);
+}
+
+#[test]
+fn what_version_0_1_0_deployed_is_followed_by_a_deployment_of_this_one() {
+    let mac = deployed_by_0_1_0();
+    revert(&mac).unwrap();
+    reboot(&mac);
+    deploy(&mac).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Active);
+    assert_ne!(mac.read(&layout::recovery_script()).unwrap().bytes, SCRIPT);
+    revert(&mac).unwrap();
+    reboot(&mac);
+    assert_eq!(state(&mac), State::Clean);
+}
+
+#[test]
+fn with_several_gpus_the_one_driver_of_apples_counts_and_two_are_refused_by_name() {
+    let mac = mac_with("15.7.3", "AGXMetalG16X");
+    let asks = |mac: &SimulatedMac, plugins: &str| {
+        mac.change(|machine| machine.metal_plugin = Some(plugins.into())).unwrap();
+    };
+    for plugins in ["AGXMetalG16X,AGXMetalG16X", "AMDMTLBronzeDriver,AGXMetalG16X"] {
+        let mac = mac.fork().unwrap();
+        asks(&mac, plugins);
+        deploy(&mac).unwrap_or_else(|error| panic!("{plugins}: {error:?}"));
+        reboot(&mac);
+        assert_eq!(state(&mac), State::Active, "{plugins}");
+    }
+    // In either order, and neither is guessed.
+    for plugins in ["AGXMetalG16X,AGXMetalG17P", "AGXMetalG17P,AGXMetalG16X"] {
+        let other = mac.fork().unwrap();
+        asks(&other, plugins);
+        let error = deploy(&other).unwrap_err();
+        assert_eq!(error.code(), Code::NotReady);
+        assert!(format!("{error:?}").contains("different drivers"), "{error:?}");
+        let judge = |_: &[u8]| Verdict::Listed { name: "small".into() };
+        let diagnosis = doctor::examine(&other, &judge, Consent::default()).unwrap();
+        let open: Vec<Depth> =
+            diagnosis.depths.iter().filter(|d| d.open).map(|d| d.depth).collect();
+        assert_eq!(open, [Depth::Guard], "the guard needs no file");
+    }
+    // What was deployed while there was one GPU is taken back with two.
+    deploy(&mac).unwrap();
+    reboot(&mac);
+    asks(&mac, "AGXMetalG16X,AGXMetalG17P");
+    assert_eq!(state(&mac), State::Active);
+    revert(&mac).unwrap();
+    assert_eq!(state(&mac), State::RevertPending);
 }
 
 #[test]

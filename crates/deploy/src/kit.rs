@@ -21,7 +21,7 @@ pub fn write(host: &dyn Host, manifest: &Manifest, plan: &Plan) -> Result<()> {
     files::make_directory(host, Path::new(layout::RECOVERY), 0o755)?;
     let original = layout::recovery_original(Path::new(&manifest.driver));
     files::write_whole(host, &original, &plan.original, 0o644)?;
-    let script = script(manifest, &plan.original, &plan.patched.bytes);
+    let script = script(manifest, &system_volume(host), &plan.original, &plan.patched.bytes);
     files::write_whole(host, &layout::recovery_script(), script.as_bytes(), 0o755)
 }
 
@@ -55,7 +55,8 @@ pub fn remove_unfinished(host: &dyn Host) -> Result<()> {
 }
 
 /// The script that takes the patched driver back to this original.
-pub fn script(manifest: &Manifest, original: &[u8], patched: &[u8]) -> String {
+/// `system` is the name of the system volume.
+pub fn script(manifest: &Manifest, system: &str, original: &[u8], patched: &[u8]) -> String {
     let sum = |bytes: &[u8]| format!("{} {}", checksum(bytes), bytes.len());
     let facts = [
         ("@DRIVER@", manifest.driver.clone()),
@@ -67,9 +68,17 @@ pub fn script(manifest: &Manifest, original: &[u8], patched: &[u8]) -> String {
         ("@PLAN@", manifest.plan.clone()),
         ("@GROUP@", manifest.group.clone().unwrap_or_default()),
         ("@STATE@", layout::STATE.to_owned()),
+        // It stands between apostrophes.
+        ("@SYSTEM@", system.replace('\'', r"'\''")),
         ("@KIT@", layout::RECOVERY.trim_start_matches('/').to_owned()),
     ];
     facts.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+/// The name the system volume has on this Mac.
+fn system_volume(host: &dyn Host) -> String {
+    let named = volume::volume_name(host, "/").ok().flatten();
+    named.unwrap_or_else(|| "Macintosh HD".to_owned())
 }
 
 /// The name the data volume has on this Mac.

@@ -20,6 +20,7 @@ manifest='@MANIFEST@'
 plan='@PLAN@'
 group='@GROUP@'
 state='@STATE@'
+system='@SYSTEM@'
 leaf=${driver##*/}
 
 say() { printf '%s\n' "$*"; }
@@ -33,16 +34,20 @@ data=${kit%/@KIT@}
 [ "$data" != "$kit" ] || data=
 data_name=${data##*/}
 
-# What to type where this script cannot go on by itself.
+# A name as one word of a command line.
+q() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
+
+# What to type where this script cannot go on by itself, with the names the volumes had
+# when agxpatch deployed.
 by_hand() {
-    say "Type in this terminal, with the names that the first line shows:"
+    say "Type in this terminal (the first line shows the names, should they be others):"
     say "  diskutil list"
-    say "  diskutil mount \"Macintosh HD\""
-    say "  diskutil apfs unlockVolume \"${data_name:-Data}\"     (if FileVault is on)"
-    say "  sh \"$kit/restore.sh\" --volume \"/Volumes/Macintosh HD\""
+    say "  diskutil mount $(q "$system")"
+    say "  diskutil apfs unlockVolume $(q "${data_name:-Data}")     (if FileVault is on)"
+    say "  sh $(q "$kit/restore.sh") --volume $(q "/Volumes/$system")"
     say "Or choose Apple's snapshot without this script:"
-    say "  mount -uw \"/Volumes/Macintosh HD\""
-    say "  bless --mount \"/Volumes/Macintosh HD\" --last-sealed-snapshot"
+    say "  mount -uw $(q "/Volumes/$system")"
+    say "  bless --mount $(q "/Volumes/$system") --last-sealed-snapshot"
 }
 die() { warn "$*"; by_hand; exit 1; }
 

@@ -17,6 +17,14 @@ const PREFIX: &str = "AGXMetal";
 /// Where driver bundles are on a system volume.
 const FOLDER: &str = "/System/Library/Extensions";
 
+/// Why none of several drivers is chosen.
+const SEVERAL: &str = "the GPUs of this Mac ask for different drivers of Apple's";
+
+/// Whether [`DriverBundle::installed`] failed because there are several.
+pub fn several(error: &Error) -> bool {
+    error.message() == SEVERAL
+}
+
 /// The name of a driver bundle of Apple's, such as `AGXMetalG16X`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -56,7 +64,7 @@ impl DriverBundle {
             Err(none) if none.is_empty() => {
                 Err(no_driver("no GPU of this Mac asks for a driver of Apple's (AGXMetal…)"))
             }
-            Err(_) => Err(no_driver("the GPUs of this Mac ask for different drivers of Apple's")),
+            Err(_) => Err(no_driver(SEVERAL)),
         }
     }
 

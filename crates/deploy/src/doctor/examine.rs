@@ -2,7 +2,7 @@
 
 use agxpatch_core::codesign::HashType;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::driver::DriverBundle;
+use agxpatch_host::driver::{self, DriverBundle};
 use agxpatch_host::machine::{self, LibraryValidation, Release, Signer};
 use agxpatch_host::sip::{Disagreement, Sip};
 use agxpatch_host::{CsrConfig, FileKind, Host};
@@ -116,7 +116,11 @@ impl Examination<'_> {
 
     fn plugin(&mut self) -> Result<()> {
         let name = "metal-plugin";
-        let bundle = self.answer(name, DriverBundle::installed(self.host), &Depth::ALL)?;
+        let installed = DriverBundle::installed(self.host);
+        // The guard needs no file, so several drivers of Apple's are no reason against it.
+        let several = installed.as_ref().is_err_and(driver::several);
+        let closed: &[Depth] = if several { &[Scoped, System] } else { &Depth::ALL };
+        let bundle = self.answer(name, installed, closed)?;
         if let Some(bundle) = &bundle {
             self.add(Finding::good(name, format!("the GPU asks for {bundle}")));
         }
