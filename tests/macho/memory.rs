@@ -1,16 +1,19 @@
-//! An allocator that remembers the largest single allocation of each thread,
-//! and the inputs most likely to provoke a large one.
+//! An allocator that remembers what each thread allocates, the largest single
+//! allocation and the most at one time, and the inputs most likely to provoke much.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use agxpatch_core::finder::{self, Program};
 use agxpatch_core::macho::Universal;
 
 use crate::mini::{ARM64, Mini, le32, segment};
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Watching;
@@ -20,17 +23,20 @@ struct Watching;
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        count(layout.size() as isize);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
         // SAFETY: the pointer came from `System`, as all here do.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
+        count(size as isize - layout.size() as isize);
         // SAFETY: the pointer came from `System`, as all here do.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -41,6 +47,22 @@ static ALLOCATOR: Watching = Watching;
 
 fn note(size: usize) {
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
+}
+
+fn count(change: isize) {
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get() + change);
+        PEAK.try_with(|peak| peak.set(peak.get().max(live.get())))
+    });
+}
+
+/// The most that this thread holds at one time while `work` runs, beyond what it
+/// held before.
+pub fn most_at_one_time(work: impl FnOnce()) -> isize {
+    let before = LIVE.with(Cell::get);
+    PEAK.with(|peak| peak.set(before));
+    work();
+    PEAK.with(Cell::get) - before
 }
 
 /// The largest single allocation this thread makes while `work` runs.
@@ -54,6 +76,46 @@ pub fn largest_allocation(work: impl FnOnce()) -> usize {
 fn the_watch_sees_what_is_allocated() {
     assert!(largest_allocation(|| drop(vec![0u8; 123_456])) >= 123_456);
     assert!(largest_allocation(|| {}) < 123_456);
+    let both = || drop((vec![0u8; 50_000], vec![0u8; 50_000]));
+    assert!((100_000..123_456).contains(&most_at_one_time(both)));
+}
+
+/// A symbol and eight bytes of code for each of so many functions.
+fn many_functions(count: usize) -> Vec<u8> {
+    let text = 8 * count;
+    let (symbols, starts) = (0x400 + text, 0x400 + text + 16 * count + 8);
+    let size = starts + count + 8;
+    let mut mini = Mini::with_text(ARM64, size);
+    let section = ("__text", 0x400, text as u64);
+    mini.commands = vec![segment("__TEXT", 0, 0, size as u64, &[section])];
+    let entries = (0..count as u32).flat_map(|n| le32(&[1, 0x0000_010e, 0x400 + 8 * n, 0]));
+    let table = [symbols, count, symbols + 16 * count, 8].map(|number| number as u32);
+    // The first function stands at 0x400, each other eight bytes further.
+    let distances = [vec![0x80, 0x08], vec![8; count - 1]].concat();
+    let place = le32(&[starts as u32, distances.len() as u32]);
+    mini.command(2, &le32(&table))
+        .command(0x26, &place)
+        .content(0x400, [0xc0, 0x03, 0x5f, 0xd6].repeat(2 * count))
+        .content(symbols, entries.collect::<Vec<u8>>())
+        .content(symbols + 16 * count, *b"\0_f\0\0\0\0\0")
+        .content(starts, distances)
+        .bytes()
+}
+
+#[test]
+fn a_scan_of_all_functions_keeps_a_few_bytes_of_each() {
+    let count = 100_000;
+    let bytes = many_functions(count);
+    let file = Universal::parse(&bytes).unwrap();
+    let image = file.slices[0].image().unwrap();
+    let most = most_at_one_time(|| {
+        let program = Program::new(&image).unwrap();
+        assert_eq!(program.starts().len(), count);
+        assert_eq!(program.symbol(0x408), Some("_f"));
+        assert_eq!((program.symbol(0x40c), program.symbol(0x400 + 8 * count as u64)), (None, None));
+        assert!(finder::candidates(&program).is_empty());
+    });
+    assert!(most < 24 * count as isize, "{most}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What the analysis needs to know about an image besides its instructions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::address::{VmAddr, Word};
 use crate::error::Result;
-use crate::macho::{CallSite, Image};
+use crate::macho::{CallSite, Image, SymbolIndex};
 
 /// The most instructions of a function that counts as a fragment: something that
 /// may be called with any register alive, as pieces are that a compiler outlined.
@@ -19,7 +19,7 @@ pub struct Program<'a> {
     stubs: HashMap<u64, &'a str>,
     pointers: HashMap<u64, &'a str>,
     ivars: HashMap<u64, &'a str>,
-    symbols: BTreeMap<u64, &'a str>,
+    symbols: SymbolIndex<'a>,
 }
 
 impl<'a> Program<'a> {
@@ -37,17 +37,16 @@ impl<'a> Program<'a> {
         for ivar in image.ivars().unwrap_or_default() {
             ivars.entry(ivar.cell.0).or_insert(ivar.name);
         }
-        let symbols: BTreeMap<u64, &str> = defined()
-            .filter(|s| text.contains(&s.address))
-            .map(|s| (s.address.0, s.name))
-            .collect();
-        let mut starts: Vec<u64> = image.function_starts()?.iter().map(|start| start.0).collect();
+        let symbols = symbols.by_address(text.clone());
+        let mut starts: Vec<u64> =
+            image.function_starts()?.into_iter().map(|start| start.0).collect();
         if starts.is_empty() {
-            starts = symbols.keys().copied().collect();
+            starts = symbols.addresses().map(|start| start.0).collect();
         }
         let text = text.start.0..text.end.0;
         starts.retain(|start| text.contains(start));
         if starts.first() != Some(&text.start) {
+            starts.reserve_exact(1);
             starts.insert(0, text.start);
         }
         let named = |stub: crate::macho::Stub<'a>| (stub.address.0, stub.name);
@@ -91,15 +90,14 @@ impl<'a> Program<'a> {
     pub fn is_fragment(&self, at: u64) -> bool {
         let Some(function) = self.function(at) else { return true };
         let named = self
-            .symbols
-            .get(&function.start)
+            .symbol(function.start)
             .is_some_and(|name| name.contains("OUTLINED_FUNCTION") || name.contains(".cold"));
         named || function.start != at || function.end - function.start <= FRAGMENT * Word::SIZE
     }
 
     /// The symbol at an address.
     pub fn symbol(&self, at: u64) -> Option<&'a str> {
-        self.symbols.get(&at).copied()
+        self.symbols.name(VmAddr(at))
     }
 
     /// All stubs.

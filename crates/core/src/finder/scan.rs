@@ -2,32 +2,29 @@
 //! that take and drop a lock, themselves or in a function they call, and store a
 //! null somewhere that is not the stack.
 //!
-//! One pass over the words, with the table of function starts at its side.
+//! Two passes over the words, with the table of function starts at their side: one
+//! for what a function does itself, one for what the functions it calls do.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::address::Word;
 
 use super::calls::{Meaning, meaning};
 use super::image::Program;
 
-/// What one pass sees in a function.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traits {
-    locks: bool,
-    unlocks: bool,
-    clears: bool,
-}
+/// What the code of a function does, a bit each: there is one of these for every
+/// function of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Traits(u8);
 
 impl Traits {
-    fn complete(self) -> bool {
-        self.locks && self.unlocks && self.clears
-    }
+    const LOCKS: Traits = Traits(1);
+    const UNLOCKS: Traits = Traits(2);
+    const CLEARS: Traits = Traits(4);
+    const ALL: Traits = Traits(7);
 
     fn join(&mut self, other: Traits) {
-        self.locks |= other.locks;
-        self.unlocks |= other.unlocks;
-        self.clears |= other.clears;
+        self.0 |= other.0;
     }
 }
 
@@ -41,20 +38,14 @@ struct Ways {
 /// themselves before those that leave a part to a function they call.
 pub fn candidates(program: &Program<'_>) -> Vec<u64> {
     let ways = Ways { stubs: matters(program.all_stubs()), cells: matters(program.all_pointers()) };
-    let (own, calls) = survey(program, &ways);
+    let own = survey(program, &ways);
+    let together = with_callees(program, &own);
     let starts = program.starts();
     let (mut found, mut shared) = (Vec::new(), Vec::new());
-    let mut next = 0;
-    for (index, traits) in own.iter().enumerate() {
-        let mut all = *traits;
-        while let Some((_, callee)) = calls.get(next).filter(|(caller, _)| *caller == index as u32)
-        {
-            all.join(own[*callee as usize]);
-            next += 1;
-        }
-        match (traits.complete(), all.complete()) {
-            (true, _) => found.push(starts[index]),
-            (false, true) => shared.push(starts[index]),
+    for ((own, together), start) in own.iter().zip(&together).zip(starts) {
+        match (*own == Traits::ALL, *together == Traits::ALL) {
+            (true, _) => found.push(*start),
+            (false, true) => shared.push(*start),
             (false, false) => {}
         }
     }
@@ -69,50 +60,67 @@ fn matters<'a>(names: impl Iterator<Item = (u64, &'a str)>) -> HashMap<u64, Mean
     names.map(|(at, name)| (at, meaning(name))).filter(|(_, meaning)| lock(meaning)).collect()
 }
 
-/// The traits of every function, and who calls whom directly, in the order of the
-/// callers.
-fn survey(program: &Program<'_>, ways: &Ways) -> (Vec<Traits>, Vec<(u32, u32)>) {
+/// Calls `look` with each word, its address, and the number of its function.
+fn each_word(program: &Program<'_>, mut look: impl FnMut(usize, Word, u64)) {
     let starts = program.starts();
-    let mut traits = vec![Traits::default(); starts.len()];
-    let mut calls = Vec::new();
     let (mut index, mut at) = (0, program.text().start);
-    let mut pages = [0u64; 32];
-    let mut own: HashSet<u32> = HashSet::new();
     for word in program.text_words() {
         while starts.get(index + 1).is_some_and(|next| *next <= at) {
             index += 1;
-            own.clear();
-            pages = [0; 32];
         }
-        let Some(here) = traits.get_mut(index) else { break };
-        if let Some(target) = called(word, at) {
-            match ways.stubs.get(&target) {
-                Some(meaning) => note(here, *meaning),
-                None => {
-                    if let Ok(callee) = starts.binary_search(&target)
-                        && own.insert(callee as u32)
-                    {
-                        calls.push((index as u32, callee as u32));
-                    }
-                }
-            }
-        } else {
-            here.clears |= clears(word);
-            if let Some(cell) = cell(word, at, &mut pages)
-                && let Some(meaning) = ways.cells.get(&cell)
-            {
-                note(here, *meaning);
-            }
-        }
+        look(index, word, at);
         at += Word::SIZE;
     }
-    (traits, calls)
+}
+
+/// The traits of every function, without those it calls.
+fn survey(program: &Program<'_>, ways: &Ways) -> Vec<Traits> {
+    let mut traits = vec![Traits::default(); program.starts().len()];
+    let (mut function, mut pages) = (0, [0u64; 32]);
+    each_word(program, |index, word, at| {
+        if index != function {
+            (function, pages) = (index, [0; 32]);
+        }
+        let here = &mut traits[index];
+        if let Some(target) = called(word, at) {
+            if let Some(meaning) = ways.stubs.get(&target) {
+                note(here, *meaning);
+            }
+            return;
+        }
+        if clears(word) {
+            here.join(Traits::CLEARS);
+        }
+        if let Some(cell) = cell(word, at, &mut pages)
+            && let Some(meaning) = ways.cells.get(&cell)
+        {
+            note(here, *meaning);
+        }
+    });
+    traits
+}
+
+/// The traits of every function with those of the functions it calls directly. The
+/// calls are read a second time rather than kept: a large program has millions.
+fn with_callees(program: &Program<'_>, own: &[Traits]) -> Vec<Traits> {
+    let starts = program.starts();
+    let mut together = own.to_vec();
+    each_word(program, |index, word, at| {
+        let here = &mut together[index];
+        if *here != Traits::ALL
+            && let Some(target) = called(word, at)
+            && let Ok(callee) = starts.binary_search(&target)
+        {
+            here.join(own[callee]);
+        }
+    });
+    together
 }
 
 fn note(traits: &mut Traits, meaning: Meaning) {
     match meaning {
-        Meaning::Unlock => traits.unlocks = true,
-        _ => traits.locks = true,
+        Meaning::Unlock => traits.join(Traits::UNLOCKS),
+        _ => traits.join(Traits::LOCKS),
     }
 }
 

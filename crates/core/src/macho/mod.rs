@@ -54,6 +54,6 @@ pub use objc::{Ivar, Method, MethodKind};
 pub use pointer::Pointer;
 pub use segment::{Section, Segment};
 pub use stubs::Stub;
-pub use symbols::{Symbol, Symbols};
+pub use symbols::{Symbol, SymbolIndex, Symbols};
 pub use universal::{Container, Slice, Universal};
 pub use version::{BuildVersion, PackedVersion, Platform, SourceVersion, Uuid};

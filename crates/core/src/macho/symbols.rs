@@ -62,6 +62,37 @@ pub(super) struct Entry {
     pub value: u64,
 }
 
+impl Entry {
+    fn is_defined(&self) -> bool {
+        self.kind & 0x0e == 0x0e && self.section != 0
+    }
+}
+
+/// Symbols in the order of their addresses. Four bytes are kept of each: a large
+/// program has a million, and their names lie in the file.
+pub struct SymbolIndex<'a> {
+    symbols: Symbols<'a>,
+    /// Numbers of the entries.
+    numbers: Vec<u32>,
+}
+
+impl<'a> SymbolIndex<'a> {
+    /// The name at an address; of several the last in the table.
+    pub fn name(&self, address: VmAddr) -> Option<&'a str> {
+        let value = |number: &u32| self.symbols.value_at(*number);
+        let next = self.numbers.partition_point(|number| value(number) <= address.0);
+        let number = next.checked_sub(1).map(|last| self.numbers[last])?;
+        (value(&number) == address.0).then(|| self.symbols.name_at(number))?
+    }
+
+    /// The addresses, ascending, each once.
+    pub fn addresses(&self) -> impl Iterator<Item = VmAddr> + '_ {
+        let mut last = None;
+        let values = self.numbers.iter().map(|number| self.symbols.value_at(*number));
+        values.filter(move |value| last.replace(*value) != Some(*value)).map(VmAddr)
+    }
+}
+
 impl<'a> Symbols<'a> {
     pub(super) fn new(bytes: &'a [u8], table: Option<SymbolTable>) -> Symbols<'a> {
         match table {
@@ -89,7 +120,7 @@ impl<'a> Symbols<'a> {
         self.entries().filter(|entry| entry.kind & 0xe0 == 0).map(move |entry| Symbol {
             name: name(strings, entry.name),
             address: VmAddr(entry.value),
-            section: (entry.kind & 0x0e == 0x0e && entry.section != 0).then_some(entry.section),
+            section: entry.is_defined().then_some(entry.section),
             external: entry.kind & 1 != 0,
         })
     }
@@ -98,6 +129,23 @@ impl<'a> Symbols<'a> {
     pub fn name_at(&self, number: u32) -> Option<&'a str> {
         let at = u32_at(self.entries, u64::from(number) * ENTRY)?;
         Some(name(self.strings, at))
+    }
+
+    /// The symbols that this image defines at the addresses of `range`, to be found by
+    /// address.
+    pub fn by_address(&self, range: Range<VmAddr>) -> SymbolIndex<'a> {
+        let defined = |entry: &Entry| {
+            let named = entry.kind & 0xe0 == 0;
+            named && entry.is_defined() && range.contains(&VmAddr(entry.value))
+        };
+        let mut numbers: Vec<u32> =
+            (0..).zip(self.entries()).filter(|(_, entry)| defined(entry)).map(|(n, _)| n).collect();
+        numbers.sort_by_key(|number| self.value_at(*number));
+        SymbolIndex { symbols: self.clone(), numbers }
+    }
+
+    fn value_at(&self, number: u32) -> u64 {
+        u64_at(self.entries, u64::from(number) * ENTRY + 8).unwrap_or(0)
     }
 
     /// The address of the first symbol of that name that is defined here.

@@ -6,15 +6,13 @@
 //! block to a second pool. A command buffer ends as the compute encoder does, in
 //! `dealloc`, where no other thread can hold it. A blit encoder has no pool.
 
+use super::frames::{enter, leave, send_to_super};
+
 /// `-[… RenderContext destroyImpl]`: the destructor is called, and the address of
 /// the lock is kept in a register.
-pub(super) const RENDER: &str = "
-    pacibsp
-    stp   x24, x23, [sp, #-0x40]!
-    stp   x22, x21, [sp, #0x10]
-    stp   x20, x19, [sp, #0x20]
-    stp   x29, x30, [sp, #0x30]
-    add   x29, sp, #0x30
+pub(super) const RENDER: &str = concat!(
+    enter!(x24),
+    "
     mov   x19, x0
     adrp  x8, {impl_cell}
     ldrsw x20, [x8, {impl_cell_low}]
@@ -48,21 +46,18 @@ push:
 clear:
     str   xzr, [x19, x20]
 done:
-    ldp   x29, x30, [sp, #0x30]
-    ldp   x20, x19, [sp, #0x20]
-    ldp   x22, x21, [sp, #0x10]
-    ldp   x24, x23, [sp], #0x40
+",
+    leave!(x24),
+    "
     retab
-";
+",
+);
 
 /// `destroyImpl` of an encoder whose block comes from the allocator and goes
 /// back there.
-pub(super) const WITHOUT_A_POOL: &str = "
-    pacibsp
-    stp   x22, x21, [sp, #-0x30]!
-    stp   x20, x19, [sp, #0x10]
-    stp   x29, x30, [sp, #0x20]
-    add   x29, sp, #0x20
+pub(super) const WITHOUT_A_POOL: &str = concat!(
+    enter!(x22),
+    "
     mov   x19, x0
     adrp  x8, {impl_cell}
     ldrsw x21, [x8, {impl_cell_low}]
@@ -76,24 +71,17 @@ pub(super) const WITHOUT_A_POOL: &str = "
 clear:
     str   xzr, [x19, x21]
 done:
-    ldp   x29, x30, [sp, #0x20]
-    ldp   x20, x19, [sp, #0x10]
-    ldp   x22, x21, [sp], #0x30
+",
+    leave!(x22),
+    "
     retab
-";
+",
+);
 
 /// `-[… CommandBuffer dealloc]` up to the return of its block to the pool.
-pub(super) const COMMAND_BUFFER_DEALLOC: &str = "
-    pacibsp
-    sub   sp, sp, #0xa0
-    stp   d9, d8, [sp, #0x30]
-    stp   x28, x27, [sp, #0x40]
-    stp   x26, x25, [sp, #0x50]
-    stp   x24, x23, [sp, #0x60]
-    stp   x22, x21, [sp, #0x70]
-    stp   x20, x19, [sp, #0x80]
-    stp   x29, x30, [sp, #0x90]
-    add   x29, sp, #0x90
+pub(super) const COMMAND_BUFFER_DEALLOC: &str = concat!(
+    enter!(all),
+    "
     mov   {this}, x0
     bl    {send_commit_encoder}
     mov   x0, {this}
@@ -101,18 +89,12 @@ pub(super) const COMMAND_BUFFER_DEALLOC: &str = "
     ldr   {device}, [x0, {device_field}]
     adrp  x8, {impl_cell}
     ldrsw {ivar}, [x8, {impl_cell_low}]
-";
+",
+);
 
 /// And behind it: `[super dealloc]`.
-pub(super) const SUPER_DEALLOC: &str = "
-    adrp  x8, {super_command_buffer}
-    ldr   x8, [x8, {super_command_buffer_low}]
-    stp   {this}, x8, [sp]
-    adrp  x8, {selector_dealloc}
-    ldr   x1, [x8, {selector_dealloc_low}]
-    mov   x0, sp
-    bl    {send_super}
-";
+pub(super) const SUPER_DEALLOC: &str =
+    concat!(send_to_super!("{this}", "super_command_buffer", "selector_dealloc"),);
 
 /// Behind the first block's return, on a family whose render encoder has a second
 /// one: loads that.
@@ -122,23 +104,15 @@ pub(super) const SECOND_BLOCK: &str = "
 ";
 
 /// `-[… ComputeContext dealloc]`.
-pub(super) const COMPUTE_DEALLOC: &str = "
-    pacibsp
-    sub   sp, sp, #0x30
-    stp   x20, x19, [sp, #0x10]
-    stp   x29, x30, [sp, #0x20]
-    add   x29, sp, #0x20
+pub(super) const COMPUTE_DEALLOC: &str = concat!(
+    enter!(super),
+    "
     mov   x19, x0
     bl    {send_destroy}
-    adrp  x8, {super_compute}
-    ldr   x8, [x8, {super_compute_low}]
-    stp   x19, x8, [sp]
-    adrp  x8, {selector_dealloc}
-    ldr   x1, [x8, {selector_dealloc_low}]
-    mov   x0, sp
-    bl    {send_super}
-    ldp   x29, x30, [sp, #0x20]
-    ldp   x20, x19, [sp, #0x10]
-    add   sp, sp, #0x30
+",
+    send_to_super!("x19", "super_compute", "selector_dealloc"),
+    leave!(super),
+    "
     retab
-";
+",
+);

@@ -6,17 +6,11 @@
 //! compiler's idiom for arm64e. `{s0}` to `{s3}` are registers that the method
 //! has no other use for and that calls leave alone.
 
-pub(super) const PROLOGUE: &str = "
-    pacibsp
-    sub   sp, sp, #0xa0
-    stp   d9, d8, [sp, #0x30]
-    stp   x28, x27, [sp, #0x40]
-    stp   x26, x25, [sp, #0x50]
-    stp   x24, x23, [sp, #0x60]
-    stp   x22, x21, [sp, #0x70]
-    stp   x20, x19, [sp, #0x80]
-    stp   x29, x30, [sp, #0x90]
-    add   x29, sp, #0x90
+use super::frames::{enter, leave};
+
+pub(super) const PROLOGUE: &str = concat!(
+    enter!(all),
+    "
     mov   {this}, x0
     adrp  x8, {impl_cell}
     ldrsw {ivar}, [x8, {impl_cell_low}]
@@ -25,7 +19,8 @@ pub(super) const PROLOGUE: &str = "
     bl    {send_device}
     ldr   {device}, [x0, {device_field}]
     ldr   {impl}, [{this}, {ivar}]
-";
+",
+);
 
 /// A part of the block goes to a freelist of sixteen: another push, under another
 /// lock, and no store to an instance variable.
@@ -159,20 +154,13 @@ pub(super) const CALL: &str = "
 ";
 
 /// The destructor's beginning, where it is a function of its own.
-pub(super) const DESTRUCTOR_PROLOGUE: &str = "
-    pacibsp
-    sub   sp, sp, #0xa0
-    stp   d9, d8, [sp, #0x30]
-    stp   x28, x27, [sp, #0x40]
-    stp   x26, x25, [sp, #0x50]
-    stp   x24, x23, [sp, #0x60]
-    stp   x22, x21, [sp, #0x70]
-    stp   x20, x19, [sp, #0x80]
-    stp   x29, x30, [sp, #0x90]
-    add   x29, sp, #0x90
+pub(super) const DESTRUCTOR_PROLOGUE: &str = concat!(
+    enter!(all),
+    "
     mov   {impl}, x0
     ldr   {device}, [x0, #0x10]
-";
+",
+);
 
 /// Loads the block again. This test is the third way to the clear.
 pub(super) const RELOAD: &str = "
@@ -261,46 +249,39 @@ full:
     bl    {free}
 ";
 
-pub(super) const EPILOGUE: &str = "
-    ldp   x29, x30, [sp, #0x90]
-    ldp   x20, x19, [sp, #0x80]
-    ldp   x22, x21, [sp, #0x70]
-    ldp   x24, x23, [sp, #0x60]
-    ldp   x26, x25, [sp, #0x50]
-    ldp   x28, x27, [sp, #0x40]
-    ldp   d9, d8, [sp, #0x30]
-    add   sp, sp, #0xa0
+pub(super) const EPILOGUE: &str = concat!(
+    leave!(all),
+    "
     retab
-";
+",
+);
 
 /// The same, of a method that returns the pointer it gave away.
-pub(super) const EPILOGUE_IMPL_LIVE: &str = "
+pub(super) const EPILOGUE_IMPL_LIVE: &str = concat!(
+    "
     ldp   x29, x30, [sp, #0x90]
     mov   x0, {impl}
-    ldp   x20, x19, [sp, #0x80]
-    ldp   x22, x21, [sp, #0x70]
-    ldp   x24, x23, [sp, #0x60]
-    ldp   x26, x25, [sp, #0x50]
-    ldp   x28, x27, [sp, #0x40]
-    ldp   d9, d8, [sp, #0x30]
-    add   sp, sp, #0xa0
+",
+    leave!(all but the record),
+    "
     retab
-";
+",
+);
 
 /// The function of the block that the fence loop runs.
-pub(super) const BLOCK_INVOKE: &str = "
-    pacibsp
-    stp   x20, x19, [sp, #-0x20]!
-    stp   x29, x30, [sp, #0x10]
-    add   x29, sp, #0x10
+pub(super) const BLOCK_INVOKE: &str = concat!(
+    enter!(x20),
+    "
     ldp   x19, x20, [x0, #0x20]
     mov   x0, x19
     mov   x1, x20
     bl    {neighbour}
-    ldp   x29, x30, [sp, #0x10]
-    ldp   x20, x19, [sp], #0x20
+",
+    leave!(x20),
+    "
     retab
-";
+",
+);
 
 /// What is destroyed, in order.
 pub(super) fn destructor() -> String {

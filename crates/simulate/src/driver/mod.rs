@@ -27,6 +27,7 @@ mod destroyers;
 mod encode;
 pub mod facts;
 mod fixups;
+mod frames;
 mod functions;
 mod image;
 mod layout;

@@ -4,15 +4,12 @@
 //! published instruction where the crash reports have it fault, and reach `_impl`
 //! as the published idiom does: without the lock and without a test.
 
+use super::frames::{enter, leave, send_to_super};
+
 /// `AGX::ContextCommon<…>::useResourceCommon`, which faults at +100.
-pub(super) const USE_RESOURCE_COMMON: &str = "
-    pacibsp
-    stp   x26, x25, [sp, #-0x50]!
-    stp   x24, x23, [sp, #0x10]
-    stp   x22, x21, [sp, #0x20]
-    stp   x20, x19, [sp, #0x30]
-    stp   x29, x30, [sp, #0x40]
-    add   x29, sp, #0x40
+pub(super) const USE_RESOURCE_COMMON: &str = concat!(
+    enter!(x26),
+    "
     mov   x22, x3
     mov   x19, x2
     mov   x21, x1
@@ -47,20 +44,17 @@ no_list:
     mov   x2, x23
     bl    {add_iogpu_resource}
 out:
-    ldp   x29, x30, [sp, #0x40]
-    ldp   x20, x19, [sp, #0x30]
-    ldp   x22, x21, [sp, #0x20]
-    ldp   x24, x23, [sp, #0x10]
-    ldp   x26, x25, [sp], #0x50
+",
+    leave!(x26),
+    "
     retab
-";
+",
+);
 
 /// `setComputePipelineState:`, which faults at +32.
-pub(super) const SET_COMPUTE_PIPELINE_STATE: &str = "
-    pacibsp
-    stp   x20, x19, [sp, #-0x20]!
-    stp   x29, x30, [sp, #0x10]
-    add   x29, sp, #0x10
+pub(super) const SET_COMPUTE_PIPELINE_STATE: &str = concat!(
+    enter!(x20),
+    "
     mov   x19, x2
     adrp  x8, {impl_cell}
     ldrsw x8, [x8, {impl_cell_low}]
@@ -72,19 +66,18 @@ pub(super) const SET_COMPUTE_PIPELINE_STATE: &str = "
 no_list:
     mov   x0, x20
     mov   x1, x19
-    ldp   x29, x30, [sp, #0x10]
-    ldp   x20, x19, [sp], #0x20
+",
+    leave!(x20),
+    "
     autibsp
     b     {neighbour}
-";
+",
+);
 
 /// `deferredEndEncoding`, which ends with a tail call of `destroyImpl`.
-pub(super) const DEFERRED_END_ENCODING: &str = "
-    pacibsp
-    stp   x22, x21, [sp, #-0x30]!
-    stp   x20, x19, [sp, #0x10]
-    stp   x29, x30, [sp, #0x20]
-    add   x29, sp, #0x20
+pub(super) const DEFERRED_END_ENCODING: &str = concat!(
+    enter!(x22),
+    "
     mov   x19, x0
     adrp  x8, {impl_cell}
     ldrsw x21, [x8, {impl_cell_low}]
@@ -95,21 +88,19 @@ pub(super) const DEFERRED_END_ENCODING: &str = "
     bl    {end_compute_pass}
 ended:
     mov   x0, x19
-    ldp   x29, x30, [sp, #0x20]
-    ldp   x20, x19, [sp, #0x10]
-    ldp   x22, x21, [sp], #0x30
+",
+    leave!(x22),
+    "
     autibsp
     b     {send_destroy}
-";
+",
+);
 
 /// `endEncoding`: gives the block back at once, or leaves the encoder to the
 /// command buffer, which may coalesce it with the next one.
-pub(super) const END_ENCODING: &str = "
-    pacibsp
-    sub   sp, sp, #0x30
-    stp   x20, x19, [sp, #0x10]
-    stp   x29, x30, [sp, #0x20]
-    add   x29, sp, #0x20
+pub(super) const END_ENCODING: &str = concat!(
+    enter!(super),
+    "
     mov   x19, x0
     adrp  x8, {impl_cell}
     ldrsw x8, [x8, {impl_cell_low}]
@@ -125,27 +116,19 @@ later:
     mov   x2, x19
     bl    {send_set_previous}
 ended:
-    adrp  x8, {super_compute}
-    ldr   x8, [x8, {super_compute_low}]
-    stp   x19, x8, [sp]
-    adrp  x8, {selector_end_encoding}
-    ldr   x1, [x8, {selector_end_encoding_low}]
-    mov   x0, sp
-    bl    {send_super}
-    ldp   x29, x30, [sp, #0x20]
-    ldp   x20, x19, [sp, #0x10]
-    add   sp, sp, #0x30
+",
+    send_to_super!("x19", "super_compute", "selector_end_encoding"),
+    leave!(super),
+    "
     retab
-";
+",
+);
 
 /// `-[… commitEncoder]`: ends the previous encoder of each kind, releases it,
 /// forgets it, and takes no lock.
-pub(super) const COMMIT_ENCODER: &str = "
-    pacibsp
-    stp   x22, x21, [sp, #-0x30]!
-    stp   x20, x19, [sp, #0x10]
-    stp   x29, x30, [sp, #0x20]
-    add   x29, sp, #0x20
+pub(super) const COMMIT_ENCODER: &str = concat!(
+    enter!(x22),
+    "
     mov   x19, x0
     adrp  x8, {previous_blit_cell}
     ldrsw x21, [x8, {previous_blit_cell_low}]
@@ -178,21 +161,18 @@ no_compute:
     bl    {objc_release}
     str   xzr, [x19, x21]
 no_render:
-    ldp   x29, x30, [sp, #0x20]
-    ldp   x20, x19, [sp, #0x10]
-    ldp   x22, x21, [sp], #0x30
+",
+    leave!(x22),
+    "
     retab
-";
+",
+);
 
 /// `initWithCommandBuffer:config:`: takes a block from the freelist under the
 /// lock and wipes it when the lock is dropped, or makes one.
-pub(super) const INIT: &str = "
-    pacibsp
-    stp   x24, x23, [sp, #-0x40]!
-    stp   x22, x21, [sp, #0x10]
-    stp   x20, x19, [sp, #0x20]
-    stp   x29, x30, [sp, #0x30]
-    add   x29, sp, #0x30
+pub(super) const INIT: &str = concat!(
+    enter!(x24),
+    "
     mov   x19, x0
     mov   x23, x3
     mov   x0, x2
@@ -238,14 +218,14 @@ ready:
     str   x9, [x20, #0x638]
     mov   x0, x19
 out:
-    ldp   x29, x30, [sp, #0x30]
-    ldp   x20, x19, [sp, #0x20]
-    ldp   x22, x21, [sp, #0x10]
-    ldp   x24, x23, [sp], #0x40
+",
+    leave!(x24),
+    "
     retab
 refused:
     mov   x0, x19
     bl    {objc_release}
     mov   x0, #0
     b     {out}
-";
+",
+);
