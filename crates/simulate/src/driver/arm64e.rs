@@ -6,7 +6,7 @@ use super::classes::{ClassShape, SENT_TO_SUPER, Superclass, classes, selectors, 
 use super::encode;
 use super::fixups::{Authentication, Fixups, Key};
 use super::image::{Image, Imported, Symbol};
-use super::layout::{DATA, DATA_CONST, Memory, Segment, TEXT, flags};
+use super::layout::{AUTH, AUTH_CONST, DATA, DATA_CONST, Memory, Segment, TEXT, flags};
 use super::load_commands::Cpu;
 use super::names;
 use super::objc::{Class, Metadata, Method, Parent, Variable};
@@ -142,9 +142,39 @@ impl Builder {
     }
 
     fn segments(&self, metadata: &mut Metadata, objc_stubs: VmAddr) -> Vec<Segment> {
+        let text = self.text_segment(metadata, objc_stubs);
+        let places = &self.places;
+        let (signed, signed_data) = (places.signed_constants(), places.signed_data());
+        let mut constant = Segment::new(DATA_CONST, places.got(), signed, 3);
+        constant.add("__got", 8, 3, flags::NON_LAZY_POINTERS);
+        constant.add("__const", BLOCK_DESCRIPTOR, 3, flags::REGULAR);
+        metadata.add_constant_sections(&mut constant);
+
+        let mut signed_constant = Segment::new(AUTH_CONST, signed, signed_data, 3);
+        let got = 8 * names::STUBS.len() as u64;
+        signed_constant.add("__auth_got", got, 3, flags::NON_LAZY_POINTERS);
+        signed_constant.add("__const", 8 * TABLE_ENTRIES, 3, flags::REGULAR);
+        metadata.add_signed_constants(&mut signed_constant);
+
+        let mut signed = Segment::new(AUTH, signed_data, places.data(), 3);
+        metadata.add_class_section(&mut signed);
+
+        let mut data = Segment::new(DATA, places.data(), places.cells.plus(0xc000), 3);
+        metadata.add_data_sections(&mut data);
+        data.add_at("__objc_ivar", places.cells, 0x400, 2, flags::REGULAR);
+        let supers = 8 * SENT_TO_SUPER.len() as u64;
+        data.add("__objc_superrefs", supers, 3, flags::REGULAR | flags::NO_DEAD_STRIP);
+        data.add("__data", 0x4000, 3, flags::REGULAR);
+        let zero = VmAddr(data.address.0 + data.file_size);
+        data.add_at("__bss", zero, 0x7f00, 3, flags::ZERO_FILL);
+        data.vm_size += 0x8000;
+        vec![text, constant, signed_constant, signed, data]
+    }
+
+    /// The code and everything else that no one writes to.
+    fn text_segment(&self, metadata: &mut Metadata, objc_stubs: VmAddr) -> Segment {
         let places = &self.places;
         let end = places.text_segment_end;
-        let data_at = places.data();
         let mut text = Segment::new(TEXT, VmAddr(0), end, 5);
         let size = places.text_end.0 - places.text.0;
         let stubs = STUB * names::STUBS.len() as u64;
@@ -167,25 +197,7 @@ impl Builder {
         metadata.add_text_sections(&mut text);
         text.add("__cstring", CSTRINGS.len() as u64, 0, flags::CSTRINGS);
         text.add("__const", (end.0 - text.used().0) & !15, 4, flags::REGULAR);
-
-        let mut constant = Segment::new(DATA_CONST, end, data_at, 3);
-        let got = 8 * names::STUBS.len() as u64;
-        constant.add("__auth_got", got, 3, flags::NON_LAZY_POINTERS);
-        constant.add("__got", 8, 3, flags::NON_LAZY_POINTERS);
-        constant.add("__const", BLOCK_DESCRIPTOR + 8 * TABLE_ENTRIES, 3, flags::REGULAR);
-        metadata.add_constant_sections(&mut constant);
-
-        let mut data = Segment::new(DATA, data_at, places.cells.plus(0xc000), 3);
-        metadata.add_data_sections(&mut data);
-        data.add_at("__objc_ivar", places.cells, 0x400, 2, flags::REGULAR);
-        let supers = 8 * SENT_TO_SUPER.len() as u64;
-        data.add("__objc_superrefs", supers, 3, flags::REGULAR | flags::NO_DEAD_STRIP);
-        metadata.add_class_section(&mut data);
-        data.add("__data", 0x4000, 3, flags::REGULAR);
-        let zero = VmAddr(data.address.0 + data.file_size);
-        data.add_at("__bss", zero, 0x7f00, 3, flags::ZERO_FILL);
-        data.vm_size += 0x8000;
-        vec![text, constant, data]
+        text
     }
 
     /// The offsets of the instance variables, and the references to classes whose
@@ -208,7 +220,7 @@ impl Builder {
         metadata: &Metadata,
         objc_stubs: VmAddr,
     ) -> Vec<u32> {
-        let table = segments.get(1).map_or(VmAddr(0), |constant| constant.address);
+        let table = self.places.signed_constants();
         let mut indirect = Vec::new();
         let mut send = VmAddr(0);
         for (index, name) in names::STUBS.iter().enumerate() {
@@ -265,8 +277,8 @@ impl Builder {
                 (TEXT, "__literal8") => self.memory.put_words(section.address, BLOCK_FLAGS),
                 (DATA_CONST, "__const") => {
                     self.memory.put_words(section.address, [0, 0, 0x30, 0]);
-                    self.write_function_tables(section.address.plus(BLOCK_DESCRIPTOR));
                 }
+                (AUTH_CONST, "__const") => self.write_function_tables(section.address),
                 _ => {}
             }
         }

@@ -4,6 +4,9 @@ use agxpatch_core::address::VmAddr;
 
 pub(super) const TEXT: &str = "__TEXT";
 pub(super) const DATA_CONST: &str = "__DATA_CONST";
+/// What holds signed pointers, in images for arm64e, apart from what holds others.
+pub(super) const AUTH_CONST: &str = "__AUTH_CONST";
+pub(super) const AUTH: &str = "__AUTH";
 pub(super) const DATA: &str = "__DATA";
 pub(super) const LINKEDIT: &str = "__LINKEDIT";
 
@@ -61,7 +64,7 @@ impl Segment {
             file_size: size,
             protection,
             // Made read-only after fixups.
-            flags: if name == DATA_CONST { 0x10 } else { 0 },
+            flags: if matches!(name, DATA_CONST | AUTH_CONST) { 0x10 } else { 0 },
             sections: Vec::new(),
         }
     }

@@ -142,16 +142,20 @@ impl Metadata {
         self.at.image_info = data.add("__objc_imageinfo", image_info, 0, flags::REGULAR);
     }
 
-    pub(super) fn add_data_sections(&mut self, data: &mut Segment) {
+    /// The constants of the classes, which hold signed pointers to method lists.
+    pub(super) fn add_signed_constants(&mut self, data: &mut Segment) {
         let size = self.classes.iter().map(constants_size).sum();
+        self.at.constants = data.add("__objc_const", size, 3, flags::REGULAR);
+    }
+
+    pub(super) fn add_data_sections(&mut self, data: &mut Segment) {
         let selectors = 8 * self.selectors.len() as u64;
         let pointers = flags::LITERAL_POINTERS | flags::NO_DEAD_STRIP;
         // First, where code finds them before anything else has its place.
         self.at.selectors = data.add("__objc_selrefs", selectors, 3, pointers);
-        self.at.constants = data.add("__objc_const", size, 3, flags::REGULAR);
     }
 
-    /// The class objects, which lie behind the offset cells.
+    /// The class objects, whose pointers are signed.
     pub(super) fn add_class_section(&mut self, data: &mut Segment) {
         let size = 2 * CLASS * self.classes.len() as u64;
         self.at.classes = data.add("__objc_data", size, 3, flags::REGULAR);

@@ -134,9 +134,19 @@ impl Places {
         self.objc_stubs().plus(OBJC_STUB * selectors as u64)
     }
 
-    /// The table of imported data, which follows that of imported functions.
+    /// The table of imported data, with which the constants begin.
     pub(super) fn got(&self) -> VmAddr {
-        self.text_segment_end.plus(8 * names::STUBS.len() as u64)
+        self.text_segment_end
+    }
+
+    /// The constants with signed pointers; the table of imported functions is first.
+    pub(super) fn signed_constants(&self) -> VmAddr {
+        self.text_segment_end.plus(0x4000)
+    }
+
+    /// The data with signed pointers.
+    pub(super) fn signed_data(&self) -> VmAddr {
+        self.text_segment_end.plus(0x1_4000)
     }
 
     /// The first constant.
