@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use agxpatch_core::proof::interleaving::{CLOSES, FIRST, REMAINS};
+use agxpatch_core::proof::interleaving::{FIRST, limits};
 
 /// Shows what the default rewrite closes, what it leaves open, and what to try
 /// before it.
 pub fn show(out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "  closes    {CLOSES}")?;
-    writeln!(out, "  leaves    {REMAINS}")?;
+    let limits = limits().map_err(io::Error::other)?;
+    writeln!(out, "  closes    {}", limits.closes)?;
+    writeln!(out, "  leaves    {}", limits.remains)?;
     writeln!(out, "  first     try {FIRST}")
 }

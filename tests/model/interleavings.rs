@@ -1,7 +1,7 @@
 //! The table: which version of the window holds what.
 
 use agxpatch_core::proof::interleaving::{
-    ASKED, Act, CLOSES, Interleavings, Property, REMAINS, Readers, Scene, Thread, check, explore,
+    ASKED, Act, Interleavings, Property, Readers, Scene, Thread, check, explore, limits, limits_of,
     markdown, replay, shortest_harm,
 };
 use agxpatch_core::proof::steps::{Event, Room, Steps};
@@ -207,25 +207,28 @@ fn the_table_of_the_rewrites_is_the_readmes() {
 }
 
 #[test]
-fn the_two_lines_before_consent_say_what_the_table_says() {
-    let found = check(&steps(&DEFAULT), 3).unwrap();
-    let possible: Vec<Property> =
-        found.outcomes().into_iter().filter(|row| row.possible).map(|row| row.property).collect();
-    use Property::{NoDoubleDestructor, NoDoubleFree, NoDoublePush, NoNullUse, NoStaleUse};
-    assert_eq!(
-        possible,
-        [
-            NoStaleUse,
-            Property::NoUseAfterDestructor,
-            NoNullUse,
-            NoDoublePush,
-            NoDoubleFree,
-            NoDoubleDestructor
-        ]
-    );
-    assert!(CLOSES.contains("published window"));
+fn the_two_lines_before_consent_come_from_the_table() {
+    let [before, after] = [ORIGINAL, DEFAULT].map(|words| check(&steps(&words), 3).unwrap());
+    let of_bytes = limits_of(&before, &after);
+    assert_eq!(limits().unwrap(), of_bytes, "the description and the bytes disagree");
+    assert!(of_bytes.closes.contains("published window"));
     for said in ["A, B, C, D and I", "NULL or a block given back", "push its block twice", "E ("] {
-        assert!(REMAINS.contains(said), "{said}");
+        assert!(of_bytes.remains.contains(said), "{said}");
+    }
+    let nothing = limits_of(&before, &before);
+    assert_eq!(nothing.closes, "");
+    assert!(nothing.remains.starts_with("the published window; "));
+    let reread = limits_of(&before, &check(&REREAD.of(&steps(&ORIGINAL)), 3).unwrap());
+    assert!(!reread.remains.contains("twice"), "{}", reread.remains);
+}
+
+#[test]
+fn two_threads_give_the_table_of_three() {
+    let original = steps(&ORIGINAL);
+    let versions = AbstractRewrite::ALL.map(|rewrite| rewrite.of(&original));
+    for version in versions.iter().chain([&original, &steps(&DEFAULT), &steps(&LEGACY)]) {
+        let [two, three] = [2, 3].map(|threads| check(version, threads).unwrap().outcomes());
+        assert_eq!(two, three);
     }
 }
 

@@ -100,6 +100,19 @@ impl DestroyPhase {
         DestroyPhase::Free,
         DestroyPhase::Clear,
     ];
+
+    /// As the default rewrite has them: cleared under the lock, and not at all where
+    /// the second test finds NULL.
+    pub const REWRITTEN: [DestroyPhase; 8] = [
+        DestroyPhase::FirstTest,
+        DestroyPhase::Destructor,
+        DestroyPhase::SecondTest,
+        DestroyPhase::Lock,
+        DestroyPhase::Push,
+        DestroyPhase::Clear,
+        DestroyPhase::Unlock,
+        DestroyPhase::Free,
+    ];
 }
 
 /// What `initWithCommandBuffer:config:` does, in order.

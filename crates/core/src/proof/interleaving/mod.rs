@@ -10,6 +10,7 @@
 //! only permit more to the readers that take no lock, which are lost already.
 
 mod explore;
+mod limits;
 mod model;
 mod places;
 mod properties;
@@ -19,10 +20,11 @@ mod state;
 mod table;
 
 pub use explore::{Exploration, Trace, Violation, explore, shortest_harm};
+pub use limits::{FIRST, Limits, limits, limits_of};
 pub use properties::Property;
 pub use replay::{Replay, Turn, replay};
 pub use scene::{Readers, Scene};
-pub use table::{ASKED, CLOSES, FIRST, Interleavings, Outcome, REMAINS, check, markdown};
+pub use table::{ASKED, Interleavings, Outcome, check, markdown};
 
 use std::fmt;
 

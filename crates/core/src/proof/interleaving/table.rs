@@ -174,19 +174,6 @@ pub fn markdown(versions: &[(&str, &Interleavings)]) -> String {
     text
 }
 
-/// What the default rewrite closes, in a line. The tests hold it against the table.
-pub const CLOSES: &str = "the published window: after the rewrite the pool's lock is never free \
-    while the block is given back and self->_impl still points at it";
-
-/// What the default rewrite is not known to prevent, in a line, likewise.
-pub const REMAINS: &str = "the published crash classes A, B, C, D and I (a method reads _impl \
-    without the lock and meets NULL or a block given back) and E (a message to a freed encoder); \
-    two threads that end one encoder can still push its block twice";
-
-/// What to try before any rewrite.
-pub const FIRST: &str = "a newer PyTorch or MLX, one lock around GPU work, or the guard \
-    (`agxpatch run`)";
-
 impl Violation {
     /// What is violated, where, and after how many steps.
     pub fn summary(&self) -> String {
