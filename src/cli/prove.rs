@@ -14,7 +14,10 @@ use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, Plan, Site};
-use agxpatch_core::proof::interleaving::{ASKED, Act, Move, Property, Trace, Violation};
+use agxpatch_core::proof::abstract_rewrite::AbstractRewrite;
+use agxpatch_core::proof::interleaving::{
+    ASKED, Act, Move, Outcome, Property, Trace, Violation, check,
+};
 use agxpatch_core::proof::picture::{self, LOCKLESS, Page};
 use agxpatch_core::proof::steps::Room;
 use agxpatch_core::proof::{self, Shown, Verdict, Version, tla};
@@ -66,9 +69,22 @@ struct Proving {
     shown: Shown,
     /// Whether a reader that takes no lock is lost under the patched version.
     lockless_reader_is_lost: bool,
+    /// What another thread can meet under each version of the function, and under two
+    /// rewrites that are known as an order of steps only.
+    comparison: Vec<Compared>,
     /// What the patch does not fix, in words.
     does_not_fix: Vec<String>,
     written: Vec<String>,
+}
+
+/// A column of the table that compares rewrites.
+#[derive(Serialize)]
+struct Compared {
+    rewrite: String,
+    summary: &'static str,
+    /// Whether the program can write it.
+    emitted: bool,
+    outcomes: Vec<Outcome>,
 }
 
 /// Runs the command.
@@ -113,7 +129,9 @@ fn prove(engine: &Engine, file: &Universal<'_>, plan: Plan, args: &Args) -> Resu
         storage::write(page, html.as_bytes(), args.force)?;
         written.push(page.display().to_string());
     }
+    let comparison = compare(&plan.patch, &shown, args.threads)?;
     Ok(Proving {
+        comparison,
         file: args.file.display().to_string(),
         does_not_fix: engine.catalogue().patch(&plan.patch)?.does_not_fix.clone(),
         patch: plan.patch,
@@ -123,6 +141,39 @@ fn prove(engine: &Engine, file: &Universal<'_>, plan: Plan, args: &Args) -> Resu
         shown,
         written,
     })
+}
+
+/// More threads change nothing in the table and much in the time it takes.
+const MAX_COMPARED_THREADS: u8 = 3;
+
+/// The table of the original, the rewrite in hand, and the abstract rewrites.
+fn compare(patch: &str, shown: &Shown, threads: u8) -> Result<Vec<Compared>> {
+    let emitted = |rewrite: &str, summary, version: &Version| Compared {
+        rewrite: rewrite.to_owned(),
+        summary,
+        emitted: true,
+        outcomes: version.interleavings.outcomes(),
+    };
+    let mut columns = vec![
+        emitted("original", "the code as the compiler made it", &shown.before),
+        emitted(patch, "the rewrite that is proven here", &shown.after),
+    ];
+    let threads = threads.min(MAX_COMPARED_THREADS);
+    let explored = std::thread::scope(|scope| {
+        let original = &shown.before.steps;
+        let started = AbstractRewrite::ALL
+            .map(|rewrite| scope.spawn(move || check(&rewrite.of(original), threads)));
+        started.map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    for (rewrite, found) in AbstractRewrite::ALL.iter().zip(explored) {
+        columns.push(Compared {
+            rewrite: rewrite.name.to_owned(),
+            summary: rewrite.summary,
+            emitted: false,
+            outcomes: found?.outcomes(),
+        });
+    }
+    Ok(columns)
 }
 
 /// Writes the parametric module, the instances of both versions, and their
@@ -211,6 +262,7 @@ impl Report for Proving {
             self.failures(out)?;
         }
         self.original(out)?;
+        self.table(out)?;
         if self.lockless_reader_is_lost {
             writeln!(out, "  {WARN}not saved{RESET}  {LOCKLESS}")?;
         }
@@ -218,6 +270,13 @@ impl Report for Proving {
             writeln!(out, "  {FAINT}wrote {}{RESET}", printable(path))?;
         }
         Ok(())
+    }
+}
+
+impl Compared {
+    fn title(&self) -> String {
+        let mark = if self.emitted { "" } else { "*" };
+        format!("{}{mark}", self.rewrite)
     }
 }
 
@@ -247,6 +306,32 @@ impl Proving {
                 writeln!(out, "  {STRONG}a shortest way to violate {name}{RESET}")?;
                 trace(out, &found.trace)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What another thread can meet, a line each, with the versions that allow it.
+    fn table(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "  {STRONG}what another thread can meet{RESET}, by version of the function")?;
+        let rows = self.comparison.iter().map(|column| column.outcomes.len()).min().unwrap_or(0);
+        for row in 0..rows {
+            let cells = self.comparison.iter().map(|column| (column, &column.outcomes[row]));
+            let possible: Vec<String> = cells
+                .clone()
+                .filter(|(_, outcome)| outcome.possible)
+                .map(|(column, _)| column.title())
+                .collect();
+            let what = cells.map(|(_, outcome)| outcome.what).next().unwrap_or_default();
+            let under = match possible.as_slice() {
+                [] => "none".to_owned(),
+                all if all.len() == self.comparison.len() => "every version".to_owned(),
+                some => some.join(", "),
+            };
+            writeln!(out, "    {what}: {STRONG}{under}{RESET}")?;
+        }
+        for column in self.comparison.iter().filter(|column| !column.emitted) {
+            let (title, summary) = (column.title(), column.summary);
+            writeln!(out, "    {FAINT}{title} {summary}; it is not written yet{RESET}")?;
         }
         Ok(())
     }
