@@ -135,7 +135,7 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
     let mut inspection = Inspection {
         file: name.to_owned(),
         size: bytes.len() as u64,
-        known: engine.catalogue().known_build(&sha256).cloned(),
+        known: engine.catalogue().known_build(&sha256, &file).cloned(),
         sha256,
         container: file.container,
         release: None,

@@ -42,8 +42,9 @@ pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
         Ok(file) => file.bytes,
         Err(error) => return (vec![Check::fail("readable", plain(&error))], Driver::default()),
     };
-    let mut checks = vec![known(engine, &bytes), bundle::check(host, &path)];
-    let patched = match Universal::parse(&bytes) {
+    let parsed = Universal::parse(&bytes);
+    let mut checks = vec![known(engine, &bytes, parsed.as_ref().ok()), bundle::check(host, &path)];
+    let patched = match parsed {
         Err(error) => {
             checks.push(Check::fail("readers-agree", plain(&error)));
             None
@@ -74,9 +75,10 @@ fn plain(error: &Error) -> String {
     error.to_string()
 }
 
-fn known(engine: &Engine, bytes: &[u8]) -> Check {
+fn known(engine: &Engine, bytes: &[u8], file: Option<&Universal<'_>>) -> Check {
     let digest = HashType::Sha256.digest([bytes]).to_string();
-    let listed = match engine.catalogue().known_build(&digest) {
+    let known = file.and_then(|file| engine.catalogue().known_build(&digest, file));
+    let listed = match known {
         Some(known) => format!("listed: {} {} of {}", known.driver, known.version, known.macos),
         None => "not listed".to_owned(),
     };

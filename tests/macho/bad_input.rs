@@ -58,8 +58,14 @@ fn an_elf_image() {
 }
 
 #[test]
-fn a_32_bit_image() {
-    not_macho(&le32(&[0xfeed_face; 20]), "the file is a 32-bit Mach-O, which is not supported");
+fn a_32_bit_image_that_claims_a_64_bit_processor() {
+    let bytes = le32(&[0xfeed_face, ARM64.0, ARM64.1, 2, 0, 0, 0]);
+    not_macho(&bytes, "the file is a 32-bit Mach-O, which is not supported");
+}
+
+#[test]
+fn a_32_bit_image_whose_load_commands_are_cut_off() {
+    malformed(&le32(&[0xfeed_face, 12, 9, 2, 1, 8, 0]), "the slice ends inside its load commands");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::address::SliceOffset;
 use crate::error::{Code, Error, Result};
 
+use super::Architecture;
 use super::bytes::{array, malformed};
 
 /// `LC_CODE_SIGNATURE`.
@@ -37,6 +38,13 @@ impl Layout {
         let number = array(bytes, at)?;
         Some(if self.big_endian { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) })
     }
+}
+
+/// The processor that an image is for, whatever its word size and byte order.
+pub(super) fn architecture(bytes: &[u8]) -> Option<Architecture> {
+    let layout = Layout::of(bytes)?;
+    let (cpu_type, cpu_subtype) = (layout.number(bytes, 4)?, layout.number(bytes, 8)?);
+    Some(Architecture { cpu_type, cpu_subtype })
 }
 
 /// Where the code signature of such a slice stands.

@@ -131,14 +131,24 @@ impl<'a> Slice<'a> {
 }
 
 fn thin(bytes: &[u8]) -> Result<Universal<'_>> {
-    recognise::macho64(bytes)?;
-    let number = |at| array(bytes, at).map(u32::from_le_bytes);
-    let (Some(cpu_type), Some(cpu_subtype)) = (number(4), number(8)) else {
-        return Err(malformed("the file ends inside its Mach-O header"));
+    let architecture = match other_processor::architecture(bytes) {
+        // An image for another processor is named like a slice for one.
+        Some(other) if !other.is_supported() => {
+            other_processor::code_signature(bytes)?;
+            other
+        }
+        _ => {
+            recognise::macho64(bytes)?;
+            let number = |at| array(bytes, at).map(u32::from_le_bytes);
+            let (Some(cpu_type), Some(cpu_subtype)) = (number(4), number(8)) else {
+                return Err(malformed("the file ends inside its Mach-O header"));
+            };
+            Architecture { cpu_type, cpu_subtype }
+        }
     };
     let slice = Slice {
         index: 0,
-        architecture: Architecture { cpu_type, cpu_subtype },
+        architecture,
         offset: FileOffset(0),
         size: bytes.len() as u64,
         align: 0,

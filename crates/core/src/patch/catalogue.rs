@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Code, Error, Result};
+use crate::macho::{Universal, Uuid};
 
 use super::provenance::{Kind, Provenance};
 
@@ -402,9 +403,15 @@ impl Catalogue {
         self.releases.iter().find(|release| release.uuid.eq_ignore_ascii_case(uuid))
     }
 
-    /// What is known of a file with this SHA-256, in hexadecimal.
-    pub fn known_build(&self, sha256: &str) -> Option<&KnownBuild> {
-        self.builds.iter().find(|build| build.sha256.eq_ignore_ascii_case(sha256))
+    /// What is known of a file with this SHA-256, in hexadecimal, if the UUID of one of
+    /// its slices is the build's too: a wrong entry in a list shows that way.
+    pub fn known_build(&self, sha256: &str, file: &Universal<'_>) -> Option<&KnownBuild> {
+        let listed = |build: &&KnownBuild| build.sha256.eq_ignore_ascii_case(sha256);
+        let build = self.builds.iter().find(listed)?;
+        let searched = file.slices.iter().filter(|slice| slice.is_searched());
+        let mut uuids = searched.filter_map(|slice| slice.image().ok()?.uuid());
+        let same = |uuid: Uuid| build.uuid.eq_ignore_ascii_case(&uuid.to_string());
+        uuids.any(same).then_some(build)
     }
 }
 

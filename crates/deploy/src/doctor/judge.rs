@@ -17,17 +17,17 @@ pub struct EngineJudge<'a> {
 impl Judge for EngineJudge<'_> {
     fn judge(&self, bytes: &[u8]) -> Verdict {
         let refused = |reason: String| Verdict::Refused { reason };
+        let file = match Universal::parse(bytes) {
+            Ok(file) => file,
+            Err(error) => return refused(error.to_string()),
+        };
         let digest = HashType::Sha256.digest([bytes]).to_string();
-        if let Some(known) = self.engine.catalogue().known_build(&digest) {
+        if let Some(known) = self.engine.catalogue().known_build(&digest, &file) {
             let name = format!("{} {} of macOS {}", known.driver, known.version, known.macos);
             if known.state == KnownState::Original {
                 return Verdict::Listed { name };
             }
         }
-        let file = match Universal::parse(bytes) {
-            Ok(file) => file,
-            Err(error) => return refused(error.to_string()),
-        };
         let sighting = self.engine.look_for_any(&file).and_then(Sighting::sites);
         match sighting {
             Err(error) => refused(error.to_string()),
