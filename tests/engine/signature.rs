@@ -1,9 +1,9 @@
 //! Patterns: reading, compiling, matching.
 
 use agxpatch_core::address::{VmAddr, Word};
-use agxpatch_core::arm64::Assembler;
+use agxpatch_core::arm64::{Assembler, Disassembler};
 use agxpatch_core::patch::Engine;
-use agxpatch_core::signature::{Code, Many, Pattern, Value, find, nearest};
+use agxpatch_core::signature::{Code, Many, Pattern, Value, find, generalise, nearest};
 use proptest::prelude::*;
 
 const RELEASE: &str = "
@@ -203,4 +203,80 @@ proptest! {
         prop_assert_eq!(read("unlock"), Value::Address(VmAddr(unlock)));
         prop_assert_eq!(read("free"), Value::Address(VmAddr(free)));
     }
+}
+
+#[test]
+fn addresses_in_data_instructions_are_captured() {
+    let pattern =
+        compile("adrp {a}, {page}\nldr {b}, [{a}, #{low}]\nadr x0, {near}\nldr x1, {word}");
+    let (assembler, address) = (Assembler::new(), VmAddr(0x2bd2c0));
+    let lines =
+        ["adrp x8, #0x758000", "ldr x9, [x8, #0x300]", "adr x0, #0x2bd2c5", "ldr x1, #0x2bd2d4"];
+    let words = (0..)
+        .zip(lines)
+        .map(|(index, line)| assembler.assemble_line(line, address.instruction(index)).unwrap().0);
+    let bytes = bytes(&words.collect::<Vec<u32>>());
+    let code = Code { address, bytes: &bytes };
+    let found = find(&pattern, code);
+    let captures = &found[0].captures;
+    assert_eq!(captures.immediate("low"), Some(0x300));
+    assert_eq!(captures.address("near"), Some(VmAddr(0x2bd2c5)));
+    assert_eq!(captures.address("word"), Some(VmAddr(0x2bd2d4)));
+    assert_eq!(captures.address("page"), Some(VmAddr(0x758000)));
+    let elsewhere = compile("adrp x8, {page}\nadrp x9, {page}");
+    assert!(find(&elsewhere, code).is_empty());
+}
+
+#[test]
+fn an_address_that_adrp_captured_can_be_written_again() {
+    let (assembler, at) = (Assembler::new(), VmAddr(0x2bd2c0));
+    let pattern = compile("adrp x8, {page}");
+    let word = assembler.assemble_line("adrp x8, #0x758000", at).unwrap();
+    let captures = pattern.match_at(&[word], at).unwrap();
+    assert_eq!(captures.get("page"), Some(Value::Address(VmAddr(0x758000))));
+    let made = pattern.source.render(0, at, &captures).unwrap();
+    let agxpatch_core::signature::Rendered::Text(text) = made else { panic!("{made:?}") };
+    assert_eq!(assembler.assemble_line(&text, at), Ok(word));
+}
+
+#[test]
+fn a_pattern_is_written_from_code_and_found_in_another_build_of_it() {
+    let (assembler, disassembler) = (Assembler::new(), Disassembler::new().unwrap());
+    let code = |at: u64, page: &str, low: &str, callee: &str| -> Vec<Word> {
+        let lines = [
+            "pacibsp".to_owned(),
+            format!("adrp x8, {page}"),
+            format!("ldr x9, [x8, {low}]"),
+            format!("cbz x9, #{:#x}", at + 24),
+            format!("bl {callee}"),
+            "ldr x1, [x2], #8".to_owned(),
+            "retab".to_owned(),
+        ];
+        let words = (0..).zip(&lines).map(|(index, line)| {
+            assembler.assemble_line(line, VmAddr(at).instruction(index)).unwrap()
+        });
+        words.collect()
+    };
+    let first = code(0x4000, "#0x758000", "#0x300", "#0x9000");
+    let stub = |at: VmAddr| (at == VmAddr(0x9000)).then(|| "_free".to_owned());
+    let made = generalise(&assembler, &disassembler, &first, VmAddr(0x4000), stub).unwrap();
+    assert_eq!(made.functions.get("free").map(String::as_str), Some("_free"));
+    for line in ["adrp    x8, {page1}", "ldr     x9, [x8, #{low1}]", "bl      {free}", "l1: retab"]
+    {
+        assert!(made.pattern.contains(line), "{line} in\n{}", made.pattern);
+    }
+    assert!(made.pattern.contains("ldr     x1, [x2], #8"), "{}", made.pattern);
+    let other = code(0x8000, "#0x10000", "#0x48", "#0xa000");
+    let pattern = compile(&made.pattern);
+    let captures = pattern.match_at(&other, VmAddr(0x8000)).unwrap();
+    assert_eq!(captures.address("free"), Some(VmAddr(0xa000)));
+    assert_eq!(captures.immediate("low1"), Some(0x48));
+}
+
+#[test]
+fn code_that_cannot_be_written_as_text_is_given_by_its_bits() {
+    let (assembler, disassembler) = (Assembler::new(), Disassembler::new().unwrap());
+    let words = [Word(0x0000_1234), Word(0xd503_201f)];
+    let made = generalise(&assembler, &disassembler, &words, VmAddr(0), |_| None).unwrap();
+    assert!(made.pattern.contains("word    00001234/ffffffff"), "{}", made.pattern);
 }

@@ -64,6 +64,20 @@ fn a_32_bit_image_that_claims_a_64_bit_processor() {
 }
 
 #[test]
+fn a_thin_32_bit_image_is_named_and_not_searched() {
+    let bytes = le32(&[0xfeed_face, 12, 9, 2, 0, 0, 0]);
+    let file = Universal::parse(&bytes).unwrap();
+    assert_eq!(file.slices[0].architecture.name(), Some("armv7"));
+    assert!(!file.slices[0].is_searched());
+    let big_endian: Vec<u8> = [0xfeed_facf_u32, 0x0100_0012, 0, 2, 0, 0, 0, 0]
+        .iter()
+        .flat_map(|number| number.to_be_bytes())
+        .collect();
+    let file = Universal::parse(&big_endian).unwrap();
+    assert_eq!(file.slices[0].architecture.name(), Some("ppc64"));
+}
+
+#[test]
 fn a_32_bit_image_whose_load_commands_are_cut_off() {
     malformed(&le32(&[0xfeed_face, 12, 9, 2, 1, 8, 0]), "the slice ends inside its load commands");
 }

@@ -96,6 +96,20 @@ fn another_build_is_proven_by_its_own_registers_and_addresses() {
 fn the_json_carries_the_evidence() {
     let (exit, proof) = Place::published().json(&["prove", "driver"]);
     assert_eq!((exit, proof["schema"].as_str()), (Some(0), Some("agxpatch.prove/1")));
+    let columns = proof["result"]["comparison"].as_array().unwrap();
+    let possible = |property: &str| -> Vec<&str> {
+        let row = |column: &&serde_json::Value| {
+            let outcomes = column["outcomes"].as_array().unwrap();
+            outcomes.iter().any(|one| one["property"] == property && one["possible"] == true)
+        };
+        columns.iter().filter(row).map(|column| column["rewrite"].as_str().unwrap()).collect()
+    };
+    assert_eq!(possible("NoRaceWindow"), ["original"]);
+    assert_eq!(possible("NoDoublePush"), ["original", "agx-encoder-release"]);
+    assert_eq!(
+        possible("NoDoubleDestructor"),
+        ["original", "agx-encoder-release", "take", "reread"]
+    );
     let result = &proof["result"];
     assert_eq!(result["verdict"], "holds");
     assert_eq!(result["lockless_reader_is_lost"], true);

@@ -215,13 +215,16 @@ fn tlc_agrees() {
     };
     for claim in claims() {
         let scratch = tempfile::tempdir().unwrap();
+        // Releases of TLC before 1.7 look for the files in the working directory only.
+        let file = |path: &PathBuf| path.file_name().unwrap().to_owned();
         let output = Command::new("java")
+            .current_dir(tla_directory())
             .args(["-XX:+UseParallelGC", "-cp"])
             .arg(&jar)
             .args(["tlc2.TLC", "-deadlock", "-workers", "1", "-metadir"])
             .arg(scratch.path())
             .arg("-config")
-            .args([&claim.configuration, &claim.specification])
+            .args([file(&claim.configuration), file(&claim.specification)])
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -6,7 +6,9 @@ mod by_meaning;
 mod harness;
 mod hostile;
 mod main_job;
+mod memory;
 mod options;
+mod page;
 mod reports;
 mod rewrites;
 #[path = "../schema/mod.rs"]

@@ -133,6 +133,26 @@ fn llvm_counts_every_segment() {
     let file = driver("published");
     let args = ["--macho", "--chained-fixups", "--arch", "arm64e"];
     let Some(text) = llvm("llvm-objdump", &args, &file) else { return };
-    assert!(text.contains("seg_count = 4"), "{text:.2000}");
-    assert!(text.contains("seg_offset[3] = 0 (__LINKEDIT)"), "{text:.2000}");
+    assert!(text.contains("seg_count = 6"), "{text:.2000}");
+    assert!(text.contains("seg_offset[5] = 0 (__LINKEDIT)"), "{text:.2000}");
+}
+
+#[test]
+fn signed_pointers_have_segments_of_their_own() {
+    with_table("published", |table| {
+        let names: Vec<&str> = table.macho.segments.iter().map(|s| s.name().unwrap()).collect();
+        let published =
+            ["__TEXT", "__DATA_CONST", "__AUTH_CONST", "__AUTH", "__DATA", "__LINKEDIT"];
+        assert_eq!(names, published);
+        let starts = table.word(4);
+        for (index, name) in names.iter().enumerate() {
+            let offset = table.word(starts + 4 + 4 * index as u64);
+            if offset == 0 {
+                continue;
+            }
+            let pointers = table.pointers(index, starts + offset);
+            let signed = pointers.iter().filter(|(_, bits)| bits >> 63 == 1).count();
+            assert_eq!(signed > 0, name.starts_with("__AUTH"), "{name}: {signed} are signed");
+        }
+    });
 }

@@ -1,4 +1,4 @@
-//! `agxpatch signatures list|explain|lint|test`: the catalogue, for readers and
+//! `agxpatch signatures list|explain|lint|test|make`: the catalogue, for readers and
 //! authors.
 
 use std::io::{self, Write};
@@ -21,6 +21,7 @@ use agxpatch_simulate::driver::{self, Variant};
 
 use super::{Session, files};
 
+mod make;
 mod test;
 
 /// List, explain, lint or test the signatures of the catalogue
@@ -46,6 +47,7 @@ enum Verb {
         /// A Mach-O file.
         file: PathBuf,
     },
+    Make(make::Args),
 }
 
 /// Runs the command.
@@ -61,6 +63,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
             checks.extend(against_the_synthetic_driver(&engine)?);
             session.show(&Lint { checks })
         }
+        Verb::Make(args) => session.show(&make::make(&engine, &args)?),
         Verb::Test { file } => session.show(&test::occurrences(&engine, &file)?),
     }
 }

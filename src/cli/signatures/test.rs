@@ -4,6 +4,7 @@
 //! Of the file only the load commands and the code are read, the code in pieces
 //! and by two threads.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
@@ -14,17 +15,21 @@ use crate::cli::files;
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use crate::storage::Parts;
-use agxpatch_core::address::VmAddr;
+use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_core::patch::{Engine, Examination, Extent, Form, Signature, State};
-use agxpatch_core::signature::{Code, Many, Match, NearMiss, nearest};
+use agxpatch_core::patch::{self, Engine, Examination, Extent, Form, Signature, State};
+use agxpatch_core::signature::{Code, Many, Match, NearMiss};
 
 #[derive(Serialize)]
 pub struct Occurrences {
     file: String,
     found: Vec<Occurrence>,
+    /// How many further occurrences there are, of which none is shown.
+    more: usize,
+    /// How many places call other functions than their signature names.
+    other_calls: usize,
     /// How many of the signatures looked for do not occur.
     absent: usize,
     /// Where nothing was found, what comes nearest to the signatures added last.
@@ -50,11 +55,40 @@ struct Nearest {
     architecture: String,
     /// How many of the signature's lines say something.
     telling: usize,
-    misses: Vec<NearMiss>,
+    misses: Vec<ShownMiss>,
+}
+
+#[derive(Serialize)]
+struct ShownMiss {
+    at: VmAddr,
+    /// How many of the telling lines fit.
+    fitting: usize,
+    /// Lines that do not, the first few.
+    misfits: Vec<ShownMisfit>,
+    /// How many more there are.
+    more: usize,
+}
+
+#[derive(Serialize)]
+struct ShownMisfit {
+    at: VmAddr,
+    /// Number of the line, counted from 0.
+    line: usize,
+    wanted: String,
+    found: Word,
+    /// What stands there, disassembled.
+    reads: String,
 }
 
 /// Near misses are shown of this many signatures, and of each this many.
-const MOST: usize = 3;
+const MAX_MISSES: usize = 3;
+
+/// Occurrences beyond this many are counted and not shown: a vague pattern may occur
+/// a million times.
+const MAX_FOUND: usize = 10_000;
+
+/// Lines that do not fit beyond this many are counted and not shown.
+const MAX_MISFITS: usize = 12;
 
 /// Bytes of code and data of which verdicts are given.
 const MAX_EXAMINED: u64 = 64 << 20;
@@ -91,13 +125,20 @@ pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
             });
         }
     }
+    let other_calls = keep_fitting_calls(engine, &mut parts, &texts, &mut found)?;
     let mut names: Vec<&str> = found.iter().map(|found| found.signature.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let absent = known.len() - names.len();
-    let nearest = if found.is_empty() { near(&mut parts, &texts, &known)? } else { Vec::new() };
+    let nearest = match found.is_empty() {
+        true => near(engine, &mut parts, &texts, &known)?,
+        false => Vec::new(),
+    };
+    let more = found.len().saturating_sub(MAX_FOUND);
+    found.truncate(MAX_FOUND);
+    let file = path.display().to_string();
     let meaning = examine(engine, &mut parts).unwrap_or_default();
-    Ok(Occurrences { file: path.display().to_string(), found, absent, nearest, meaning })
+    Ok(Occurrences { file, found, more, other_calls, absent, nearest, meaning })
 }
 
 /// The verdicts about the methods that signatures name, where the file is no larger
@@ -114,34 +155,105 @@ fn examine(engine: &Engine, parts: &mut Parts) -> Result<Examination> {
     engine.examine(&Universal::parse(parts.bytes())?, Extent::Named)
 }
 
+/// Leaves out the places that call other functions than their signature names, and
+/// counts them. The names stand in tables at the end of a slice, which is read for it.
+fn keep_fitting_calls(
+    engine: &Engine,
+    parts: &mut Parts,
+    texts: &[Text],
+    found: &mut Vec<Occurrence>,
+) -> Result<usize> {
+    let before = found.len();
+    let all = engine.catalogue().signatures.iter();
+    let naming: HashMap<&str, &Signature> = all
+        .filter(|signature| !signature.functions.is_empty())
+        .map(|signature| (signature.name.as_str(), signature))
+        .collect();
+    for text in texts {
+        let named = |one: &Occurrence| {
+            let here = one.architecture == text.architecture;
+            naming.get(one.signature.as_str()).copied().filter(|_| here)
+        };
+        if !found.iter().any(|one| named(one).is_some()) {
+            continue;
+        }
+        parts.want(text.slice.clone())?;
+        let file = Universal::parse(parts.bytes())?;
+        let Some(slice) = arm(&file).find(|slice| slice.offset.0 == text.slice.start) else {
+            continue;
+        };
+        let image = slice.image()?;
+        let mut kept = Vec::with_capacity(found.len());
+        for one in found.drain(..) {
+            let fits = match named(&one) {
+                Some(signature) => patch::calls_fit(signature, &image, &one.hit.captures)?,
+                None => true,
+            };
+            if fits {
+                kept.push(one);
+            }
+        }
+        *found = kept;
+    }
+    Ok(before - found.len())
+}
+
 fn near(
+    engine: &Engine,
     parts: &mut Parts,
     texts: &[Text],
     known: &[(&Signature, &[Form])],
 ) -> Result<Vec<Nearest>> {
     let mut nearest_of = Vec::new();
     for text in texts {
-        parts.want(text.range.clone())?;
+        // The names of methods stand all over the slice.
+        let methods = known.iter().any(|(signature, _)| !signature.methods.is_empty());
+        parts.want(if methods { text.slice.clone() } else { text.range.clone() })?;
+        let file = Universal::parse(parts.bytes())?;
+        let image = arm(&file).find(|slice| slice.offset.0 == text.slice.start);
+        let image = image.map(Slice::image).transpose()?;
         let bytes = &parts.bytes()[text.range.start as usize..text.range.end as usize];
         let code = Code { address: text.address, bytes };
         let of_this =
             known.iter().rev().filter(|(signature, _)| signature.is_for(&text.architecture));
-        for (signature, forms) in of_this.take(MOST) {
+        for (signature, forms) in of_this.take(MAX_MISSES) {
             let Some(original) = forms.first() else { continue };
+            let functions = image
+                .as_ref()
+                .filter(|_| methods)
+                .map(|image| patch::functions_named(image, &signature.methods).unwrap_or_default());
+            let functions = functions.into_iter().flatten();
+            let named: Vec<Code<'_>> = functions.filter_map(|one| code.part(one)).collect();
+            let misses = patch::nearest_first(&original.pattern, &named, &[code], MAX_MISSES);
             nearest_of.push(Nearest {
                 signature: signature.name.clone(),
                 architecture: text.architecture.clone(),
                 telling: original.pattern.telling(),
-                misses: nearest(&original.pattern, code, MOST),
+                misses: misses.into_iter().map(|miss| shown(engine, miss)).collect(),
             });
         }
     }
     Ok(nearest_of)
 }
 
+/// A near miss with its lines that do not fit, disassembled.
+fn shown(engine: &Engine, miss: NearMiss) -> ShownMiss {
+    let lines = miss.misfits.iter().take(MAX_MISFITS).map(|misfit| ShownMisfit {
+        at: miss.at.instruction(misfit.line),
+        line: misfit.line,
+        wanted: misfit.wanted.clone(),
+        reads: engine.disassembler.one(misfit.found, miss.at.instruction(misfit.line)).text,
+        found: misfit.found,
+    });
+    let more = miss.misfits.len().saturating_sub(MAX_MISFITS);
+    ShownMiss { at: miss.at, fitting: miss.fitting, misfits: lines.collect(), more }
+}
+
 /// The code of one slice.
 struct Text {
     architecture: String,
+    /// The slice's place in the file.
+    slice: Range<u64>,
     /// Address of the first instruction.
     address: VmAddr,
     /// Where it stands in the file.
@@ -199,6 +311,7 @@ fn texts(parts: &mut Parts) -> Result<Vec<Text>> {
         let range = section.file_range();
         Ok(Text {
             architecture: slice.architecture.to_string(),
+            slice: slice.offset.0..slice.offset.0 + slice.size,
             address: section.address,
             range: slice.offset.0 + range.start.0..slice.offset.0 + range.end.0,
         })
@@ -210,8 +323,22 @@ fn arm<'f, 'a>(file: &'f Universal<'a>) -> impl Iterator<Item = &'f Slice<'a>> {
     file.slices.iter().filter(|slice| slice.architecture.is_aarch64())
 }
 
+impl ShownMiss {
+    fn text(&self, out: &mut dyn Write, telling: usize) -> io::Result<()> {
+        writeln!(out, "  {}: {} of {telling} lines fit", self.at, self.fitting)?;
+        for ShownMisfit { at, line, wanted, found, reads } in &self.misfits {
+            let line = line + 1;
+            writeln!(out, "    {at}  {found}  {reads}, where line {line} wants `{wanted}`")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => writeln!(out, "    and {more} more lines"),
+        }
+    }
+}
+
 impl Report for Occurrences {
-    const SCHEMA: &'static str = "agxpatch.signatures-test/1";
+    const SCHEMA: &'static str = "agxpatch.signatures-test/2";
 
     fn exit(&self) -> Exit {
         if self.found.is_empty() { Exit::NotFound } else { Exit::Success }
@@ -224,6 +351,16 @@ impl Report for Occurrences {
                 writeln!(out, "  {FAINT}{name:<8}{RESET} {value}")?;
             }
         }
+        if self.more > 0 {
+            writeln!(out, "and {} more places", self.more)?;
+        }
+        if self.other_calls > 0 {
+            let count = self.other_calls;
+            writeln!(
+                out,
+                "{count} places left out: they call other functions than the signature's"
+            )?;
+        }
         if self.found.is_empty() {
             writeln!(out, "no signature occurs in {}", printable(&self.file))?;
         }
@@ -233,7 +370,7 @@ impl Report for Occurrences {
                 "{WARN}near misses{RESET} of {STRONG}{signature}{RESET} in {architecture}:"
             )?;
             for miss in misses {
-                writeln!(out, "  {}", miss.sentence(*telling))?;
+                miss.text(out, *telling)?;
             }
             if misses.is_empty() {
                 writeln!(out, "  no line of it fits anywhere")?;

@@ -106,24 +106,42 @@ pub struct WrongOperands;
 /// The word of `line` at `address`; `None` if its mnemonic is not one of these.
 pub fn encode_at(line: &str, address: VmAddr) -> Option<Result<Word, WrongOperands>> {
     let lower = line.trim().to_ascii_lowercase();
-    match lower.strip_prefix("adr").filter(|rest| rest.starts_with(char::is_whitespace)) {
-        Some(operands) => Some(adr(operands, address).map(Word).ok_or(WrongOperands)),
-        None => encode(line),
-    }
+    let word = match lower.split_once(char::is_whitespace) {
+        Some(("adr", operands)) => adr(operands, address),
+        Some(("adrp", operands)) => adrp(operands, address),
+        _ => return encode(line),
+    };
+    Some(word.map(Word).ok_or(WrongOperands))
 }
 
 /// `adr` of an absolute address, of which keystone reads distances only.
 fn adr(operands: &str, address: VmAddr) -> Option<u32> {
+    let (into, target) = into_and_target(operands)?;
+    displaced(0x1000_0000, into, target.wrapping_sub(address.0) as i64)
+}
+
+/// `adrp` of the first byte of a page, likewise.
+fn adrp(operands: &str, address: VmAddr) -> Option<u32> {
+    let (into, target) = into_and_target(operands)?;
+    let pages = (target.wrapping_sub(address.0 & !0xfff) as i64) >> 12;
+    (target & 0xfff == 0).then(|| displaced(0x9000_0000, into, pages))?
+}
+
+fn into_and_target(operands: &str) -> Option<(u32, u64)> {
     let (into, target) = operands.split_once(',')?;
     let digits = target.trim().strip_prefix('#')?;
     let target = match digits.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok()?,
         None => digits.parse().ok()?,
     };
-    let distance = target.wrapping_sub(address.0) as i64;
+    Some((x(into.trim())?, target))
+}
+
+/// `adr` or `adrp` with a distance of 21 bits in bytes or in pages.
+fn displaced(word: u32, into: u32, distance: i64) -> Option<u32> {
     let near = (-(1 << 20)..1 << 20).contains(&distance);
     let (low, high) = (distance as u32 & 3, (distance >> 2) as u32 & 0x7_ffff);
-    near.then_some(0x1000_0000 | low << 29 | high << 5 | x(into.trim())?)
+    near.then_some(word | low << 29 | high << 5 | into)
 }
 
 /// The word of `line` if it does not depend on where it stands.
@@ -325,6 +343,21 @@ mod tests {
         }
         let too_far = encode_at("adr x3, #0x300000", VmAddr(0x20_0000));
         assert_eq!(too_far, Some(Err(WrongOperands)));
+    }
+
+    #[test]
+    fn adrp_reaches_four_gigabytes_either_way() {
+        let disassembler = Disassembler::new().unwrap();
+        for target in [0x1_2000_0000_u64, 0x2_1fff_f000, 0x2000_0000] {
+            let line = format!("adrp x3, #{target:#x}");
+            let at = VmAddr(0x1_2000_0abc & !3);
+            let word = encode_at(&line, at).unwrap().unwrap();
+            assert_eq!(disassembler.one(word, at).text, line);
+        }
+        for (target, at) in [("#0x300004", 0x20_0000), ("#0x200000000", 0xfff)] {
+            let line = format!("adrp x3, {target}");
+            assert_eq!(encode_at(&line, VmAddr(at)), Some(Err(WrongOperands)), "{line}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(super) fn refuse_missing_methods(texts: &[Text<'_, '_>], signature: &Signatu
     let mut nearest = Vec::new();
     for text in texts.iter().filter(|text| text.is_for(signature)) {
         let methods = text.methods()?;
-        if !methods.are_named() || methods.any_named(&signature.methods) {
+        if !methods.are_named(&signature.methods) || methods.any_named(&signature.methods) {
             return Ok(());
         }
         nearest.extend(methods.nearest(&signature.methods));
@@ -124,7 +124,7 @@ fn sort<'h, 'a>(
         }
         let here: Vec<&Hit> = hits.iter().filter(|hit| hit.text == number).collect();
         let (image, code) = text.read()?;
-        if signature.methods.is_empty() || !text.methods()?.are_named() {
+        if signature.methods.is_empty() || !text.methods()?.are_named(&signature.methods) {
             if here.is_empty() {
                 sorted.without.push(Searched::Slice(*code));
             }

@@ -41,7 +41,7 @@ fn of_signature(engine: &Engine, signature: &Signature) -> Vec<Check> {
     let patches = engine.catalogue().patches_for(name);
     for (patch, rewrite) in patches.zip(rewrites) {
         checks.push(names_known(signature, original, patch, &rewrite.pattern));
-        checks.push(original_restorable(original, patch, &rewrite.pattern));
+        checks.push(original_restorable(signature, original, patch, &rewrite.pattern));
         checks.push(pinned(engine, original, patch, &rewrite.pattern));
     }
     checks
@@ -114,14 +114,27 @@ fn names_known(
 
 /// What a rewrite overwrites the signature must say in full, or the original cannot
 /// be put back.
-fn original_restorable(original: &Pattern, patch: &Patch, rewrite: &Pattern) -> Check {
+fn original_restorable(
+    signature: &Signature,
+    original: &Pattern,
+    patch: &Patch,
+    rewrite: &Pattern,
+) -> Check {
     let lines = original.source.lines.iter().zip(&rewrite.source.lines).enumerate();
-    let lost = lines.filter(|(_, (old, new))| old.is_open() && !new.is_open());
-    let lost: Vec<String> = lost
-        .map(|(index, (old, new))| {
-            format!("line {} (`{}` for `{}`)", index + 1, new.text, old.text)
-        })
-        .collect();
+    // Names that can be read off the patched form, or off the image's stubs.
+    let fields = rewrite.templates.iter().flat_map(|template| &template.fields);
+    let mut known: BTreeSet<&str> = fields.map(|field| field.name.as_str()).collect();
+    known.extend(signature.functions.keys().map(String::as_str));
+    let mut lost: Vec<String> = Vec::new();
+    for (index, (old, new)) in lines {
+        if old.is_open() && !new.is_open() {
+            lost.push(format!("line {} (`{}` for `{}`)", index + 1, new.text, old.text));
+        }
+        let names = original.templates[index].fields.iter().map(|field| field.name.as_str());
+        lost.extend(names.filter(|name| !known.contains(name)).map(|name| {
+            format!("line {} (`{}`), whose {name} the rewrite loses", index + 1, old.text)
+        }));
+    }
     Check::from(
         "original-restorable",
         lost.is_empty(),

@@ -219,7 +219,13 @@ fn absent(
 ) -> Result<Sighting> {
     let code = readable(file, texts, signature)?;
     choose::refuse_missing_methods(texts, signature)?;
-    sighting::absent(&code, forms)
+    let mut named = Vec::new();
+    for text in texts.iter().filter(|text| text.is_for(signature)) {
+        let (image, code) = text.read()?;
+        let functions = text.methods()?.functions_named(image, &signature.methods)?;
+        named.extend(functions.into_iter().filter_map(|function| code.part(function)));
+    }
+    sighting::absent(&named, &code, forms)
 }
 
 /// The place of a hit, with what stands there.
@@ -254,9 +260,24 @@ fn place(
         offset: offset.in_file(slice.offset),
         words: image.words(window.clone())?.collect(),
         window,
-        method: function.as_ref().and_then(|function| methods.beginning_in(function)),
+        method: function.as_ref().and_then(|function| {
+            methods.beginning_in(function).or_else(|| methods.function_at(function.start))
+        }),
         function,
     })
+}
+
+/// Whether the captured call targets of a match are the functions that the signature
+/// names, as far as the image names its stubs.
+///
+/// # Errors
+/// If the table of stubs cannot be read.
+pub fn calls_fit(signature: &Signature, image: &Image<'_>, captures: &Captures) -> Result<bool> {
+    match name_calls(signature, image, captures.clone()) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Code::NoMatch => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds the captured call targets against the names of the image's stubs, and

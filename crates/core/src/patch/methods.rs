@@ -12,9 +12,17 @@ use crate::address::VmAddr;
 use crate::error::Result;
 use crate::macho::{Image, Method, Symbols};
 
-/// What an image says of its methods: by the Objective-C metadata, which the
-/// runtime itself relies on, or by the symbol table where there is none.
-pub(super) enum Methods<'a> {
+/// What an image says of its functions' names.
+pub(super) struct Methods<'a> {
+    objective_c: ObjectiveC<'a>,
+    /// The symbol table, for C and C++ functions.
+    symbols: Option<Symbols<'a>>,
+    text: Range<VmAddr>,
+}
+
+/// What it says of its methods: by the Objective-C metadata, which the runtime itself
+/// relies on, or by the symbol table where there is none.
+enum ObjectiveC<'a> {
     Metadata(Vec<Method<'a>>),
     Symbols(Symbols<'a>),
     Unknown,
@@ -40,68 +48,126 @@ pub struct NamedMethod {
 const MAX_LISTED: usize = 100_000;
 
 /// The methods of an image whose names fit `wanted`, in which `*` stands for any
-/// letters, in the order of addresses.
+/// letters, in the order of addresses; its C and C++ functions where `wanted` is not
+/// the name of a method.
 pub fn methods_named(image: &Image<'_>, wanted: &str) -> Vec<NamedMethod> {
     let methods = Methods::of(image);
-    let named = methods.by_address().into_iter().filter_map(|(address, name)| {
-        let name = name.to_string();
-        (name.len() <= MAX_NAME && glob(wanted, &name)).then_some(NamedMethod { address, name })
+    let wanted = [wanted.to_owned()];
+    let mut named: Vec<NamedMethod> = Vec::new();
+    methods.each_named(&wanted, |name, address| {
+        if name.len() <= MAX_NAME && named.len() < MAX_LISTED {
+            named.push(NamedMethod { address, name: name.to_owned() });
+        }
     });
-    named.take(MAX_LISTED).collect()
+    named.sort_by_key(|one| one.address);
+    named
+}
+
+/// The functions whose names are among `wanted`, as [`methods_named`] finds them.
+///
+/// # Errors
+/// If the table of function starts cannot be read.
+pub fn functions_named(image: &Image<'_>, wanted: &[String]) -> Result<Vec<Range<VmAddr>>> {
+    Methods::of(image).functions_named(image, wanted)
+}
+
+/// Whether a name is that of an Objective-C method.
+fn is_method(name: &str) -> bool {
+    name.starts_with("-[") || name.starts_with("+[")
+}
+
+/// Whether a name may only be that of a C or C++ function. `*` alone asks for methods.
+fn is_function(wanted: &str) -> bool {
+    !is_method(wanted) && !wanted.starts_with('*')
 }
 
 impl<'a> Methods<'a> {
     pub fn of(image: &Image<'a>) -> Methods<'a> {
-        match image.methods() {
-            Ok(methods) if !methods.is_empty() => Methods::Metadata(methods),
-            _ => image.symbols().map_or(Methods::Unknown, Methods::Symbols),
-        }
+        let symbols = image.symbols().ok();
+        let objective_c = match image.methods() {
+            Ok(methods) if !methods.is_empty() => ObjectiveC::Metadata(methods),
+            _ => symbols.clone().map_or(ObjectiveC::Unknown, ObjectiveC::Symbols),
+        };
+        let text = image.text().map_or(VmAddr(0)..VmAddr(0), |text| text.range());
+        Methods { objective_c, symbols, text }
     }
 
     /// Each method's name and first instruction.
     fn each(&self) -> Box<dyn Iterator<Item = (Name<'_, 'a>, VmAddr)> + '_> {
-        match self {
-            Methods::Metadata(methods) => {
+        match &self.objective_c {
+            ObjectiveC::Metadata(methods) => {
                 Box::new(methods.iter().map(|method| (Name::Method(method), method.implementation)))
             }
-            Methods::Symbols(symbols) => Box::new(
+            ObjectiveC::Symbols(symbols) => Box::new(
                 symbols
                     .iter()
                     .filter(|symbol| symbol.is_defined())
-                    .filter(|symbol| symbol.name.starts_with("-[") || symbol.name.starts_with("+["))
+                    .filter(|symbol| is_method(symbol.name))
                     .map(|symbol| (Name::Symbol(symbol.name), symbol.address)),
             ),
-            Methods::Unknown => Box::new(std::iter::empty()),
+            ObjectiveC::Unknown => Box::new(std::iter::empty()),
         }
     }
 
-    /// Whether the image names any method.
-    pub fn are_named(&self) -> bool {
-        self.each().next().is_some()
+    /// Each C and C++ function's name, as it stands in the symbol table, and first
+    /// instruction.
+    fn each_function(&self) -> impl Iterator<Item = (Name<'_, 'a>, VmAddr)> + '_ {
+        let symbols = self.symbols.iter().flat_map(Symbols::iter);
+        symbols
+            .filter(|symbol| symbol.is_defined() && self.text.contains(&symbol.address))
+            .filter(|symbol| !is_method(symbol.name))
+            .map(|symbol| (Name::Symbol(symbol.name), symbol.address))
     }
 
-    /// Whether a method has one of the `wanted` names.
+    /// What one of `wanted` may name: methods, and functions where one of them does.
+    fn each_like(
+        &self,
+        wanted: &[String],
+    ) -> Box<dyn Iterator<Item = (Name<'_, 'a>, VmAddr)> + '_> {
+        match wanted.iter().any(|name| is_function(name)) {
+            true => Box::new(self.each().chain(self.each_function())),
+            false => self.each(),
+        }
+    }
+
+    /// Whether the image names anything of the kind that `wanted` is about.
+    pub fn are_named(&self, wanted: &[String]) -> bool {
+        let methods = wanted.iter().any(|name| !is_function(name));
+        let functions = wanted.iter().any(|name| is_function(name));
+        methods && self.each().next().is_some()
+            || functions && self.each_function().next().is_some()
+    }
+
+    /// Whether something has one of the `wanted` names.
     pub fn any_named(&self, wanted: &[String]) -> bool {
-        self.named(wanted).next().is_some()
+        let mut any = false;
+        self.each_named(wanted, |_, _| any = true);
+        any
     }
 
-    /// Where the methods whose name is one of `wanted`, in which `*` stands for any
-    /// letters, begin.
-    fn named<'m>(&'m self, wanted: &'m [String]) -> impl Iterator<Item = VmAddr> + 'm {
+    /// Calls `found` with the name and the first instruction of all whose name is one
+    /// of `wanted`, in which `*` stands for any letters. C's underscore may be left
+    /// out.
+    fn each_named(&self, wanted: &[String], mut found: impl FnMut(&str, VmAddr)) {
         let mut text = String::new();
-        self.each().filter_map(move |(name, implementation)| {
+        for (name, implementation) in self.each_like(wanted) {
             text.clear();
             let written = write!(text, "{name}").is_ok();
-            let fits = |wanted: &String| glob(wanted, &text);
-            (written && wanted.iter().any(fits)).then_some(implementation)
-        })
+            let fits = |wanted: &String| {
+                let plain = || text.strip_prefix('_').is_some_and(|text| glob(wanted, text));
+                glob(wanted, &text) || is_function(wanted) && plain()
+            };
+            if written && wanted.iter().any(fits) {
+                found(&text, implementation);
+            }
+        }
     }
 
     /// The names that have most in common with one of `wanted`, best first.
     pub fn nearest(&self, wanted: &[String]) -> Vec<String> {
         let mut best: Vec<(usize, String)> = Vec::new();
         let mut text = String::new();
-        for (name, _) in self.each().take(MAX_COMPARED) {
+        for (name, _) in self.each_like(wanted).take(MAX_COMPARED) {
             text.clear();
             if write!(text, "{name}").is_err() || text.len() > MAX_NAME {
                 continue;
@@ -124,6 +190,12 @@ impl<'a> Methods<'a> {
         found.map(|(name, _)| name.to_string())
     }
 
+    /// The symbol of the C or C++ function at an address.
+    pub fn function_at(&self, start: VmAddr) -> Option<String> {
+        let found = self.each_function().find(|(_, at)| *at == start);
+        found.map(|(name, _)| name.to_string()).filter(|name| name.len() <= MAX_NAME)
+    }
+
     /// Every method with its first instruction, in the order of addresses.
     pub fn by_address(&self) -> Vec<(VmAddr, Name<'_, 'a>)> {
         let mut methods: Vec<_> = self.each().map(|(name, at)| (at, name)).collect();
@@ -139,7 +211,8 @@ impl<'a> Methods<'a> {
     ) -> Result<Vec<Range<VmAddr>>> {
         let starts = image.function_starts()?;
         let mut functions: Vec<Range<VmAddr>> = Vec::new();
-        let mut begin: Vec<VmAddr> = self.named(wanted).collect();
+        let mut begin: Vec<VmAddr> = Vec::new();
+        self.each_named(wanted, |_, at| begin.push(at));
         begin.sort_unstable();
         for at in begin {
             if functions.last().is_some_and(|last| at < last.end) {

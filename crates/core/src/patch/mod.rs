@@ -34,11 +34,11 @@ pub use by_meaning::{
 pub use catalogue::{Catalogue, KnownBuild, KnownRelease, KnownState, Patch, Signature};
 pub use engine::{Engine, Form};
 pub use lint::{anchor_hits, lint};
-pub use look::Selection;
+pub use look::{Selection, calls_fit};
 pub use meaning::{Examination, Examined, Extent, Severity, worst};
-pub use methods::{NamedMethod, methods_named};
+pub use methods::{NamedMethod, functions_named, methods_named};
 pub use original::OriginalCode;
 pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
 pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
-pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State};
+pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State, nearest_first};
 pub use verify::{kind as signature_kind, verify};

@@ -201,17 +201,42 @@ pub(super) enum Searched<'a> {
     Slice(signature::Code<'a>),
 }
 
-/// What to say where no form was found whole, nor a mixture.
-pub(super) fn absent(code: &[signature::Code<'_>], forms: &[Form]) -> Result<Sighting> {
+/// What to say where no form was found whole, nor a mixture. What comes nearest in the
+/// `named` functions, which the signature is for, is said first.
+pub(super) fn absent(
+    named: &[signature::Code<'_>],
+    code: &[signature::Code<'_>],
+    forms: &[Form],
+) -> Result<Sighting> {
     let Some(original) = forms.first() else {
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
-    let near =
-        |code: &signature::Code<'_>| signature::nearest(&original.pattern, *code, MAX_NEAREST);
-    let mut nearest: Vec<NearMiss> = code.iter().flat_map(near).collect();
-    nearest.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
-    nearest.truncate(MAX_NEAREST);
+    let nearest = nearest_first(&original.pattern, named, code, MAX_NEAREST);
     Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
+}
+
+/// The nearest misses of a pattern, at most `count`: those in the `named` functions
+/// before those anywhere in the code, best first.
+pub fn nearest_first(
+    pattern: &signature::Pattern,
+    named: &[signature::Code<'_>],
+    code: &[signature::Code<'_>],
+    count: usize,
+) -> Vec<NearMiss> {
+    let best = |code: &[signature::Code<'_>]| {
+        let near = |code: &signature::Code<'_>| signature::nearest(pattern, *code, count);
+        let mut misses: Vec<NearMiss> = code.iter().flat_map(near).collect();
+        misses.sort_by_key(|miss| std::cmp::Reverse(miss.fitting));
+        misses
+    };
+    let mut nearest = best(named);
+    for miss in best(code) {
+        if nearest.iter().all(|known| known.at != miss.at) {
+            nearest.push(miss);
+        }
+    }
+    nearest.truncate(count);
+    nearest
 }
 
 /// The first mixture of the forms in the code.

@@ -71,7 +71,8 @@ pub(super) fn known(source: &Source, index: usize) -> Option<Template> {
 impl Hole {
     fn field(&self, name: &str, kind: Kind) -> Field {
         let &Hole { low, bits, scale, signed } = self;
-        Field { name: name.to_owned(), kind, bits: (low..low + bits).collect(), scale, signed }
+        let bits = (low..low + bits).collect();
+        Field { name: name.to_owned(), kind, bits, scale, signed, paged: false }
     }
 }
 
@@ -87,6 +88,7 @@ fn shape(source: &Source, index: usize, pieces: &[Piece]) -> String {
                 }
             }),
             Piece::Capture { form: Form::X | Form::Target(_), .. } => shape.push_str("{}"),
+            Piece::Capture { form: Form::Near | Form::Page, .. } => shape.push_str("@{}"),
             Piece::Capture { form: Form::W, .. } => shape.push_str("w{}"),
             Piece::Capture { form: Form::Immediate, .. } => shape.push_str("#{}"),
             Piece::Label(label) => {

@@ -3,8 +3,8 @@
 //! A pattern is AArch64 assembly, one instruction a line, in which
 //!
 //! - `{name}` stands for a 64-bit general register, `w{name}` for its 32-bit
-//!   half, `#{name}` for an immediate, and as the target of a branch `{name}`
-//!   stands for an address;
+//!   half, `#{name}` for an immediate, and as the target of a branch, or as the
+//!   last operand of `adr`, `adrp`, `ldr` and `ldrsw`, `{name}` stands for an address;
 //! - `label:` names a place and a bare word as the target of a branch refers to
 //!   it, so the branch has one encoding; a label may stand alone on the last
 //!   line, for the place after the match;
@@ -93,9 +93,19 @@ pub enum Form {
     W,
     /// As `#0x28`.
     Immediate,
-    /// As the target of a branch with this many bits of word displacement.
+    /// As the target of a branch, or of a load, with this many bits of word
+    /// displacement.
     Target(u32),
+    /// As the operand of `adr`: any byte within a megabyte.
+    Near,
+    /// As the operand of `adrp`: the first byte of a page.
+    Page,
 }
+
+/// Bits of the displacement of `adr` and `adrp`.
+const ADR_BITS: u32 = 21;
+/// Binary logarithm of the page of `adrp`.
+const PAGE_BITS: u32 = 12;
 
 impl Form {
     /// The kind of value that stands so.
@@ -103,7 +113,26 @@ impl Form {
         match self {
             Form::X | Form::W => Kind::Register,
             Form::Immediate => Kind::Immediate,
-            Form::Target(_) => Kind::Address,
+            Form::Target(_) | Form::Near | Form::Page => Kind::Address,
+        }
+    }
+
+    /// How many bits of an address stand in the instruction, and how many low bits of
+    /// it are always zero.
+    pub(super) fn displacement(self) -> Option<(u32, u32)> {
+        match self {
+            Form::Target(bits) => Some((bits, 2)),
+            Form::Near => Some((ADR_BITS, 0)),
+            Form::Page => Some((ADR_BITS, PAGE_BITS)),
+            Form::X | Form::W | Form::Immediate => None,
+        }
+    }
+
+    /// What an address in an instruction at `at` is counted from.
+    pub(super) fn origin(self, at: VmAddr) -> VmAddr {
+        match self {
+            Form::Page => VmAddr(at.0 >> PAGE_BITS << PAGE_BITS),
+            _ => at,
         }
     }
 }
@@ -287,29 +316,39 @@ fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
 /// Splits an instruction into pieces.
 fn statement(text: &str) -> Result<Vec<Piece>> {
     let (mnemonic, _) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let target_bits = branch_bits(mnemonic);
     let last_operand = match text.rfind(',') {
         Some(comma) => comma + 1,
         None => mnemonic.len(),
     };
-    let (head, tail) = match target_bits {
-        Some(_) => text.split_at(last_operand),
-        None => (text, ""),
+    let (head, tail) = text.split_at(last_operand);
+    let target = tail.trim();
+    let Some(form) = branch_bits(mnemonic).map(Form::Target).or(data_form(mnemonic, target)) else {
+        return captures_in(text);
     };
     let mut pieces = captures_in(head)?;
-    if let Some(bits) = target_bits {
-        let target = tail.trim();
-        pieces.push(Piece::Text(" ".into()));
-        match target.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(name) if is_name(name) => {
-                pieces.push(Piece::Capture { name: name.into(), form: Form::Target(bits) });
-            }
-            None if is_name(target) => pieces.push(Piece::Label(target.into())),
-            _ => return Err(syntax("a branch needs a label or a captured target", text)),
-        }
+    pieces.push(Piece::Text(" ".into()));
+    match target.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) if is_name(name) => pieces.push(Piece::Capture { name: name.into(), form }),
+        None if is_name(target) => pieces.push(Piece::Label(target.into())),
+        _ => return Err(syntax("a branch needs a label or a captured target", text)),
     }
     Ok(pieces)
 }
+
+/// How the last operand of an instruction that makes an address, or loads from one,
+/// stands in it, where the operand is captured or a label.
+fn data_form(mnemonic: &str, operand: &str) -> Option<Form> {
+    let captured = operand.starts_with('{') && operand.ends_with('}');
+    match mnemonic {
+        "adrp" if captured => Some(Form::Page),
+        "adr" if captured || is_name(operand) => Some(Form::Near),
+        "ldr" | "ldrsw" if captured || is_name(operand) => Some(Form::Target(LITERAL_BITS)),
+        _ => None,
+    }
+}
+
+/// Bits of word displacement of a load from an address in the instruction.
+const LITERAL_BITS: u32 = 19;
 
 /// Splits operands at the captures.
 fn captures_in(text: &str) -> Result<Vec<Piece>> {

@@ -40,6 +40,8 @@ pub struct Field {
     pub scale: u32,
     /// Whether the highest bit is a sign.
     pub signed: bool,
+    /// Whether an address is counted from the page of the instruction, as `adrp` does.
+    pub paged: bool,
 }
 
 impl Template {
@@ -86,7 +88,10 @@ impl Field {
         match self.kind {
             Kind::Register => (number < 31).then_some(Value::Register(number as u8)),
             Kind::Immediate => Some(Value::Immediate(number)),
-            Kind::Address => Some(Value::Address(address.plus(number as u64))),
+            Kind::Address => {
+                let origin = if self.paged { Form::Page.origin(address) } else { address };
+                Some(Value::Address(origin.plus(number as u64)))
+            }
         }
     }
 
@@ -216,7 +221,9 @@ fn render(source: &Source, index: usize, address: VmAddr, values: &[Hole]) -> St
                 let value = match values.next() {
                     Some(&Hole::Register(number)) => Value::Register(number),
                     Some(&Hole::Immediate(number)) => Value::Immediate(number),
-                    Some(&Hole::Distance(bytes)) => Value::Address(address.plus(bytes as u64)),
+                    Some(&Hole::Distance(bytes)) => {
+                        Value::Address(form.origin(address).plus(bytes as u64))
+                    }
                     None => continue,
                 };
                 render_value(&mut text, *form, value);
@@ -266,7 +273,7 @@ impl LinePlan {
             let zero = probe(0);
             plan.bits.push((zero, single_bits(form).map(&mut probe).collect()));
         }
-        let other: Vec<Hole> = plan.fillings(11, 0, 64);
+        let other: Vec<Hole> = plan.fillings(11, 0, 16);
         if plan.holes.iter().all(|(_, form)| form.kind() != Kind::Immediate) {
             plan.check = Some((probes.add(source, index, &other), other));
         }
@@ -284,13 +291,17 @@ impl LinePlan {
             .collect()
     }
 
+    /// A value for every hole; an address is so many of its units away.
     fn fillings(&self, register: i64, immediate: i64, distance: i64) -> Vec<Hole> {
         (0i64..)
             .zip(&self.holes)
             .map(|(nth, (_, form))| match form.kind() {
                 Kind::Register => Hole::of(*form, register + 2 * nth),
                 Kind::Immediate => Hole::of(*form, immediate),
-                Kind::Address => Hole::of(*form, distance),
+                Kind::Address => {
+                    let (_, scale) = form.displacement().unwrap_or_default();
+                    Hole::of(*form, distance << scale)
+                }
             })
             .collect()
     }
@@ -309,9 +320,19 @@ impl LinePlan {
             let Some((bits, scale, signed)) = found.filter(|(bits, ..)| !bits.is_empty()) else {
                 return Err(self.refusal(source, name));
             };
-            let scale = if form.kind() == Kind::Address { 2 } else { scale };
-            let signed = signed || form.kind() == Kind::Address;
-            fields.push(Field { name: name.clone(), kind: form.kind(), bits, scale, signed });
+            let (scale, signed) = match form.displacement() {
+                Some((_, scale)) => (scale, true),
+                None => (scale, signed),
+            };
+            let paged = *form == Form::Page;
+            fields.push(Field {
+                name: name.clone(),
+                kind: form.kind(),
+                bits,
+                scale,
+                signed,
+                paged,
+            });
         }
         let mask = !fields.iter().fold(0, |mask, field| mask | field.mask());
         let template = Template { mask, value: words[self.base].0 & mask, fields };
@@ -363,11 +384,12 @@ impl LinePlan {
         let Some((probe, filling)) = &self.check else { return Ok(()) };
         let address = PROBE_ORIGIN.instruction(*probe);
         let word = words[*probe];
-        let agrees = template.fields.iter().zip(filling).all(|(field, hole)| {
+        let mut holes = template.fields.iter().zip(filling).zip(&self.holes);
+        let agrees = holes.all(|((field, hole), (_, form))| {
             let want = match *hole {
                 Hole::Register(number) => Value::Register(number),
                 Hole::Immediate(number) => Value::Immediate(number),
-                Hole::Distance(bytes) => Value::Address(address.plus(bytes as u64)),
+                Hole::Distance(bytes) => Value::Address(form.origin(address).plus(bytes as u64)),
             };
             field.read(word, address) == Some(want)
         });
@@ -387,9 +409,9 @@ impl LinePlan {
 
 /// The values that set one bit of a hole of this form.
 fn single_bits(form: Form) -> impl Iterator<Item = i64> {
-    let (count, scale, signed) = match form {
-        Form::Target(bits) => (bits, 2, true),
-        _ => (5, 0, false),
+    let (count, scale, signed) = match form.displacement() {
+        Some((bits, scale)) => (bits, scale, true),
+        None => (5, 0, false),
     };
     (0..count).map(move |bit| {
         let value = 1i64 << (bit + scale);
