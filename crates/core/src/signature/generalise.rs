@@ -82,7 +82,7 @@ impl Writer {
             Some(head) => format!("{mnemonic} {head}, {last}"),
             None => format!("{mnemonic} {last}"),
         };
-        // The number behind a bracket is no address but what the base grows by.
+        // The number behind a bracket is an increment of the base, not an address.
         let target = absolute(last).filter(|_| !operands.contains('['));
         let line = match (kind(mnemonic), target) {
             (Some(Operand::Branch), Some(target)) if self.window.contains(&target) => {

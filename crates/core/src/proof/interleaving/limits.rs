@@ -1,5 +1,5 @@
-//! What the default rewrite closes and what it leaves open, in two lines for whoever is
-//! about to consent to it.
+//! What the default rewrite closes and what it leaves open, in the two lines that a
+//! user reads before consenting to it.
 //!
 //! Both lines come out of the model: its steps are made from the description of the
 //! driver's phases, so that no file is needed, and a line speaks of an outcome only
@@ -53,7 +53,7 @@ pub fn limits_of(before: &Interleavings, after: &Interleavings) -> Limits {
     ];
     let left = said.into_iter().filter(|(properties, _)| possible(after, properties));
     let remains: Vec<&str> = left.map(|(_, line)| line).collect();
-    // The lifetime of an encoder is no part of the model, so nothing is known of E.
+    // The model leaves out the lifetime of an encoder, so nothing is known of E.
     let remains = if remains.is_empty() { vec![FREED_ENCODER] } else { remains };
     Limits { closes, remains: remains.join("; ") }
 }
