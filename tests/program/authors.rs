@@ -296,7 +296,7 @@ fn test_names_the_form_and_where_nothing_occurs_the_nearest_misses() {
         "no signature occurs in ",
         "near misses of clear",
         "2 of 3 lines fit",
-        "ldp x29, x30, [sp, #0x90], where line 3 wants `ldp x29, x30, [sp, #0x98]`",
+        ", where line 3 wants `ldp x29, x30, [sp, #0x98]`",
         "near misses of agx-encoder-release",
         "of 10 lines fit",
     ] {
