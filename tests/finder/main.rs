@@ -10,4 +10,5 @@ mod compilers;
 mod hostile;
 mod published;
 mod rewrites;
+mod table;
 mod verdicts;
