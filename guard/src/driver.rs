@@ -14,21 +14,13 @@ use crate::interpose;
 use crate::json::Json;
 use crate::refusal::Refusal;
 use crate::runtime::Class;
+use crate::symbols;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::sys;
 use crate::watchdog;
 
-#[repr(C)]
-struct Information {
-    path: *const c_char,
-    base: *mut c_void,
-    symbol: *const c_char,
-    address: *mut c_void,
-}
-
 unsafe extern "C" {
     fn _dyld_register_func_for_add_image(function: unsafe extern "C" fn(*const Header, isize));
-    fn dladdr(address: *const c_void, information: *mut Information) -> i32;
     fn dlopen(path: *const c_char, mode: i32) -> *mut c_void;
     fn dlerror() -> *const c_char;
     // The one that writes nothing where the path leads nowhere, as `stdlib.h` chooses it.
@@ -143,25 +135,14 @@ fn trust_ancestry(name: &CStr) {
     }
 }
 
-fn information(address: *const c_void) -> Option<Information> {
-    let mut found = Information {
-        path: core::ptr::null(),
-        base: core::ptr::null_mut(),
-        symbol: core::ptr::null(),
-        address: core::ptr::null_mut(),
-    };
-    // SAFETY: `found` is a valid Dl_info to write to.
-    (unsafe { dladdr(address, &mut found) } != 0).then_some(found)
-}
-
 fn path_of(header: *const c_void) -> Option<&'static CStr> {
-    let found = information(header)?;
+    let found = symbols::look_up(header)?;
     // SAFETY: NULL or dyld's own string, which lives as long as the image.
     (!found.path.is_null()).then(|| unsafe { CStr::from_ptr(found.path) })
 }
 
 fn text_around(address: *const c_void) -> Option<(usize, usize)> {
-    let base = information(address)?.base;
+    let base = symbols::look_up(address)?.base;
     let length = text_length(base.cast())?;
     Some((base as usize, base as usize + length))
 }

@@ -3,6 +3,7 @@
 
 use agx_guard::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
 use agx_guard::counters::Counter;
+use agx_guard::races::Part;
 use agx_guard::record::Record;
 use agx_guard::selectors::{self, EXCEPTED, Role as ClassRole};
 use agx_guard::settings::{Mode, Settings, parse_mode};
@@ -122,6 +123,25 @@ fn every_selector_of_an_encoder_is_guarded_unless_listed() {
     for (selector, reason) in EXCEPTED {
         assert_eq!(selectors::encoder_method(selector), None, "{selector}");
         assert!(!reason.is_empty(), "{selector}");
+    }
+}
+
+#[test]
+fn what_sets_state_and_what_encodes_is_told_by_the_selector() {
+    let parts = [
+        ("setBuffer:offset:atIndex:", Part::Sets),
+        ("setComputePipelineState:", Part::Sets),
+        ("dispatchThreadgroups:threadsPerThreadgroup:", Part::Encodes),
+        ("drawPrimitives:vertexStart:vertexCount:", Part::Encodes),
+        ("copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:", Part::Encodes),
+        ("fillBuffer:range:value:", Part::Encodes),
+        ("settle", Part::Other),
+        ("useResource:usage:", Part::Other),
+        ("endEncoding", Part::Other),
+        ("pushDebugGroup:", Part::Other),
+    ];
+    for (selector, part) in parts {
+        assert_eq!(selectors::part_of(selector), part, "{selector}");
     }
 }
 
