@@ -6,7 +6,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -15,7 +15,7 @@ impl Random {
 
     /// A number below `bound`, or 0 where that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() as usize).checked_rem(bound).unwrap_or(0)
+        (self.draw() as usize).checked_rem(bound).unwrap_or(0)
     }
 }
 
@@ -54,13 +54,13 @@ pub fn damage(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
 fn damage_once(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
     let at = random.below(bytes.len());
     match random.below(9) {
-        0 => change(bytes, at, |byte, n| byte ^ (1 << (n % 8)), random.next()),
-        1 => change(bytes, at, |_, n| n as u8, random.next()),
+        0 => change(bytes, at, |byte, n| byte ^ (1 << (n % 8)), random.draw()),
+        1 => change(bytes, at, |_, n| n as u8, random.draw()),
         2 => change(
             bytes,
             at,
             |byte, n| byte.wrapping_add((n % 5) as u8).wrapping_sub(2),
-            random.next(),
+            random.draw(),
         ),
         3 => overwrite(bytes, at, &edge(random)),
         4 => drop(bytes.drain(at..(at + random.below(64)).min(bytes.len()))),
