@@ -4,7 +4,7 @@
 //! room that the CMS blob leaves when it becomes an empty wrapper, directly behind the
 //! wrapper. The room belongs to the signature and is covered by no digest, so the record
 //! carries one of its own: SHA-256 over the whole of the slice up to the signature, as it
-//! was. Whoever puts the bytes back can tell that all of it is as it was.
+//! was. The digest tells whether the bytes that are put back are the original ones.
 //!
 //! | bytes | what |
 //! |---|---|
