@@ -33,7 +33,7 @@ pub fn walk(
     let mut record = frame;
     let mut inside = thread.depth();
     let mut count = 0;
-    while record >= bottom && record < top.saturating_sub(16) && record % 8 == 0 {
+    while record >= bottom && record < top.saturating_sub(16) && record.is_multiple_of(8) {
         // SAFETY: both words lie in this thread's own stack, which no one else changes.
         let [next, mut caller] = unsafe { (record as *const [usize; 2]).read() };
         if caller == leave {
