@@ -169,9 +169,10 @@ fn header<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Option<(&'a [
         return None;
     }
     let count = count as usize;
-    let room = (length as usize).saturating_sub(SET_HEADER) / INDEX_ENTRY;
+    // None where not even the header is within the length.
+    let room = (length as usize).checked_sub(SET_HEADER).map(|room| room / INDEX_ENTRY);
     match signature.get(..length as usize) {
-        Some(bytes) if count <= room => Some((bytes, count)),
+        Some(bytes) if room.is_some_and(|room| count <= room) => Some((bytes, count)),
         _ => {
             let available = signature.len() as u64;
             findings.push(Finding::IndexOutside { count: count as u32, length, available });
@@ -199,4 +200,20 @@ fn report_conflicts(blobs: &[Blob], findings: &mut Vec<Finding>) {
     findings.extend(
         overlapping.map(|pair| Finding::BlobsOverlap { slot: pair[0].slot, other: pair[1].slot }),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_superblob_shorter_than_its_header_is_refused() {
+        for length in 0..SET_HEADER as u32 {
+            let bytes = [SUPERBLOB, length, 0, 0].map(u32::to_be_bytes).concat();
+            let mut findings = Vec::new();
+            assert!(read(&bytes, &mut findings).is_empty());
+            let available = bytes.len() as u64;
+            assert_eq!(findings, [Finding::IndexOutside { count: 0, length, available }]);
+        }
+    }
 }

@@ -117,7 +117,7 @@ impl Examination<'_> {
     fn plugin(&mut self) -> Result<()> {
         let name = "metal-plugin";
         let installed = DriverBundle::installed(self.host);
-        // The guard needs no file, so several drivers of Apple's are no reason against it.
+        // The guard needs no file, so several drivers of Apple's do not speak against it.
         let several = installed.as_ref().is_err_and(driver::several);
         let closed: &[Depth] = if several { &[Scoped, System] } else { &Depth::ALL };
         let bundle = self.answer(name, installed, closed)?;
