@@ -10,7 +10,7 @@ use super::frames::{enter, leave, send_to_super};
 
 /// `-[… RenderContext destroyImpl]`: the destructor is called, and the address of
 /// the lock is kept in a register.
-pub(super) const RENDER: &str = concat!(
+const RENDER: &str = concat!(
     enter!(x24),
     "
     mov   x19, x0
@@ -52,6 +52,19 @@ done:
     retab
 ",
 );
+
+/// The method as it is, or with the clear directly after the lock is taken.
+pub(super) fn render(correct: bool) -> String {
+    const LOCK: &str = "    bl    {lock_stub}\n";
+    const CLEAR: &str = "    str   xzr, [x19, x20]\n";
+    if !correct {
+        return RENDER.to_owned();
+    }
+    RENDER
+        .replace(&format!("clear:\n{CLEAR}"), "")
+        .replace("{clear}", "{done}")
+        .replace(LOCK, &format!("{LOCK}{CLEAR}"))
+}
 
 /// `destroyImpl` of an encoder whose block comes from the allocator and goes
 /// back there.

@@ -125,7 +125,8 @@ impl Builder {
             (RENDER, _) => {
                 let mut bindings = bindings.clone();
                 freelist(&mut bindings, "", &pools.render);
-                return self.written(entry, class, destroyers::RENDER, bindings);
+                let correct = self.variant.release == Release::Correct;
+                return self.written(entry, class, &destroyers::render(correct), bindings);
             }
             _ => return self.written(entry, class, destroyers::WITHOUT_A_POOL, bindings.clone()),
         };
