@@ -30,7 +30,7 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Whether it is in a fixed part of all fingerprints, one in `parts`.
     pub fn is_sampled(&self, parts: u8) -> bool {
-        self.0[0] % parts.max(1) == 0
+        self.0[0].is_multiple_of(parts.max(1))
     }
 }
 
