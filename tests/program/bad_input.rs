@@ -101,13 +101,15 @@ fn encrypted_code_is_refused() {
 }
 
 #[test]
-fn a_32_bit_image_is_refused() {
-    refused(&[0xfeed_faceu32, 12, 9, 2, 0, 0, 0].map(u32::to_le_bytes).concat(), 5, "AGX-0101");
+fn a_32_bit_image_is_named_and_refused() {
+    let armv7 = [0xfeed_faceu32, 12, 9, 2, 0, 0, 0].map(u32::to_le_bytes).concat();
+    assert!(refused(&armv7, 5, "AGX-0105").contains("slices: armv7"));
 }
 
 #[test]
-fn a_big_endian_image_is_refused() {
-    refused(&[0xfeed_facfu32, 18, 0, 2, 0, 0, 0, 0].map(u32::to_be_bytes).concat(), 5, "AGX-0101");
+fn a_big_endian_image_is_named_and_refused() {
+    let ppc = [0xfeed_facfu32, 18, 0, 2, 0, 0, 0, 0].map(u32::to_be_bytes).concat();
+    assert!(refused(&ppc, 5, "AGX-0105").contains("slices: ppc"));
 }
 
 #[test]
