@@ -30,9 +30,10 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The universal `agxpatch`. The limit is a sixth over what it was when this
-    /// was written, 14.6 MB: two LLVM assemblers and two disassemblers. Symbols
-    /// left in, or the eight unused instruction sets, would be over it.
+    /// The universal `agxpatch`. The limit is for what must not happen: symbols
+    /// left in, or the eight unused instruction sets of keystone, add 4 MB and
+    /// more. The program had 14.6 MB when there was neither a finder nor proofs of
+    /// other shapes, and 17.3 MB with them; going back under 17.5 is open.
     pub const PROGRAM: Expected = Expected {
         architectures: &["x86_64", "arm64"],
         // Apple's toolchain has no libc++ to link in; zig has none to link to.
@@ -43,7 +44,7 @@ impl Expected {
         },
         install_name: None,
         hardened: Some(&["com.apple.security.cs.disable-library-validation"]),
-        bytes: 17_000_000,
+        bytes: 18_500_000,
     };
 
     /// `libagx_guard.dylib`. Its tables are zero-filled and not in the file, so
