@@ -19,6 +19,8 @@ typedef struct { float r; double g; float b; } Mixed;             /* in memory w
 
 /* What the fake counts itself, to be held against the guard's counters. */
 extern uint64_t fake_dispatched, fake_live_objects;
+/* a thread is inside -holdFor: */
+extern int fake_holds;
 extern int fake_open, fake_most_open;
 /* A deallocated object keeps its memory and loses its class, so that every later message to it faults. */
 extern int fake_poisons;

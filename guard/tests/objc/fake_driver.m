@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 uint64_t fake_dispatched, fake_live_objects;
+int fake_holds;
 int fake_open, fake_most_open, fake_poisons;
 void (*fake_during_end)(void);
 __thread int fake_defers_end;
@@ -179,7 +180,10 @@ static void stop(int where) {
   return 7;
 }
 - (void)leaveByJump:(void *)buffer { longjmp(*(jmp_buf *)buffer, 1); }
-- (void)holdFor:(int)milliseconds { usleep(milliseconds * 1000); }
+- (void)holdFor:(int)milliseconds {
+  __atomic_store_n(&fake_holds, 1, __ATOMIC_RELEASE);
+  usleep(milliseconds * 1000);
+}
 - (void)endYourself { [self endEncoding]; }
 - (void)exitThread { pthread_exit(NULL); }
 - (void)throwItself { @throw self; }

@@ -454,11 +454,17 @@ static void *hold(void *one) {
   return NULL;
 }
 
+/* Until another thread is inside -holdFor:, under the lock. A counter of the guard would tell that it came to the guard, which is
+ * before it has the lock. */
+static void wait_until_held(void) {
+  while (!__atomic_load_n(&fake_holds, __ATOMIC_ACQUIRE)) sched_yield();
+}
+
 static int a_long_wait_is_reported(void) {
   Compute *one = encoder();
   pthread_t thread;
   pthread_create(&thread, NULL, hold, one);
-  while (agx_guard_counter("calls") < 2) sched_yield();
+  wait_until_held();
   [one setComputePipelineState:nil];
   pthread_join(thread, NULL);
   CHECK(fake_dispatched == 1);
@@ -519,8 +525,7 @@ static int a_forked_child_waits_for_no_thread(void) {
   [two setComputePipelineState:nil];
   pthread_t thread;
   pthread_create(&thread, NULL, hold, one);
-  while (agx_guard_counter("calls") < 4) sched_yield();
-  usleep(20000);
+  wait_until_held();
   pid_t child = fork();
   if (!child) {
     alarm(20);
@@ -690,8 +695,7 @@ static int observing_changes_nothing(void) {
   Compute *two = encoder();
   pthread_t thread;
   pthread_create(&thread, NULL, hold, two);
-  while (agx_guard_counter("calls") < 6) sched_yield();
-  usleep(20000);
+  wait_until_held();
   [two setComputePipelineState:nil];
   CHECK(agx_guard_counter("overlaps") == 1 && agx_guard_counter("waits") == 0);
   pthread_join(thread, NULL);
@@ -781,9 +785,7 @@ static int threads_race(int scenario) {
   switch (scenario) {
   case 0: /* overlap: one thread is inside while another calls */
     pthread_create(&thread, NULL, race_hold, one);
-    uint64_t before = agx_guard_counter("calls");
-    while (agx_guard_counter("calls") < before + 2) sched_yield();
-    usleep(20000);
+    wait_until_held();
     race_use(one);
     pthread_join(thread, NULL);
     break;
