@@ -10,7 +10,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use agx_guard::calls::{Call, Fast, Guard, Kind, Objects, Verdict};
+use agx_guard::call::{Call, Fast, Kind, Objects, Verdict};
+use agx_guard::calls::Guard;
 use agx_guard::record::Record;
 use agx_guard::settings::Settings;
 use agx_guard::sys::{Mutex, pthread_mutex_lock, pthread_mutex_unlock};

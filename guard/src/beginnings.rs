@@ -1,7 +1,8 @@
 //! How an encoder's life begins: with its `init…`, which may have to wait for a place, may fail, and may begin a second life at an
 //! address whose last encoder was never seen to go.
 
-use crate::calls::{Call, Entered, Guard, Objects, Verdict};
+use crate::call::{Call, Entered, Objects, Verdict};
+use crate::calls::Guard;
 use crate::counters::Counter;
 use crate::ledger::{Claimed, Taken};
 use crate::record::{BUFFER, HELD, IMPL_SEEN, PERMIT, Record};

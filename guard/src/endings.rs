@@ -3,7 +3,8 @@
 //!
 //! All of this happens at the end of an outermost call, or on the watchdog's thread; none of it on the way of an encoding call.
 
-use crate::calls::{Guard, Objects};
+use crate::call::Objects;
+use crate::calls::Guard;
 use crate::counters::Counter;
 use crate::quarantine::{Entry, Over};
 use crate::record::{BUFFER, COUNTED, HELD, PERMIT, Record, State, TO_QUARANTINE};

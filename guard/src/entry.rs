@@ -4,7 +4,8 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
 use crate::backtrace;
-use crate::calls::{Call, Entered, Fast, Guard, Objects, Verdict};
+use crate::call::{Call, Entered, Fast, Objects, Verdict};
+use crate::calls::Guard;
 use crate::counters::{COUNTERS, Counter};
 use crate::driver_code;
 use crate::event::{MAX_NAME, Who};

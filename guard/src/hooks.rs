@@ -8,7 +8,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use crate::calls::Kind;
+use crate::call::Kind;
 use crate::encoding;
 use crate::refused;
 use crate::runtime::{Class, Method};

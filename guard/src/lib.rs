@@ -19,6 +19,7 @@ extern crate alloc;
 mod backtrace;
 mod beginnings;
 pub mod bounded;
+pub mod call;
 pub mod calls;
 pub mod counters;
 pub mod encoding;

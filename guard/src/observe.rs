@@ -3,7 +3,8 @@
 //! No call waits, none is refused, no reference is taken. A record's lock is only tried: a thread that fails to get it has met
 //! another thread inside the same encoder, which is what the mode is there to count.
 
-use crate::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
+use crate::call::{Call, Entered, Kind, Objects, Verdict};
+use crate::calls::Guard;
 use crate::counters::Counter;
 use crate::ledger::Claimed;
 use crate::record::{BUFFER, Record, State};

@@ -15,7 +15,8 @@
 //! sequence, torn at just that place, is not found. In mode `serialize` one lock orders all encoders, so neither an overlap nor a torn
 //! sequence can be told, and neither is looked for.
 
-use crate::calls::{Call, Guard, Kind, Objects};
+use crate::call::{Call, Kind, Objects};
+use crate::calls::Guard;
 use crate::counters::Counter;
 use crate::event::{Event, MAX_FRAMES};
 use crate::record::{COMMITTED, Record, State};

@@ -3,7 +3,7 @@
 //! Everything here is decided by name, so that it can be read and tested anywhere. Facts: the encoder classes of the AGX
 //! drivers are `AGX<family>Family<kind>Context`; their command buffers `AGX<family>FamilyCommandBuffer`.
 
-use crate::calls::Kind;
+use crate::call::Kind;
 use crate::races::Part;
 
 /// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…` are the subclasses

@@ -1,6 +1,6 @@
 //! One slot for each thunk: the method it stands for. 16 bytes, read in every guarded call and written once.
 
-use crate::calls::{Call, Kind};
+use crate::call::{Call, Kind};
 use crate::entry;
 use crate::races::Part;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};

@@ -3,7 +3,8 @@
 //! A wait that is long is reported. It is given up in two cases: when the threads wait for each other in a circle, which would
 //! last for ever, and at the limit the user may set. The call then goes on without the lock.
 
-use crate::calls::{Guard, Objects};
+use crate::call::Objects;
+use crate::calls::Guard;
 use crate::counters::Counter;
 use crate::ledger::Taken;
 use crate::record::Record;

@@ -1,7 +1,8 @@
 //! The parts of the core that decide by value alone, on the host.
 #![cfg(not(loom))]
 
-use agx_guard::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
+use agx_guard::call::{Call, Entered, Kind, Objects, Verdict};
+use agx_guard::calls::Guard;
 use agx_guard::counters::Counter;
 use agx_guard::races::Part;
 use agx_guard::record::Record;

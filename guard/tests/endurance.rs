@@ -8,7 +8,8 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use agx_guard::calls::{Call, Guard, Kind, Objects, Verdict};
+use agx_guard::call::{Call, Kind, Objects, Verdict};
+use agx_guard::calls::Guard;
 use agx_guard::counters::Counter;
 use agx_guard::record::Record;
 use agx_guard::settings::Settings;

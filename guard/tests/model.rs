@@ -6,7 +6,8 @@
 
 use std::sync::Arc as Shared;
 
-use agx_guard::calls::{Call, Entered, Guard, Kind, Objects, Verdict};
+use agx_guard::call::{Call, Entered, Kind, Objects, Verdict};
+use agx_guard::calls::Guard;
 use agx_guard::counters::Counter;
 use agx_guard::record::Record;
 use agx_guard::settings::Settings;
