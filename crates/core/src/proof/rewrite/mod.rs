@@ -189,14 +189,15 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
         return Err(Error::new(Code::NotUnderstood, "the two versions are not of one length")
             .with("function", rewrite.entry));
     }
-    let compared = by_paths(rewrite, before, after);
+    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
+    let entries: BTreeSet<VmAddr> = elsewhere.into_iter().map(|entry| entry.to).collect();
+    let not_read = not_read(rewrite, after);
+    let compared = by_paths(rewrite, before, after, &entries, not_read.clone());
     if compared.as_ref().is_ok_and(Refinement::holds) {
         return compared;
     }
-    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
-    let entries = elsewhere.into_iter().map(|entry| entry.to).collect();
     let mut found = lockstep::refine(rewrite, before, after, &entries);
-    found.obligations.push(not_read(rewrite, after));
+    found.obligations.push(not_read);
     found.obligations.sort_by_key(|obligation| obligation.name);
     // Of two refusals that of the paths says more.
     match found.holds() {
@@ -205,24 +206,39 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     }
 }
 
-/// Compares the paths through the part that differs, pair by pair.
+/// The obligations that either proof decides, by the names that both give them.
+const COMPARED: [Name; 10] = [
+    Name::WindowDecided,
+    Name::UnlockKept,
+    Name::ClearKept,
+    Name::FreeKept,
+    Name::FreeNotAdded,
+    Name::SameCalls,
+    Name::SameStores,
+    Name::SameLoads,
+    Name::SameExits,
+    Name::SameStack,
+];
+
+/// Compares the paths through the part that differs, pair by pair. Control also enters
+/// at `entries`, from elsewhere.
 fn by_paths(
     rewrite: &Rewrite<'_>,
     before: Function<'_>,
     after: Function<'_>,
+    entries: &BTreeSet<VmAddr>,
+    not_read: Obligation,
 ) -> Result<Refinement> {
     let read = before.operations().chain(after.operations()).collect::<Result<Vec<_>>>()?.len();
     let detail = format!("{read} words read, {} before and after", before.words.len());
     let understood = Obligation::new(Name::FunctionUnderstood, Status::Pass, detail);
 
     let region = Region::of(before, after, rewrite.surroundings)?;
-    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
     let pads = match rewrite.surroundings.landing_pads(after.range()) {
         LandingPads::Known(pads) => pads,
         LandingPads::Unknown(_) => Vec::new(),
     };
-    let elsewhere = elsewhere.into_iter().map(|entry| entry.to);
-    let others: BTreeSet<VmAddr> = elsewhere.chain(pads).collect();
+    let others: BTreeSet<VmAddr> = entries.iter().copied().chain(pads).collect();
     let nowhere = rewrite.entry..rewrite.entry;
     let unknown = others.iter().copied();
     let mut values = Values::of(before, rewrite.surroundings, nowhere, unknown)?;
@@ -244,7 +260,7 @@ fn by_paths(
             outcome = followed;
         }
     }
-    let mut obligations = vec![understood, not_read(rewrite, after)];
+    let mut obligations = vec![understood, not_read];
     obligations.extend(outcome.obligations(starts.len()));
     obligations.push(super::clobbered_dead(after, rewrite.surroundings, &outcome.differing)?);
     Ok(Refinement { obligations, permissions: outcome.permissions })
@@ -339,20 +355,8 @@ impl Comparison<'_> {
 impl Outcome {
     fn obligations(&self, starts: usize) -> Vec<Obligation> {
         let detail = format!("on all {} pairs of paths from {starts} entries", self.pairs);
-        let names = [
-            Name::WindowDecided,
-            Name::UnlockKept,
-            Name::ClearKept,
-            Name::FreeKept,
-            Name::FreeNotAdded,
-            Name::SameCalls,
-            Name::SameStores,
-            Name::SameLoads,
-            Name::SameExits,
-            Name::SameStack,
-        ];
         let mut all: Vec<Obligation> =
-            names.iter().map(|&name| self.findings.obligation(name, &detail)).collect();
+            COMPARED.iter().map(|&name| self.findings.obligation(name, &detail)).collect();
         let name = Name::ClearBeforeUnlock;
         all.push(match self.clearing {
             0 => Obligation::new(name, Status::Skipped, "the rewritten part clears no field"),
