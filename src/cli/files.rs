@@ -103,7 +103,7 @@ pub fn show_edits(out: &mut dyn Write, edits: &[Edit]) -> io::Result<()> {
 /// Shows the finder's verdict about a function.
 pub fn show_verdict(out: &mut dyn Write, one: &Examined) -> io::Result<()> {
     let colour = match one.verdict {
-        Verdict::ClearsLate { .. } if one.severity == Severity::Shared => BAD,
+        _ if one.clears_late_for_others() => BAD,
         Verdict::ClearsUnderLock => GOOD,
         _ => STRONG,
     };

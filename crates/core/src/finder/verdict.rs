@@ -51,7 +51,7 @@ impl Verdict {
     }
 
     /// How much a verdict about one field says about the function.
-    fn weight(&self) -> u8 {
+    pub(crate) fn weight(&self) -> u8 {
         match self {
             Verdict::ClearsLate { .. } => 3,
             Verdict::NotUnderstood { .. } => 2,

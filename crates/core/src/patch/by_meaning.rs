@@ -16,7 +16,7 @@ use crate::finder::{self, Change, Refusal, Verdict, Way};
 use crate::macho::{Image, Universal};
 
 use super::engine::Engine;
-use super::meaning::{Examination, Examined, Extent, Severity};
+use super::meaning::{Examination, Examined, Extent};
 use super::original::OriginalCode;
 use super::seal::reseal_all;
 
@@ -111,11 +111,8 @@ impl Engine {
     ) -> Result<MeaningOutcome> {
         let Examination { functions: examined, not_examined } =
             self.examine(file, Extent::Shaped)?;
-        let late: Vec<&Examined> = examined
-            .iter()
-            .filter(|one| matches!(one.verdict, Verdict::ClearsLate { .. }))
-            .filter(|one| one.severity == Severity::Shared)
-            .collect();
+        let late: Vec<&Examined> =
+            examined.iter().filter(|one| one.clears_late_for_others()).collect();
         // Of the methods that are named, all or none.
         let unclear =
             |one: &Examined| one.named && matches!(one.verdict, Verdict::NotUnderstood { .. });

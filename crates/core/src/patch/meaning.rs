@@ -52,6 +52,13 @@ pub struct Examined {
     pub severity: Severity,
 }
 
+impl Examined {
+    /// Whether it clears late where another thread can use the object.
+    pub fn clears_late_for_others(&self) -> bool {
+        matches!(self.verdict, Verdict::ClearsLate { .. }) && self.severity == Severity::Shared
+    }
+}
+
 /// The verdicts about a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Examination {
@@ -147,15 +154,7 @@ fn severity(name: Option<&str>) -> Severity {
 /// The verdict about a file: the worst about one of its functions, those of
 /// signatures' names first, and those before others where no other thread can be.
 pub fn worst(examined: &[Examined]) -> Option<&Examined> {
-    let rank = |one: &&Examined| {
-        let verdict = match one.verdict {
-            Verdict::ClearsLate { .. } => 3,
-            Verdict::NotUnderstood { .. } => 2,
-            Verdict::ClearsUnderLock => 1,
-            Verdict::NoPool => 0,
-        };
-        (one.named, verdict == 3 && one.severity == Severity::Shared, verdict)
-    };
+    let rank = |one: &&Examined| (one.named, one.clears_late_for_others(), one.verdict.weight());
     // Of equals the first.
     examined.iter().rev().max_by_key(rank)
 }

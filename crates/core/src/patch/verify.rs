@@ -8,7 +8,7 @@ use crate::macho::{Slice, Universal};
 
 use super::engine::Engine;
 use super::look::Selection;
-use super::meaning::{Examined, Extent, Severity};
+use super::meaning::{Examined, Extent};
 use super::original::OriginalCode;
 use super::sighting::{Place, Sighting, Site, Sites, State};
 
@@ -87,15 +87,12 @@ fn rewritten(engine: &Engine, file: &Universal<'_>, reason: &Error) -> Vec<Check
         return vec![absent()];
     }
     let examined = engine.examine(file, Extent::Shaped).unwrap_or_default().functions;
-    let is_late = |one: &Examined| {
-        matches!(one.verdict, Verdict::ClearsLate { .. }) && one.severity == Severity::Shared
-    };
     let in_time: Vec<String> = examined
         .iter()
         .filter(|one| one.verdict == Verdict::ClearsUnderLock)
         .map(|one| format!("{} at {}", one.verdict.name(), one.function))
         .collect();
-    if in_time.is_empty() || examined.iter().any(is_late) {
+    if in_time.is_empty() || examined.iter().any(Examined::clears_late_for_others) {
         return vec![absent()];
     }
     let mut checks = vec![Check::pass("clears-under-lock", in_time.join(", "))];
