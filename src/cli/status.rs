@@ -33,7 +33,7 @@ pub fn run(_: Args, session: &Session) -> Result<Exit> {
     let facts = deploy::gather(host.as_ref(), &patcher)?;
     let state = facts.state();
     let live = deploy::look_at_live_volume(host.as_ref(), &patcher, &facts, state);
-    let next_start = deploy::next_start(host.as_ref(), &facts, state, &live)?;
+    let next_start = deploy::next_start(host.as_ref(), &facts, state, &live);
     let protections_off = match state {
         State::Clean => deploy::protections_off(host.as_ref()),
         _ => Vec::new(),

@@ -96,16 +96,12 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
 
 /// The driver bundle that this machine's GPU asks for.
 fn plugin(host: &dyn Host) -> Result<String> {
-    match DriverBundle::installed(host) {
-        Ok(bundle) => Ok(bundle.name().to_owned()),
-        Err(error) if error.code() == Code::NoDriver => {
-            let plugins = machine::metal_plugins(host)?;
-            let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-            Err(refused("the GPU of this Mac is driven by something else")
-                .with("MetalPluginName", names.join(", ")))
-        }
-        Err(error) => Err(error),
-    }
+    let plugins = machine::metal_plugins(host)?;
+    DriverBundle::the_one(&plugins).map(|bundle| bundle.name().to_owned()).map_err(|_| {
+        let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        refused("the GPU of this Mac is driven by something else")
+            .with("MetalPluginName", names.join(", "))
+    })
 }
 
 fn refused(message: &str) -> Error {

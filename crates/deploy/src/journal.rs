@@ -119,13 +119,10 @@ impl Journal {
     /// at first, because the name may be gone and only that not be on the disk.
     pub fn close(host: &dyn Host) -> Result<()> {
         let path = layout::journal();
-        match files::remove_if_present(host, &path) {
-            Err(_) => {
-                files::remove_if_present(host, &path)?;
-                files::sync_parent(host, &path)
-            }
-            Ok(()) => Ok(()),
-        }
+        files::remove_if_present(host, &path).or_else(|_| {
+            files::remove_if_present(host, &path)?;
+            files::sync_parent(host, &path)
+        })
     }
 
     /// A line begins with the newline, so that one cut off spoils no other.

@@ -75,16 +75,19 @@ pub fn script(manifest: &Manifest, system: &str, original: &[u8], patched: &[u8]
     facts.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 
-/// The name the system volume has on this Mac.
+/// The name that the system volume has on this Mac, or else has as a Mac is shipped.
 fn system_volume(host: &dyn Host) -> String {
-    let named = volume::volume_name(host, "/").ok().flatten();
-    named.unwrap_or_else(|| "Macintosh HD".to_owned())
+    name_of(host, "/", "Macintosh HD")
 }
 
-/// The name the data volume has on this Mac.
+/// The same of the data volume.
 fn data_volume(host: &dyn Host) -> String {
-    let named = volume::volume_name(host, "/System/Volumes/Data").ok().flatten();
-    named.unwrap_or_else(|| "Macintosh HD - Data".to_owned())
+    name_of(host, "/System/Volumes/Data", "Macintosh HD - Data")
+}
+
+fn name_of(host: &dyn Host, mount: &str, as_shipped: &str) -> String {
+    let named = volume::volume_name(host, mount).ok().flatten();
+    named.unwrap_or_else(|| as_shipped.to_owned())
 }
 
 /// The command line that runs the script in recoveryOS.

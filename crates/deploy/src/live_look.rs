@@ -14,7 +14,7 @@ use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::sip::Sip;
-use agxpatch_host::{Command, CsrConfig, Host, Tool, machine, volume};
+use agxpatch_host::{CsrConfig, Host, machine, volume};
 
 /// What a look at the live volume showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,17 +79,10 @@ fn mounted(host: &dyn Host, see: &dyn Fn(&Path) -> Result<LiveVolume>) -> Result
     }
     let _lock = host.lock(&layout::lock())?;
     let at = layout::look_point();
-    let seen = mount(host, &system.device, &at).and_then(|()| see(&at));
+    let mounted = live::mount_at(host, &system.device, &at, "rdonly,nobrowse");
+    let seen = mounted.and_then(|()| see(&at));
     live::unmount_at(host, &at)?;
     seen
-}
-
-fn mount(host: &dyn Host, device: &str, at: &Path) -> Result<()> {
-    files::make_directory(host, at, 0o700)?;
-    let command = Command::effect(Tool::Mount, ["-o", "rdonly,nobrowse", "-t", "apfs"])
-        .argument(format!("/dev/{device}"))
-        .argument(at);
-    host.ask(&command).map(drop)
 }
 
 fn seen(

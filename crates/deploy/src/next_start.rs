@@ -75,23 +75,16 @@ const REVERT: &str = "sudo agxpatch revert";
 
 /// Looks at what the next start depends on, and changes nothing. `live` is what the live
 /// volume was seen to hold.
-pub fn next_start(
-    host: &dyn Host,
-    facts: &Facts,
-    state: State,
-    live: &LiveVolume,
-) -> Result<NextStart> {
+pub fn next_start(host: &dyn Host, facts: &Facts, state: State, live: &LiveVolume) -> NextStart {
     let mut examination = Examination { host, live, checks: Vec::new(), remedies: Vec::new() };
     let expected = match state {
-        State::Active | State::ActiveOther | State::PendingReboot => examination.patched(facts)?,
-        State::Clean | State::RevertPending | State::UpdatedAway => {
-            examination.apple(facts, state)?
-        }
+        State::Active | State::ActiveOther | State::PendingReboot => examination.patched(facts),
+        State::Clean | State::RevertPending | State::UpdatedAway => examination.apple(facts, state),
         State::Foreign | State::Unknown => examination.unknown(facts),
     };
     let Examination { checks, mut remedies, .. } = examination;
     remedies.dedup();
-    Ok(NextStart { expected, certainty: INFERRED, checks, remedies })
+    NextStart { expected, certainty: INFERRED, checks, remedies }
 }
 
 struct Examination<'a> {
@@ -103,28 +96,28 @@ struct Examination<'a> {
 
 impl Examination<'_> {
     /// agxpatch's snapshot boots next.
-    fn patched(&mut self, facts: &Facts) -> Result<Expected> {
-        let starts = self.snapshot_boots()?;
-        let windows = self.driver_is_accepted()?;
-        self.way_back(facts)?;
-        self.update(facts)?;
-        Ok(match (starts, windows) {
+    fn patched(&mut self, facts: &Facts) -> Expected {
+        let starts = self.snapshot_boots();
+        let windows = self.driver_is_accepted();
+        self.way_back(facts);
+        self.update(facts);
+        match (starts, windows) {
             (false, _) => Expected::NoStart,
             (true, false) => Expected::BlackScreen,
             (true, true) => Expected::PatchedDriver,
-        })
+        }
     }
 
     /// Whether the kernel boots an unsealed snapshot.
-    fn snapshot_boots(&mut self) -> Result<bool> {
+    fn snapshot_boots(&mut self) -> bool {
         let mut boots = true;
-        if let Some(sip) = self.answered("next-authenticated-root", Sip::ask(self.host))? {
+        if let Some(sip) = self.answered("next-authenticated-root", Sip::ask(self.host)) {
             let off = sip.bits.allows(CsrConfig::UNAUTHENTICATED_ROOT);
             let detail = if off { "off" } else { "on: the kernel boots only sealed snapshots" };
             self.check("next-authenticated-root", off, detail, REVERT);
             boots &= off;
         }
-        if let Some(state) = self.answered("next-filevault", machine::filevault(self.host))? {
+        if let Some(state) = self.answered("next-filevault", machine::filevault(self.host)) {
             let off = state == FileVault::Off;
             let detail = match state {
                 FileVault::Off => "off".to_owned(),
@@ -135,33 +128,33 @@ impl Examination<'_> {
             self.check("next-filevault", off, detail, REVERT);
             boots &= off;
         }
-        Ok(boots)
+        boots
     }
 
     /// Whether the window server takes a driver that Apple did not sign.
-    fn driver_is_accepted(&mut self) -> Result<bool> {
+    fn driver_is_accepted(&mut self) -> bool {
         let mut accepted = true;
-        if let Some(sip) = self.answered("next-sip-debugging", Sip::ask(self.host))? {
+        if let Some(sip) = self.answered("next-sip-debugging", Sip::ask(self.host)) {
             let off = sip.bits.allows(CsrConfig::TASK_FOR_PID);
             let on = "on: the switch for library validation does not count";
             self.check("next-sip-debugging", off, if off { "off" } else { on }, REVERT);
             accepted &= off;
         }
         let name = "next-library-validation";
-        if let Some(state) = self.answered(name, machine::library_validation(self.host))? {
+        if let Some(state) = self.answered(name, machine::library_validation(self.host)) {
             let off = state == LibraryValidation::Off;
             let on = "on: the window server will reject the patched driver";
             let remedy = machine::library_validation_off();
             self.check(name, off, if off { "off" } else { on }, &remedy);
             accepted &= off;
         }
-        Ok(accepted)
+        accepted
     }
 
     /// Whether the sealed snapshot that a revert goes back to still exists.
-    fn way_back(&mut self, facts: &Facts) -> Result<()> {
+    fn way_back(&mut self, facts: &Facts) {
         const NAME: &str = "way-back";
-        let Some(snapshots) = self.answered(NAME, listed(self.host))? else { return Ok(()) };
+        let Some(snapshots) = self.answered(NAME, listed(self.host)) else { return };
         let records = facts.booted_manifest.as_ref().or(facts.manifest.as_ref());
         let recorded = records.and_then(Manifest::way_back);
         let sealed: Vec<&str> = snapshots
@@ -172,25 +165,24 @@ impl Examination<'_> {
         let detail = match (recorded, sealed.as_slice()) {
             (Some(name), listed) if listed.contains(&name) => {
                 self.checks.push(Check::pass(NAME, name));
-                return Ok(());
+                return;
             }
             (None, [name, ..]) => {
                 self.checks.push(Check::pass(NAME, format!("{name}, by no record")));
-                return Ok(());
+                return;
             }
             (Some(name), [other, ..]) => format!("{name} is gone; a revert boots {other}"),
             (_, []) => "no sealed snapshot is left: a revert has nothing to boot".to_owned(),
         };
         self.check(NAME, false, detail, "reinstall macOS, which keeps your data and makes one");
-        Ok(())
     }
 
     /// Whether an update waits that would replace what is deployed.
-    fn update(&mut self, facts: &Facts) -> Result<()> {
+    fn update(&mut self, facts: &Facts) {
         const NAME: &str = "prepared-update";
         let running = facts.release.as_ref().map(|release| release.build.as_str());
         let staged = volume::staged_update(self.host, running);
-        let Some(staged) = self.answered(NAME, staged)? else { return Ok(()) };
+        let Some(staged) = self.answered(NAME, staged) else { return };
         match staged.filter(|update| update.build.as_deref() != running) {
             None => self.checks.push(Check::pass(NAME, "none")),
             Some(update) => {
@@ -199,15 +191,14 @@ impl Examination<'_> {
                 self.check(NAME, false, detail, REVERT);
             }
         }
-        Ok(())
     }
 
     /// Apple's snapshot boots next.
-    fn apple(&mut self, facts: &Facts, state: State) -> Result<Expected> {
+    fn apple(&mut self, facts: &Facts, state: State) -> Expected {
         self.live_volume(facts, state);
         const NAME: &str = "next-snapshot";
-        let Some(snapshots) = self.answered(NAME, listed(self.host))? else {
-            return Ok(Expected::Unknown);
+        let Some(snapshots) = self.answered(NAME, listed(self.host)) else {
+            return Expected::Unknown;
         };
         // `RootTo` presumably marks what boots next: good enough to warn by.
         let marked = snapshots.iter().find(|s| s.is_blessed() && s.root_to == Some(true));
@@ -219,17 +210,17 @@ impl Examination<'_> {
         if let Some(marked) = marked {
             let detail = format!("diskutil marks {} as the next root (RootTo)", marked.name);
             self.check(NAME, false, detail, REVERT);
-            return Ok(Expected::Unknown);
+            return Expected::Unknown;
         }
         match snapshots.iter().find(|snapshot| is_back(snapshot)) {
             Some(snapshot) => {
                 self.checks.push(Check::pass(NAME, snapshot.name.clone()));
-                Ok(Expected::AppleDriver)
+                Expected::AppleDriver
             }
             None => {
                 let remedy = "reinstall macOS, which keeps your data and makes one";
                 self.check(NAME, false, "the sealed snapshot is not listed any more", remedy);
-                Ok(Expected::NoStart)
+                Expected::NoStart
             }
         }
     }
@@ -278,12 +269,12 @@ impl Examination<'_> {
     }
 
     /// An answer, or a check that says why there is none.
-    fn answered<T>(&mut self, name: &'static str, answer: Result<T>) -> Result<Option<T>> {
+    fn answered<T>(&mut self, name: &'static str, answer: Result<T>) -> Option<T> {
         match answer {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => Some(answer),
             Err(error) => {
                 self.checks.push(unanswered(name, &error));
-                Ok(None)
+                None
             }
         }
     }

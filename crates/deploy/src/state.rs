@@ -151,26 +151,26 @@ pub struct Journaled {
 /// Looks at the machine and changes nothing.
 pub fn gather(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Facts> {
     let mut missing = Vec::new();
-    let release = had("macOS", machine::release(host), &mut missing)?;
-    let system = had("system volume", volume::system_volume(host), &mut missing)?;
-    let session = had("boot session", machine::boot_session(host), &mut missing)?;
+    let release = had("macOS", machine::release(host), &mut missing);
+    let system = had("system volume", volume::system_volume(host), &mut missing);
+    let session = had("boot session", machine::boot_session(host), &mut missing);
     let booted = manifest::on_volume(host, Path::new("/"));
-    let booted = had("manifest of the running system", booted, &mut missing)?.flatten();
+    let booted = had("manifest of the running system", booted, &mut missing).flatten();
     let manifest = manifest::read(host, &layout::manifest());
-    let manifest = had("manifest", manifest, &mut missing)?.flatten();
+    let manifest = had("manifest", manifest, &mut missing).flatten();
     let reverted: Result<Option<RevertRecord>> = manifest::read(host, &layout::reverted());
-    let reverted = had("record of the revert", reverted, &mut missing)?.flatten();
+    let reverted = had("record of the revert", reverted, &mut missing).flatten();
     let pending = manifest::read(host, &layout::pending());
     let journal = Journal::read(host).map(|journal| {
         journal.map(|j| Journaled { operation: j.head.operation, step: j.last_step() })
     });
     let recorded = [&booted, &manifest].into_iter().flatten();
     let recorded = recorded.chain(reverted.as_ref().map(|reverted| &reverted.manifest)).next();
-    let path = had("GPU driver", driver_path(host, recorded), &mut missing)?;
+    let path = had("GPU driver", driver_path(host, recorded), &mut missing);
     let cached = path.as_deref().map(|path| host.shared_cache_contains(path)).transpose()?;
     let cached = cached.flatten() == Some(true);
     let driver = path.as_deref().filter(|_| !cached).map(|path| driver(host, patcher, path));
-    let driver = driver.map(|driver| had("driver", driver, &mut missing)).transpose()?.flatten();
+    let driver = driver.and_then(|driver| had("driver", driver, &mut missing));
     Ok(Facts {
         release,
         driver_path: path,
@@ -180,9 +180,9 @@ pub fn gather(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Facts> {
         session,
         booted_manifest: booted,
         manifest,
-        pending: had("pending record", pending, &mut missing)?.flatten(),
+        pending: had("pending record", pending, &mut missing).flatten(),
         reverted,
-        journal: had("journal", journal, &mut missing)?.flatten(),
+        journal: had("journal", journal, &mut missing).flatten(),
         missing,
     })
 }
@@ -201,15 +201,15 @@ fn driver_path(host: &dyn Host, recorded: Option<&Manifest>) -> Result<PathBuf> 
 const NOT_RECORDED: &str = "not recorded";
 
 /// An answer, or a note why there is none.
-fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Result<Option<T>> {
+fn had<T>(what: &str, answer: Result<T>, missing: &mut Vec<String>) -> Option<T> {
     match answer {
-        Ok(answer) => Ok(Some(answer)),
+        Ok(answer) => Some(answer),
         Err(error) => {
             missing.push(match error.code() {
                 Code::NotRecorded => format!("{what}: {NOT_RECORDED}"),
                 _ => format!("{what}: {error}"),
             });
-            Ok(None)
+            None
         }
     }
 }

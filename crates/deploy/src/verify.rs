@@ -40,7 +40,7 @@ pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verificati
         signature(facts.driver.as_ref(), state),
         manifests(&facts, state),
         restart(&facts, state),
-        backup(host, &facts)?,
+        backup(host, &facts),
     ];
     let is_patched = |driver: &Driver| matches!(driver.content, Content::Patched { .. });
     if let Some(path) = &facts.driver_path
@@ -49,7 +49,7 @@ pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verificati
         checks.extend(patcher.check(&host.read(path)?.bytes));
     }
     let live = live_look::look(host, patcher, &facts, state);
-    let next_start = next_start(host, &facts, state, &live)?;
+    let next_start = next_start(host, &facts, state, &live);
     checks.extend(in_use(host, &facts, state));
     checks.extend(next_start.checks.iter().cloned());
     checks.push(on_hardware(host));
@@ -175,41 +175,37 @@ fn restart(facts: &Facts, state: State) -> Check {
     }
 }
 
-fn backup(host: &dyn Host, facts: &Facts) -> Result<Check> {
+fn backup(host: &dyn Host, facts: &Facts) -> Check {
     const NAME: &str = "backup";
     let manifest = facts.manifest.as_ref().or(facts.booted_manifest.as_ref());
-    let Some(manifest) = manifest else { return Ok(Check::skipped(NAME, "nothing is deployed")) };
+    let Some(manifest) = manifest else { return Check::skipped(NAME, "nothing is deployed") };
     if host.effective_user() != 0 {
-        return Ok(Check::skipped(NAME, "only root may read it: sudo agxpatch verify"));
+        return Check::skipped(NAME, "only root may read it: sudo agxpatch verify");
     }
     let path = layout::backup(&manifest.original_sha256);
     match files::read_exactly(host, &path, &manifest.original_sha256) {
-        Ok(_) => Ok(Check::pass(NAME, path.display().to_string())),
-        Err(error) => Ok(Check::fail(NAME, format!("{}: {error}", path.display()))),
+        Ok(_) => Check::pass(NAME, path.display().to_string()),
+        Err(error) => Check::fail(NAME, format!("{}: {error}", path.display())),
     }
 }
 
 /// Whether the driver that runs is used, and nothing is kept from it.
 fn in_use(host: &dyn Host, facts: &Facts, state: State) -> Vec<Check> {
+    const IN_USE: &str = "driver-in-use";
+    const ACCEPTED: &str = "driver-accepted";
     let runs = matches!(state, State::Active | State::ActiveOther);
     let Some(path) = facts.driver_path.as_deref().filter(|_| runs) else { return Vec::new() };
-    let used =
-        answered("driver-in-use", processes_mapping(host, path), &|names| match names.as_slice() {
-            [] if host.effective_user() != 0 => Check::skipped(
-                "driver-in-use",
-                "only root is shown the processes of others: sudo agxpatch verify",
-            ),
-            [] => Check::fail("driver-in-use", "no process maps the driver"),
-            names => Check::pass("driver-in-use", format!("mapped by {}", some_of(names))),
-        });
-    let log = answered("driver-accepted", rejections_since_start(host, path), &|names| match names
-        .as_slice()
-    {
-        [] => Check::pass("driver-accepted", "the log has no rejection since the start"),
-        names => Check::fail(
-            "driver-accepted",
-            format!("Library Validation failed for {}", some_of(names)),
+    let used = answered(IN_USE, processes_mapping(host, path), &|names| match names {
+        [] if host.effective_user() != 0 => Check::skipped(
+            IN_USE,
+            "only root is shown the processes of others: sudo agxpatch verify",
         ),
+        [] => Check::fail(IN_USE, "no process maps the driver"),
+        names => Check::pass(IN_USE, format!("mapped by {}", some_of(names))),
+    });
+    let log = answered(ACCEPTED, rejections_since_start(host, path), &|names| match names {
+        [] => Check::pass(ACCEPTED, "the log has no rejection since the start"),
+        names => Check::fail(ACCEPTED, format!("Library Validation failed for {}", some_of(names))),
     });
     vec![used, log]
 }
@@ -228,10 +224,10 @@ fn some_of(names: &[String]) -> String {
 fn answered(
     name: &'static str,
     answer: Result<Vec<String>>,
-    judge: &dyn Fn(Vec<String>) -> Check,
+    judge: &dyn Fn(&[String]) -> Check,
 ) -> Check {
     match answer {
-        Ok(names) => judge(names),
+        Ok(names) => judge(&names),
         Err(error) => Check::skipped(name, error.to_string()),
     }
 }

@@ -23,16 +23,21 @@ pub fn mount(host: &dyn Host) -> Result<PathBuf> {
             .with("at", elsewhere)
             .next("let an update of macOS finish; then sudo shutdown -r now, and the same again"));
     }
-    files::make_directory(host, &at, 0o700)?;
-    let command = Command::effect(Tool::Mount, ["-o", "nobrowse", "-t", "apfs"])
-        .argument(format!("/dev/{}", system.device))
-        .argument(&at);
-    host.ask(&command).map_err(explain_mount)?;
+    mount_at(host, &system.device, &at, "nobrowse").map_err(explain_mount)?;
     if !is_mounted_at(&volume::system_volume(host)?, &at) {
         return Err(Error::new(Code::WrongVolume, "the live volume is not where it was mounted")
             .with("at", at.display()));
     }
     Ok(at)
+}
+
+/// Mounts a device, with these options of `mount`, at a directory of its own.
+pub fn mount_at(host: &dyn Host, device: &str, at: &Path, options: &str) -> Result<()> {
+    files::make_directory(host, at, 0o700)?;
+    let command = Command::effect(Tool::Mount, ["-o", options, "-t", "apfs"])
+        .argument(format!("/dev/{device}"))
+        .argument(at);
+    host.ask(&command).map(drop)
 }
 
 fn is_mounted_at(system: &SystemVolume, at: &Path) -> bool {

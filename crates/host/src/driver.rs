@@ -9,21 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Host, machine};
+use super::Host;
+use super::machine::{self, MetalPlugin};
 use agxpatch_core::error::{Code, Error, Result};
 
 /// How the bundles of Apple's GPUs are named.
 const PREFIX: &str = "AGXMetal";
 /// Where driver bundles are on a system volume.
 const FOLDER: &str = "/System/Library/Extensions";
-
-/// Why none of several drivers is chosen.
-const SEVERAL: &str = "the GPUs of this Mac ask for different drivers of Apple's";
-
-/// Whether [`DriverBundle::installed`] failed because there are several.
-pub fn several(error: &Error) -> bool {
-    error.message() == SEVERAL
-}
 
 /// The name of a driver bundle of Apple's, such as `AGXMetalG16X`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,19 +45,31 @@ impl DriverBundle {
     /// [`Code::NoDriver`] where no accelerator asks for one, or several ask for
     /// different ones.
     pub fn installed(host: &dyn Host) -> Result<DriverBundle> {
-        let plugins = machine::metal_plugins(host)?;
+        DriverBundle::the_one(&machine::metal_plugins(host)?)
+    }
+
+    /// Apple's drivers among those that GPUs ask for, each once.
+    pub fn among(plugins: &[MetalPlugin]) -> Vec<DriverBundle> {
         let mut bundles: Vec<DriverBundle> =
             plugins.iter().filter_map(|plugin| DriverBundle::named(&plugin.name)).collect();
         bundles.dedup();
+        bundles
+    }
+
+    /// The only one of Apple's drivers among those that GPUs ask for.
+    ///
+    /// # Errors
+    /// As [`DriverBundle::installed`].
+    pub fn the_one(plugins: &[MetalPlugin]) -> Result<DriverBundle> {
         let asked: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         let asked = if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") };
         let no_driver = |message| Error::new(Code::NoDriver, message).with("asked for", &asked);
-        match <[DriverBundle; 1]>::try_from(bundles) {
+        match <[DriverBundle; 1]>::try_from(DriverBundle::among(plugins)) {
             Ok([bundle]) => Ok(bundle),
             Err(none) if none.is_empty() => {
                 Err(no_driver("no GPU of this Mac asks for a driver of Apple's (AGXMetal…)"))
             }
-            Err(_) => Err(no_driver(SEVERAL)),
+            Err(_) => Err(no_driver("the GPUs of this Mac ask for different drivers of Apple's")),
         }
     }
 

@@ -193,11 +193,11 @@ impl Host for DryRun<'_> {
         self.host.trusted_gpu_bundle(name)
     }
 
-    /// The rehearsal is of what root would do.
     fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
         self.host.try_load(trial)
     }
 
+    /// The rehearsal is of what root would do.
     fn effective_user(&self) -> u32 {
         0
     }

@@ -1,5 +1,6 @@
 //! Whether a file of code is used: which processes map it, and which were kept from it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Command, Host, Output, Tool, tool_failed};
@@ -23,11 +24,11 @@ pub fn processes_mapping(host: &dyn Host, path: &Path) -> Result<Vec<String>> {
 /// The `c` fields of lsof's output.
 fn commands(output: &Output) -> Vec<String> {
     let text = output.text();
-    let mut names: Vec<String> =
-        text.lines().filter_map(|line| line.strip_prefix('c')).map(str::to_owned).collect();
-    names.sort();
-    names.dedup();
-    names
+    each_once(text.lines().filter_map(|line| line.strip_prefix('c')).map(str::to_owned))
+}
+
+fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
+    names.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// The processes that library validation kept from the file since macOS started, as the
@@ -40,10 +41,7 @@ pub fn rejections_since_start(host: &dyn Host, path: &Path) -> Result<Vec<String
     let command = Command::question(Tool::Log, words).argument(predicate);
     let output = host.ask(&command)?;
     let text = output.text();
-    let mut names: Vec<String> = text.lines().filter_map(rejected_process).collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(each_once(text.lines().filter_map(rejected_process)))
 }
 
 /// How the kernel's line begins.

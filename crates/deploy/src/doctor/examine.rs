@@ -1,8 +1,8 @@
 //! The questions, each a function from answers to findings.
 
-use agxpatch_core::codesign::HashType;
+use agxpatch_core::edit::sha256;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::driver::{self, DriverBundle};
+use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine::{self, LibraryValidation, Release, Signer};
 use agxpatch_host::sip::{Disagreement, Sip};
 use agxpatch_host::{CsrConfig, FileKind, Host};
@@ -31,17 +31,17 @@ pub(super) struct Examination<'a> {
 /// Asks everything. The depths are for the caller to work out.
 pub(super) fn machine(host: &dyn Host, judge: &dyn Judge, consent: Consent) -> Result<Diagnosis> {
     let mut examination = Examination { host, bundle: None, findings: Vec::new() };
-    let release = examination.answer("macos", machine::release(host), &Depth::ALL)?;
-    examination.protections()?;
-    examination.filevault()?;
-    examination.library_validation()?;
+    let release = examination.answer("macos", machine::release(host), &Depth::ALL);
+    examination.protections();
+    examination.filevault();
+    examination.library_validation();
     if let Some(release) = &release {
         examination.findings.push(macos(release));
     }
-    examination.plugin()?;
+    examination.plugin();
     let (driver_sha256, driver) = examination.driver(judge, consent)?;
-    examination.system_volume(&driver)?;
-    examination.boot_args()?;
+    examination.system_volume(&driver);
+    examination.boot_args();
     let Examination { bundle: plugin, findings, .. } = examination;
     Ok(Diagnosis { release, plugin, driver_sha256, driver, findings, depths: Vec::new() })
 }
@@ -57,23 +57,23 @@ impl Examination<'_> {
         name: &'static str,
         answer: Result<T>,
         blocks: &[Depth],
-    ) -> Result<Option<T>> {
+    ) -> Option<T> {
         match answer {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => Some(answer),
             Err(error) if error.code() == Code::NotRecorded => {
                 let skipped = Finding::skipped(name, "not recorded");
                 self.add(Finding { blocks: blocks.to_vec(), ..skipped });
-                Ok(None)
+                None
             }
             Err(error) => {
                 self.add(Finding::bad(name, told(&error), blocks));
-                Ok(None)
+                None
             }
         }
     }
 
-    fn protections(&mut self) -> Result<()> {
-        let Some(sip) = self.answer("sip", Sip::ask(self.host), &[System])? else { return Ok(()) };
+    fn protections(&mut self) {
+        let Some(sip) = self.answer("sip", Sip::ask(self.host), &[System]) else { return };
         self.findings.extend(sip_bits(&sip));
         self.add(if sip.authenticated_root {
             Finding::bad(
@@ -87,20 +87,18 @@ impl Examination<'_> {
         } else {
             Finding::good("authenticated-root", "off: an unsealed snapshot may be booted")
         });
-        Ok(())
     }
 
-    fn filevault(&mut self) -> Result<()> {
-        let state = self.answer("filevault", machine::filevault(self.host), &[System])?;
-        let Some(state) = state else { return Ok(()) };
+    fn filevault(&mut self) {
+        let state = self.answer("filevault", machine::filevault(self.host), &[System]);
+        let Some(state) = state else { return };
         self.add(filevault::finding(&state));
-        Ok(())
     }
 
-    fn library_validation(&mut self) -> Result<()> {
+    fn library_validation(&mut self) {
         let name = "library-validation";
-        let state = self.answer(name, machine::library_validation(self.host), &[System])?;
-        let Some(state) = state else { return Ok(()) };
+        let state = self.answer(name, machine::library_validation(self.host), &[System]);
+        let Some(state) = state else { return };
         self.add(match state {
             LibraryValidation::Off => Finding::good(name, "off for the whole machine"),
             LibraryValidation::On => Finding::bad(
@@ -111,21 +109,20 @@ impl Examination<'_> {
             )
             .remedy(Remedy::terminal(machine::library_validation_off())),
         });
-        Ok(())
     }
 
-    fn plugin(&mut self) -> Result<()> {
+    fn plugin(&mut self) {
         let name = "metal-plugin";
-        let installed = DriverBundle::installed(self.host);
+        let plugins = machine::metal_plugins(self.host);
         // The guard needs no file, so several drivers of Apple's do not speak against it.
-        let several = installed.as_ref().is_err_and(driver::several);
+        let several = plugins.as_ref().is_ok_and(|plugins| DriverBundle::among(plugins).len() > 1);
+        let installed = plugins.and_then(|plugins| DriverBundle::the_one(&plugins));
         let closed: &[Depth] = if several { &[Scoped, System] } else { &Depth::ALL };
-        let bundle = self.answer(name, installed, closed)?;
+        let bundle = self.answer(name, installed, closed);
         if let Some(bundle) = &bundle {
             self.add(Finding::good(name, format!("the GPU asks for {bundle}")));
         }
         self.bundle = bundle;
-        Ok(())
     }
 
     /// The driver file: there, whose, and what can be done about it.
@@ -140,7 +137,7 @@ impl Examination<'_> {
             self.add(Finding::bad("driver-file", IN_SHARED_CACHE, &closes));
             return Ok((None, unjudged("the driver is not a file on this macOS")));
         }
-        let looked = self.answer("driver-file", self.host.metadata(&path), &closes)?;
+        let looked = self.answer("driver-file", self.host.metadata(&path), &closes);
         let present = match looked {
             None => return Ok((None, unjudged("the file could not be looked at"))),
             Some(metadata) => metadata.filter(|m| m.kind == FileKind::File && m.length > 0),
@@ -155,23 +152,23 @@ impl Examination<'_> {
             self.add(Finding::bad("driver-file", detail, &closes));
             return Ok((None, unjudged("there is no file")));
         }
-        let Some(file) = self.answer("driver-file", self.host.read(&path), &closes)? else {
+        let Some(file) = self.answer("driver-file", self.host.read(&path), &closes) else {
             return Ok((None, unjudged("the file could not be read")));
         };
-        let digest = HashType::Sha256.digest([file.bytes.as_slice()]).to_string();
+        let digest = sha256(&file.bytes);
         self.add(Finding::good("driver-file", format!("on disk, {} bytes", file.bytes.len())));
         let verdict = judge.judge(&file.bytes);
         self.add(judged(&verdict, consent));
         let signer = machine::signer(self.host, &path);
-        if let Some(signer) = self.answer("driver-signature", signer, &closes)? {
+        if let Some(signer) = self.answer("driver-signature", signer, &closes) {
             self.add(signature(&signer, &verdict));
         }
         Ok((Some(digest), verdict))
     }
 
-    fn boot_args(&mut self) -> Result<()> {
-        let arguments = self.answer("boot-args", machine::boot_args(self.host), &[System])?;
-        let Some(arguments) = arguments else { return Ok(()) };
+    fn boot_args(&mut self) {
+        let arguments = self.answer("boot-args", machine::boot_args(self.host), &[System]);
+        let Some(arguments) = arguments else { return };
         let text = arguments.unwrap_or_default();
         let loosening = machine::loosening(&text);
         self.add(if !loosening.is_empty() {
@@ -186,7 +183,6 @@ impl Examination<'_> {
         } else {
             Finding::good("boot-args", format!("{text} (not about code signing)"))
         });
-        Ok(())
     }
 }
 

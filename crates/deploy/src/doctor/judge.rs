@@ -1,7 +1,7 @@
 //! The patch engine's opinion of a driver.
 
 use agxpatch_core::check::{Check, Status};
-use agxpatch_core::codesign::HashType;
+use agxpatch_core::edit::sha256;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, KnownState, Sighting, Site, State};
 use agxpatch_core::proof;
@@ -21,7 +21,7 @@ impl Judge for EngineJudge<'_> {
             Ok(file) => file,
             Err(error) => return refused(error.to_string()),
         };
-        let digest = HashType::Sha256.digest([bytes]).to_string();
+        let digest = sha256(bytes);
         if let Some(known) = self.engine.catalogue().known_build(&digest, &file) {
             let name = format!("{} {} of macOS {}", known.driver, known.version, known.macos);
             if known.state == KnownState::Original {

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use agxpatch_core::error::Result;
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::machine;
 use agxpatch_host::volume::{self, Snapshot, StagedUpdate, SystemVolume};
@@ -22,25 +21,24 @@ const SPACE: u64 = 1 << 30;
 const COPIES: u64 = 4;
 
 impl Examination<'_> {
-    pub(super) fn system_volume(&mut self, driver: &Verdict) -> Result<()> {
+    pub(super) fn system_volume(&mut self, driver: &Verdict) {
         let volume = volume::system_volume(self.host);
-        let Some(volume) = self.answer("system-volume", volume, &[System])? else {
-            return Ok(());
+        let Some(volume) = self.answer("system-volume", volume, &[System]) else {
+            return;
         };
         self.live_volume(&volume);
-        self.space(&volume)?;
-        self.booted_snapshot(&volume, driver)?;
+        self.space(&volume);
+        self.booted_snapshot(&volume, driver);
         let snapshots = volume::snapshots(self.host, &volume.device);
-        if let Some(snapshots) = self.answer("sealed-snapshot", snapshots, &[System])? {
+        if let Some(snapshots) = self.answer("sealed-snapshot", snapshots, &[System]) {
             self.sealed_snapshot(&volume, &snapshots);
         }
         let running = machine::release(self.host).ok();
         let running = running.as_ref().map(|release| release.build.as_str());
         let staged = volume::staged_update(self.host, running);
-        if let Some(staged) = self.answer("staged-update", staged, &[System])? {
+        if let Some(staged) = self.answer("staged-update", staged, &[System]) {
             self.add(staged_update(staged.as_ref(), running));
         }
-        Ok(())
     }
 
     /// The way back is the sealed snapshot that runs; where a patched one runs, the one
@@ -95,7 +93,7 @@ impl Examination<'_> {
         });
     }
 
-    fn space(&mut self, volume: &SystemVolume) -> Result<()> {
+    fn space(&mut self, volume: &SystemVolume) {
         let path = self.bundle.as_ref().map(DriverBundle::executable);
         let metadata = path.map(|path| self.host.metadata(&path));
         let length = match metadata {
@@ -110,15 +108,14 @@ impl Examination<'_> {
             Finding::bad("free-space", detail, &[System])
                 .remedy(Remedy::settings("General > Storage: remove what is not needed"))
         });
-        Ok(())
     }
 
     /// Whether macOS runs from Apple's snapshot, or from agxpatch's.
-    fn booted_snapshot(&mut self, volume: &SystemVolume, driver: &Verdict) -> Result<()> {
+    fn booted_snapshot(&mut self, volume: &SystemVolume, driver: &Verdict) {
         let name = "booted-snapshot";
         let ours = matches!(driver, Verdict::Patched { .. });
-        let intact = self.answer(name, volume::booted_seal_intact(self.host), &[System])?;
-        let Some(intact) = intact else { return Ok(()) };
+        let intact = self.answer(name, volume::booted_seal_intact(self.host), &[System]);
+        let Some(intact) = intact else { return };
         self.add(match &volume.snapshot {
             Some(booted) if volume::is_sealed_release(booted) && intact != Some(false) => {
                 Finding::good(name, booted.clone())
@@ -135,7 +132,6 @@ impl Examination<'_> {
                 )
             }
         });
-        Ok(())
     }
 }
 

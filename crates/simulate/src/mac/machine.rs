@@ -78,9 +78,9 @@ pub enum Terminal {
     None,
     /// The owner types the right password.
     RightPassword,
-    /// A wrong one is typed.
+    /// A wrong password is typed.
     WrongPassword,
-    /// Who is at the terminal of the process that runs the tool.
+    /// The person at the terminal of the process that runs the tool.
     Here,
 }
 

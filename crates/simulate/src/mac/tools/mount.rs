@@ -7,7 +7,8 @@ use super::super::{Extent, files};
 use super::{answer, usage};
 use agxpatch_host::{CsrConfig, Output, Tool};
 
-/// The calls known are the ones that list, that mount a volume at a directory, and that make a mounted volume writable.
+/// The calls known are the ones that list, that mount a volume at a directory, and that
+/// make a mounted volume writable.
 pub(super) fn mount(machine: &mut Machine, words: &[&str], extent: Extent) -> Output {
     // Mounting is indivisible: half of it is none of it.
     let halfway = extent == Extent::Midway;
