@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use agxpatch_core::codesign::HashType;
+use agxpatch_core::edit::sha256;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Host;
 
@@ -43,7 +43,7 @@ const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
 /// `PlaceNotOurs` where another user could have put it there, `PathRefused` for a
 /// path that would be two in dyld's list, and the host's.
 pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    let digest = HashType::Sha256.digest([bytes]).to_string();
+    let digest = sha256(bytes);
     let [library, caches, own @ ..] = FOLDERS;
     let base = private_dir::folder(host, home, &[library, caches], 0o700)?;
     let base = private_dir::folder(host, &base, &own, 0o700)?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::address::{VmAddr, Word};
-use crate::arm64::{Assembler, Disassembler};
+use crate::arm64::{Assembler, Disassembler, Instruction};
 use crate::error::{Code, Error, Result};
 
 use super::pattern::Pattern;
@@ -39,18 +39,12 @@ pub fn generalise(
     let end = origin.instruction(words.len());
     let mut writer =
         Writer { window: origin..end, names: Names::default(), pages: BTreeMap::new() };
-    let read: Vec<(Word, String, VmAddr)> = disassembler
-        .disassemble(words, origin)
-        .into_iter()
-        .map(|one| (one.word, one.text, one.address))
-        .collect();
     let mut lines: Vec<String> = Vec::with_capacity(words.len());
-    for (word, text, address) in &read {
-        let line = writer.line(text, &named);
+    for Instruction { address, word, text } in disassembler.disassemble(words, origin) {
+        let line = writer.line(&text, &named);
         // A line that is not understood is kept bit for bit.
-        let by_bits = || format!("word {word}/ffffffff");
-        let again = || assembler.assemble_line(text, *address) == Ok(*word);
-        lines.push(if again() { line } else { by_bits() });
+        let is_understood = assembler.assemble_line(&text, address) == Ok(word);
+        lines.push(if is_understood { line } else { format!("word {word}/ffffffff") });
     }
     let pattern = writer.laid_out(&lines);
     let compiled = Pattern::compile(assembler, &pattern)?;
