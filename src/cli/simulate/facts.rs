@@ -18,6 +18,11 @@ fn set_words(mac: &SimulatedMac, name: &str, said: Said) -> Result<()> {
     })
 }
 
+/// The names in a list with commas.
+fn listed(value: &str) -> Vec<String> {
+    value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// Sets a fact, or gives a tool other words.
 pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Result<()> {
     // A bare `csrutil` is the older fact of this name.
@@ -52,13 +57,11 @@ pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Re
             mac.change(|machine| machine.csrutil = form)
         }
         "installations" => {
-            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-            let names = names.collect();
+            let names = listed(value);
             mac.change(|machine| machine.other_installations = names)
         }
         "unmounted" => {
-            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-            let names = names.collect();
+            let names = listed(value);
             mac.change(|machine| machine.unmounted_in_recovery = names)
         }
         "system-name" => mac.change(|machine| machine.system_name = value.to_owned()),

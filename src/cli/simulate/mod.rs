@@ -71,8 +71,8 @@ enum Verb {
     /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`,
     /// `installations NAME,NAME`, `system-name NAME`, `data-name NAME`,
     /// `unmounted NAME,NAME` (what recoveryOS does not mount), `loader works`,
-    /// `unmounted NAME,NAME` (in recoveryOS),
-    /// `rejects-copy`, `rejects-library` or `absent`. Or the words of a tool: `"fdesetup status" TEXT`, and none of its own again with an empty text.
+    /// `rejects-copy`, `rejects-library` or `absent`. Or the words of a tool:
+    /// `"fdesetup status" TEXT`, and its own again with an empty text.
     Set {
         /// Which fact, or the beginning of a tool's command line.
         name: String,
