@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 use agxpatch_core::edit::{self, Edit};
 use agxpatch_core::error::{Code, Error, Result};
 
-mod contents;
-mod parts;
+mod file_buffer;
+mod sparse_file;
 
-pub use contents::Contents;
-pub use parts::Parts;
+pub use file_buffer::FileBuffer;
+pub use sparse_file::SparseFile;
 
 /// A file that was read, and what it takes to write one like it.
 pub struct Input {
     /// Its bytes.
-    pub bytes: Contents,
+    pub bytes: FileBuffer,
     path: PathBuf,
     permissions: Permissions,
     identity: (u64, u64),
@@ -32,7 +32,7 @@ pub struct Input {
 /// them.
 pub fn read(path: &Path) -> Result<Input> {
     let (mut file, metadata) = open_regular(path)?;
-    let bytes = Contents::of(&mut file, metadata.len());
+    let bytes = FileBuffer::of(&mut file, metadata.len());
     let bytes = bytes.map_err(|reason| read_failed(path, &reason))?;
     Ok(Input {
         bytes,
@@ -154,7 +154,7 @@ fn write_like(
 }
 
 /// No text that people wrote is longer, in bytes.
-const LONGEST_TEXT: u64 = 64 << 20;
+const MAX_TEXT: u64 = 64 << 20;
 
 /// Reads a text file that was found in a directory, such as one of a catalogue.
 pub fn read_text(path: &Path) -> Result<String> {
@@ -162,11 +162,11 @@ pub fn read_text(path: &Path) -> Result<String> {
     let refused =
         |what: &str| Err(advised(Error::new(Code::ReadFailed, what).with("file", path.display())));
     let (file, metadata) = open_regular(path).map_err(advised)?;
-    if metadata.len() > LONGEST_TEXT {
+    if metadata.len() > MAX_TEXT {
         return refused("the file is larger than any text");
     }
     let mut text = String::with_capacity(metadata.len() as usize);
-    match file.take(LONGEST_TEXT).read_to_string(&mut text) {
+    match file.take(MAX_TEXT).read_to_string(&mut text) {
         Ok(_) => Ok(text),
         Err(reason) if reason.kind() == io::ErrorKind::InvalidData => {
             refused("the file is not UTF-8 text")

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use agxpatch_core::Result;
 use agxpatch_core::address::{FileOffset, SliceOffset};
-use agxpatch_core::codesign::{self, Concern, Finding};
+use agxpatch_core::codesign::{self, Concern, SignatureProblem};
 use agxpatch_core::edit::{self, Edit, EditKind};
 use agxpatch_core::macho::{Slice, Universal};
 
@@ -35,7 +35,7 @@ impl Part {
         Some(self.bytes.start + range.start.0 as usize..self.bytes.start + range.end.0 as usize)
     }
 
-    pub fn check(&self, file: &[u8]) -> Vec<Finding> {
+    pub fn check(&self, file: &[u8]) -> Vec<SignatureProblem> {
         let none = SliceOffset(0)..SliceOffset(0);
         codesign::check(&file[self.bytes.clone()], self.signature.clone().unwrap_or(none))
     }
@@ -84,6 +84,6 @@ pub fn assert_sealed(name: &str, before: &[u8], after: &[u8], changes: &[Edit]) 
 
 /// Whether a file's signatures fit its bytes.
 pub fn was_sealed(file: &[u8]) -> bool {
-    let of_no_concern = |finding: &Finding| finding.concern() == Concern::AdHoc;
+    let of_no_concern = |finding: &SignatureProblem| finding.concern() == Concern::AdHoc;
     parts(file).is_ok_and(|parts| parts.iter().all(|p| p.check(file).iter().all(of_no_concern)))
 }

@@ -42,7 +42,7 @@ const THREADS: u64 = END + 0x800;
 
 const RET: u32 = 0xd65f_03c0;
 /// No command that is run here needs more.
-const MOST_INSTRUCTIONS: usize = 20_000_000_000;
+const MAX_INSTRUCTIONS: usize = 20_000_000_000;
 
 /// Runs `program` with these arguments, its own name excluded, on a machine that
 /// holds these files and no others.
@@ -203,7 +203,7 @@ fn call(cpu: &mut Cpu<'_>, function: u64, parameters: &[u64; 4]) -> Result<()> {
     cpu.reg_write(R::SP, STACK + STACK_SIZE - 0x1000).map_err(engine("write"))?;
     cpu.reg_write(R::X29, 0).map_err(engine("write"))?;
     cpu.reg_write(R::LR, END).map_err(engine("write"))?;
-    let ran = cpu.emu_start(function, END, 0, MOST_INSTRUCTIONS);
+    let ran = cpu.emu_start(function, END, 0, MAX_INSTRUCTIONS);
     if let Some(failure) = cpu.get_data_mut().failed.take() {
         bail!("at {:#x}: {failure}", cpu.reg_read(R::LR).unwrap_or_default());
     }

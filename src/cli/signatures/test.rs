@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cli::files;
 use crate::report::style::{FAINT, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
-use crate::storage::Parts;
+use crate::storage::SparseFile;
 use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
@@ -102,7 +102,7 @@ const HEADER: u64 = 32;
 /// Looks for all signatures in all their forms, in one pass over a slice.
 /// Occurrences of a signature more than once are listed and not judged.
 pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
-    let mut parts = Parts::open(path)?;
+    let mut parts = SparseFile::open(path)?;
     let texts = texts(&mut parts)?;
     let known = engine.all_forms()?;
     let forms: Vec<(&Signature, &Form)> = known
@@ -143,7 +143,7 @@ pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
 
 /// The verdicts about the methods that signatures name, where the file is no larger
 /// than drivers are.
-fn examine(engine: &Engine, parts: &mut Parts) -> Result<Examination> {
+fn examine(engine: &Engine, parts: &mut SparseFile) -> Result<Examination> {
     let slices = Universal::parse(parts.bytes())?;
     let ranges: Vec<Range<u64>> = arm(&slices)
         .map(|slice| slice.offset.0..slice.offset.0 + slice.bytes.len() as u64)
@@ -151,7 +151,7 @@ fn examine(engine: &Engine, parts: &mut Parts) -> Result<Examination> {
     if ranges.iter().map(|range| range.end - range.start).sum::<u64>() > MAX_EXAMINED {
         return Ok(Examination::default());
     }
-    ranges.into_iter().try_for_each(|range| parts.want(range))?;
+    ranges.into_iter().try_for_each(|range| parts.load(range))?;
     engine.examine(&Universal::parse(parts.bytes())?, Extent::Named)
 }
 
@@ -159,7 +159,7 @@ fn examine(engine: &Engine, parts: &mut Parts) -> Result<Examination> {
 /// counts them. The names stand in tables at the end of a slice, which is read for it.
 fn keep_fitting_calls(
     engine: &Engine,
-    parts: &mut Parts,
+    parts: &mut SparseFile,
     texts: &[Text],
     found: &mut Vec<Occurrence>,
 ) -> Result<usize> {
@@ -177,7 +177,7 @@ fn keep_fitting_calls(
         if !found.iter().any(|one| named(one).is_some()) {
             continue;
         }
-        parts.want(text.slice.clone())?;
+        parts.load(text.slice.clone())?;
         let file = Universal::parse(parts.bytes())?;
         let Some(slice) = arm(&file).find(|slice| slice.offset.0 == text.slice.start) else {
             continue;
@@ -200,7 +200,7 @@ fn keep_fitting_calls(
 
 fn near(
     engine: &Engine,
-    parts: &mut Parts,
+    parts: &mut SparseFile,
     texts: &[Text],
     known: &[(&Signature, &[Form])],
 ) -> Result<Vec<Nearest>> {
@@ -208,7 +208,7 @@ fn near(
     for text in texts {
         // The names of methods stand all over the slice.
         let methods = known.iter().any(|(signature, _)| !signature.methods.is_empty());
-        parts.want(if methods { text.slice.clone() } else { text.range.clone() })?;
+        parts.load(if methods { text.slice.clone() } else { text.range.clone() })?;
         let file = Universal::parse(parts.bytes())?;
         let image = arm(&file).find(|slice| slice.offset.0 == text.slice.start);
         let image = image.map(Slice::image).transpose()?;
@@ -263,7 +263,12 @@ struct Text {
 impl Text {
     /// All matches with the number of their pattern, by place; none is of more
     /// than `longest` instructions. One half is searched while the other is.
-    fn find(&self, parts: &Parts, many: &Many<'_>, longest: usize) -> Result<Vec<(usize, Match)>> {
+    fn find(
+        &self,
+        parts: &SparseFile,
+        many: &Many<'_>,
+        longest: usize,
+    ) -> Result<Vec<(usize, Match)>> {
         let Range { start, end } = self.range;
         let middle = start + (end - start) / 8 * 4;
         let halves = std::thread::scope(|scope| {
@@ -279,7 +284,7 @@ impl Text {
     fn find_in(
         &self,
         share: Range<u64>,
-        parts: &Parts,
+        parts: &SparseFile,
         many: &Many<'_>,
         longest: usize,
     ) -> Result<Vec<(usize, Match)>> {
@@ -295,14 +300,14 @@ impl Text {
 }
 
 /// Reads the load commands and says where the code of the AArch64 slices is.
-fn texts(parts: &mut Parts) -> Result<Vec<Text>> {
-    parts.want(0..TABLE)?;
+fn texts(parts: &mut SparseFile) -> Result<Vec<Text>> {
+    parts.load(0..TABLE)?;
     // The header of each slice says how much there is to read of it.
     for _ in 0..2 {
         let heads = Universal::parse(parts.bytes())?;
         let heads: Vec<_> = arm(&heads).map(Slice::head).collect();
         for head in heads {
-            parts.want(head.start.0..head.end.0.max(head.start.0 + HEADER))?;
+            parts.load(head.start.0..head.end.0.max(head.start.0 + HEADER))?;
         }
     }
     let file = Universal::parse(parts.bytes())?;

@@ -85,17 +85,17 @@ impl fmt::Display for HashType {
 /// A digest as it stands in a slot; 48 bytes at most, so it needs no heap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
-    bytes: [u8; Digest::LONGEST],
+    bytes: [u8; Digest::MAX_LENGTH],
     length: u8,
 }
 
 impl Digest {
-    const LONGEST: usize = 48;
+    const MAX_LENGTH: usize = 48;
 
     /// The first bytes of `bytes`, as many as the longest digest has.
     pub fn of_bytes(bytes: &[u8]) -> Digest {
-        let length = bytes.len().min(Digest::LONGEST);
-        let mut held = [0; Digest::LONGEST];
+        let length = bytes.len().min(Digest::MAX_LENGTH);
+        let mut held = [0; Digest::MAX_LENGTH];
         held[..length].copy_from_slice(&bytes[..length]);
         Digest { bytes: held, length: length as u8 }
     }

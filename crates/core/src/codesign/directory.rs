@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::digest::{Digest, HashType};
-use super::finding::{Finding, Flaw};
+use super::problem::{DirectoryFlaw, SignatureProblem};
 use super::superblob::{Blob, CODE_DIRECTORY, Slot, u32_at, u64_at};
 
 /// `CS_ADHOC`: there is no signer.
@@ -173,12 +173,12 @@ pub struct CodeDirectory<'a> {
 
 impl<'a> CodeDirectory<'a> {
     /// Reads a directory or says what is wrong with it.
-    pub(super) fn read(blob: Blob<'a>) -> Result<CodeDirectory<'a>, Finding> {
+    pub(super) fn read(blob: Blob<'a>) -> Result<CodeDirectory<'a>, SignatureProblem> {
         let raw = Raw(blob);
         let version = raw.version()?;
         let hash = raw.hash()?;
         let page_size = PageSize::from_exponent(raw.byte(field::PAGE_SIZE)?)
-            .ok_or(raw.flawed(Flaw::PageSize))?;
+            .ok_or(raw.flawed(DirectoryFlaw::PageSize))?;
         raw.refuse_what_cannot_be_resealed(version)?;
         let directory = CodeDirectory {
             blob,
@@ -201,7 +201,7 @@ impl<'a> CodeDirectory<'a> {
     }
 
     /// Both tables lie between the header and the end and touch no string.
-    fn tables_fit(&self) -> Result<(), Finding> {
+    fn tables_fit(&self) -> Result<(), SignatureProblem> {
         let raw = Raw(self.blob);
         let size = self.hash.size() as u64;
         let before = u64::from(self.special_slots) * size;
@@ -210,12 +210,12 @@ impl<'a> CodeDirectory<'a> {
         let end = self.hashes_at as u64 + after;
         let start = start.filter(|start| *start >= header_size(self.version) as u64);
         let Some(start) = start.filter(|_| end <= self.blob.bytes.len() as u64) else {
-            return Err(raw.flawed(Flaw::Tables));
+            return Err(raw.flawed(DirectoryFlaw::Tables));
         };
         let identifier = u64::from(raw.number(field::IDENTIFIER)?);
         let overlaps = |at: u64, text: &str| at < end && start < at + text.len() as u64 + 1;
         if before + after > 0 && overlaps(identifier, &self.identifier) {
-            return Err(raw.flawed(Flaw::Tables));
+            return Err(raw.flawed(DirectoryFlaw::Tables));
         }
         Ok(())
     }
@@ -264,61 +264,61 @@ impl<'a> CodeDirectory<'a> {
 struct Raw<'a>(Blob<'a>);
 
 impl<'a> Raw<'a> {
-    fn flawed(&self, flaw: Flaw) -> Finding {
-        Finding::DirectoryMalformed { directory: self.0.slot, flaw }
+    fn flawed(&self, flaw: DirectoryFlaw) -> SignatureProblem {
+        SignatureProblem::DirectoryMalformed { directory: self.0.slot, flaw }
     }
 
-    fn number(&self, at: usize) -> Result<u32, Finding> {
-        u32_at(self.0.bytes, at).ok_or(self.flawed(Flaw::Short))
+    fn number(&self, at: usize) -> Result<u32, SignatureProblem> {
+        u32_at(self.0.bytes, at).ok_or(self.flawed(DirectoryFlaw::Short))
     }
 
-    fn long(&self, at: usize) -> Result<u64, Finding> {
-        u64_at(self.0.bytes, at).ok_or(self.flawed(Flaw::Short))
+    fn long(&self, at: usize) -> Result<u64, SignatureProblem> {
+        u64_at(self.0.bytes, at).ok_or(self.flawed(DirectoryFlaw::Short))
     }
 
-    fn byte(&self, at: usize) -> Result<u8, Finding> {
-        self.0.bytes.get(at).copied().ok_or(self.flawed(Flaw::Short))
+    fn byte(&self, at: usize) -> Result<u8, SignatureProblem> {
+        self.0.bytes.get(at).copied().ok_or(self.flawed(DirectoryFlaw::Short))
     }
 
-    fn since(&self, version: u32, first: u32, at: usize) -> Result<Option<u32>, Finding> {
+    fn since(&self, version: u32, first: u32, at: usize) -> Result<Option<u32>, SignatureProblem> {
         if version >= first { self.number(at).map(Some) } else { Ok(None) }
     }
 
-    fn version(&self) -> Result<u32, Finding> {
+    fn version(&self) -> Result<u32, SignatureProblem> {
         if self.0.magic != CODE_DIRECTORY {
-            return Err(self.flawed(Flaw::Magic(self.0.magic)));
+            return Err(self.flawed(DirectoryFlaw::Magic(self.0.magic)));
         }
         let version = self.number(field::VERSION)?;
         if !(version::EARLIEST..=version::LATEST).contains(&version) {
-            return Err(self.flawed(Flaw::Version(version)));
+            return Err(self.flawed(DirectoryFlaw::Version(version)));
         }
         if self.0.bytes.len() < header_size(version) {
-            return Err(self.flawed(Flaw::Short));
+            return Err(self.flawed(DirectoryFlaw::Short));
         }
         Ok(version)
     }
 
-    fn hash(&self) -> Result<HashType, Finding> {
+    fn hash(&self) -> Result<HashType, SignatureProblem> {
         let number = self.byte(field::HASH_TYPE)?;
         let hash = HashType::from_number(number)
-            .ok_or(Finding::UnknownHash { directory: self.0.slot, number })?;
+            .ok_or(SignatureProblem::UnknownHash { directory: self.0.slot, number })?;
         if usize::from(self.byte(field::HASH_SIZE)?) != hash.size() {
-            return Err(self.flawed(Flaw::HashSize));
+            return Err(self.flawed(DirectoryFlaw::HashSize));
         }
         Ok(hash)
     }
 
-    fn refuse_what_cannot_be_resealed(&self, version: u32) -> Result<(), Finding> {
+    fn refuse_what_cannot_be_resealed(&self, version: u32) -> Result<(), SignatureProblem> {
         let scatter = self.since(version, version::SCATTER, field::SCATTER)?;
         let encrypted = self.since(version, version::RUNTIME, field::PRE_ENCRYPT)?;
         match (scatter.unwrap_or(0), encrypted.unwrap_or(0)) {
             (0, 0) => Ok(()),
-            (0, _) => Err(Finding::PreEncrypted { directory: self.0.slot }),
-            _ => Err(Finding::Scattered { directory: self.0.slot }),
+            (0, _) => Err(SignatureProblem::PreEncrypted { directory: self.0.slot }),
+            _ => Err(SignatureProblem::Scattered { directory: self.0.slot }),
         }
     }
 
-    fn code_limit(&self, version: u32) -> Result<u64, Finding> {
+    fn code_limit(&self, version: u32) -> Result<u64, SignatureProblem> {
         let long = match version {
             version::CODE_LIMIT_64.. => self.long(field::CODE_LIMIT_64)?,
             _ => 0,
@@ -326,14 +326,14 @@ impl<'a> Raw<'a> {
         Ok(if long != 0 { long } else { u64::from(self.number(field::CODE_LIMIT)?) })
     }
 
-    fn team(&self, version: u32) -> Result<Option<Cow<'a, str>>, Finding> {
+    fn team(&self, version: u32) -> Result<Option<Cow<'a, str>>, SignatureProblem> {
         match self.since(version, version::TEAM, field::TEAM)? {
             None | Some(0) => Ok(None),
             Some(at) => self.text(at, version).map(Some),
         }
     }
 
-    fn exec_segment(&self, version: u32) -> Result<Option<ExecSegment>, Finding> {
+    fn exec_segment(&self, version: u32) -> Result<Option<ExecSegment>, SignatureProblem> {
         if version < version::EXEC_SEGMENT {
             return Ok(None);
         }
@@ -345,13 +345,13 @@ impl<'a> Raw<'a> {
     }
 
     /// A string that ends with a zero byte inside the directory.
-    fn text(&self, at: u32, version: u32) -> Result<Cow<'a, str>, Finding> {
+    fn text(&self, at: u32, version: u32) -> Result<Cow<'a, str>, SignatureProblem> {
         let rest = self.0.bytes.get(at as usize..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == 0) {
             Some(end) if at as usize >= header_size(version) => {
                 Ok(String::from_utf8_lossy(&rest[..end]))
             }
-            _ => Err(self.flawed(Flaw::Text)),
+            _ => Err(self.flawed(DirectoryFlaw::Text)),
         }
     }
 }

@@ -20,10 +20,10 @@ pub mod build;
 mod check;
 mod digest;
 mod directory;
-mod finding;
 mod pages;
+mod problem;
 mod reseal;
-mod soften;
+mod strip_runtime_flag;
 mod superblob;
 #[cfg(test)]
 mod tests;
@@ -40,9 +40,9 @@ use crate::error::{Error, Result};
 pub use check::check;
 pub use digest::{Digest, HashType};
 pub use directory::{ADHOC, CodeDirectory, ExecSegment, LINKER_SIGNED, PageSize, RUNTIME};
-pub use finding::{Concern, Finding, Flaw};
+pub use problem::{Concern, DirectoryFlaw, SignatureProblem};
 pub use reseal::{reseal, reseal_everything};
-pub use soften::without_hardened_runtime;
+pub use strip_runtime_flag::without_hardened_runtime;
 pub use superblob::{Blob, Slot};
 
 /// A signature as far as it could be read.
@@ -69,7 +69,7 @@ impl<'a> EmbeddedSignature<'a> {
     }
 
     /// Reads whatever is sound and reports the rest.
-    fn read(bytes: &'a [u8]) -> (EmbeddedSignature<'a>, Vec<Finding>) {
+    fn read(bytes: &'a [u8]) -> (EmbeddedSignature<'a>, Vec<SignatureProblem>) {
         let mut findings = Vec::new();
         let blobs = superblob::read(bytes, &mut findings);
         let mut directories = Vec::new();
@@ -82,11 +82,11 @@ impl<'a> EmbeddedSignature<'a> {
         directories.sort_by_key(|directory| directory.blob.slot);
         directories.dedup_by_key(|directory| directory.blob.slot);
         if !blobs.is_empty() && !blobs.iter().any(|blob| blob.slot == Slot::CODE_DIRECTORY) {
-            findings.push(Finding::NoDirectory);
+            findings.push(SignatureProblem::NoDirectory);
         }
         findings.extend(blobs.iter().filter_map(wrong_magic));
         if blobs.is_empty() && findings.is_empty() {
-            findings.push(Finding::NoDirectory);
+            findings.push(SignatureProblem::NoDirectory);
         }
         (EmbeddedSignature { blobs, directories }, findings)
     }
@@ -138,7 +138,7 @@ impl<'a> EmbeddedSignature<'a> {
 }
 
 /// The magic number is checked where the meaning of a blob is relied upon.
-fn wrong_magic(blob: &Blob) -> Option<Finding> {
+fn wrong_magic(blob: &Blob) -> Option<SignatureProblem> {
     let expected = match blob.slot {
         Slot::REQUIREMENTS => superblob::REQUIREMENTS,
         Slot::ENTITLEMENTS => superblob::ENTITLEMENTS,
@@ -146,7 +146,8 @@ fn wrong_magic(blob: &Blob) -> Option<Finding> {
         Slot::CMS => superblob::WRAPPER,
         _ => return None,
     };
-    (blob.magic != expected).then_some(Finding::WrongMagic { slot: blob.slot, magic: blob.magic })
+    (blob.magic != expected)
+        .then_some(SignatureProblem::WrongMagic { slot: blob.slot, magic: blob.magic })
 }
 
 /// Whose signature it is.
@@ -199,13 +200,13 @@ pub fn cd_hashes(slice: &[u8], signature: Range<SliceOffset>) -> Result<Vec<Dige
 fn signature_bytes<'a>(
     slice: &'a [u8],
     signature: &Range<SliceOffset>,
-) -> std::result::Result<&'a [u8], Finding> {
+) -> std::result::Result<&'a [u8], SignatureProblem> {
     let (start, end) = (signature.start, signature.end);
     if start == end {
-        return Err(Finding::Unsigned);
+        return Err(SignatureProblem::Unsigned);
     }
     let place = usize::try_from(start.0).ok().zip(usize::try_from(end.0).ok());
-    place.and_then(|(start, end)| slice.get(start..end)).ok_or(Finding::SignatureOutside {
+    place.and_then(|(start, end)| slice.get(start..end)).ok_or(SignatureProblem::SignatureOutside {
         start,
         end,
         slice: slice.len() as u64,

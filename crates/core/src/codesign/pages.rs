@@ -10,7 +10,7 @@ use super::directory::CodeDirectory;
 /// Below this much code a second thread costs more than it saves.
 const WORTH_A_THREAD: u64 = 1 << 20;
 /// More threads than this gain nothing on a driver's size.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// A page that does not digest to what the directory says.
 pub(super) struct Difference {
@@ -27,7 +27,7 @@ pub(super) fn differing(code: &[u8], directory: &CodeDirectory) -> Vec<Differenc
     let pages = directory.page_size.pages(limit).min(u64::from(directory.code_slots));
     let threads = match limit {
         0..WORTH_A_THREAD => 1,
-        _ => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS),
+        _ => std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS),
     };
     let share = pages.div_ceil(threads as u64).max(1);
     std::thread::scope(|scope| {

@@ -2,14 +2,14 @@
 //!
 //! All numbers are big-endian whatever the slice's byte order. The layout and
 //! the slot numbers are those of XNU's `cs_blobs.h`. Reading does not stop at the
-//! first fault: what is wrong becomes a [`Finding`] and that blob is left out.
+//! first fault: what is wrong becomes a [`SignatureProblem`] and that blob is left out.
 
 use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
 
-use super::finding::Finding;
+use super::problem::SignatureProblem;
 
 /// `CSMAGIC_EMBEDDED_SIGNATURE`.
 pub(super) const SUPERBLOB: u32 = 0xfade_0cc0;
@@ -30,7 +30,7 @@ pub(super) const BLOB_HEADER: usize = 8;
 pub(super) const SET_HEADER: usize = 12;
 /// Six code directories, eleven special slots and three others are the most that
 /// have a meaning. The bound keeps findings in proportion to the signature.
-const MOST_BLOBS: u32 = 64;
+const MAX_BLOBS: u32 = 64;
 /// One entry of an index: type and offset.
 pub(super) const INDEX_ENTRY: usize = 8;
 
@@ -138,7 +138,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// The sound blobs of a superblob in the order of its index.
-pub(super) fn read<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Vec<Blob<'a>> {
+pub(super) fn read<'a>(signature: &'a [u8], findings: &mut Vec<SignatureProblem>) -> Vec<Blob<'a>> {
     let Some((bytes, count)) = header(signature, findings) else { return Vec::new() };
     let index_end = SET_HEADER + count * INDEX_ENTRY;
     let mut blobs: Vec<Blob> = Vec::with_capacity(count);
@@ -146,7 +146,7 @@ pub(super) fn read<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Vec<
         let (Some(slot), Some(at)) = (u32_at(entry, 0), u32_at(entry, 4)) else { continue };
         match blob(bytes, index_end, Slot(slot), at as usize) {
             Some(blob) => blobs.push(blob),
-            None => findings.push(Finding::BlobOutside { slot: Slot(slot), at }),
+            None => findings.push(SignatureProblem::BlobOutside { slot: Slot(slot), at }),
         }
     }
     report_conflicts(&blobs, findings);
@@ -154,18 +154,21 @@ pub(super) fn read<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Vec<
 }
 
 /// The superblob cut to its own length, and how many entries its index has.
-fn header<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Option<(&'a [u8], usize)> {
+fn header<'a>(
+    signature: &'a [u8],
+    findings: &mut Vec<SignatureProblem>,
+) -> Option<(&'a [u8], usize)> {
     let magic = u32_at(signature, 0);
     let (Some(length), Some(count)) = (u32_at(signature, 4), u32_at(signature, 8)) else {
-        findings.push(Finding::NotASuperBlob { magic });
+        findings.push(SignatureProblem::NotASuperBlob { magic });
         return None;
     };
     if magic != Some(SUPERBLOB) {
-        findings.push(Finding::NotASuperBlob { magic });
+        findings.push(SignatureProblem::NotASuperBlob { magic });
         return None;
     }
-    if count > MOST_BLOBS {
-        findings.push(Finding::TooManyBlobs { count });
+    if count > MAX_BLOBS {
+        findings.push(SignatureProblem::TooManyBlobs { count });
         return None;
     }
     let count = count as usize;
@@ -175,7 +178,11 @@ fn header<'a>(signature: &'a [u8], findings: &mut Vec<Finding>) -> Option<(&'a [
         Some(bytes) if room.is_some_and(|room| count <= room) => Some((bytes, count)),
         _ => {
             let available = signature.len() as u64;
-            findings.push(Finding::IndexOutside { count: count as u32, length, available });
+            findings.push(SignatureProblem::IndexOutside {
+                count: count as u32,
+                length,
+                available,
+            });
             None
         }
     }
@@ -188,17 +195,18 @@ fn blob(superblob: &[u8], index_end: usize, slot: Slot, at: usize) -> Option<Blo
     (at >= index_end && length >= BLOB_HEADER).then_some(Blob { slot, at, magic, bytes })
 }
 
-fn report_conflicts(blobs: &[Blob], findings: &mut Vec<Finding>) {
+fn report_conflicts(blobs: &[Blob], findings: &mut Vec<SignatureProblem>) {
     let mut by_slot: Vec<Slot> = blobs.iter().map(|blob| blob.slot).collect();
     by_slot.sort_unstable();
     let repeated = by_slot.windows(2).filter(|pair| pair[0] == pair[1]);
-    findings.extend(repeated.map(|pair| Finding::SlotRepeated { slot: pair[0] }));
+    findings.extend(repeated.map(|pair| SignatureProblem::SlotRepeated { slot: pair[0] }));
 
     let mut by_place: Vec<&Blob> = blobs.iter().collect();
     by_place.sort_unstable_by_key(|blob| blob.at);
     let overlapping = by_place.windows(2).filter(|pair| pair[0].range().end > pair[1].at);
     findings.extend(
-        overlapping.map(|pair| Finding::BlobsOverlap { slot: pair[0].slot, other: pair[1].slot }),
+        overlapping
+            .map(|pair| SignatureProblem::BlobsOverlap { slot: pair[0].slot, other: pair[1].slot }),
     );
 }
 
@@ -213,7 +221,7 @@ mod tests {
             let mut findings = Vec::new();
             assert!(read(&bytes, &mut findings).is_empty());
             let available = bytes.len() as u64;
-            assert_eq!(findings, [Finding::IndexOutside { count: 0, length, available }]);
+            assert_eq!(findings, [SignatureProblem::IndexOutside { count: 0, length, available }]);
         }
     }
 }

@@ -21,7 +21,7 @@ const START_MULTI: u16 = 0x8000;
 const START_LAST: u16 = 0x8000;
 
 /// The longest name of an import looked at.
-const LONGEST: usize = 1 << 16;
+const MAX_NAME: usize = 1 << 16;
 
 /// An image's chained fixups, borrowed from it.
 #[derive(Clone, Debug)]
@@ -282,6 +282,6 @@ impl<'a> Imports<'a> {
             _ => u64::from(u32_at(self.entries, at)? >> 9),
         };
         let rest = self.names.get(usize::try_from(name).ok()?..)?;
-        text_before_nul(&rest[..rest.len().min(LONGEST)])
+        text_before_nul(&rest[..rest.len().min(MAX_NAME)])
     }
 }

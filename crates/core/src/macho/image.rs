@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use super::bytes::{malformed, slice};
 use super::facts::Facts;
 use super::load_commands::{self, Command};
-use super::segment::{self, MOST, Section, Segment};
+use super::segment::{self, MAX_SECTIONS, Section, Segment};
 use super::stubs::{self, Stub};
 use super::symbols::Symbols;
 use super::{
@@ -72,7 +72,7 @@ impl<'a> Image<'a> {
         let CommandVariant::Segment64(decoded) = command.decode()? else {
             return Err(command.malformed("a 64-bit image holds a 32-bit segment"));
         };
-        if self.segments.len() >= MOST {
+        if self.segments.len() >= MAX_SECTIONS {
             return Err(command.malformed("the image has more than 255 segments"));
         }
         let linked = self.is_linked();

@@ -21,7 +21,7 @@ use super::pointer::{Pointer, PointerFormat};
 
 /// The longest name looked at. Names may overlap, so without a bound a small
 /// file could make a reader walk it over and over.
-const LONGEST: usize = 1 << 12;
+const MAX_NAME: usize = 1 << 12;
 
 /// Smallest size of a method in a list; no honest file has more methods than
 /// this allows.
@@ -205,7 +205,7 @@ impl<'i, 'a> Metadata<'i, 'a> {
     /// The text at an address.
     pub fn text(&self, at: VmAddr) -> Result<&'a str> {
         let bytes = self.bytes_from(at)?;
-        let bytes = &bytes[..bytes.len().min(LONGEST)];
+        let bytes = &bytes[..bytes.len().min(MAX_NAME)];
         text_before_nul(bytes).filter(|text| text.len() < bytes.len()).ok_or_else(|| {
             malformed("a name in Objective-C metadata is not text").with("address", at)
         })

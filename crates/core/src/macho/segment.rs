@@ -17,7 +17,7 @@ use super::load_commands::Command;
 
 /// A symbol names its section in one byte, so an image has no more than this;
 /// the same bound serves for segments, of which images have a handful.
-pub const MOST: usize = 255;
+pub const MAX_SECTIONS: usize = 255;
 
 const SEGMENT_SIZE: u64 = 72;
 const SECTION_SIZE: u64 = 80;
@@ -139,7 +139,7 @@ pub fn read<'a>(
             describe("a segment command is too short for its sections").with("sections", count)
         );
     }
-    if sections.len() as u64 + count > MOST as u64 {
+    if sections.len() as u64 + count > MAX_SECTIONS as u64 {
         return Err(describe("the image has more than 255 sections").with("sections", count));
     }
     for index in 0..count {

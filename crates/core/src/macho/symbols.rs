@@ -12,7 +12,7 @@ const ENTRY: u64 = 16;
 
 /// The longest name looked for. Names may overlap in the string table, so
 /// without a bound a small file could make a reader walk it over and over.
-const LONGEST: usize = 1 << 14;
+const MAX_NAME: usize = 1 << 14;
 
 /// Where the table's two halves stand, both checked against the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl<'a> Symbols<'a> {
 
 fn name(strings: &[u8], at: u32) -> &str {
     let rest = strings.get(at as usize..).unwrap_or(&[]);
-    let name = before_nul(&rest[..rest.len().min(LONGEST)]);
+    let name = before_nul(&rest[..rest.len().min(MAX_NAME)]);
     std::str::from_utf8(name).unwrap_or_else(|error| {
         std::str::from_utf8(&name[..error.valid_up_to()]).unwrap_or_default()
     })

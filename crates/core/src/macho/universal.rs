@@ -15,10 +15,10 @@ use super::{Architecture, load_commands, other_processor, recognise, second_read
 
 /// Java class files begin like a universal file and have a version of at least
 /// 45 where the number of slices stands. No universal file comes close.
-const MOST_SLICES: u32 = 42;
+const MAX_SLICES: u32 = 42;
 
 /// The largest alignment Apple's tools accept, as a power of two.
-const MOST_ALIGN: u32 = 15;
+const MAX_ALIGN: u32 = 15;
 
 /// How the slices are held together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -168,7 +168,7 @@ fn table(bytes: &[u8], container: Container) -> Result<Vec<Slice<'_>>> {
     if count == 0 {
         return Err(malformed("the universal file holds no slice"));
     }
-    if count > MOST_SLICES {
+    if count > MAX_SLICES {
         return Err(malformed("the universal file claims an absurd number of slices")
             .with("slices", count)
             .next("check that it is not a Java class file, which begins with the same bytes"));
@@ -190,7 +190,7 @@ fn entry(bytes: &[u8], container: Container, index: usize) -> Result<Slice<'_>> 
     if raw.size == 0 {
         return Err(describe(malformed("a slice is empty")));
     }
-    if raw.align > MOST_ALIGN || !raw.offset.is_multiple_of(1 << raw.align.min(MOST_ALIGN)) {
+    if raw.align > MAX_ALIGN || !raw.offset.is_multiple_of(1 << raw.align.min(MAX_ALIGN)) {
         return Err(describe(malformed("a slice does not stand on its own alignment"))
             .with("align", format!("2^{}", raw.align)));
     }

@@ -1,6 +1,6 @@
 //! The signatures of all slices of a file, before and after a patch.
 
-use crate::codesign::{self, Concern, Finding};
+use crate::codesign::{self, Concern, SignatureProblem};
 use crate::edit::Edit;
 use crate::error::{Code, Error, Result};
 use crate::macho::{Slice, Universal};
@@ -54,7 +54,7 @@ const MAX_FAULTS: usize = 5;
 
 /// What contradicts the bytes of a slice in its signature, of any signer. An
 /// unsigned slice has nothing that could.
-pub fn faults(slice: &Slice<'_>) -> Vec<Finding> {
+pub fn faults(slice: &Slice<'_>) -> Vec<SignatureProblem> {
     let Ok(Some(signature)) = slice.code_signature() else { return Vec::new() };
     let mut findings = codesign::check(slice.bytes, signature);
     findings.retain(|finding| finding.concern() != Concern::AdHoc);

@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 
 use super::pattern::Pattern;
 use super::template::Template;
-use super::words::WordMap;
+use super::word_map::WordMap;
 
 /// How many words are compared with the code one by one; each costs about as
 /// much as reading the code, and a filter as much as eight.
-pub(super) const FEW: usize = 4;
+pub(super) const MAX_COMPARED: usize = 4;
 
 /// Fixed bits of a line that can be an anchor where the pattern has one: a word
 /// chosen at random is it less than once in a million.
@@ -50,12 +50,12 @@ pub(super) struct Shared {
     /// Those to be compared outright.
     pub outright: Vec<Anchor>,
     /// Those of which another line is looked at first.
-    pub told_apart: Vec<Second>,
+    pub by_second_line: Vec<SecondAnchor>,
 }
 
 /// A second line, at one distance from the anchor and under one mask.
 #[derive(Clone, Debug)]
-pub(super) struct Second {
+pub(super) struct SecondAnchor {
     /// Instructions from the anchor, backwards if negative.
     pub distance: isize,
     pub mask: u32,
@@ -70,7 +70,7 @@ pub(super) fn choose(patterns: &[&Pattern]) -> Vec<Group> {
     let candidates: Vec<Vec<Anchor>> = patterns.iter().enumerate().map(of_pattern).collect();
     let mut plan = Plan { patterns, by_mask: BTreeMap::new() };
     let mut left: Vec<usize> = (0..patterns.len()).collect();
-    for _ in 0..FEW {
+    for _ in 0..MAX_COMPARED {
         let Some((mask, value)) = plan.most_shared(&candidates, &left) else { break };
         left.retain(|&number| {
             let line = candidates[number].iter().find(|a| plan.word(**a) == (mask, value));
@@ -127,7 +127,7 @@ impl Plan<'_> {
                 }
             }
         }
-        let share = if left.len() <= FEW { 1 } else { left.len() / 8 + 2 };
+        let share = if left.len() <= MAX_COMPARED { 1 } else { left.len() / 8 + 2 };
         let best = candidates.get(*left.first()?)?.first();
         let most = shared.iter().max_by_key(|((mask, value), (_, count))| {
             let first = best.is_some_and(|&anchor| self.word(anchor) == (*mask, *value));
@@ -201,7 +201,7 @@ fn share(patterns: &[&Pattern], mut left: Vec<Anchor>) -> Shared {
             },
         )
     };
-    while left.len() > FEW {
+    while left.len() > MAX_COMPARED {
         let mut words: BTreeMap<(isize, u32), Vec<u32>> = BTreeMap::new();
         for (place, word) in left.iter().flat_map(|&anchor| second_lines(anchor)) {
             words.entry(place).or_default().push(word);
@@ -223,7 +223,7 @@ fn share(patterns: &[&Pattern], mut left: Vec<Anchor>) -> Shared {
             })
         });
         let words = WordMap::new(by_word.into_iter().collect());
-        shared.told_apart.push(Second { distance, mask, words });
+        shared.by_second_line.push(SecondAnchor { distance, mask, words });
     }
     shared.outright = left;
     shared

@@ -13,11 +13,11 @@ mod captures;
 mod encodings;
 mod generalise;
 mod pattern;
+mod prefilter;
 mod scan;
-mod sieve;
 mod syntax;
 mod template;
-mod words;
+mod word_map;
 
 pub use captures::{Captures, Kind, Value};
 pub use generalise::{Generalised, generalise};

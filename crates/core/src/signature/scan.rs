@@ -3,7 +3,7 @@
 //! A pattern is found by its anchor; the other lines are only looked at where
 //! the anchor's word stands. One pass over the code finds many patterns: it is
 //! taken in pieces, and each group of anchors sifts a piece before the next is
-//! touched. What costs is the words that are not anchors, and a sieve tells
+//! touched. What costs is the words that are not anchors, and a prefilter tells
 //! those of a whole block at once.
 
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::address::{VmAddr, Word};
 use super::anchors::{self, Group, Shared};
 use super::captures::Captures;
 use super::pattern::Pattern;
-use super::sieve::{Sieve, word};
+use super::prefilter::{Prefilter, word};
 
 /// Instructions and where they stand.
 #[derive(Clone, Copy)]
@@ -97,7 +97,7 @@ pub fn find(pattern: &Pattern, code: Code<'_>) -> Vec<Match> {
 /// Many patterns, looked for in one pass.
 pub struct Many<'p> {
     patterns: Vec<&'p Pattern>,
-    groups: Vec<(Group, Sieve)>,
+    groups: Vec<(Group, Prefilter)>,
 }
 
 /// Bytes of code that every group looks at before the next: they stay in the
@@ -108,11 +108,11 @@ impl<'p> Many<'p> {
     /// Prepares the patterns; results name them by their position.
     pub fn new(patterns: impl IntoIterator<Item = &'p Pattern>) -> Many<'p> {
         let patterns: Vec<&Pattern> = patterns.into_iter().collect();
-        let with_sieve = |group: Group| {
-            let sieve = Sieve::new(&group);
-            (group, sieve)
+        let with_prefilter = |group: Group| {
+            let prefilter = Prefilter::new(&group);
+            (group, prefilter)
         };
-        let groups = anchors::choose(&patterns).into_iter().map(with_sieve).collect();
+        let groups = anchors::choose(&patterns).into_iter().map(with_prefilter).collect();
         Many { patterns, groups }
     }
 
@@ -120,8 +120,8 @@ impl<'p> Many<'p> {
     pub fn find(&self, code: Code<'_>) -> Vec<(usize, Match)> {
         let mut found = Vec::new();
         for (number, piece) in code.words().chunks(PIECE / 4).enumerate() {
-            for (group, sieve) in &self.groups {
-                sieve.each(group.mask, piece, |index, word| {
+            for (group, prefilter) in &self.groups {
+                prefilter.each(group.mask, piece, |index, word| {
                     if let Some(shared) = group.words.get(word & group.mask) {
                         self.compare(shared, code, number * (PIECE / 4) + index, &mut found);
                     }
@@ -140,11 +140,11 @@ impl<'p> Many<'p> {
         index: usize,
         found: &mut Vec<(usize, Match)>,
     ) {
-        let told_apart = shared.told_apart.iter().filter_map(|second| {
+        let by_second_line = shared.by_second_line.iter().filter_map(|second| {
             let there = index.checked_add_signed(second.distance)?;
             second.words.get(word(code.words().get(there)?) & second.mask)
         });
-        for anchor in told_apart.flatten().chain(&shared.outright) {
+        for anchor in by_second_line.flatten().chain(&shared.outright) {
             let found_here = index
                 .checked_sub(anchor.line)
                 .and_then(|start| try_at(self.patterns[anchor.pattern], code, start));

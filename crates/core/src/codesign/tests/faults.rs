@@ -4,7 +4,7 @@ use super::*;
 use crate::codesign::superblob::u32_at;
 
 /// Applies `damage` to the signature and gives what `check` finds then.
-fn findings(spec: &Spec, damage: impl Fn(&mut Vec<u8>)) -> Vec<Finding> {
+fn findings(spec: &Spec, damage: impl Fn(&mut Vec<u8>)) -> Vec<SignatureProblem> {
     let code = code();
     let mut signature = build::build(spec, &code);
     damage(&mut signature);
@@ -24,7 +24,7 @@ fn blob_at(signature: &[u8], slot: Slot) -> usize {
 fn a_signer_s_signature_is_whole_but_not_ad_hoc() {
     let found = findings(&platform_binary(), |_| ());
     assert!(found.iter().all(|finding| finding.concern() == Concern::AdHoc));
-    let text: Vec<String> = found.iter().map(Finding::to_string).collect();
+    let text: Vec<String> = found.iter().map(SignatureProblem::to_string).collect();
     assert_eq!(
         text,
         [
@@ -49,7 +49,7 @@ fn a_changed_byte_is_found_in_every_directory_and_nowhere_else() {
     let pages: Vec<u64> = found
         .iter()
         .map(|finding| match finding {
-            Finding::PageDiffers { page, bytes, .. } => {
+            SignatureProblem::PageDiffers { page, bytes, .. } => {
                 assert_eq!(*bytes, SliceOffset(0x3000)..SliceOffset(0x4000));
                 *page
             }
@@ -111,7 +111,7 @@ fn each_fault_has_its_own_finding() {
     ];
     for (expected, damage) in cases {
         let text: Vec<String> =
-            findings(&Spec::new("a.b"), damage).iter().map(Finding::to_string).collect();
+            findings(&Spec::new("a.b"), damage).iter().map(SignatureProblem::to_string).collect();
         assert!(text.iter().any(|line| line.contains(expected)), "{expected}: {text:#?}");
     }
 }
@@ -123,7 +123,8 @@ fn directories_that_disagree_and_bytes_after_the_signature_are_found() {
         let at = blob_at(s, Slot::ALTERNATE);
         s[at + 88] = b'z';
     });
-    let [Finding::DirectoriesDisagree { directory, about, first, this }] = &found[..] else {
+    let [SignatureProblem::DirectoriesDisagree { directory, about, first, this }] = &found[..]
+    else {
         panic!("{found:?}")
     };
     assert_eq!((*directory, *about), (Slot::ALTERNATE, "the identifier"));
@@ -132,7 +133,7 @@ fn directories_that_disagree_and_bytes_after_the_signature_are_found() {
     let (mut file, signature) = signed(&spec);
     file.push(0);
     let found = check(slice(&file), signature);
-    assert!(matches!(found[..], [Finding::NotLast { .. }]), "{found:?}");
+    assert!(matches!(found[..], [SignatureProblem::NotLast { .. }]), "{found:?}");
 }
 
 #[test]
@@ -142,8 +143,10 @@ fn digests_laid_over_the_header_or_the_identifier_are_refused() {
             let at = blob_at(s, Slot::CODE_DIRECTORY);
             s[at + 16..at + 20].copy_from_slice(&hashes_at.to_be_bytes());
         });
-        let flaw =
-            Finding::DirectoryMalformed { directory: Slot::CODE_DIRECTORY, flaw: Flaw::Tables };
+        let flaw = SignatureProblem::DirectoryMalformed {
+            directory: Slot::CODE_DIRECTORY,
+            flaw: DirectoryFlaw::Tables,
+        };
         assert_eq!(found, [flaw], "{hashes_at}");
     }
 }

@@ -176,7 +176,7 @@ fn every_page_of_a_slice_worth_several_threads_is_looked_at() {
     code.iter_mut().for_each(|byte| *byte = 0xaa);
     let found = check(&[code, signature].concat(), range);
     let pages = found.iter().map(|finding| match finding {
-        Finding::PageDiffers { page, .. } => *page,
+        SignatureProblem::PageDiffers { page, .. } => *page,
         other => panic!("{other}"),
     });
     assert!(pages.eq(0..0x301), "each once, in order");
@@ -213,7 +213,7 @@ fn a_slice_without_a_signature_cannot_be_resealed() {
     let none = SliceOffset(CODE as u64)..SliceOffset(CODE as u64);
     let error = reseal(&code(), FileOffset(0), none.clone(), &[]).unwrap_err();
     assert_eq!(error.code(), Code::NoSignature);
-    assert_eq!(check(&code(), none), [Finding::Unsigned]);
+    assert_eq!(check(&code(), none), [SignatureProblem::Unsigned]);
 }
 
 #[test]

@@ -67,8 +67,8 @@ proptest! {
             let after = check(slice(&file), signature);
             prop_assert!(after.iter().all(|finding| finding.concern() == Concern::Integrity));
             // Pages of any size that hold a byte of the word.
-            let touched = |finding: &Finding| match finding {
-                Finding::PageDiffers { bytes, .. } => bytes.start.0 < 0x2002 && 0x1ffe < bytes.end.0,
+            let touched = |finding: &SignatureProblem| match finding {
+                SignatureProblem::PageDiffers { bytes, .. } => bytes.start.0 < 0x2002 && 0x1ffe < bytes.end.0,
                 _ => false,
             };
             prop_assert!(!after.iter().any(touched));

@@ -1,4 +1,5 @@
-//! A map from words, for a scan that asks it of words that are mostly not there.
+//! An open-addressing map keyed by instruction word, laid out for lookups that
+//! mostly find nothing.
 
 /// Words with something behind each. Open addressing, at most half full, laid
 /// out once.

@@ -15,15 +15,15 @@ use agxpatch_core::error::Result;
 use super::{open_regular, read_failed, room_for};
 
 /// A file that is read in parts.
-pub struct Parts {
+pub struct SparseFile {
     file: File,
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-impl Parts {
+impl SparseFile {
     /// Opens a regular file and reads nothing.
-    pub fn open(path: &Path) -> Result<Parts> {
+    pub fn open(path: &Path) -> Result<SparseFile> {
         let (file, metadata) = open_regular(path)?;
         // Zeros that are made at once are provided when they are written to, unless
         // the allocator has such a block. Running out of memory ends the program
@@ -32,7 +32,7 @@ impl Parts {
             drop(room_for(path, &metadata)?);
         }
         let bytes = vec![0; metadata.len() as usize];
-        Ok(Parts { file, path: path.to_owned(), bytes })
+        Ok(SparseFile { file, path: path.to_owned(), bytes })
     }
 
     /// All of the file's places; zeros where nothing was read.
@@ -42,7 +42,7 @@ impl Parts {
 
     /// Reads what lies in `range` to its place. What lies past the end of the
     /// file is left out.
-    pub fn want(&mut self, range: Range<u64>) -> Result<()> {
+    pub fn load(&mut self, range: Range<u64>) -> Result<()> {
         let length = self.bytes.len() as u64;
         let (start, end) = (range.start.min(length), range.end.min(length));
         let place = &mut self.bytes[start as usize..end.max(start) as usize];

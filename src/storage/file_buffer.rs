@@ -12,7 +12,7 @@ use std::ops::Deref;
 use memmap2::MmapMut;
 
 /// The bytes of a file.
-pub struct Contents {
+pub struct FileBuffer {
     /// At least `length` bytes; nothing where that is zero.
     memory: Option<MmapMut>,
     length: usize,
@@ -22,13 +22,13 @@ pub struct Contents {
 /// uses them in mappings that are a multiple of it.
 const HUGE_PAGE: usize = 2 << 20;
 
-impl Contents {
+impl FileBuffer {
     /// Reads all of a file that is said to be `length` bytes long.
-    pub(super) fn of(file: &mut File, length: u64) -> io::Result<Contents> {
+    pub(super) fn of(file: &mut File, length: u64) -> io::Result<FileBuffer> {
         let changed = || io::Error::other("it changed while it was read");
         let mut bytes = usize::try_from(length)
             .map_err(io::Error::other)
-            .and_then(Contents::zeroed)
+            .and_then(FileBuffer::zeroed)
             .map_err(|_| io::Error::other("it is larger than the memory that is left"))?;
         file.read_exact(bytes.as_mut()).map_err(|reason| match reason.kind() {
             io::ErrorKind::UnexpectedEof => changed(),
@@ -40,7 +40,7 @@ impl Contents {
         }
     }
 
-    fn zeroed(length: usize) -> io::Result<Contents> {
+    fn zeroed(length: usize) -> io::Result<FileBuffer> {
         let room = if length < HUGE_PAGE { length } else { length.next_multiple_of(HUGE_PAGE) };
         let memory = match room {
             0 => None,
@@ -51,7 +51,7 @@ impl Contents {
             // A kernel without huge pages refuses, and small ones do as well.
             drop(memory.advise(memmap2::Advice::HugePage));
         }
-        Ok(Contents { memory, length })
+        Ok(FileBuffer { memory, length })
     }
 
     fn as_mut(&mut self) -> &mut [u8] {
@@ -59,7 +59,7 @@ impl Contents {
     }
 }
 
-impl Deref for Contents {
+impl Deref for FileBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

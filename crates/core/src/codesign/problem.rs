@@ -14,7 +14,7 @@ use crate::error::{Code, Error};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[expect(missing_docs, reason = "each variant says what its fields are")]
-pub enum Finding {
+pub enum SignatureProblem {
     /// The slice has no signature at all.
     Unsigned,
     /// The signature's range leaves the slice.
@@ -36,7 +36,7 @@ pub enum Finding {
     /// There is no primary code directory.
     NoDirectory,
     /// A code directory contradicts itself or is of no known version.
-    DirectoryMalformed { directory: Slot, flaw: Flaw },
+    DirectoryMalformed { directory: Slot, flaw: DirectoryFlaw },
     /// A code directory digests in an unknown way.
     UnknownHash { directory: Slot, number: u8 },
     /// A code directory covers scattered pieces of the file.
@@ -83,7 +83,7 @@ pub enum Finding {
 /// How a code directory contradicts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Flaw {
+pub enum DirectoryFlaw {
     /// Not the magic number of a code directory.
     Magic(u32),
     /// Not a version this tool knows.
@@ -112,10 +112,10 @@ pub enum Concern {
     AdHoc,
 }
 
-impl Finding {
+impl SignatureProblem {
     /// What it speaks against.
     pub fn concern(&self) -> Concern {
-        use Finding::*;
+        use SignatureProblem::*;
         match self {
             Unsigned
             | SignatureOutside { .. }
@@ -148,9 +148,9 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for SignatureProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use Finding::*;
+        use SignatureProblem::*;
         match self {
             Unsigned => f.write_str("the slice carries no code signature"),
             SignatureOutside { start, end, slice } => {
@@ -187,9 +187,9 @@ impl fmt::Display for Finding {
     }
 }
 
-impl Finding {
+impl SignatureProblem {
     fn fmt_contents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use Finding::*;
+        use SignatureProblem::*;
         match self {
             PageCount { directory, slots, pages } => {
                 write!(f, "the {directory} has {slots} page digests for {pages} pages")
@@ -237,30 +237,30 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for DirectoryFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::Magic(magic) => write!(f, "has the magic number {magic:#010x}"),
-            Flaw::Version(version) => write!(f, "has the unknown version {version:#x}"),
-            Flaw::Short => f.write_str("is shorter than its header"),
-            Flaw::PageSize => f.write_str("has a page size that occurs nowhere"),
-            Flaw::HashSize => f.write_str("has a digest size that is not its hash type's"),
-            Flaw::Text => f.write_str("has a string that leaves it"),
-            Flaw::Tables => {
+            DirectoryFlaw::Magic(magic) => write!(f, "has the magic number {magic:#010x}"),
+            DirectoryFlaw::Version(version) => write!(f, "has the unknown version {version:#x}"),
+            DirectoryFlaw::Short => f.write_str("is shorter than its header"),
+            DirectoryFlaw::PageSize => f.write_str("has a page size that occurs nowhere"),
+            DirectoryFlaw::HashSize => f.write_str("has a digest size that is not its hash type's"),
+            DirectoryFlaw::Text => f.write_str("has a string that leaves it"),
+            DirectoryFlaw::Tables => {
                 f.write_str("has digests that leave it or cover its header or identifier")
             }
         }
     }
 }
 
-impl From<&Finding> for Error {
-    fn from(finding: &Finding) -> Error {
+impl From<&SignatureProblem> for Error {
+    fn from(finding: &SignatureProblem) -> Error {
         match finding {
-            Finding::Unsigned => Error::new(Code::NoSignature, finding.to_string())
+            SignatureProblem::Unsigned => Error::new(Code::NoSignature, finding.to_string())
                 .next("sign the slice first; codesign -s - FILE does it on a Mac"),
-            Finding::UnknownHash { .. }
-            | Finding::Scattered { .. }
-            | Finding::PreEncrypted { .. } => {
+            SignatureProblem::UnknownHash { .. }
+            | SignatureProblem::Scattered { .. }
+            | SignatureProblem::PreEncrypted { .. } => {
                 Error::new(Code::SignatureUnsupported, finding.to_string())
             }
             _ => Error::new(Code::SignatureMalformed, finding.to_string()),
