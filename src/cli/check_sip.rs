@@ -108,7 +108,7 @@ impl Report for Protections {
             )?;
         }
         if self.sufficient {
-            writeln!(out, "Nothing here stands in the way of changing the system volume.")
+            writeln!(out, "No protection blocks changes to the system volume.")
         } else {
             writeln!(
                 out,

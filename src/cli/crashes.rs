@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     mark: Option<PathBuf>,
 
-    /// Remember the incidents that are there now.
+    /// Write a mark of the incidents present now to this file.
     #[arg(long, value_name = "FILE")]
     save_mark: Option<PathBuf>,
 
@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["mark", "save_mark", "keep", "html", "list"])]
     watch: bool,
 
-    /// Seconds between two looks with --watch.
+    /// Seconds between scans with --watch.
     #[arg(long, value_name = "S", default_value_t = 5, requires = "watch",
           value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,

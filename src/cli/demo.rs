@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
     ("Check it from the file alone.", &["verify", "--file", "patched"], Exit::Success),
     ("Patching it again changes nothing.", &["patch", "patched", "-o", "again"], Exit::Success),
     (
-        "A Mac as shipped, simulated: what stands in the way?",
+        "A simulated Mac as shipped: what blocks the fix?",
         &["--simulate", "mac", "simulate", "new"],
         Exit::Success,
     ),
@@ -62,7 +62,8 @@ const STEPS: &[Step] = &[
 /// Runs the command.
 pub fn run(_: Args, session: &Session) -> Result<Exit> {
     let failed = |reason: std::io::Error| {
-        Error::new(Code::WriteFailed, "the demo has no directory to work in").with("reason", reason)
+        Error::new(Code::WriteFailed, "the demo could not create a working directory")
+            .with("reason", reason)
     };
     let directory = tempfile::tempdir().map_err(failed)?;
     for (about, arguments, expected) in STEPS {
@@ -92,7 +93,7 @@ fn unexpected(session: &Session) -> Error {
         None => Error::new(Code::Bug, what),
         Some(directory) => Error::new(Code::CatalogueBroken, what)
             .with("catalogue", directory.display())
-            .next("the story is that of the built-in catalogue; tell it without --catalog"),
+            .next("the demo uses the built-in catalogue; run it without --catalog"),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, requires = "plan")]
     yes: bool,
 
-    /// The digest of the plan that is agreed to.
+    /// The digest of the plan to apply.
     #[arg(long, value_name = "DIGEST")]
     plan: Option<String>,
 
@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long)]
     unlisted_build: bool,
 
-    /// Go ahead where it cannot be tried beforehand whether programs of Apple's load the
-    /// patched driver: if they reject it, the screen stays black.
+    /// Deploy even where agxpatch cannot test that Apple's programs load the patched driver. If
+    /// they reject it, the screen stays black.
     #[arg(long)]
     allow_untested_load: bool,
 }
@@ -96,7 +96,7 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
         if *digest != plan.digest {
             return Err(Error::new(
                 Code::PlanChanged,
-                "the plan is not the one that was agreed to",
+                "the plan is not the one that was confirmed",
             )
             .with("agreed", digest)
             .with("plan", &plan.digest)

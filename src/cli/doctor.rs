@@ -1,4 +1,4 @@
-//! `agxpatch doctor`: everything that stands in the way, and which ways are open.
+//! `agxpatch doctor`: every check that blocks the fix, and the depths that are available.
 
 use std::io::{self, Write};
 
@@ -120,10 +120,13 @@ fn show(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
 /// What the owner would do to open what is closed.
 fn remedies(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     if diagnosis.is_clean() {
-        return writeln!(out, "\nNothing stands in the way of changing the system volume.");
+        return writeln!(out, "\nNo check blocks deployment to the system volume.");
     }
-    let closed = diagnosis.blockers(Depth::System).count();
-    writeln!(out, "\n{STRONG}{closed} in the way of changing the system volume{RESET}")?;
+    let block = match diagnosis.blockers(Depth::System).count() {
+        1 => "1 check blocks".to_owned(),
+        many => format!("{many} checks block"),
+    };
+    writeln!(out, "\n{STRONG}{block} deployment to the system volume{RESET}")?;
     let mut told: Vec<&str> = Vec::new();
     for finding in diagnosis.blockers(Depth::System) {
         remedies_of(out, finding, &mut told)?;
@@ -142,7 +145,7 @@ fn remedies_of<'a>(
 ) -> io::Result<()> {
     let name = finding.check.name;
     if finding.remedies.is_empty() {
-        writeln!(out, "  {name}: nothing you could type changes this")?;
+        writeln!(out, "  {name}: no command can fix this")?;
     }
     for remedy in &finding.remedies {
         let place = match remedy.place {

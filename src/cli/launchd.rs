@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
 
-    /// Where the outputs go [default: ~/Library/Logs/LABEL.log]
+    /// The file for standard output and standard error [default: ~/Library/Logs/LABEL.log]
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
 
@@ -114,6 +114,6 @@ impl Report for Agent {
 fn parse_variable(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Error::new(Code::BadArgument, "a variable is written NAME=VALUE")),
+        _ => Err(Error::new(Code::BadArgument, "expected NAME=VALUE")),
     }
 }

@@ -24,12 +24,12 @@ use agxpatch_core::proof::{self, Shown, Verdict, Version, tla};
 
 use super::{Session, files};
 
-/// Prove a patch on the function in hand, from its bytes
+/// Prove a patch on this file's function, from its bytes
 ///
 /// The proof covers all inputs on every path, and every interleaving of threads.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The driver, as it was or patched.
+    /// The driver, original or patched.
     file: PathBuf,
 
     /// Prove this patch instead of the one the file holds, or else the default.
@@ -112,9 +112,12 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 /// What is written is about one function.
 fn several(plans: &[Plan]) -> Error {
     let places = plans.iter().map(|plan| &plan.site.place);
-    Error::new(Code::ManyMatches, "a page or specification is about one place, and there are more")
-        .with_each("at", places.map(|place| format!("{}, {}", place.window.start, place.name())))
-        .next("choose one with --at ADDRESS")
+    Error::new(
+        Code::ManyMatches,
+        "a page or specification covers one place, and the file has several",
+    )
+    .with_each("at", places.map(|place| format!("{}, {}", place.window.start, place.name())))
+    .next("choose one with --at ADDRESS")
 }
 
 /// Proves the rewrite of one site and writes what was asked for.
@@ -180,7 +183,7 @@ fn compare(patch: &str, shown: &Shown, threads: u8) -> Result<Vec<Compared>> {
 /// configurations. A file that is there and says the same is left alone.
 fn emit_tla(directory: &Path, patch: &str, shown: &Shown, args: &Args) -> Result<Vec<String>> {
     std::fs::create_dir_all(directory).map_err(|reason| {
-        Error::new(Code::WriteFailed, "the directory cannot be made")
+        Error::new(Code::WriteFailed, "the directory cannot be created")
             .with("directory", directory.display())
             .with("reason", reason)
     })?;
@@ -198,7 +201,7 @@ fn emit_tla(directory: &Path, patch: &str, shown: &Shown, args: &Args) -> Result
         if path.exists() && !args.force {
             return Err(Error::new(
                 Code::OutputExists,
-                "the output exists and says something else",
+                "the output exists with different contents",
             )
             .with("output", path.display())
             .next("remove it, name another directory, or replace it with --force"));

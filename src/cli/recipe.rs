@@ -48,7 +48,7 @@ pub fn command(directory: &Path, words: &[OsString]) -> Result<Vec<String>> {
 /// Writes a file that is not there yet, with the directories above it.
 pub fn write_new(path: &Path, text: &str) -> Result<()> {
     let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => Error::new(Code::OutputExists, "the file exists already")
+        ErrorKind::AlreadyExists => Error::new(Code::OutputExists, "the file already exists")
             .with("path", path.display())
             .next("remove it first, or choose another name"),
         _ => Error::new(Code::WriteFailed, "the file cannot be written")
@@ -63,6 +63,6 @@ pub fn write_new(path: &Path, text: &str) -> Result<()> {
 }
 
 fn not_unicode() -> Error {
-    Error::new(Code::BadArgument, "a word of the command is not Unicode")
+    Error::new(Code::BadArgument, "an argument of the command is not Unicode")
         .next("use names that are valid UTF-8")
 }

@@ -32,8 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Driver::System)]
     driver: Driver,
 
-    /// By which way the copy is brought in: by the plug-in's name, by its file's
-    /// path, or by both at once.
+    /// How to load the patched copy: by the plug-in's name, by its file's path, or both.
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Both)]
     driver_way: Way,
 
@@ -52,11 +51,11 @@ pub struct Args {
     #[arg(long, short)]
     quiet: bool,
 
-    /// Write all that is known of the run into this file, as JSON.
+    /// Write everything known about the run to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Insert this guard library instead of the one this program carries.
+    /// Insert this guard library instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     guard_library: Option<PathBuf>,
 
@@ -124,7 +123,7 @@ impl<'a> Report<'a> {
         match File::create_new(path) {
             Ok(file) => Ok(Report { path, file: Some(file) }),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(Error::new(Code::OutputExists, "the report exists already")
+                Err(Error::new(Code::OutputExists, "the report already exists")
                     .with("path", path.display())
                     .next("name another file with --report"))
             }
@@ -159,7 +158,7 @@ fn account(args: &Args, session: &Session) -> Result<RunReport> {
     let directory = guarded::directory()?;
     let driver = (args.driver == Driver::Patched).then_some(args.driver_way);
     let scratch = tempfile::tempdir().map_err(|error| {
-        Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
+        Error::new(Code::WriteFailed, "cannot create a temporary folder").with("reason", error)
     })?;
     let mode = mode(args)?;
     let told = mode != Mode::Off || driver.is_some() || args.report.is_some() || session.json;

@@ -26,13 +26,13 @@ use super::{Session, files};
 /// Check what only a Mac can show, without changing anything
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Also write the result to this new file, to be attached to an issue: it
-    /// holds no name of yours and no byte of the driver.
+    /// Also write the result to this new file, to be attached to an issue: it contains no personal
+    /// names and no bytes of the driver.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Record what this Mac answers to every question of doctor, check-sip and status
-    /// in this new file, without names, serial numbers or UUIDs of yours.
+    /// Record what this Mac answers to every question of doctor, check-sip and status in this new
+    /// file, without names, serial numbers or UUIDs.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
@@ -68,7 +68,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         return in_a_child(selftest::device_here(), Path::new("Metal"));
     }
     if let Some(path) = args.report.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
-        return Err(Error::new(Code::OutputExists, "the report exists already")
+        return Err(Error::new(Code::OutputExists, "the report already exists")
             .with("path", path.display())
             .next("remove it, or name another file with --report"));
     }

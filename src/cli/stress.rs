@@ -28,12 +28,11 @@ pub struct Args {
           value_parser = parse_configuration)]
     compare: Vec<Configuration>,
 
-    /// Insert this guard library, in configurations other than off, instead of the
-    /// one this program carries.
+    /// Insert this guard library instead of the built-in one, in configurations other than off.
     #[arg(long, value_name = "FILE")]
     guard_library: Option<PathBuf>,
 
-    /// Keep every trial in this file, with all that was computed from them.
+    /// Write every trial and all computed results to this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -63,7 +62,7 @@ pub struct Effort {
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     timeout: Option<f64>,
 
-    /// A workload that comes along; needs Python with torch.
+    /// A built-in workload; needs Python with torch.
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
 
@@ -121,7 +120,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let before = args.before.as_deref().map(read_report).transpose()?;
     let out = args.out.clone().unwrap_or_else(default_file);
     if out.exists() {
-        return Err(Error::new(Code::OutputExists, "the report exists already")
+        return Err(Error::new(Code::OutputExists, "the report already exists")
             .with("path", out.display())
             .next("name another file with --out"));
     }
@@ -268,7 +267,7 @@ fn scripts_folder(user: Option<User>) -> Result<tempfile::TempDir> {
         Some(_) => builder.permissions(readable).tempdir_in("/tmp"),
     };
     folder.map_err(|error| {
-        Error::new(Code::WriteFailed, "no temporary folder can be made").with("reason", error)
+        Error::new(Code::WriteFailed, "cannot create a temporary folder").with("reason", error)
     })
 }
 

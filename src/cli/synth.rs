@@ -56,7 +56,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         return session.show(&Synthesis { file: None, size: None, variants });
     };
     let variant = Variant::named(&args.variant).ok_or_else(|| {
-        Error::new(Code::BadArgument, "there is no variant of that name")
+        Error::new(Code::BadArgument, "there is no variant with that name")
             .with("name", &args.variant)
             .next("list them with: agxpatch synth --list")
     })?;

@@ -24,7 +24,7 @@ use super::{Session, effect, files};
 #[derive(clap::Args, Debug)]
 #[command(mut_group("Effort", |effort| effort.requires("stress")))]
 pub struct Args {
-    /// Check this file and not the machine's driver.
+    /// Check this file instead of the Mac's driver.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 

@@ -140,7 +140,7 @@ pub(super) fn collect_unseen(
 }
 
 fn unreadable_folder(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Code::NoReports, "crash reports cannot be read there")
+    Error::new(Code::NoReports, "cannot read crash reports there")
         .with("path", path.display())
         .with("reason", error)
         .next("name a folder that holds .ips or .crash files")

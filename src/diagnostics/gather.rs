@@ -20,7 +20,7 @@ pub fn gather<'a>(
 ) -> Result<Vec<PathBuf>> {
     let mut buffer = Vec::new();
     let failed = |path: &Path, error: io::Error| {
-        Error::new(Code::WriteFailed, "a crash report cannot be kept")
+        Error::new(Code::WriteFailed, "cannot store a crash report")
             .with("path", path.display())
             .with("reason", error)
     };

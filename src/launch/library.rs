@@ -26,7 +26,11 @@ const EMBEDDED: Option<&[u8]> = None;
 /// `NoGuardLibrary`.
 pub fn embedded() -> Result<&'static [u8]> {
     EMBEDDED.ok_or_else(|| {
-        Error::new(Code::NoGuardLibrary, "this build of agxpatch carries no guard library").next(
+        Error::new(
+            Code::NoGuardLibrary,
+            "this build of agxpatch does not include the guard library",
+        )
+        .next(
             "build it with scripts/build-guard-macos OUT, then name OUT/libagx_guard.dylib with \
              --guard-library, or in AGXPATCH_GUARD_DYLIB when building agxpatch",
         )
@@ -50,7 +54,7 @@ pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let folder = private_dir::folder(host, &base, &[&digest], 0o700)?;
     let path = folder.join(LIBRARY);
     if path.as_os_str().as_encoded_bytes().contains(&b':') {
-        return Err(Error::new(Code::PathRefused, "dyld cannot be given a path with a colon")
+        return Err(Error::new(Code::PathRefused, "dyld does not accept a path with a colon")
             .with("path", path.display()));
     }
     if private_dir::read(host, &path)?.as_deref() == Some(bytes) {
@@ -71,9 +75,7 @@ pub fn unpack(host: &dyn Host, home: &Path, bytes: &[u8]) -> Result<PathBuf> {
     host.sync_directory(&folder)?;
     match private_dir::read(host, &path)? {
         Some(kept) if kept == bytes => Ok(path),
-        _ => {
-            Err(Error::new(Code::PlaceNotOurs, "the guard library did not stay as it was written")
-                .with("path", path.display()))
-        }
+        _ => Err(Error::new(Code::PlaceNotOurs, "the guard library changed after it was written")
+            .with("path", path.display())),
     }
 }

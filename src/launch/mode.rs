@@ -46,7 +46,7 @@ impl FromStr for Mode {
             ("observe", _) => Ok(Mode::Observe),
             ("off", _) => Ok(Mode::Off),
             (_, Some(most @ 1..)) => Ok(Mode::Throttle(most)),
-            _ => Err(Error::new(Code::BadArgument, "no such mode of the guard")
+            _ => Err(Error::new(Code::BadArgument, "the guard has no such mode")
                 .with("mode", text)
                 .next("use guard, throttle=N with N of at least 1, serialize, observe or off")),
         }

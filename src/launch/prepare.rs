@@ -90,7 +90,7 @@ pub fn prepare(request: &Request<'_>, mac: Option<&Mac<'_>>) -> Result<Prepared>
 
 /// The error for a guard asked for where there can be none.
 pub fn needs_a_mac() -> Error {
-    Error::new(Code::GuardNeedsMac, "the guard and the patched driver are for macOS").next(
+    Error::new(Code::GuardNeedsMac, "the guard and the patched driver run on macOS only").next(
         "run this on the Mac in question; here the command can only be run as it is, with \
          --guard off, or with a simulated Mac, with --simulate DIR",
     )

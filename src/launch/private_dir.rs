@@ -37,10 +37,10 @@ pub fn require_private(
     } else {
         return Ok(());
     };
-    Err(Error::new(Code::PlaceNotOurs, "what this tool keeps is not its user's alone")
+    Err(Error::new(Code::PlaceNotOurs, "other users can change what this tool keeps")
         .with("path", path.display())
         .with("reason", reason)
-        .next("look who put it there, and remove it"))
+        .next("find out what created it, then remove it"))
 }
 
 /// Refuses a home, or what macOS keeps in one, that is not the acting user's

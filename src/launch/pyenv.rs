@@ -70,7 +70,7 @@ pub fn behind(scene: &Scene<'_>, shim: &Path, variables: &Variables) -> Result<O
             return Ok(Some(Found { program, version, root, selected }));
         }
     }
-    Err(Error::new(Code::ShimLeadsNowhere, "no selected version of pyenv has the program")
+    Err(Error::new(Code::ShimLeadsNowhere, "none of pyenv's selected versions has the program")
         .with("shim", shim.display())
         .with("versions", versions.join(", "))
         .next("see `pyenv versions`, or name the interpreter itself"))

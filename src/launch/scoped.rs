@@ -57,7 +57,7 @@ pub struct Copy {
 /// anything is written; `PlaceNotOurs` and the host's.
 pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Result<Copy> {
     if host.effective_user() == 0 {
-        return Err(Error::new(Code::RunAsRoot, "a copy of the driver is never made as root")
+        return Err(Error::new(Code::RunAsRoot, "the driver is never copied as root")
             .next("run this as the user whose program it is for, without sudo"));
     }
     let plugin = plugin(host)?;
@@ -99,8 +99,7 @@ fn plugin(host: &dyn Host) -> Result<String> {
     let plugins = machine::metal_plugins(host)?;
     DriverBundle::the_one(&plugins).map(|bundle| bundle.name().to_owned()).map_err(|_| {
         let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-        refused("the GPU of this Mac is driven by something else")
-            .with("MetalPluginName", names.join(", "))
+        refused("this Mac's GPU uses a different driver").with("MetalPluginName", names.join(", "))
     })
 }
 
@@ -123,7 +122,7 @@ fn patched(engine: &Engine, image: &mut [u8]) -> Result<(FilePlan, Words)> {
             Outcome::Already(sites) => {
                 let states = sites.sites.iter().map(|site| &site.state);
                 return Err(
-                    refused("the system's driver is patched already").with_each("state", states)
+                    refused("the system's driver is already patched").with_each("state", states)
                 );
             }
         };
@@ -140,18 +139,17 @@ fn patched(engine: &Engine, image: &mut [u8]) -> Result<(FilePlan, Words)> {
     let (checks, _) = agxpatch_core::patch::verify(engine, image, &Selection::ByMethod)?;
     match checks.into_iter().find(|check| check.status == agxpatch_core::check::Status::Fail) {
         None => Ok((plan, words)),
-        Some(check) => {
-            Err(Error::new(Code::VerifyFailed, "the patched driver is not as it must be")
-                .with(check.name, check.detail))
-        }
+        Some(check) => Err(Error::new(Code::VerifyFailed, "the patched driver is not correct")
+            .with(check.name, check.detail)),
     }
 }
 
 /// The window as the guard library looks for it: from the start of the image.
 fn words(file: &Universal<'_>, plan: &Plan) -> Result<Words> {
-    let slice = file.slices.get(plan.site.place.slice).ok_or_else(|| {
-        Error::new(Code::Bug, "a plan is for a slice that the file does not have")
-    })?;
+    let slice = file
+        .slices
+        .get(plan.site.place.slice)
+        .ok_or_else(|| Error::new(Code::Bug, "a plan names a slice that the file does not have"))?;
     let from = plan.site.place.window.start.distance_from(slice.image()?.base());
     let text = |words: &mut dyn Iterator<Item = Word>| {
         let words: Vec<String> = words.map(|word| format!("{:08x}", word.0)).collect();
@@ -213,7 +211,7 @@ fn place(
         None => Ok(difference),
         Some(left) => Err(Error::new(
             Code::PlaceNotOurs,
-            "the copy of the driver did not stay as it was written",
+            "the copy of the driver changed after it was written",
         )
         .with("difference", left)),
     }
@@ -226,7 +224,7 @@ fn relative(path: &Path) -> Result<String> {
     let up = "../".repeat(agxpatch_host::plain(Path::new(EXTENSIONS))?.len());
     let name = format!("{up}{}", agxpatch_host::plain(path)?.join("/"));
     if name.len() > LONGEST || name.contains(':') {
-        return Err(refused("the path to the copy of the driver is not one Metal can be told")
+        return Err(refused("Metal cannot be given the path of the driver's copy")
             .with("path", path.display()));
     }
     Ok(name)

@@ -49,7 +49,7 @@ pub fn supervise(
     };
     tell_expected(&prepared, &mut say);
     let relay = Relay::begin().map_err(|error| {
-        Error::new(Code::Bug, "signals cannot be passed on").with("reason", error)
+        Error::new(Code::Bug, "signals cannot be forwarded").with("reason", error)
     })?;
     let watch = CrashWatch::begin(supervision.folders.clone());
     let attempts = attempts(&prepared, supervision, &relay, &mut say)?;

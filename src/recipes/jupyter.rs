@@ -47,7 +47,7 @@ impl Kernel {
         if !name.is_empty() && name.chars().all(allowed) && !name.starts_with('.') {
             return Ok(());
         }
-        Err(Error::new(Code::BadArgument, "the name cannot name a kernel")
+        Err(Error::new(Code::BadArgument, "the name is not valid for a Jupyter kernel")
             .with("name", name)
             .next("use letters, digits, dots, hyphens and underscores"))
     }

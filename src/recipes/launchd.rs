@@ -55,7 +55,7 @@ impl Service {
         if !label.is_empty() && label.chars().all(allowed) && !label.starts_with('.') {
             return Ok(());
         }
-        Err(Error::new(Code::BadArgument, "the label cannot name a service")
+        Err(Error::new(Code::BadArgument, "the label is not valid for a launchd service")
             .with("label", label)
             .next("use letters, digits, dots and hyphens, such as com.example.train"))
     }

@@ -89,7 +89,7 @@ fn delivered(written: io::Result<()>) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::new(Code::WriteFailed, "standard output cannot be written")
                 .with("reason", error)
-                .next("see whether what it is directed to has room"))
+                .next("check that its destination has free space"))
         }
         _ => Ok(()),
     }

@@ -68,7 +68,7 @@ pub struct Means<'a> {
 }
 
 /// Why what needs the guard is skipped without one.
-const NO_GUARD: &str = "this build carries no guard library; name one with --guard";
+const NO_GUARD: &str = "this build does not include the guard library; name one with --guard";
 
 /// Asks everything. A question that cannot be answered is a check that failed,
 /// never an end of the asking.

@@ -73,7 +73,7 @@ fn read_failed(path: &Path, reason: &io::Error) -> Error {
     Error::new(Code::ReadFailed, "the file cannot be read")
         .with("file", path.display())
         .with("reason", plain(reason))
-        .next("see whether the path is right, the file whole, and yours to read")
+        .next("check that the path exists, is complete, and is readable")
 }
 
 /// Refuses an output that is the `input` it would be made from, that is no
@@ -100,7 +100,7 @@ pub fn check_output(output: &Path, input: Option<&Input>, replace: bool) -> Resu
     }
     if !replace {
         return refuse(
-            "the output exists already",
+            "the output already exists",
             "remove it, name another, or replace it with --force",
         );
     }
@@ -131,7 +131,7 @@ fn write_like(
         Error::new(Code::WriteFailed, "the output cannot be written")
             .with("output", output.display())
             .with("reason", plain(&reason))
-            .next("nothing was left behind; see whether the directory exists and has room")
+            .next("no partial file was left; check that the directory exists and has free space")
     };
     let directory = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -158,12 +158,12 @@ const MAX_TEXT: u64 = 64 << 20;
 
 /// Reads a text file that was found in a directory, such as one of a catalogue.
 pub fn read_text(path: &Path) -> Result<String> {
-    let advised = |error: Error| error.next("make it a text file you can read, or move it away");
+    let advised = |error: Error| error.next("make it a readable text file, or move it away");
     let refused =
         |what: &str| Err(advised(Error::new(Code::ReadFailed, what).with("file", path.display())));
     let (file, metadata) = open_regular(path).map_err(advised)?;
     if metadata.len() > MAX_TEXT {
-        return refused("the file is larger than any text");
+        return refused("the file is too large to be text");
     }
     let mut text = String::with_capacity(metadata.len() as usize);
     match file.take(MAX_TEXT).read_to_string(&mut text) {
@@ -188,7 +188,7 @@ pub fn toml_files(directory: &Path) -> Result<Vec<PathBuf>> {
         Error::new(Code::ReadFailed, "the directory cannot be listed")
             .with("directory", directory.display())
             .with("reason", plain(&reason))
-            .next("see whether it is a directory, and yours to list")
+            .next("check that it is a directory that you can list")
     })?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     paths.sort();

@@ -156,7 +156,7 @@ fn make(
     }
     let started = Timestamp::now();
     let finished = child::run(&mut process, options.timeout, options.stop).map_err(|error| {
-        Error::new(Code::ChildNotStarted, "the workload cannot be run")
+        Error::new(Code::ChildNotStarted, "the workload failed to start")
             .with("program", options.command.program.to_string_lossy())
             .with("reason", error)
     })?;

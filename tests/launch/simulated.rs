@@ -252,7 +252,7 @@ fn the_mode_in_the_librarys_own_variable_counts_unless_one_is_named() {
     assert_eq!(mode(&[], "throttle=2"), "throttle=2");
     assert_eq!(mode(&["--guard", "serialize"], "throttle=2"), "serialize");
     assert_eq!(mode(&[], ""), "guard");
-    assert!(mode(&[], "gaurd").contains("no such mode of the guard"));
+    assert!(mode(&[], "gaurd").contains("the guard has no such mode"));
 }
 
 #[test]

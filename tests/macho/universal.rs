@@ -111,9 +111,9 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
         assert_eq!(table(&[(ARM64, 0, 0x1000, &[])]), "a slice is empty");
         assert_eq!(
             table(&[(ARM64, 14, 0x1000, &body)]),
-            "a slice does not stand on its own alignment"
+            "a slice is not aligned as the table says"
         );
-        assert_eq!(table(&[(ARM64, 77, 0, &body)]), "a slice does not stand on its own alignment");
+        assert_eq!(table(&[(ARM64, 77, 0, &body)]), "a slice is not aligned as the table says");
         let mut cut = mini::universal(wide, &[first]);
         cut.truncate(0x1fff);
         assert_eq!(refusal(&cut), "a slice reaches past the end of the file");
@@ -134,7 +134,7 @@ fn offsets_that_overflow_are_past_the_end() {
 fn four_billion_slices_are_refused_before_any_is_read() {
     let mut bytes = mini::universal(false, &[(ARM64, 0, 0x1000, &thin(ARM64))]);
     bytes[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert_eq!(refusal(&bytes), "the universal file claims an absurd number of slices");
+    assert_eq!(refusal(&bytes), "the universal file claims too many slices");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_java_class_is_not_taken_for_65_slices() {
 fn a_slice_for_another_processor_than_the_table_says_is_refused() {
     let bytes = mini::universal(false, &[(ARM64E, 0, 0x1000, &thin(X86_64))]);
     let error = Universal::parse(&bytes).unwrap().slices[0].image().unwrap_err();
-    assert_eq!(error.message(), "the slice is for another processor than the table says");
+    assert_eq!(error.message(), "the slice is for a different processor than the table says");
 }
 
 #[test]

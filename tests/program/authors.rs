@@ -439,7 +439,7 @@ fn a_sequence_that_stands_only_in_other_methods_is_refused_with_their_names() {
     let file = Universal::parse(driver()).unwrap();
     let signature = engine.catalogue().signature("clear").unwrap();
     let error = engine.look(&file, signature).unwrap_err();
-    assert_eq!(error.message(), "the sequence stands in another method than it should");
+    assert_eq!(error.message(), "the sequence is in a different method than expected");
     let told = |(name, value): &(&str, String)| *name == "at" && value.contains("destroyImpl]");
     assert!(error.context().iter().any(told), "{error:?}");
 }

@@ -149,7 +149,7 @@ fn a_file_that_does_not_exist_is_refused() {
     let place = Place::new();
     let ran = patch(&place.path("d"), &place.path("p"));
     assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("next: see whether the path is right"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("next: check that the path exists"), "{}", ran.stderr);
 }
 
 #[test]

@@ -95,14 +95,14 @@ fn a_written_agent_is_where_launchd_looks_and_is_not_overwritten() {
     let path = place.home.path().join("Library/LaunchAgents/a.b.plist");
     plist::from_file::<_, Dictionary>(&path).unwrap();
     assert!(told.contains("launchctl bootstrap gui/"), "{told}");
-    assert!(place.refusal(&words).contains("the file exists already"));
+    assert!(place.refusal(&words).contains("the file already exists"));
 }
 
 #[test]
 fn a_label_that_would_leave_the_folder_is_refused() {
     for label in ["", "../x", "a/b", ".hidden", "a b"] {
         let told = Place::new().refusal(&["launchd", "--label", label, "--write", "--", "sh"]);
-        assert!(told.contains("the label cannot name a service"), "{told}");
+        assert!(told.contains("the label is not valid for a launchd service"), "{told}");
     }
 }
 
@@ -128,7 +128,7 @@ fn a_kernel_is_written_once_into_a_folder_of_its_name() {
     let path = Path::new(told["result"]["path"].as_str().unwrap());
     assert!(path.ends_with("kernels/guarded/kernel.json") && path.starts_with(place.home.path()));
     assert!(path.is_file());
-    assert!(place.refusal(&words[1..]).contains("the file exists already"));
+    assert!(place.refusal(&words[1..]).contains("the file already exists"));
     for name in ["../x", ""] {
         assert!(place.refusal(&["jupyter", "--name", name]).contains("cannot name a kernel"));
     }

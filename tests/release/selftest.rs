@@ -191,7 +191,7 @@ fn a_report_never_replaces_a_file() {
     assert!(!output.status.success());
     // No one should wait for a report that cannot be kept.
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the report exists already"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the report already exists"));
     assert_eq!(std::fs::read_to_string(&report).unwrap(), "mine");
 }
 

@@ -81,7 +81,7 @@ pub fn check(bytes: &[u8], edits: &[Edit]) -> Result<()> {
         if bytes[place] != edit.old {
             return Err(Error::new(
                 Code::Bug,
-                "a planned edit does not fit the file it was made for",
+                "a planned edit does not match the file it was made for",
             )
             .with("offset", edit.at)
             .with("edit", &edit.why));

@@ -14,7 +14,7 @@ pub enum Exit {
     Usage = 1,
     /// The file or machine is not in the state asked about.
     Mismatch = 2,
-    /// A protection or another condition of this machine stands in the way.
+    /// A protection or another condition of this machine blocks the command.
     Blocked = 3,
     /// The sequence was not found, or found more than once.
     NotFound = 4,

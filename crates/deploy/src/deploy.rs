@@ -119,7 +119,7 @@ fn after_failure(work: &mut Work<'_>, cause: Error) -> Result<()> {
         (_, Ok(())) => Err(told(
             Error::new(
                 Code::RolledBack,
-                "the deployment failed, and what had been done was undone",
+                "the deployment failed, and the completed steps were undone",
             ),
             step,
             &cause,

@@ -111,7 +111,7 @@ impl DriverPatcher for EnginePatcher<'_> {
         let file = Universal::parse(original)?;
         patch::refuse_broken(&file)?;
         let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
-            return Err(Error::new(Code::WrongState, "the driver is patched already"));
+            return Err(Error::new(Code::WrongState, "the driver is already patched"));
         };
         // No one named a patch, so one with defects is not let through.
         let proven = proof::require(self.engine, &file, &plan, false)?;

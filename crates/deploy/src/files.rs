@@ -36,7 +36,7 @@ pub fn read_exactly(host: &dyn Host, path: &Path, expected: &str) -> Result<Vec<
     if found == expected {
         return Ok(file.bytes);
     }
-    Err(Error::new(Code::Altered, "a kept file is not what it was")
+    Err(Error::new(Code::Altered, "a file that agxpatch keeps has changed")
         .with("file", path.display())
         .with("expected", expected)
         .with("found", found)
@@ -46,7 +46,7 @@ pub fn read_exactly(host: &dyn Host, path: &Path, expected: &str) -> Result<Vec<
 /// Demands of what is at a path that it is a plain file of root's with one name.
 pub fn check_file(path: &Path, metadata: &Metadata) -> Result<()> {
     let whose = || {
-        Error::new(Code::PathRefused, "the file is not root's alone")
+        Error::new(Code::PathRefused, "other users can change the file")
             .with("path", path.display())
             .with("owner", metadata.user)
             .with("mode", format!("{:o}", metadata.mode))

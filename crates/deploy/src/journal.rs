@@ -75,7 +75,7 @@ impl Journal {
         // A form of its own may have steps of its own, and half of what is going on
         // is not a ground to act on.
         let head = head.filter(|head| head.schema == Head::SCHEMA).ok_or_else(|| {
-            Error::new(Code::Altered, "the journal is not one this version can read")
+            Error::new(Code::Altered, "this version cannot read the journal")
                 .with("file", path.display())
                 .with("expected", Head::SCHEMA)
                 .next("use the version of agxpatch that wrote it")

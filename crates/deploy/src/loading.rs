@@ -36,7 +36,7 @@ pub(super) fn check(
     };
     let has = |status: Status| checks.iter().any(|check| check.status == status);
     if has(Status::Fail) {
-        let error = Error::new(Code::NotLoaded, "the loader rejects the patched driver");
+        let error = Error::new(Code::NotLoaded, "dyld refused to load the patched driver");
         return Err(with(error, Status::Fail).next(format!(
             "if library validation was switched off since the last start, sudo shutdown -r now, \
              then {}; else agxpatch selftest --report selftest.json shows what is rejected",

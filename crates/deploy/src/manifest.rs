@@ -137,7 +137,7 @@ pub fn read<T: DeserializeOwned>(host: &dyn Host, path: &Path) -> Result<Option<
     let Some(file) = host.read_if_present(path)? else { return Ok(None) };
     files::check_file(path, &file.metadata)?;
     let record = serde_json::from_slice(&file.bytes).map_err(|reason| {
-        Error::new(Code::Altered, "a record of agxpatch cannot be read")
+        Error::new(Code::Altered, "an agxpatch record cannot be read")
             .with("file", path.display())
             .with("reason", reason)
     })?;

@@ -217,7 +217,8 @@ pub fn wrong_state(facts: &Facts, state: State) -> Error {
 }
 
 fn unknown(what: &str) -> Error {
-    Error::new(Code::WrongState, "the machine does not tell what must be known").with("what", what)
+    Error::new(Code::WrongState, "required machine state could not be determined")
+        .with("what", what)
 }
 
 /// All blockers as one refusal. Library validation alone has a code of its own,
@@ -229,7 +230,7 @@ fn blocked(diagnosis: &Diagnosis) -> Error {
     let error = if windows {
         Error::new(Code::WindowsLost, "with library validation on, the screen would stay black")
     } else {
-        Error::new(Code::NotReady, "conditions of this Mac stand in the way")
+        Error::new(Code::NotReady, "conditions on this Mac block the change")
     };
     let error = blockers
         .iter()

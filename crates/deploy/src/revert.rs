@@ -124,7 +124,7 @@ pub(super) fn run(work: &mut Work<'_>, operation: Operation) -> Result<()> {
 /// Neither could the live volume be mounted nor Apple's snapshot be chosen: nothing was
 /// changed, so that the journal is closed, and recoveryOS is the way back.
 fn not_chosen(work: &mut Work<'_>, operation: Operation, cause: &Error) -> Error {
-    let error = Error::new(Code::NotReady, "macOS does not let agxpatch choose Apple's snapshot");
+    let error = Error::new(Code::NotReady, "macOS did not let agxpatch select Apple's snapshot");
     let error = told(error, Step::SelectSealedSnapshot.name(), cause);
     let error = work.notes.iter().fold(error, |error, note| error.with("volume", note));
     match Journal::close(work.host) {
@@ -163,7 +163,7 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
         return Ok(manifest.clone());
     }
     let none = || {
-        Error::new(Code::NoWayBack, "no record shows which original to put back")
+        Error::new(Code::NoWayBack, "no record shows which original to restore")
             .with("backups", layout::backups().display())
             .next("choose Apple's snapshot in recoveryOS: bless --mount VOLUME --last-sealed-snapshot")
     };
@@ -177,7 +177,7 @@ fn deployed(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
 
 /// Apple's driver runs, so it is the original, whatever was deployed.
 fn running_original(host: &dyn Host, facts: &Facts) -> Result<Manifest> {
-    let unknown = || Error::new(Code::NoWayBack, "the driver that runs could not be read");
+    let unknown = || Error::new(Code::NoWayBack, "the running driver could not be read");
     let path = facts.driver_path.as_ref().ok_or_else(unknown)?;
     let mode = host.metadata(path)?.map_or(0o755, |metadata| metadata.mode);
     let sha256 = facts.driver.as_ref().ok_or_else(unknown)?.sha256.clone();
@@ -215,7 +215,7 @@ fn check_way_back(host: &dyn Host, manifest: &Manifest, owner: &Owner) -> Result
     let sealed: Vec<&str> =
         snapshots.iter().filter(|s| s.is_sealed_release()).map(|s| s.name.as_str()).collect();
     match (manifest.way_back(), sealed.as_slice()) {
-        (_, []) => Err(Error::new(Code::NoWayBack, "there is no sealed snapshot to go back to")
+        (_, []) => Err(Error::new(Code::NoWayBack, "there is no sealed snapshot to return to")
             .with("volume", device)
             .next(format!(
                 "in recoveryOS: {} --new-snapshot (boots Apple's driver from a new snapshot); or \
@@ -236,13 +236,10 @@ pub(super) fn check_owner(host: &dyn Host, owner: &Owner, command: &str) -> Resu
     if *owner != Owner::AtTerminal || host.has_terminal() {
         return Ok(());
     }
-    Err(Error::new(
-        Code::NoTerminal,
-        "bless must ask for an owner's password and there is no terminal",
-    )
-    .next(format!(
-        "printf '%s\\n' \"$PASSWORD\" | sudo agxpatch {command} --user NAME --password-stdin"
-    )))
+    Err(Error::new(Code::NoTerminal, "bless needs an owner's password, but there is no terminal")
+        .next(format!(
+            "printf '%s\\n' \"$PASSWORD\" | sudo agxpatch {command} --user NAME --password-stdin"
+        )))
 }
 
 /// Removes the records of a deployment an update has replaced.

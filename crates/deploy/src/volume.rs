@@ -21,12 +21,15 @@ pub fn mount(host: &dyn Host) -> Result<PathBuf> {
     if let Some(elsewhere) = &system.mounted_at {
         return Err(Error::new(Code::MountRefused, "the live volume is mounted elsewhere")
             .with("at", elsewhere)
-            .next("let an update of macOS finish; then sudo shutdown -r now, and the same again"));
+            .next("let the macOS update finish; then sudo shutdown -r now, and run this again"));
     }
     mount_at(host, &system.device, &at, "nobrowse").map_err(explain_mount)?;
     if !is_mounted_at(&volume::system_volume(host)?, &at) {
-        return Err(Error::new(Code::WrongVolume, "the live volume is not where it was mounted")
-            .with("at", at.display()));
+        return Err(Error::new(
+            Code::WrongVolume,
+            "the live volume is no longer where it was mounted",
+        )
+        .with("at", at.display()));
     }
     Ok(at)
 }
@@ -51,7 +54,7 @@ fn explain_mount(error: Error) -> Error {
     let next = if told.contains("Operation not permitted") || told.contains("Permission denied") {
         "agxpatch check-sip"
     } else if told.contains("Resource busy") || told.contains("already in progress") {
-        "let an update of macOS finish; then sudo shutdown -r now, and the same again"
+        "let the macOS update finish; then sudo shutdown -r now, and run this again"
     } else if told.contains("invalid file system") {
         "sudo shutdown -r now (without the Shift key: this is safe mode), and the same again"
     } else {

@@ -102,7 +102,7 @@ impl Work<'_> {
     fn go_on(&self, operation: Operation, step: Step) -> Result<()> {
         match self.progress.gives_up() {
             Some(why) if operation == Operation::Deploy && step <= Step::Snapshot => {
-                Err(Error::new(Code::NoConsent, "the deployment was given up").with("reason", why))
+                Err(Error::new(Code::NoConsent, "the deployment was cancelled").with("reason", why))
             }
             _ => Ok(()),
         }
@@ -303,7 +303,7 @@ impl Work<'_> {
         if listed.iter().any(|snapshot| snapshot.name == name) {
             return Ok(());
         }
-        Err(Error::new(Code::SnapshotMissing, "bless made a snapshot that is not listed")
+        Err(Error::new(Code::SnapshotMissing, "bless created a snapshot that is not listed")
             .with("snapshot", name))
     }
 

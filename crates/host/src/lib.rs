@@ -285,7 +285,7 @@ pub fn timed_out(command: &Command) -> Error {
     let name = command.tool.name();
     Error::new(Code::ToolTimedOut, format!("{name} did not end in time and was killed"))
         .with("command", command)
-        .next("sudo shutdown -r now; then run the same again")
+        .next("sudo shutdown -r now; then run this again")
 }
 
 /// The error for a tool that answered in a form this program does not know.
@@ -325,7 +325,7 @@ pub fn missing(path: &Path) -> Error {
 
 /// The error for a name that must not exist yet.
 pub fn exists(path: &Path) -> Error {
-    Error::new(Code::PathExists, "there is something of that name already")
+    Error::new(Code::PathExists, "something with that name already exists")
         .with("path", path.display())
 }
 
@@ -346,7 +346,7 @@ pub fn not_a_file(path: &Path) -> Error {
 
 /// The error for a lock another process holds.
 pub fn locked(path: &Path) -> Error {
-    Error::new(Code::Locked, "another agxpatch is at work")
+    Error::new(Code::Locked, "another agxpatch is running")
         .with("lock", path.display())
         .next("wait for the other agxpatch; ps -ax | grep agxpatch shows it")
 }

@@ -125,7 +125,7 @@ pub fn release_on(host: &dyn Host, root: &Path) -> Result<Release> {
     let get = |key| pairs.and_then(|pairs| volume::string(pairs, key)).map(str::to_owned);
     match (get("ProductVersion"), get("ProductBuildVersion")) {
         (Some(version), Some(build)) => Ok(Release { version, build, supplement: None }),
-        _ => Err(Error::new(Code::UnknownAnswer, "the volume does not name its macOS")
+        _ => Err(Error::new(Code::UnknownAnswer, "the volume does not record its macOS version")
             .with("file", path.display())),
     }
 }

@@ -80,16 +80,14 @@ fn failure(path: &Path, errno: Errno) -> Error {
         Errno::NOENT => super::missing(path),
         Errno::EXIST => super::exists(path),
         Errno::LOOP => super::is_link(path),
-        _ => Error::new(Code::HostIo, "the machine failed at a file")
+        _ => Error::new(Code::HostIo, "file I/O failed")
             .with("path", path.display())
             .with("reason", std::io::Error::from(errno)),
     }
 }
 
 fn io_failure(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Code::HostIo, "the machine failed at a file")
-        .with("path", path.display())
-        .with("reason", error)
+    Error::new(Code::HostIo, "file I/O failed").with("path", path.display()).with("reason", error)
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the width of st_mode differs between systems")]
@@ -152,9 +150,12 @@ impl Host for System {
 
     fn run(&self, command: &Command) -> Result<Output> {
         if command.input == Input::Terminal && !self.has_terminal() {
-            return Err(Error::new(Code::NoTerminal, "the tool must ask a person")
-                .with("command", command)
-                .next("run this from a terminal"));
+            return Err(Error::new(
+                Code::NoTerminal,
+                "the tool needs input, but there is no terminal",
+            )
+            .with("command", command)
+            .next("run this from a terminal"));
         }
         let limit = match command.kind {
             CommandKind::Question => MAX_QUESTION,

@@ -31,10 +31,13 @@ pub fn only_root_can_change(host: &dyn Host, path: &Path) -> Result<()> {
     }
     for (place, (path, metadata)) in looks.iter().enumerate() {
         if let Some(reason) = distrust(metadata, place < names.len()) {
-            return Err(Error::new(Code::PathRefused, "others could change what is at the path")
-                .with("path", path.display())
-                .with("reason", reason)
-                .next("give it to root and take the right to write from everybody else"));
+            return Err(Error::new(
+                Code::PathRefused,
+                "other users could change what is at the path",
+            )
+            .with("path", path.display())
+            .with("reason", reason)
+            .next("make root its owner and remove write permission for all others"));
         }
     }
     Ok(())

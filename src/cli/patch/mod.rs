@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     at: Vec<VmAddr>,
 
-    /// Accept a file whose signature does not fit it, and renew every digest.
+    /// Accept a file that does not match its code signature, and renew every digest.
     #[arg(long)]
     reseal: bool,
 
@@ -54,8 +54,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
 
-    /// Write the copy even where the proof has nothing to say, as for a
-    /// signature of your own. A rewrite that the proof refuses stays refused.
+    /// Write the copy even if no proof exists for it, such as for a custom signature. A rewrite
+    /// that the proof rejects is still refused.
     #[arg(long)]
     unproven: bool,
 }
@@ -183,7 +183,7 @@ fn is_rewritten(engine: &Engine, file: &Universal<'_>) -> bool {
 
 fn prove(engine: &Engine, file: &Universal<'_>, rewrite: &Plan, args: &Args) -> Result<Proof> {
     if rewrite.patch == ORIGINAL {
-        return Ok(Err(Error::new(Code::NoProofFor, "the compiler's own code is put back")));
+        return Ok(Err(Error::new(Code::NoProofFor, "the compiler's own code is restored")));
     }
     let judged = proof::judge(engine, file, rewrite);
     match &judged {

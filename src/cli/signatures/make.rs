@@ -114,7 +114,7 @@ fn one_named(image: &Image<'_>, name: &str) -> Result<NamedMethod> {
         0 => Err(Error::new(Code::NoMatch, "no function has that name")
             .with("name", name)
             .next("list functions with: agxpatch inspect FILE --methods GLOB")),
-        _ => Err(Error::new(Code::ManyMatches, "several functions have that name")
+        _ => Err(Error::new(Code::ManyMatches, "several functions share that name")
             .with("name", name)
             .with_each(
                 "at",

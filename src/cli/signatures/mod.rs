@@ -42,7 +42,7 @@ enum Verb {
     },
     /// Check that the signatures are precise and the patches consistent.
     Lint,
-    /// Say where the signatures occur in a file.
+    /// Show where the signatures occur in a file.
     Test {
         /// A Mach-O file.
         file: PathBuf,

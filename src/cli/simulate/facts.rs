@@ -32,7 +32,7 @@ pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Re
         return set_words(mac, name, said);
     }
     let wrong = || {
-        Error::new(Code::BadArgument, "that fact cannot be set to that")
+        Error::new(Code::BadArgument, "this fact cannot have that value")
             .with("fact", name)
             .with("value", value)
             .next("agxpatch simulate set --help")

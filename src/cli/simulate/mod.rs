@@ -29,7 +29,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// Make a Mac, protected as shipped.
+    /// Create a Mac, protected as shipped.
     New {
         /// The driver it gets; without, one is made up.
         #[arg(long)]
@@ -47,7 +47,7 @@ enum Verb {
         #[arg(long, default_value = mac::PLUGIN)]
         plugin: String,
     },
-    /// Say what state it is in.
+    /// Show its state.
     Show,
     /// Shut it down and boot it.
     Reboot {
@@ -55,7 +55,7 @@ enum Verb {
         #[arg(long)]
         recovery: bool,
     },
-    /// Pull the plug.
+    /// Cut its power.
     PowerOff {
         /// What of the unforced writes is lost.
         #[arg(long, default_value = "everything")]
@@ -109,7 +109,7 @@ enum Verb {
         #[arg(long)]
         driver: Option<PathBuf>,
     },
-    /// Let something go wrong at the NTH effect from now.
+    /// Inject a fault at the NTH effect from now.
     Fault {
         /// Counted from 1.
         nth: u64,

@@ -30,7 +30,7 @@ impl Assembler {
             return Ok(open);
         }
         let opened = Keystone::new(Arch::ARM64, Mode::LITTLE_ENDIAN).map_err(|reason| {
-            Error::new(Code::Bug, "keystone does not open").with("reason", reason)
+            Error::new(Code::Bug, "keystone failed to initialise").with("reason", reason)
         })?;
         Ok(self.0.get_or_init(|| opened))
     }
@@ -89,7 +89,7 @@ impl Assembler {
         match extensions::encode_at(line, address) {
             Some(Ok(word)) => return Ok(word),
             Some(Err(_)) => {
-                return Err(refused("its operands are not those of the mnemonic".into()));
+                return Err(refused("the operands do not fit the mnemonic".into()));
             }
             None => {}
         }
@@ -115,7 +115,7 @@ fn refuse_other_than_instructions(line: &str) -> Result<()> {
     {
         return Ok(());
     }
-    Err(Error::new(Code::PatternSyntax, "a line is not one plain instruction")
+    Err(Error::new(Code::PatternSyntax, "a line is not a single instruction")
         .with("line", text.escape_debug()))
 }
 

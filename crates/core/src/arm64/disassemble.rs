@@ -25,7 +25,7 @@ impl Disassembler {
     /// Opens capstone.
     pub fn new() -> Result<Disassembler> {
         Capstone::new().arm64().mode(arch::arm64::ArchMode::Arm).build().map(Disassembler).map_err(
-            |reason| Error::new(Code::Bug, "capstone does not open").with("reason", reason),
+            |reason| Error::new(Code::Bug, "capstone failed to initialise").with("reason", reason),
         )
     }
 

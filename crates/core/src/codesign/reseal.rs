@@ -108,11 +108,21 @@ fn plan(
         }
     }
     if let Some((blob, empty)) = &requirements {
-        plan.shrink(blob, empty, EditKind::Requirements, "no signer is left to require");
+        plan.shrink(
+            blob,
+            empty,
+            EditKind::Requirements,
+            "requirement set emptied (ad-hoc code has no signer)",
+        );
     }
     if let Some(blob) = parsed.blob(Slot::CMS) {
         let empty = header(WRAPPER, BLOB_HEADER as u32);
-        plan.shrink(blob, &empty, EditKind::Cms, "the signer did not sign the changed code");
+        plan.shrink(
+            blob,
+            &empty,
+            EditKind::Cms,
+            "CMS signature removed (invalid for the patched code)",
+        );
     }
     plan.edits.sort_by_key(|edit| edit.at);
     Ok(plan.edits)
@@ -156,7 +166,7 @@ fn within_reach(
     if limit > signature.0 {
         return Err(Error::new(
             Code::SignatureMalformed,
-            "a code directory covers the signature it is part of",
+            "a code directory covers the signature it belongs to",
         )
         .with("code limit", SliceOffset(limit))
         .with("signature", signature));
@@ -172,7 +182,7 @@ fn within_reach(
     match changes.iter().find(|change| change.end() > limit) {
         Some(change) => Err(Error::new(
             Code::ChangeNotCovered,
-            "a change lies where the code signature covers nothing",
+            "a change lies outside what the code signature covers",
         )
         .with("offset in slice", SliceOffset(change.at))
         .with("code limit", SliceOffset(limit))),

@@ -6,7 +6,8 @@
 use super::Code;
 
 /// For what this program does wrong itself.
-const REPORT: &str = "this is a defect of agxpatch: report it with the command and all it printed";
+const REPORT: &str =
+    "this is a defect in agxpatch: report it with the command and everything it printed";
 
 /// For what the proof does not allow.
 const UNTRUSTED: &str = "nothing was changed: the rewrite cannot be trusted in this build; report it \
@@ -26,13 +27,17 @@ impl Code {
     /// What to do, in a sentence, if nothing more is known.
     pub fn advice(self) -> Option<&'static str> {
         Some(match self {
-            Code::NoSlice => "`agxpatch inspect` says which slices a file has",
-            Code::NoMatch => "this build of the driver may hold other code; nothing was changed",
-            Code::UnknownPatch => "`agxpatch signatures list` shows the patches there are",
-            Code::CatalogueBroken => {
-                "correct it; docs/signatures.md says what a catalogue may hold"
+            Code::NoSlice => "`agxpatch inspect` lists the slices of a file",
+            Code::NoMatch => {
+                "nothing was changed; this build of the driver may contain different code"
             }
-            Code::CannotEncode => "nothing was changed; the rewrite must be one for such a place",
+            Code::UnknownPatch => "`agxpatch signatures list` lists the patches",
+            Code::CatalogueBroken => {
+                "correct it; docs/signatures.md describes what a catalogue can contain"
+            }
+            Code::CannotEncode => {
+                "nothing was changed; write a rewrite that fits the code at this place"
+            }
             Code::SignatureMalformed
             | Code::SignatureNoRoom
             | Code::SignatureUnsupported
@@ -62,12 +67,10 @@ impl Code {
             Code::WrongState | Code::Altered => "sudo agxpatch verify",
             Code::RolledBack => "remove the cause, then run the same command again",
             Code::Interrupted | Code::HalfDone | Code::SnapshotMissing => "sudo agxpatch recover",
-            Code::WrongVolume => {
-                "sudo agxpatch verify; an update that is prepared is installed first"
-            }
+            Code::WrongVolume => "sudo agxpatch verify; install a prepared update first",
             Code::NoWayBack => "reinstall macOS from recoveryOS, which keeps your data",
             Code::MountRefused => "agxpatch check-sip",
-            Code::WriteFailed => "see whether the directory exists, is yours, and has room",
+            Code::WriteFailed => "check that the directory exists, is writable, and has free space",
             Code::ReadBackDiffers | Code::Bug => REPORT,
             _ => return None,
         })

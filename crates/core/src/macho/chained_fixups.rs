@@ -69,7 +69,7 @@ impl<'a> ChainedFixups<'a> {
     pub(super) fn of(image: &Image<'a>) -> Result<Option<ChainedFixups<'a>>> {
         let Some(range) = image.facts.chained_fixups.clone() else { return Ok(None) };
         let data = bytes_of(image.bytes(), range);
-        let short = || malformed("the table of chained fixups is too short");
+        let short = || malformed("the chained fixups table is too short");
         let word = |at| u32_at(data, at).ok_or_else(short);
         if word(0)? != 0 {
             return Err(
@@ -126,7 +126,7 @@ impl<'a> ChainedFixups<'a> {
         });
         let mut failed = false;
         all.map(move |fixup| {
-            left = left.checked_sub(1).ok_or_else(|| malformed("the fixup chains never end"))?;
+            left = left.checked_sub(1).ok_or_else(|| malformed("the fixup chains do not end"))?;
             fixup
         })
         .take_while(move |fixup| !std::mem::replace(&mut failed, fixup.is_err()))
@@ -195,7 +195,7 @@ struct Chain {
 
 impl<'a> Starts<'a> {
     fn read(data: &[u8], at: u64, segment: (VmAddr, &'a [u8])) -> Result<Starts<'a>> {
-        let short = || malformed("the table of chained fixups is too short").with("at", hex(at));
+        let short = || malformed("the chained fixups table is too short").with("at", hex(at));
         let half = |from| u16_at(data, at + from).ok_or_else(short);
         let size = u64::from(u32_at(data, at).ok_or_else(short)?);
         let (page_size, number, pages) = (half(4)?, half(6)?, half(20)?);

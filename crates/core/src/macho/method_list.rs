@@ -39,7 +39,7 @@ impl<'a> MethodList<'a> {
         }
         let bytes = metadata.bytes_from(at)?;
         let (Some(head), Some(count)) = (u32_at(bytes, 0), u32_at(bytes, 4)) else {
-            return Err(describe("a method list ends inside its head"));
+            return Err(describe("a method list ends inside its header"));
         };
         let form = match (head & RELATIVE != 0, head & DIRECT != 0) {
             (false, _) => Form::Absolute,

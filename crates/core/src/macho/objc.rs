@@ -316,7 +316,7 @@ impl<'i, 'a> Metadata<'i, 'a> {
         let Some(cell) = self.local(at)? else { return Ok(None) };
         let Some(name) = self.local(at.plus(8))? else { return Ok(None) };
         let offset = u32_at(self.bytes_from(cell)?, 0).ok_or_else(|| {
-            malformed("the offset of an instance variable is cut short").with("cell", cell)
+            malformed("the offset of an instance variable is truncated").with("cell", cell)
         })?;
         Ok(Some(Ivar { class: class.name, name: self.text(name)?, cell, offset }))
     }

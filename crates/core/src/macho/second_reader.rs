@@ -25,7 +25,7 @@ const LE: LittleEndian = LittleEndian;
 
 fn disagree(about: &str) -> Error {
     Error::new(Code::ReadersDisagree, format!("two readers disagree about {about}"))
-        .next("do not patch this file; report it, for one of the readers is wrong")
+        .next("do not patch this file; report it, because one of the readers is wrong")
 }
 
 fn refused(error: object::read::Error) -> Error {

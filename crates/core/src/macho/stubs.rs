@@ -53,7 +53,7 @@ fn entries<'a>(
         let size = size(listed);
         if size == 0 {
             return Err(
-                malformed("a section of stubs gives them no size").with("section", section.name)
+                malformed("a stubs section has no entry size").with("section", section.name)
             );
         }
         let count = section.bytes.len() as u64 / size;

@@ -93,7 +93,7 @@ impl<'a> Slice<'a> {
             error.with("slice", format!("{} at {}", self.architecture, self.offset))
         })?;
         if !image.architecture().agrees_with(self.architecture) {
-            return Err(malformed("the slice is for another processor than the table says")
+            return Err(malformed("the slice is for a different processor than the table says")
                 .with("table", format!("{:?}", self.architecture))
                 .with("slice", format!("{:?}", image.architecture())));
         }
@@ -169,7 +169,7 @@ fn table(bytes: &[u8], container: Container) -> Result<Vec<Slice<'_>>> {
         return Err(malformed("the universal file holds no slice"));
     }
     if count > MAX_SLICES {
-        return Err(malformed("the universal file claims an absurd number of slices")
+        return Err(malformed("the universal file claims too many slices")
             .with("slices", count)
             .next("check that it is not a Java class file, which begins with the same bytes"));
     }
@@ -191,7 +191,7 @@ fn entry(bytes: &[u8], container: Container, index: usize) -> Result<Slice<'_>> 
         return Err(describe(malformed("a slice is empty")));
     }
     if raw.align > MAX_ALIGN || !raw.offset.is_multiple_of(1 << raw.align.min(MAX_ALIGN)) {
-        return Err(describe(malformed("a slice does not stand on its own alignment"))
+        return Err(describe(malformed("a slice is not aligned as the table says"))
             .with("align", format!("2^{}", raw.align)));
     }
     let body = range(raw.offset, raw.size, bytes.len()).and_then(|range| slice(bytes, range));

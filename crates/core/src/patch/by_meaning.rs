@@ -259,7 +259,7 @@ impl MeaningPlan {
                 let message = "the file keeps the original code of an earlier rewrite";
                 return Err(Error::new(Code::CannotEncode, message)
                     .with("slice", slice.architecture)
-                    .next("put that back first, with --patch original"));
+                    .next("restore the original first, with --patch original"));
             }
             if let Some(original) = OriginalCode::of(slice, &self.edits)? {
                 self.original_kept &= original.keep(slice, &mut seals);
@@ -272,7 +272,7 @@ impl MeaningPlan {
 }
 
 fn nothing_to_do(examined: &[Examined]) -> Error {
-    let error = Error::new(Code::NoMatch, "no function is known to clear its field late");
+    let error = Error::new(Code::NoMatch, "no function was found that clears its field late");
     examined.iter().take(3).fold(error, |error, one| {
         error.with("function", format!("{} at {}", one.verdict.name(), one.function))
     })

@@ -314,7 +314,7 @@ impl Catalogue {
             {
                 return Err(Error::new(
                     Code::CatalogueBroken,
-                    "a signature is for no slice there can be",
+                    "the signature names an unknown architecture",
                 )
                 .with("signature", &signature.name)
                 .with("architecture", named)
@@ -345,7 +345,7 @@ impl Catalogue {
         for other in &self.patches[..number] {
             let taken = |name: &str| other.name == name || other.alias.as_deref() == Some(name);
             if taken(&patch.name) || patch.alias.as_deref().is_some_and(taken) {
-                return Err(broken("two patches answer to one name", "alias")
+                return Err(broken("two patches have the same name", "alias")
                     .with("and", &other.name)
                     .next("give one of them another alias"));
             }
@@ -373,7 +373,7 @@ impl Catalogue {
         let named = |patch: &&Patch| patch.name == name || patch.alias.as_deref() == Some(name);
         self.patches.iter().find(named).ok_or_else(|| {
             let known: Vec<&str> = self.patches.iter().map(|patch| patch.name.as_str()).collect();
-            Error::new(Code::UnknownPatch, "there is no patch of that name")
+            Error::new(Code::UnknownPatch, "there is no patch with that name")
                 .with("name", name)
                 .with("known", known.join(", "))
         })
@@ -386,7 +386,7 @@ impl Catalogue {
                 self.signatures.iter().map(|known| known.name.as_str()).collect();
             let shown = known.iter().take(10).copied().collect::<Vec<_>>().join(", ");
             let more = if known.len() > 10 { ", …" } else { "" };
-            Error::new(Code::UnknownSignature, "there is no signature of that name")
+            Error::new(Code::UnknownSignature, "there is no signature with that name")
                 .with("name", name)
                 .with("known", shown + more)
                 .next("`agxpatch signatures list` shows them all")
@@ -421,10 +421,12 @@ fn check_name(name: &str, place: impl Fn() -> String) -> Result<()> {
     if !name.is_empty() && name.chars().all(plain) && !name.starts_with('-') {
         return Ok(());
     }
-    Err(Error::new(Code::CatalogueBroken, "a name is not a plain word")
+    Err(Error::new(Code::CatalogueBroken, "a name has a character that is not allowed")
         .with("name", name)
         .with("file", place())
-        .next("make it of letters, digits, hyphens, underscores and full stops"))
+        .next(
+            "use letters, digits, hyphens, underscores and full stops, not starting with a hyphen",
+        ))
 }
 
 /// The signatures in the text of a file that holds one, or many.

@@ -78,10 +78,10 @@ pub(super) fn by_hand(
     for address in addresses {
         if !hits.iter().any(|hit| holds(hit, address)) {
             let all: Vec<&Hit> = hits.iter().collect();
-            return Err(Error::new(Code::NoMatch, "the sequence does not stand at that address")
+            return Err(Error::new(Code::NoMatch, "the sequence is not at that address")
                 .with("address", address)
                 .with_each("at", shown(texts, known, &all)?)
-                .next("choose one of the places where it stands; nothing was changed"));
+                .next("nothing was changed; choose one of the places listed"));
         }
     }
     let chosen = |hit: &&Hit| addresses.iter().any(|address| holds(hit, address));
@@ -220,7 +220,7 @@ fn another_method(texts: &[Text<'_, '_>], known: Known<'_>, hits: &[&Hit]) -> Er
         Ok(places) => places,
         Err(error) => return error,
     };
-    Error::new(Code::NoMatch, "the sequence stands in another method than it should")
+    Error::new(Code::NoMatch, "the sequence is in a different method than expected")
         .with_each("wanted", &known.0.methods)
         .with_each("at", places)
         .next("nothing was changed; add the method to the signature, or choose with --at ADDRESS")

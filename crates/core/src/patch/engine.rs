@@ -67,7 +67,7 @@ impl Engine {
         let known = &self.catalogue.signatures;
         match known.iter().position(|known| known.name == signature.name) {
             Some(number) => self.forms_of(number),
-            None => Err(Error::new(Code::Bug, "a signature is not of this catalogue")),
+            None => Err(Error::new(Code::Bug, "a signature does not belong to this catalogue")),
         }
     }
 
@@ -118,7 +118,7 @@ impl Engine {
         };
         if rewrite.len() != original.len() {
             return Err(broken(
-                "a rewrite has another length than the sequence it replaces",
+                "a rewrite differs in length from the sequence it replaces",
                 "rewrite",
             )
             .with("lines", format!("{} for {}", rewrite.len(), original.len()))

@@ -251,7 +251,7 @@ fn place(
 ) -> Result<Place> {
     let window = at..at.instruction(length);
     let offset = image.offset_of(at).ok_or_else(|| {
-        Error::new(Code::Malformed, "the matched code has no place in the file").with("address", at)
+        Error::new(Code::Malformed, "the matched code is not within the file").with("address", at)
     })?;
     let function = image.function_containing(at)?;
     Ok(Place {
@@ -294,7 +294,7 @@ fn name_calls(
                 Some(stub) if stub.name != function => {
                     return Err(Error::new(
                         Code::NoMatch,
-                        "the sequence calls another function than it should",
+                        "the sequence calls a different function than expected",
                     )
                     .with("address", target)
                     .with("wanted", function)

@@ -97,7 +97,7 @@ impl OriginalCode {
         let cut_off = || broken("the record of the original code is cut off");
         let version = number(&mut rest, 4).ok_or_else(cut_off)?;
         if version != u64::from(VERSION) {
-            return Err(broken("the record of the original code has a version that is not known")
+            return Err(broken("the record of the original code has an unknown version")
                 .with("version", version)
                 .next("use the version of agxpatch that wrote the file, or a later one"));
         }
@@ -143,7 +143,7 @@ impl OriginalCode {
         if <[u8; DIGEST]>::from(Sha256::digest(&code)) != self.digest {
             return Err(Error::new(
                 Code::SignatureBroken,
-                "the code would not be the original one, so it was changed after the rewrite",
+                "restoring would not give the original code, so the file was changed after the rewrite",
             )
             .with("slice", slice.architecture)
             .next("take the file that this one was made from"));

@@ -118,7 +118,7 @@ impl Engine {
     /// If the sites are in different states.
     pub fn plan_of_standing(&self, file: &Universal<'_>, sites: Sites) -> Result<FilePlan> {
         let state = sites.state().cloned().ok_or_else(|| {
-            Error::new(Code::Bug, "sites in different states were called patched already")
+            Error::new(Code::Bug, "sites in different states were reported as already patched")
         })?;
         self.plan_at(file, sites, &state)
     }
@@ -228,7 +228,7 @@ impl Engine {
 
 /// The rewrite in place overwrote a word of which the signature does not say enough.
 fn not_told(state: &State, original: &Pattern, index: usize, address: VmAddr) -> Error {
-    Error::new(Code::CannotEncode, "the signature does not say which word stood here before")
+    Error::new(Code::CannotEncode, "the signature does not say which word was here before")
         .with("address", address)
         .with("line", &original.source.lines[index].text)
         .with("state", state)

@@ -77,7 +77,7 @@ pub fn refuse_broken(file: &Universal<'_>) -> Result<()> {
     }
     let shown = Error::new(
         Code::SignatureBroken,
-        "the signature of the file does not fit it, so the file was changed after it was signed",
+        "the file does not match its code signature, so it was changed after it was signed",
     )
     .with_each("fault", faults.iter().take(MAX_FAULTS));
     let shown = match faults.len().saturating_sub(MAX_FAULTS) {

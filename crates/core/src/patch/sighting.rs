@@ -156,13 +156,12 @@ impl Sighting {
     pub fn sites(self) -> Result<Sites> {
         match self {
             Sighting::Found(sites) => Ok(sites),
-            Sighting::Partly { at, original, of } => Err(Error::new(
-                Code::PartlyPatched,
-                "the window holds a mixture of the original and a rewrite",
-            )
-            .with("address", at)
-            .with("words of the original", format!("{original} of {of}"))
-            .next("start from the original file; this one is only partially patched")),
+            Sighting::Partly { at, original, of } => {
+                Err(Error::new(Code::PartlyPatched, "the window is only partially rewritten")
+                    .with("address", at)
+                    .with("words of the original", format!("{original} of {of}"))
+                    .next("start from the original file; this one is only partially patched"))
+            }
             Sighting::Several { places } => Err(several(&places)),
             Sighting::Absent { nearest, telling } => Err(absent_error(&nearest, telling)),
         }
@@ -184,7 +183,7 @@ fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
     let error = Error::new(Code::NoMatch, "the sequence does not occur in the file");
     error
         .with_each("near miss", nearest.iter().map(|miss| miss.sentence(telling)))
-        .next("this build of the driver may hold other code; nothing was changed")
+        .next("nothing was changed; this build of the driver may contain different code")
 }
 
 /// How many places an error shows of a sequence that occurs too often.

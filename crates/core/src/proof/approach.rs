@@ -56,11 +56,11 @@ pub(super) fn read(
     };
     let values = Values::of(function, surroundings, window.clone(), pads)?;
     let start = values.before(window.start).cloned();
-    let start = start.ok_or_else(|| unknown("no way of the function leads to the window"))?;
+    let start = start.ok_or_else(|| unknown("no path through the function reaches the window"))?;
     let sum = |a, b| start.get(a).plus(start.get(b));
     let (Some(field), Some(lock)) = (sum(roles.self_, roles.ivar), sum(roles.pool, roles.lock))
     else {
-        return Err(unknown("the addresses of self->_impl and of the lock cannot be told"));
+        return Err(unknown("cannot determine the addresses of self->_impl and of the lock"));
     };
     let mut scan = Scan { function, surroundings, window, values, field, lock };
     scan.approach()
@@ -101,7 +101,7 @@ impl Scan<'_> {
         let required = approach.before.iter().chain(&approach.locked);
         for step in required.filter(|step| step.event != Event::Destroy) {
             if self.reachable_without(step.at)?.contains(&self.window.start) {
-                return Err(unknown("a thread can come to the window without this step")
+                return Err(unknown("a thread can reach the window without this step")
                     .with("address", step.at)
                     .with("step", step.event.name()));
             }
@@ -126,7 +126,7 @@ impl Scan<'_> {
         };
         let mut calls = self.reached().into_iter().filter(gets_lock).map(|(at, ..)| at);
         calls.next_back().ok_or_else(|| {
-            unknown("no call before the window gets the lock that the window releases")
+            unknown("no call before the window acquires the lock that the window releases")
         })
     }
 
@@ -148,8 +148,8 @@ impl Scan<'_> {
                 } if point.get(base) == self.field => to,
                 _ => continue,
             };
-            let register = register
-                .ok_or_else(|| unknown("self->_impl is loaded nowhere").with("address", at))?;
+            let register =
+                register.ok_or_else(|| unknown("nothing loads self->_impl").with("address", at))?;
             let exchange = matches!(operation, Operation::Atomic { .. });
             loads.push(Load { at, exchange, block: Atom::Made(at, register) });
         }
@@ -204,7 +204,7 @@ impl Scan<'_> {
         let mut targets = targets.into_iter();
         let event = match (targets.next(), targets.next()) {
             (None, _) if load.exchange => {
-                return Err(unknown("what was exchanged is not tested").with("address", load.at));
+                return Err(unknown("the exchanged value is not tested").with("address", load.at));
             }
             (None, _) => return Ok(Event::Load),
             (Some(target), None) if self.window.contains(&target) => {

@@ -29,13 +29,16 @@ impl<'a> Function<'a> {
     /// The instruction at `address`.
     pub fn operation(self, address: VmAddr) -> Result<Operation> {
         let word = self.word(address).ok_or_else(|| {
-            Error::new(Code::NotUnderstood, "control leaves the function without a branch")
+            Error::new(Code::NotUnderstood, "the function runs past its end")
                 .with("address", address)
         })?;
         decode(word, address).ok_or_else(|| {
-            Error::new(Code::NotUnderstood, "a word of the function has no known meaning")
-                .with("address", address)
-                .with("word", word)
+            Error::new(
+                Code::NotUnderstood,
+                "the proof does not model an instruction of the function",
+            )
+            .with("address", address)
+            .with("word", word)
         })
     }
 

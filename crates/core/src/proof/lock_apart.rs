@@ -69,7 +69,7 @@ pub(super) fn apart(
     bytes: u64,
 ) -> Apart {
     let (Some(field), Some(lock)) = (field, lock) else {
-        return Err("the address of the cleared field or of the lock cannot be told".into());
+        return Err("cannot determine the address of the cleared field or of the lock".into());
     };
     if field.is_offset_of(lock) {
         let from_field = lock.constant.wrapping_sub(field.constant);
@@ -130,7 +130,7 @@ pub(super) fn roles(site: &Site<'_>, values: &Values<'_>) -> Result<Obligation> 
     let (name, roles) = (Name::RolesDerived, &site.roles);
     let fail = |detail: String| Ok(Obligation::new(name, Status::Fail, detail));
     let Some(point) = values.before(site.window_start).cloned() else {
-        return fail("no way of the function leads to the window".into());
+        return fail("no path through the function reaches the window".into());
     };
     if point.get(roles.self_) != Value::atom(Atom::Argument(Register::new(0))) {
         return fail(format!("{} does not hold the method's receiver", roles.self_));

@@ -273,9 +273,10 @@ fn with_versions<T>(
         .function
         .clone()
         .ok_or_else(|| no_proof("the image does not say where the function begins and ends"))?;
-    let slice = file.slices.get(place.slice).ok_or_else(|| {
-        Error::new(Code::Bug, "a plan is for a slice that the file does not have")
-    })?;
+    let slice = file
+        .slices
+        .get(place.slice)
+        .ok_or_else(|| Error::new(Code::Bug, "a plan names a slice that the file does not have"))?;
     let image = slice.image()?;
     let standing: Vec<Word> = image.words(function.clone())?.collect();
     let new: Vec<Word> = plan.words.iter().map(|word| word.new).collect();
@@ -328,9 +329,8 @@ fn missing(name: &str) -> Error {
 }
 
 fn no_proof(reason: &str) -> Error {
-    Error::new(Code::NoProofFor, reason).next(
-        "a copy can be written all the same with `agxpatch patch --unproven`; it is never deployed",
-    )
+    Error::new(Code::NoProofFor, reason)
+        .next("`agxpatch patch --unproven` writes a copy anyway; such a copy cannot be deployed")
 }
 
 fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
@@ -340,7 +340,7 @@ fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
     let patch = engine.catalogue().patch(&plan.patch)?;
     let named = |name: &String| {
         Defect::named(name).ok_or_else(|| {
-            Error::new(Code::CatalogueBroken, "a patch declares a defect that has no meaning")
+            Error::new(Code::CatalogueBroken, "a patch declares an unknown defect")
                 .with("patch", &patch.name)
                 .with("defect", name)
         })

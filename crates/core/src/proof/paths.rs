@@ -317,15 +317,15 @@ impl Walk<'_> {
     fn step(&mut self, at: VmAddr, mut trace: Trace) -> Result<Vec<(Exit, Trace)>> {
         let visits = trace.path.steps.iter().filter(|step| step.at == at).count();
         if visits >= if self.ground.is_added(at) { MAX_VISITS } else { 1 } {
-            return Err(Error::new(Code::LoopInWindow, "the window holds a loop")
+            return Err(Error::new(Code::LoopInWindow, "the window contains a loop")
                 .with("address", at)
-                .next("this tool proves straight windows only; the driver is not what it knows"));
+                .next("this tool proves only windows without loops or indirect branches"));
         }
         let operation = self.ground.operation(at)?;
         if matches!(operation, Operation::Bounded { .. }) {
             return Err(Error::new(
                 Code::NotUnderstood,
-                "the window holds an instruction whose effect is not worked out",
+                "the window contains an instruction whose effect is not modelled",
             )
             .with("address", at)
             .with("word", self.ground.word(at)));
@@ -410,7 +410,7 @@ impl Walk<'_> {
 
     fn address(&self, at: VmAddr, target: Term) -> Result<VmAddr> {
         self.terms.as_constant(target).map(VmAddr).ok_or_else(|| {
-            Error::new(Code::UnresolvedBranch, "the window holds an indirect branch")
+            Error::new(Code::UnresolvedBranch, "the window contains an indirect branch")
                 .with("address", at)
         })
     }

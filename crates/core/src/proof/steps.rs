@@ -246,12 +246,9 @@ impl Reader {
     fn paths(&self, trace: &Trace) -> Result<Vec<Path>> {
         let Some(rooms) = self.rooms(trace)? else { return Ok(Vec::new()) };
         if trace.path.exit != Exit::To(self.end) {
-            return Err(Error::new(
-                Code::WindowLeft,
-                "a path leaves the window elsewhere than at its end",
-            )
-            .with("by", trace.path.exit)
-            .with("end", self.end));
+            return Err(Error::new(Code::WindowLeft, "a path leaves the window before its end")
+                .with("by", trace.path.exit)
+                .with("end", self.end));
         }
         let steps = self.steps(trace)?;
         let mut executed: Vec<VmAddr> = trace.path.steps.iter().map(|step| step.at).collect();
@@ -270,7 +267,9 @@ impl Reader {
     fn skipped(&self, traces: &[Trace], from: VmAddr) -> Result<Vec<Step>> {
         match traces {
             [trace] if trace.path.exit == Exit::To(self.end) => self.steps(trace),
-            _ => Err(unknown("there is more than one way from where null enters the window", from)),
+            _ => {
+                Err(unknown("more than one path leads on from where null enters the window", from))
+            }
         }
     }
 
@@ -289,7 +288,7 @@ impl Reader {
                 _ if test == self.exceeds.negated() => rooms.retain(|&room| room == Room::Left),
                 _ => {
                     return Err(unknown(
-                        "a branch depends on something else than the count and the block",
+                        "a branch depends on something other than the count and the block",
                         at,
                     ));
                 }

@@ -27,10 +27,10 @@ pub(super) fn targets(
     at: VmAddr,
 ) -> Result<Vec<VmAddr>> {
     let unresolved = || {
-        Error::new(Code::UnresolvedBranch, "the targets of an indirect branch cannot be told")
+        Error::new(Code::UnresolvedBranch, "cannot determine the targets of an indirect branch")
             .with("address", at)
             .with("word", function.word(at).unwrap_or_default())
-            .next("the function is not of a form this tool can prove anything about")
+            .next("this tool cannot prove a function of this form")
     };
     let mut terms = Terms::new();
     let block = Block::before(&mut terms, function, at)?;

@@ -399,7 +399,7 @@ impl LinePlan {
     fn refusal(&self, source: &Source, name: &str) -> Error {
         Error::new(
             Code::PatternSyntax,
-            "a captured value does not stand in the instruction bit for bit",
+            "an instruction does not hold the captured value bit for bit",
         )
         .with("line", &source.lines[self.index].text)
         .with("name", name)

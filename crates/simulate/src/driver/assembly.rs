@@ -44,7 +44,7 @@ impl Bindings {
         for part in parts {
             let (name, rest) = part.split_once('}').unwrap_or((part, ""));
             let text = self.0.get(name).ok_or_else(|| {
-                Error::new(Code::Bug, "a name in the synthetic driver's code stands for nothing")
+                Error::new(Code::Bug, "the synthetic driver's code uses an undefined name")
                     .with("name", name)
             })?;
             out.push_str(text);

@@ -120,7 +120,7 @@ impl Destroy {
     }
 
     fn does_not_fit(&self) -> Error {
-        Error::new(Code::Bug, "the synthetic destroyImpl does not fit its place")
+        Error::new(Code::Bug, "the synthetic destroyImpl is too large for its place")
             .with("entry", self.entry)
     }
 

@@ -115,9 +115,7 @@ fn may_write(machine: &Machine, node: &Node) -> bool {
 }
 
 pub(super) fn failure(path: &Path, reason: &str) -> Error {
-    Error::new(Code::HostIo, "the machine failed at a file")
-        .with("path", path.display())
-        .with("reason", reason)
+    Error::new(Code::HostIo, "file I/O failed").with("path", path.display()).with("reason", reason)
 }
 
 /// Stops an effect that a fault forbids altogether.

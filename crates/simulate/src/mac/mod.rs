@@ -313,9 +313,12 @@ impl Host for SimulatedMac {
         let judge = self.judge.clone();
         self.question(|_| Ok(()))?;
         if command.input == Input::Terminal && !self.has_terminal() {
-            return Err(Error::new(Code::NoTerminal, "the tool must ask a person")
-                .with("command", command)
-                .next("run this from a terminal"));
+            return Err(Error::new(
+                Code::NoTerminal,
+                "the tool needs input, but there is no terminal",
+            )
+            .with("command", command)
+            .next("run this from a terminal"));
         }
         if command.kind == CommandKind::Effect {
             return self.counted(|held, extent| tools::run(held, command, extent, &judge));
@@ -333,7 +336,7 @@ impl Host for SimulatedMac {
                 return Ok(output);
             }
             held.machine = before;
-            Err(Error::new(Code::Bug, "a command that was called a question changes the machine")
+            Err(Error::new(Code::Bug, "a command declared read-only changes the machine")
                 .with("command", command))
         })
     }

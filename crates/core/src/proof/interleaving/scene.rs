@@ -89,7 +89,7 @@ impl Scene {
         if fits {
             return Ok(());
         }
-        Err(Error::new(Code::SceneTooLarge, "the scene is outside the checker's bounds")
+        Err(Error::new(Code::SceneTooLarge, "the scene exceeds the checker's bounds")
             .with("destroyers", format!("{} (1 to {MAX_DESTROYERS})", self.destroyers))
             .with("encoders", format!("{} (1 to {})", self.encoders, self.destroyers))
             .with("readers", format!("{} (0 to {MAX_READERS})", self.readers))

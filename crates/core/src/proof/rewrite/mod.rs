@@ -186,7 +186,7 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     let before = Function { entry: rewrite.entry, words: rewrite.before };
     let after = Function { entry: rewrite.entry, words: rewrite.after };
     if before.words.len() != after.words.len() {
-        return Err(Error::new(Code::NotUnderstood, "the two versions are not of one length")
+        return Err(Error::new(Code::NotUnderstood, "the two versions differ in length")
             .with("function", rewrite.entry));
     }
     let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());

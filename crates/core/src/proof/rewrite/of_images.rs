@@ -75,7 +75,7 @@ pub fn refine_every_change(before: &Image<'_>, after: &Image<'_>) -> Result<usiz
         }
         let found = refine_images(before, after, start)?;
         if let Some(failed) = found.obligations.iter().find(|one| one.status == Status::Fail) {
-            return Err(Error::new(Code::Unproven, "a rewritten function does not hold")
+            return Err(Error::new(Code::Unproven, "a rewritten function could not be proven")
                 .with("function", start)
                 .with("obligation", failed.name.as_str())
                 .with("why", &failed.detail));
