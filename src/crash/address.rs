@@ -35,6 +35,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The fault at the address in the processor's fault address register.
+    pub fn of_register(address: u64) -> Fault {
+        Fault { address, authentic: None }
+    }
+
     /// Finds the fault in `texts`, the first that holds an address deciding.
     /// They are `KERN_INVALID_ADDRESS at 0x5c8`; for a pointer that failed
     /// authentication `… at 0x9ba36e2f2650 -> 0x1ba36e2f2650 (possible pointer
@@ -61,7 +66,8 @@ pub fn is_unmapped<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
     texts.into_iter().any(|text| {
         let codes =
             || hexadecimal(text).is_some_and(|(code, rest)| code == 1 && rest.starts_with(','));
-        text.contains("KERN_INVALID_ADDRESS") || (text.starts_with("0x") && codes())
+        const UNMAPPED: [&str; 3] = ["KERN_INVALID_ADDRESS", "SEGV_MAPERR", "is not in any region"];
+        UNMAPPED.iter().any(|name| text.contains(name)) || (text.starts_with("0x") && codes())
     })
 }
 

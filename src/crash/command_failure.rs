@@ -28,13 +28,19 @@ pub enum CommandFailure {
 }
 
 /// Text of the error's name or description, lower case, and the reason.
-const TEXTS: [(&str, CommandFailure); 22] = [
+const TEXTS: [(&str, CommandFailure); 27] = [
     ("callbackerroroutofmemory", CommandFailure::OutOfMemory),
     ("insufficient memory", CommandFailure::OutOfMemory),
     ("mtlcommandbuffererroroutofmemory", CommandFailure::OutOfMemory),
     ("callbackerrorinnocentvictim", CommandFailure::InnocentVictim),
     ("innocent victim", CommandFailure::InnocentVictim),
     ("victim of gpu error", CommandFailure::InnocentVictim),
+    // Codes of MTLCommandBufferError, where a program prints the error as it is.
+    ("mtlcommandbuffererrordomain code=2", CommandFailure::Timeout),
+    ("mtlcommandbuffererrordomain code=3", CommandFailure::PageFault),
+    ("mtlcommandbuffererrordomain code=7", CommandFailure::NotPermitted),
+    ("mtlcommandbuffererrordomain code=8", CommandFailure::OutOfMemory),
+    ("mtlcommandbuffererrordomain code=9", CommandFailure::InvalidResource),
     ("callbackerrortimeout", CommandFailure::Timeout),
     ("callbackerrorhang", CommandFailure::Timeout),
     ("gpu timeout error", CommandFailure::Timeout),

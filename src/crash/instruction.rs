@@ -6,6 +6,7 @@
 //! decoded (Arm ARM C4.1.88), and only what the judgement needs of them.
 
 use super::address::Access;
+use super::base64;
 
 /// A load or store that adds a constant to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,24 +87,9 @@ fn signed(value: u32, bits: u32) -> i64 {
 
 /// The first instruction of code in base 64.
 pub fn from_base64(text: &str) -> Option<u32> {
-    let mut bits: u64 = 0;
     // Six characters hold the 32 bits, and four bits of the next word.
-    let digits = text.as_bytes().get(..6)?;
-    for &digit in digits {
-        bits = bits << 6 | u64::from(base64_digit(digit)?);
-    }
-    u32::try_from(bits >> 4).ok().map(u32::swap_bytes)
-}
-
-fn base64_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    let code = base64::decode(text.get(..6)?)?;
+    Some(u32::from_le_bytes(code.get(..4)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 mod address;
 mod apart;
 pub mod assertion;
+mod base64;
 mod class;
 mod classify;
 mod cleanup;

@@ -27,7 +27,7 @@ pub enum Layer {
 }
 
 /// Apple's frameworks, by their whole names.
-const METAL_IMAGES: [&str; 22] = [
+const METAL_IMAGES: [&str; 24] = [
     "Metal",
     "MetalFX",
     "MetalKit",
@@ -50,14 +50,19 @@ const METAL_IMAGES: [&str; 22] = [
     "IOAccelMemoryInfo",
     "GPUToolsCapture",
     "AppleMetalOpenGLRenderer",
+    "MTLSimDriver",
+    "MTLSimImplementation",
 ];
+
+/// Drivers of other makers' GPUs, by how they begin.
+const OTHER_DRIVERS: [&str; 4] = ["AMDMTL", "AMDRadeon", "AppleIntel", "GeForceMTL"];
 
 const OPENGL_IMAGES: [&str; 5] = ["libGPUSupport", "GLEngine", "libGL.", "OpenGL", "libGFXShared"];
 
 /// By how they begin; no other library's name begins so.
 const COMPILER_IMAGES: [&str; 4] = ["GPUCompiler", "MTLCompiler", "AGXCompiler", "libGPUCompiler"];
 
-const SYSTEM_IMAGES: [&str; 12] = [
+const SYSTEM_IMAGES: [&str; 20] = [
     "libobjc",
     "libsystem_",
     "libc++",
@@ -69,11 +74,29 @@ const SYSTEM_IMAGES: [&str; 12] = [
     "libBacktraceRecording",
     "CoreFoundation",
     "Foundation",
+    "AppKit",
+    "UIKitCore",
+    "QuartzCore",
+    "SwiftUI",
+    "SkyLight",
+    "CoreGraphics",
+    "HIToolbox",
+    "CoreVideo",
     "dyld",
 ];
 
-const CARRIER_IMAGES: [&str; 6] =
-    ["libtorch", "libc10", "libonnxruntime", "libggml", "libllama", "libwhisper"];
+const CARRIER_IMAGES: [&str; 10] = [
+    "libtorch",
+    "libc10",
+    "libonnxruntime",
+    "libggml",
+    "libllama",
+    "libwhisper",
+    "libtensorflow",
+    "CoreML",
+    "Espresso",
+    "MLCompute",
+];
 
 /// Symbols of the GPU stack itself, wherever they lie.
 const METAL_SYMBOLS: [&str; 3] =
@@ -81,7 +104,7 @@ const METAL_SYMBOLS: [&str; 3] =
 
 /// Symbols of code that encodes GPU work: PyTorch's back end lies in an image that
 /// holds everything else of PyTorch too, and any library may be linked statically.
-const BACKEND_SYMBOLS: [&str; 12] = [
+const BACKEND_SYMBOLS: [&str; 17] = [
     "::mps::",
     "MPSStream",
     "MPSGraph",
@@ -94,6 +117,11 @@ const BACKEND_SYMBOLS: [&str; 12] = [
     "ggml_backend_metal",
     "MTL::CommandBuffer::",
     "MTL::ComputeCommandEncoder::",
+    "candle_metal_kernels::",
+    "candle_core::metal_backend",
+    "wgpu_hal::metal",
+    "tvm::runtime::metal",
+    "dawn::native::metal",
 ];
 
 /// The driver whose addresses were published: version 329.2.
@@ -116,9 +144,11 @@ pub fn layer(frame: &Frame) -> Layer {
     if image.is_empty() && symbol.is_empty() {
         // A frame that was lost is put down to no one.
         Layer::System
+    } else if image.is_empty() {
+        unnamed_layer(symbol)
     } else if is_driver(image) {
         Layer::Driver
-    } else if METAL_IMAGES.contains(&image) || begins(&OPENGL_IMAGES) {
+    } else if METAL_IMAGES.contains(&image) || begins(&OPENGL_IMAGES) || begins(&OTHER_DRIVERS) {
         Layer::Metal
     } else if begins(&COMPILER_IMAGES) {
         Layer::Compiler
@@ -135,9 +165,38 @@ pub fn layer(frame: &Frame) -> Layer {
     }
 }
 
+/// Whose code a symbol is where the report does not name its image: of names that are not
+/// known it is nobody's.
+fn unnamed_layer(symbol: &str) -> Layer {
+    const DRIVER_SYMBOLS: [&str; 3] = ["-[AGX", "+[AGX", "AGX::"];
+    const APPLE_SYMBOLS: [&str; 6] =
+        ["-[_MTL", "-[MTL", "-[IOGPU", "IOGPU", "MTLReportFailure", "-[MPS"];
+    let begins = |names: &[&str]| names.iter().any(|name| symbol.starts_with(name));
+    if begins(&DRIVER_SYMBOLS) {
+        Layer::Driver
+    } else if begins(&APPLE_SYMBOLS) {
+        Layer::Metal
+    } else if is_backend_symbol(symbol) {
+        Layer::Backend
+    } else {
+        Layer::System
+    }
+}
+
 fn is_mlx(image: &str) -> bool {
     image.strip_prefix("libmlx").is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
         || image.starts_with("libggml-metal")
+}
+
+/// Whether `part` of a name occurs in `symbol`, which a report may give as the compiler
+/// wrote it: `AGX::ComputeContext` is `3AGX14ComputeContext` there.
+pub fn names(symbol: &str, part: &str) -> bool {
+    if symbol.contains(part) || !symbol.starts_with("_ZN") || !part.contains("::") {
+        return symbol.contains(part);
+    }
+    let words = part.trim_end_matches('(').split("::").filter(|word| !word.is_empty());
+    let mangled: String = words.map(|word| format!("{}{word}", word.len())).collect();
+    symbol.contains(&mangled)
 }
 
 fn is_backend_symbol(symbol: &str) -> bool {

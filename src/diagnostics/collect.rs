@@ -140,10 +140,14 @@ pub(super) fn collect_unseen(
 }
 
 fn unreadable_folder(path: &Path, error: &std::io::Error) -> Error {
+    let next = match error.kind() {
+        ErrorKind::PermissionDenied => "run the command with sudo",
+        _ => "name a folder that holds .ips or .crash files",
+    };
     Error::new(Code::NoReports, "cannot read crash reports there")
         .with("path", path.display())
-        .with("reason", error)
-        .next("name a folder that holds .ips or .crash files")
+        .with("reason", why(error))
+        .next(next)
 }
 
 /// Takes paths until there are no more. The buffer is used for all of them.

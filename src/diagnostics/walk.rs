@@ -131,7 +131,10 @@ pub fn reason_against(metadata: &Metadata, limits: &Limits) -> Option<String> {
 /// Apple carry a second suffix.
 fn kind_of_name(path: &Path) -> Option<bool> {
     const REPORTS: [&str; 6] = ["ips", "crash", "panic", "hang", "spin", "diag"];
-    const TEXTS: [&str; 9] = ["txt", "text", "json", "log", "md", "markdown", "html", "eml", "dmp"];
+    const TEXTS: [&str; 20] = [
+        "txt", "text", "json", "jsonl", "ndjson", "log", "out", "err", "md", "markdown", "rst",
+        "html", "htm", "xml", "yaml", "yml", "csv", "tsv", "eml", "dmp",
+    ];
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let suffixes = name.split('.').skip(1);
     if suffixes.clone().any(|suffix| REPORTS.contains(&suffix)) {

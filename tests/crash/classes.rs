@@ -151,15 +151,20 @@ fn the_right_address_in_another_image_is_not_the_class() {
 }
 
 #[test]
-fn a_forbidden_address_is_not_a_null_impl() {
+fn the_first_page_is_null_whether_it_is_forbidden_or_unmapped() {
     let method = "-[AGXG16XFamilyComputeContext setComputePipelineState:]";
-    let report = CrashReport::new(1)
-        .unmapped(0x5c8)
-        .subtype("KERN_PROTECTION_FAILURE at 0x00000000000005c8")
-        .frame(DRIVER, method, 32);
-    let codes = String::from_utf8(report.ips()).unwrap();
-    let codes = codes.replace("0x0000000000000001, 0x", "0x0000000000000002, 0x");
-    assert_eq!(class_of(codes.as_bytes()), Class::OtherGpu);
+    let forbidden = |address: u64| {
+        let subtype = format!("KERN_PROTECTION_FAILURE at {address:#018x}");
+        let report =
+            CrashReport::new(1).unmapped(address).subtype(subtype).frame(DRIVER, method, 32);
+        let text = String::from_utf8(report.ips()).unwrap();
+        text.replace("0x0000000000000001, 0x", "0x0000000000000002, 0x")
+            .replace("is not in any region", "is in a region")
+            .replace("SIGSEGV", "SIGBUS")
+    };
+    assert_eq!(class_of(forbidden(0x5c8).as_bytes()), Class::NullAtSetPipeline);
+    // A store to memory that may only be read is no NULL.
+    assert_eq!(class_of(forbidden(0x1_1000_05c8).as_bytes()), Class::OtherGpu);
 }
 
 #[test]

@@ -580,3 +580,118 @@ fn where_the_driver_was_loaded_from_is_told_by_the_reports_own_bounds() {
     assert_eq!(without.driver.as_ref().unwrap().location, None);
     assert_eq!(without.driver.unwrap().uuid.as_deref(), Some(DRIVER_UUID));
 }
+
+/// An abort by malloc, which was called by `image` and `symbol`.
+fn heap_damage(exception: &str, image: &str, symbol: &str) -> Read {
+    let report = CrashReport::abort(1)
+        .frame("libsystem_kernel.dylib", "__pthread_kill", 8)
+        .frame("libsystem_c.dylib", "abort", 124)
+        .frame("libsystem_malloc.dylib", "malloc_report", 64)
+        .frame(
+            "libsystem_malloc.dylib",
+            "___BUG_IN_CLIENT_OF_LIBMALLOC_POINTER_BEING_FREED_WAS_NOT_ALLOCATED",
+            24,
+        )
+        .frame(image, symbol, 160);
+    let text = String::from_utf8(report.ips()).unwrap().replace("EXC_CRASH", exception);
+    crash::read("a.ips", text.as_bytes())
+}
+
+#[test]
+fn memory_that_gpu_code_freed_twice_is_a_freed_object_and_that_of_a_program_is_not() {
+    for exception in ["EXC_CRASH", "EXC_BREAKPOINT"] {
+        let found = heap_damage(exception, DRIVER, "-[AGXG16XFamilyComputeContext destroyImpl]");
+        assert_eq!(found.class, Class::FreedObject);
+        assert!(found.evidence.because.contains("freed twice"), "{}", found.evidence.because);
+        let own = heap_damage(exception, "MyApp", "Buffer.deinit");
+        assert_eq!(own.class, Class::Unrelated);
+    }
+}
+
+fn terminated(text: &str) -> Read {
+    let report = CrashReport::abort(1)
+        .frame("libsystem_kernel.dylib", "__pthread_kill", 8)
+        .frame("libsystem_c.dylib", "abort", 124)
+        .frame("libobjc.A.dylib", "_objc_terminate()", 172);
+    read(&report.message(text))
+}
+
+#[test]
+fn a_message_that_reached_another_object_or_none_is_a_freed_encoder() {
+    let unknown = |receiver: &str, selector: &str| {
+        terminated(&format!(
+            "*** Terminating app due to uncaught exception 'NSInvalidArgumentException', reason: \
+             '-[{receiver} {selector}]: unrecognized selector sent to instance 0x600000c04a80'"
+        ))
+    };
+    let found = unknown("__NSCFString", "setComputePipelineState:");
+    assert_eq!(found.class, Class::FreedEncoder);
+    assert!(found.evidence.because.contains("stands where an encoder"));
+    assert_eq!(unknown("NSNull", "length").class, Class::Unrelated);
+    // A method that this macOS does not have yet.
+    let newer = unknown("AGXG16XFamilyComputeContext", "barrierAfterQueueStages:beforeStages:");
+    assert_eq!(newer.class, Class::GpuException);
+
+    let zombie = |receiver: &str| {
+        terminated(&format!("*** -[{receiver} retain]: message sent to deallocated instance 0x1"))
+    };
+    assert_eq!(zombie("AGXG16XFamilyComputeContext").class, Class::FreedEncoder);
+    assert_eq!(zombie("MyView").class, Class::Unrelated);
+}
+
+#[test]
+fn errors_of_command_buffers_are_known_by_their_number() {
+    let failed = |code: u32| {
+        terminated(&format!("Error Domain=MTLCommandBufferErrorDomain Code={code} UserInfo={{}}"))
+    };
+    for (code, failure) in [
+        (2, CommandFailure::Timeout),
+        (3, CommandFailure::PageFault),
+        (7, CommandFailure::NotPermitted),
+        (8, CommandFailure::OutOfMemory),
+        (9, CommandFailure::InvalidResource),
+        (1, CommandFailure::Unnamed),
+    ] {
+        assert_eq!(failed(code).evidence.failure, Some(failure), "{code}");
+    }
+    let other = terminated("Error Domain=NSCocoaErrorDomain Code=2 UserInfo={}");
+    assert_eq!((other.class, other.evidence.failure), (Class::Unrelated, None));
+}
+
+#[test]
+fn a_trap_quotes_what_the_library_said() {
+    let text = "BUG IN CLIENT OF LIBPLATFORM: os_unfair_lock is corrupt";
+    let found = read(&CrashReport::trap(1).message(text));
+    assert_eq!(found.class, Class::Trap);
+    assert!(found.evidence.because.ends_with(text), "{}", found.evidence.because);
+}
+
+#[test]
+fn signals_alone_are_the_exceptions_they_come_from() {
+    let text = String::from_utf8(CrashReport::set_pipeline(1).text()).unwrap();
+    let signal = text
+        .replace("EXC_BAD_ACCESS (SIGSEGV)", "SIGSEGV")
+        .replace("KERN_INVALID_ADDRESS", "SEGV_MAPERR");
+    let found = crash::read("a.crash", signal.as_bytes());
+    assert_eq!(found.class, Class::NullAtSetPipeline);
+    assert_eq!(found.evidence.exception.as_deref(), Some("EXC_BAD_ACCESS SIGSEGV"));
+    let other = crash::read("a.crash", signal.replace("SIGSEGV", "SIGFPE").as_bytes());
+    assert_eq!(other.class, Class::OtherGpu);
+}
+
+#[test]
+fn apples_own_frameworks_and_other_gpus_drivers_are_not_the_program() {
+    let under = |image: &str, symbol: &str| {
+        read(
+            &CrashReport::new(1)
+                .unmapped(0x7f00_0000_0010)
+                .frame(image, symbol, 40)
+                .frame("Metal", "-[_MTLCommandBuffer commit]", 8)
+                .frame("MyApp", "main", 4),
+        )
+        .class
+    };
+    assert_eq!(under("AMDMTLBronzeDriver", "-[BronzeMtlCmdBuffer commit]"), Class::OtherGpu);
+    assert_eq!(under("QuartzCore", "CA::Transaction::commit()"), Class::OtherGpu);
+    assert_eq!(under("MyLibrary", "commit"), Class::ProgramCode);
+}

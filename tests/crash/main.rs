@@ -5,6 +5,8 @@ mod evidence;
 mod folders;
 mod forms;
 mod hostile;
+mod permission;
 mod program;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod transport;

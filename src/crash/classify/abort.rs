@@ -28,6 +28,8 @@ impl Case<'_> {
         self.command_failed()
             .or_else(|| self.assertion())
             .or_else(|| self.storage("an assertion"))
+            .or_else(|| self.misdirected())
+            .or_else(|| self.heap())
             .or_else(|| self.thrown())
             .unwrap_or_else(|| self.unknown(self.how_it_ended()))
     }

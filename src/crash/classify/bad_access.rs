@@ -1,4 +1,4 @@
-//! Bad accesses: a NULL `_impl`, a nil pipeline, a freed object, an invalid pointer.
+//! Bad accesses: a NULL `_impl`, a nil pipeline, an invalid pointer.
 //!
 //! The instruction decides where the report has it: a load through a register that is
 //! zero is a NULL pointer at whatever offset, on whatever driver. Without it, the
@@ -14,7 +14,7 @@ use super::{Case, Verdict};
 
 /// Faults below this may be NULL with an offset. The first 4 GB are never mapped; the
 /// largest block known, that of a render encoder of macOS 26, is some 80 kB.
-const MAX_NULL_OFFSET: u64 = 0x4_0000;
+pub(super) const MAX_NULL_OFFSET: u64 = 0x4_0000;
 
 /// Offsets into `_impl` that methods of driver 329.2 are known to use.
 const IMPL_OFFSETS: [u64; 6] = [0x98, 0x184, 0x5c8, 0x5d8, 0x5f4, 0x638];
@@ -58,41 +58,9 @@ const TESTED: [&str; 5] =
 const NIL_PIPELINE: [&str; 2] = ["setPipelineCommon", "setRenderPipelineCommon"];
 const NIL_PIPELINE_OFFSETS: [u64; 2] = [0x124, 0x9cc];
 
-/// What `objc_msgSend` and the functions it goes on to do.
-const MESSAGED: &str = "sent a message to";
-
-/// Functions of the runtimes that read an object's class or count, and what they do.
-const OBJECT_CODE: [(&str, &str); 24] = [
-    ("objc_msgSend", MESSAGED),
-    // Where a message goes whose class is not in the cache, as that of freed memory.
-    ("_objc_msgSend_uncached", MESSAGED),
-    ("lookUpImpOrForward", MESSAGED),
-    ("objc_opt_", "used"),
-    ("object_getClass", "used"),
-    ("object_isClass", "used"),
-    ("objc_destructInstance", "destroyed"),
-    ("objc_loadWeak", "loaded a weak reference to"),
-    ("weak_", "dropped a weak reference to"),
-    ("objc_retain", "retained"),
-    ("objc_release", "released"),
-    ("_objc_rootRelease", "released"),
-    ("_objc_release", "released"),
-    ("NSObject release]", "released"),
-    ("NSObject retain]", "retained"),
-    ("objc_storeStrong", "stored"),
-    ("objc_autoreleasePoolPop", "released, with its autorelease pool,"),
-    ("AutoreleasePoolPage", "released, with its autorelease pool,"),
-    ("objc_object::", "used"),
-    ("CF_IS_OBJC", "used"),
-    ("CFRelease", "released"),
-    ("CFRetain", "retained"),
-    ("swift_release", "released"),
-    ("swift_retain", "retained"),
-];
-
 /// Whether a NULL `_impl` is known to be met in this method.
 pub fn meets_null_impl(symbol: &str) -> bool {
-    NULL_IMPL.iter().any(|(part, ..)| symbol.contains(part))
+    NULL_IMPL.iter().any(|(part, ..)| stack::names(symbol, part))
 }
 
 impl Case<'_> {
@@ -102,9 +70,9 @@ impl Case<'_> {
         }
         let invalid = is_unmapped(self.facts.addresses.iter().map(String::as_str));
         let in_driver = self.frames.first().is_some_and(|top| stack::layer(top) == Layer::Driver);
-        if let Some(address) =
-            self.fault.map(|fault| fault.address).filter(|_| in_driver && invalid)
-        {
+        // The first page is forbidden in some processes, and unmapped in others.
+        let reached = |address: &u64| in_driver && (invalid || *address < MAX_NULL_OFFSET);
+        if let Some(address) = self.fault.map(|fault| fault.address).filter(reached) {
             let found = match self.null_pointer(address) {
                 true => self.null_in_driver(address),
                 false => self.wild_pointer(address),
@@ -172,14 +140,14 @@ impl Case<'_> {
             return None;
         }
         let shown = self.base_is_zero() == Some(true);
-        let method = NULL_IMPL.iter().find(|(part, ..)| top.contains(part));
+        let method = NULL_IMPL.iter().find(|(part, ..)| stack::names(top, part));
         if let Some((_, at, class)) = method
             && (shown || at.is_none_or(|at| at == address))
         {
             let because = format!("_impl was NULL: the fault is {address:#x} past it");
             return verdict(*class, true, because);
         }
-        if !ENCODER_CODE.iter().any(|part| top.contains(part)) && method.is_none() {
+        if !ENCODER_CODE.iter().any(|part| stack::names(top, part)) && method.is_none() {
             return None;
         }
         if known_offset {
@@ -218,28 +186,5 @@ impl Case<'_> {
         };
         let grounds = [Ground::Address, Ground::Frame];
         Some(Verdict::new(Class::WildPointer, Sureness::Likely, because).resting_on(grounds))
-    }
-
-    /// A runtime function of which nil is not a bad access: what it met was an object once.
-    fn freed_object(&self) -> Option<Verdict> {
-        let name = self.top.trim_start_matches("(anonymous namespace)::");
-        let name = name.strip_prefix("_CF").map_or(name, |_| &name[1..]);
-        let name = name.trim_start_matches(['-', '+', '[']);
-        let (_, done) = OBJECT_CODE.iter().find(|(start, _)| name.starts_with(start))?;
-        let (caller, layer) = self.culprit.filter(|_| self.blames_gpu_code())?;
-        let pointer = match self.fault {
-            Some(fault) if fault.authentic.is_some() => "whose class pointer failed authentication",
-            Some(fault) if fault.address < MAX_NULL_OFFSET => "whose memory is zero by now",
-            _ => "that is no longer one",
-        };
-        let owner = if layer == Layer::Backend { "the GPU back end" } else { "GPU code" };
-        let by = caller.describe();
-        let because = format!("{owner} {done} an object {pointer}; called by {by}");
-        let class = match *done {
-            MESSAGED => Class::FreedEncoder,
-            _ => Class::FreedObject,
-        };
-        let grounds = [Ground::Address, Ground::Frame, Ground::Callers];
-        Some(Verdict::new(class, Sureness::Likely, because).resting_on(grounds))
     }
 }

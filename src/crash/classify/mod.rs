@@ -6,6 +6,7 @@
 
 mod abort;
 mod bad_access;
+mod freed;
 
 use super::address::{Access, Fault};
 use super::assertion::Assertion;
@@ -77,7 +78,8 @@ impl<'a> Case<'a> {
             facts,
             frames,
             handler,
-            fault: Fault::find(facts.addresses.iter().map(String::as_str)),
+            fault: Fault::find(facts.addresses.iter().map(String::as_str))
+                .or_else(|| facts.registers.far.map(Fault::of_register)),
             top: top.map_or("", |frame| stack::symbol(frame, facts.driver.as_ref())),
             culprit: stack::culprit(frames),
             gpu_code: frames.iter().any(stack::in_gpu_code),
@@ -189,8 +191,15 @@ impl<'a> Case<'a> {
     }
 
     fn trap(&self) -> Verdict {
+        if let Some(verdict) = self.heap() {
+            return verdict;
+        }
         if self.blames_gpu_code() {
-            let because = "a trap instruction with GPU code on the stack";
+            let because = match self.facts.messages.iter().find(|text| text.starts_with("BUG IN "))
+            {
+                Some(text) => format!("a trap instruction with GPU code on the stack: {text}"),
+                None => "a trap instruction with GPU code on the stack".to_owned(),
+            };
             return Verdict::new(Class::Trap, Sureness::Likely, because)
                 .resting_on([Ground::Callers]);
         }

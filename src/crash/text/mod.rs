@@ -6,11 +6,13 @@
 //! them and is passed over. Nothing is indexed and nothing nested, so the bounds are
 //! those on a line.
 
+mod lines;
+
 use std::borrow::Cow;
 
-use super::facts::{Driver, Facts, Frame, MAX_FRAMES, MAX_MESSAGES, image_name, is_driver, keep};
-use super::programs;
+use super::facts::{Facts, Frame, MAX_FRAMES, MAX_MESSAGES, keep};
 use super::time::timestamp;
+use lines::{frame, image, registers};
 
 /// Longest part of a line looked at, in bytes.
 const MAX_LINE: usize = 4096;
@@ -42,12 +44,28 @@ pub struct Reader {
     foreign: usize,
     /// Frames whose numbers are missing.
     lost: usize,
+    /// The first lines were left out.
+    fragment: bool,
 }
 
 /// Whether `line` begins a report, or one would begin before it.
 pub fn is_start(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with("Process:") && !line["Process:".len()..].trim().is_empty()
+}
+
+/// Whether `line` is of a report whose first lines were left out.
+pub fn is_fragment(line: &str) -> bool {
+    let line = line.trim_start();
+    let value = |key: &str| line.strip_prefix(key).map(str::trim);
+    let exception = value("Exception Type:")
+        .is_some_and(|kind| kind.starts_with("EXC_") || kind.starts_with("SIG"));
+    let thread = ["Crashed Thread:", "Triggered by Thread:"].into_iter().find_map(value);
+    let numbered = thread.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let frames = value("Thread ").is_some_and(|rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(" Crashed:")
+    });
+    exception || numbered || frames || value("Date/Time:").and_then(timestamp).is_some()
 }
 
 impl Default for Reader {
@@ -60,11 +78,17 @@ impl Default for Reader {
             cut: false,
             foreign: 0,
             lost: 0,
+            fragment: false,
         }
     }
 }
 
 impl Reader {
+    /// For a report whose first lines were left out.
+    pub fn of_fragment() -> Reader {
+        Reader { fragment: true, ..Reader::default() }
+    }
+
     /// Whether a process was named already: another one is of another report.
     pub fn has_process(&self) -> bool {
         self.facts.process.is_some()
@@ -158,6 +182,9 @@ impl Reader {
                 facts.exception = keep(kind).unwrap_or_default();
                 facts.signal =
                     keep(signal.split(')').next().unwrap_or_default()).unwrap_or_default();
+                if let Some(exception) = exception_of(&facts.exception) {
+                    facts.signal = std::mem::replace(&mut facts.exception, exception.to_owned());
+                }
             }
             // The codes of older reports name the address as the subtype does.
             "Exception Subtype" | "Exception Codes" | "VM Region Info"
@@ -216,10 +243,16 @@ impl Reader {
             facts.broken = Some("a text report without an exception".into());
         } else if facts.frames.is_empty() && (self.cut || !self.has_images) {
             facts.broken = Some("a text report that ends before the thread that crashed".into());
+        } else if facts.frames.is_empty() && self.foreign > 0 {
+            facts.broken =
+                Some("the frames of the thread that crashed are of no known form".into());
         } else if !self.has_images {
             facts.incomplete = Some(
                 "the text ends before its list of images: the driver's version is unknown".into(),
             );
+        }
+        if self.fragment && facts.broken.is_none() && facts.process.is_none() {
+            facts.incomplete = Some("the report's first lines are missing".into());
         }
         if facts.frames.first().is_some_and(|top| *top == Frame::default()) {
             facts.incomplete = Some("the innermost frame of the thread is missing".into());
@@ -231,6 +264,18 @@ impl Reader {
         }
         facts
     }
+}
+
+/// The exception behind a signal: reporters inside a program (PLCrashReporter) write the
+/// same form with the signal alone.
+fn exception_of(signal: &str) -> Option<&'static str> {
+    Some(match signal {
+        "SIGSEGV" | "SIGBUS" => "EXC_BAD_ACCESS",
+        "SIGABRT" => "EXC_CRASH",
+        "SIGTRAP" => "EXC_BREAKPOINT",
+        "SIGILL" => "EXC_BAD_INSTRUCTION",
+        _ => return None,
+    })
 }
 
 /// A line without the backslashes that Markdown wants before its own characters.
@@ -257,111 +302,4 @@ fn named_number(value: &str) -> (&str, Option<u64>) {
         Some((name, number)) => (name.trim_end(), number.trim_end_matches(']').parse().ok()),
         None => (value, None),
     }
-}
-
-/// `0   AGXMetalG16X   0x000000010c9d52d0 -[… setComputePipelineState:] + 32`, also
-/// without the address. Frames are numbered, which tells them from a chat.
-fn frame(line: &str, before: &[Frame]) -> Option<(usize, Frame)> {
-    let line = line.strip_prefix(['*', '-']).map_or(line, str::trim_start);
-    let (number, rest) = line.split_once(char::is_whitespace)?;
-    let number: usize = number.trim_end_matches('.').parse().ok()?;
-    // A line may have been lost.
-    const MAX_LOST: usize = 4;
-    if !(before.len()..=before.len() + MAX_LOST).contains(&number) {
-        return None;
-    }
-    let (image, place) = image_and_place(rest.trim_start())?;
-    let (symbol, offset) = match place.rsplit_once(" + ") {
-        Some((symbol, offset)) => (symbol, leading_number(offset)),
-        None => (place, None),
-    };
-    // Where there is no symbol its place is taken by the load address.
-    let unnamed = symbol.starts_with("0x");
-    let frame = Frame {
-        image: keep(&image_name(image.trim())),
-        symbol: if unnamed { None } else { keep(symbol) },
-        offset: if unnamed { None } else { offset },
-        image_offset: if unnamed { offset } else { None },
-    };
-    Some((number, frame))
-}
-
-/// Names of images may hold single spaces.
-fn image_and_place(rest: &str) -> Option<(&str, &str)> {
-    let address =
-        rest.match_indices("0x").find(|(at, _)| rest[..*at].ends_with(char::is_whitespace));
-    if let Some((at, _)) = address {
-        let after = &rest[at + 2..];
-        let end = after.find(|c: char| !c.is_ascii_hexdigit())?;
-        let (image, place) = (&rest[..at], after[end..].trim_start());
-        // The load address of a frame without both address and symbol.
-        return match place.strip_prefix("+ ") {
-            Some(_) => Some((image, &rest[at..])),
-            None => Some((image, place)),
-        };
-    }
-    let gap = rest.find("  ").or_else(|| rest.find('\t')).or_else(|| rest.find(' '))?;
-    let place = rest[gap..].trim_start();
-    place.contains(" + ").then_some((&rest[..gap], place))
-}
-
-fn leading_number(text: &str) -> Option<u64> {
-    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// `x0: 0x0000000000000000   x1: 0x00000001…`, and `far: 0x… esr: 0x92000006 (Data Abort)`.
-fn registers(facts: &mut Facts, line: &str) {
-    let mut words = line.split_whitespace().peekable();
-    while let Some(word) = words.next() {
-        let Some(name) = word.strip_suffix(':') else { continue };
-        let value = words.peek().and_then(|value| value.strip_prefix("0x"));
-        let Some(value) = value.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
-            continue;
-        };
-        match name {
-            "pc" => facts.registers.pc = Some(value),
-            "far" => facts.registers.far = Some(value),
-            "esr" => facts.registers.esr = Some(value),
-            "fp" => facts.registers.set(29, value),
-            "lr" => facts.registers.set(30, value),
-            _ => {
-                if let Some(number) = name.strip_prefix('x').and_then(|number| number.parse().ok())
-                {
-                    facts.registers.set(number, value);
-                }
-            }
-        }
-    }
-}
-
-/// `0x10c718000 - 0x10d0fffff com.apple.AGXMetalG16X (329.2) <UUID> /System/…`. Markdown
-/// takes `<UUID>` for a tag and drops it; a path may be missing too.
-fn image(facts: &mut Facts, line: &str) {
-    let Some(rest) = line.strip_prefix("0x") else { return };
-    let Some((_, rest)) = rest.split_once("0x") else { return };
-    let Some((_, rest)) = rest.split_once(char::is_whitespace) else { return };
-    let (before, path) = match rest.find(" /") {
-        Some(at) => (&rest[..at], rest[at..].trim()),
-        None => (rest, ""),
-    };
-    let (before, uuid) = match before.split_once('<') {
-        Some((before, after)) => (before, after.split('>').next().unwrap_or_default()),
-        None => (before, ""),
-    };
-    let (id, version) = match before.split_once('(') {
-        Some((id, rest)) => (id, rest.split([')', ' ']).next().unwrap_or_default()),
-        None => (before, ""),
-    };
-    let file = path.rsplit('/').next().filter(|name| !name.is_empty());
-    let id = id.trim().trim_start_matches('+').split_whitespace().next().unwrap_or_default();
-    let name = image_name(file.unwrap_or(id));
-    if is_driver(&name) && facts.driver.is_none() {
-        facts.driver = keep(&name).map(|name| Driver {
-            name,
-            version: keep(version),
-            uuid: keep(uuid).map(|id| id.to_lowercase()),
-            location: None,
-        });
-    }
-    programs::add(&mut facts.programs, &programs::Image { name: &name, path, uuid, version });
 }
