@@ -5,12 +5,13 @@
 
 use core::ffi::{CStr, c_char, c_uint, c_void};
 
+use crate::coalescing;
 use crate::driver_code;
 use crate::entry;
 use crate::environment;
 use crate::hooks;
 use crate::image::{self, Expected};
-use crate::interpose;
+use crate::interpose::plugin;
 use crate::json::Json;
 use crate::refusal::Refusal;
 use crate::runtime::Class;
@@ -77,7 +78,7 @@ unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
     IMAGES.fetch_add(1, Ordering::Relaxed);
     IMAGE.store(header.cast_mut().cast(), Ordering::Release);
     PATH.store(path.as_ptr().cast_mut(), Ordering::Release);
-    if entry::guard().is_none() {
+    if entry::guard().is_none() && !coalescing::is_off() {
         return;
     }
     if hook_image(path) == 0 {
@@ -102,7 +103,7 @@ pub fn retry() {
     }
 }
 
-/// Hooks the classes of an image; how many methods.
+/// Hooks the classes of an image, and has them answer that coalescing is off where it is; how many methods.
 fn hook_image(path: &CStr) -> usize {
     let mut count = 0;
     let mut methods = 0;
@@ -111,6 +112,10 @@ fn hook_image(path: &CStr) -> usize {
         let names = objc_copyClassNamesForImage(path.as_ptr(), &mut count);
         for index in 0..count as usize {
             let name = CStr::from_ptr(*names.add(index));
+            methods += Class::named(name).map_or(0, coalescing::switch_off_in);
+            if entry::guard().is_none() {
+                continue;
+            }
             let hooked = hooks::hook_by_name(name);
             if hooked > 0 {
                 trust_ancestry(name);
@@ -188,7 +193,7 @@ pub fn is_loadable(plugin: &str) -> bool {
 /// Says in the report which driver was loaded, by which way, and what its code is.
 pub fn describe(json: &mut Json) {
     json.open("driver");
-    let answered = interpose::describe(json);
+    let answered = plugin::describe(json);
     if let Some(refusal) = REFUSAL.text() {
         json.text("copy_refused", refusal);
     }

@@ -7,7 +7,7 @@ use crate::sync::{AtomicPtr, Ordering};
 use crate::sys;
 
 /// Every variable that is read anywhere in the library.
-const NAMES: [&CStr; 15] = [
+const NAMES: [&CStr; 16] = [
     c"AGX_GUARD",
     c"AGX_GUARD_QUARANTINE",
     c"AGX_GUARD_QUARANTINE_MS",
@@ -18,6 +18,7 @@ const NAMES: [&CStr; 15] = [
     c"AGX_GUARD_REPORTS",
     c"AGX_GUARD_ON_REFUSAL",
     c"AGX_GUARD_QUIET",
+    c"AGX_GUARD_COALESCING",
     c"AGX_GUARD_PLUGIN",
     c"AGX_GUARD_PLUGIN_FOR",
     c"AGX_GUARD_PATCHED",

@@ -191,11 +191,17 @@ fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option
 /// `name` is a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agx_guard_hook_class(name: *const c_char, role: c_int) -> c_int {
-    if crate::entry::guard().is_none() || name.is_null() {
+    if name.is_null() {
         return 0;
     }
     // SAFETY: by the caller's word.
     let name = unsafe { CStr::from_ptr(name) };
+    if let Some(class) = Class::named(name) {
+        crate::coalescing::switch_off_in(class);
+    }
+    if crate::entry::guard().is_none() {
+        return 0;
+    }
     let count = match (role, Class::named(name)) {
         (0, Some(class)) => hook(class, Role::Encoder),
         (1, Some(class)) => hook(class, Role::CommandBuffer),

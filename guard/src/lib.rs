@@ -21,6 +21,7 @@ mod beginnings;
 pub mod bounded;
 pub mod call;
 pub mod calls;
+pub mod coalescing;
 pub mod counters;
 pub mod encoding;
 mod endings;
@@ -45,6 +46,8 @@ pub mod thread;
 pub mod throttle;
 mod waits;
 
+#[cfg(all(feature = "shipped", target_os = "macos"))]
+mod core_foundation;
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 pub mod driver;
 #[cfg(feature = "shipped")]

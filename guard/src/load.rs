@@ -6,6 +6,7 @@
 
 use core::ffi::{CStr, c_int};
 
+use crate::coalescing;
 use crate::entry;
 use crate::environment;
 use crate::fork;
@@ -26,7 +27,7 @@ extern "C" fn load() {
     let wants_report =
         [c"AGX_GUARD_REPORT", c"AGX_GUARD_REPORTS"].map(environment::value) != [None; 2];
     let names_plugin = environment::value(c"AGX_GUARD_PLUGIN").is_some();
-    if settings.mode == Mode::Off && !wants_report && !names_plugin {
+    if settings.mode == Mode::Off && !wants_report && !names_plugin && !settings.no_coalescing {
         return;
     }
     if cfg!(target_os = "macos") && agx_guard_authenticates_pointers() != 0 {
@@ -34,6 +35,9 @@ extern "C" fn load() {
             "this process authenticates pointers (arm64e); the guard is loaded and does nothing"
         ));
         return;
+    }
+    if settings.no_coalescing {
+        coalescing::switch_off();
     }
     #[cfg(target_os = "macos")]
     crate::interpose::answer_from_now_on();

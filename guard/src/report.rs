@@ -6,6 +6,7 @@ use core::ffi::{CStr, c_int};
 use core::fmt::Write;
 
 use crate::bounded::Bounded;
+use crate::coalescing;
 use crate::counters::COUNTERS;
 use crate::entry;
 use crate::environment;
@@ -103,6 +104,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("classes_hooked_on_sight", hooks::hooked_on_sight() as u64);
     json.number("methods_not_understood", hooks::methods_not_understood() as u64);
     json.number("methods_without_room", hooks::methods_without_room() as u64);
+    coalescing::describe(&mut json);
     #[cfg(target_os = "macos")]
     crate::driver::describe(&mut json);
     if let Some(guard) = guard {

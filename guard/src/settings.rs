@@ -12,6 +12,7 @@
 //! | `AGX_GUARD_REPORTS` | folder where each process leaves a report of its own, `PID.json`, at exit and on SIGUSR1 | none |
 //! | `AGX_GUARD_ON_REFUSAL` | `continue`: a refused call returns zero; `abort`: the process ends there, with both threads named | `continue` |
 //! | `AGX_GUARD_QUIET` | set: nothing on standard error | unset |
+//! | `AGX_GUARD_COALESCING` | `off`: the driver is told not to coalesce encoders; `system` | `system` |
 //! | `AGX_GUARD_PLUGIN` | what `MetalPluginName` is answered with | none |
 //! | `AGX_GUARD_PLUGIN_FOR` | the driver it stands in for | none: no answer |
 //! | `AGX_GUARD_PATCHED`, `AGX_GUARD_ORIGINAL` | `ADDRESS:WORD,WORD,…` in hex: the code to look for in the driver | none |
@@ -50,6 +51,8 @@ pub struct Settings {
     pub abort_on_refusal: bool,
     /// Nothing is written to standard error.
     pub quiet: bool,
+    /// The driver is told not to coalesce encoders, see [`crate::coalescing`].
+    pub no_coalescing: bool,
 }
 
 impl Settings {
@@ -63,6 +66,7 @@ impl Settings {
         throttle_ms: 10_000,
         abort_on_refusal: false,
         quiet: false,
+        no_coalescing: false,
     };
 
     /// Reads the settings through `variable`. Tells `wrong` each variable whose value is not understood, with that value; its
@@ -89,7 +93,13 @@ impl Settings {
             throttle_ms: number(c"AGX_GUARD_THROTTLE_MS", default.throttle_ms),
             abort_on_refusal: false,
             quiet: variable(c"AGX_GUARD_QUIET").is_some(),
+            no_coalescing: false,
         };
+        match variable(c"AGX_GUARD_COALESCING") {
+            None | Some(b"system") => {}
+            Some(b"off") => settings.no_coalescing = true,
+            Some(text) => wrong(c"AGX_GUARD_COALESCING", text),
+        }
         match variable(c"AGX_GUARD_ON_REFUSAL") {
             None | Some(b"continue") => {}
             Some(b"abort") => settings.abort_on_refusal = true,

@@ -82,6 +82,11 @@ class Scenarios(unittest.TestCase):
     def test_the_driver_may_coalesce_encoders(self):
         self.holds("coalescing")
 
+    def test_with_coalescing_off_the_driver_begins_no_ended_encoder_again(self):
+        for mode in ("off", "guard"):
+            self.holds("coalesces", 1, AGX_GUARD=mode)
+            self.holds("coalesces", 0, AGX_GUARD=mode, AGX_GUARD_COALESCING="off")
+
     def test_the_driver_may_ask_an_ended_encoder(self):
         self.holds("asked")
 
@@ -191,6 +196,18 @@ class Report(unittest.TestCase):
         compute = "-[AGXFakeFamilyComputeContext {}]"
         names = ["setBuffer:offset:atIndex:", "insertDebugSignpost:", "endEncoding", "deferredEndEncoding", "destroyImpl"]
         self.assertEqual(refused, {compute.format(name): 1 for name in names})
+
+    def test_the_report_tells_who_asked_whether_coalescing_is_off(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            for mode in ("off", "guard"):
+                run("coalesces", 0, AGX_GUARD=mode, AGX_GUARD_COALESCING="off", AGX_GUARD_REPORT=path)
+                with open(path, encoding="utf-8") as file:
+                    asked = json.load(file)["coalescing_off"]
+                self.assertEqual(asked, {"preferences_asked": 0, "buffers_asked": 2, "devices_asked": 1})
+            run("coalesces", 1, AGX_GUARD_REPORT=path)
+            with open(path, encoding="utf-8") as file:
+                self.assertNotIn("coalescing_off", json.load(file))
 
     def test_a_forked_child_writes_no_report(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -353,6 +370,11 @@ class Crashes(unittest.TestCase):
                 self.assertIn(text, out + err)
                 status, out, err = run("meet", scenario)
                 self.assertEqual(status, 0, out + err)
+
+    def test_with_coalescing_off_no_ended_encoders_block_is_read_and_the_other_races_stay(self):
+        status, out, err = run("meet", 1, AGX_GUARD="off", AGX_GUARD_COALESCING="off")
+        self.assertEqual(status, 0, out + err)
+        self.assertIn(run("meet", 0, AGX_GUARD="off", AGX_GUARD_COALESCING="off")[0], (SIGSEGV, SIGABRT))
 
     def test_the_quarantine_is_what_keeps_a_late_message_from_freed_memory(self):
         status, out, err = run("stress", 8, 20000, 5, AGX_GUARD_QUARANTINE="0")

@@ -82,7 +82,7 @@ class Library(unittest.TestCase):
             names = re.findall(r"LC_ID_DYLIB.*?name (\S+)", self.headers(architecture), re.S)
             self.assertEqual(names, ["@rpath/libagx_guard.dylib"], architecture)
 
-    def test_it_loads_the_system_library_the_runtime_and_iokit_and_nothing_else(self):
+    def test_it_loads_nothing_that_iokit_does_not_load_but_the_runtime(self):
         for architecture in ("arm64", "arm64e"):
             loaded = re.findall(r"cmd LC_LOAD_DYLIB.*?name (\S+)", self.headers(architecture), re.S)
             self.assertEqual(
@@ -91,18 +91,25 @@ class Library(unittest.TestCase):
                     "/usr/lib/libSystem.B.dylib",
                     "/usr/lib/libobjc.A.dylib",
                     "/System/Library/Frameworks/IOKit.framework/Versions/A/IOKit",
+                    "/System/Library/Frameworks/CoreFoundation.framework/Versions/A/CoreFoundation",
                 ],
             )
         self.assertEqual(re.findall(r"cmd LC_LOAD_DYLIB.*?name (\S+)", self.headers("x86_64"), re.S), ["/usr/lib/libSystem.B.dylib"])
 
-    def test_it_interposes_one_function_and_the_tuple_is_bound(self):
+    INTERPOSED = [
+        "CoreFoundation _CFPreferencesCopyAppValue", "CoreFoundation _CFPreferencesCopyMultiple",
+        "CoreFoundation _CFPreferencesCopyValue", "CoreFoundation _CFPreferencesGetAppBooleanValue",
+        "CoreFoundation _CFPreferencesGetAppIntegerValue", "IOKit _IORegistryEntryCreateCFProperty",
+    ]
+
+    def test_what_it_interposes_is_bound_to_the_libraries_that_have_it(self):
         for architecture in ("arm64", "arm64e"):
             self.assertIn(("__interpose", "__DATA"), self.sections(architecture))
             bound = text(tool("llvm-objdump"), "--macho", "--bind", self.slice(architecture))
-            interposed = re.findall(r"^__DATA\s+__interpose\s+\S+\s+pointer\s+0\s+IOKit\s+(\S+)$", bound, re.M)
-            self.assertEqual(interposed, ["_IORegistryEntryCreateCFProperty"])
+            interposed = re.findall(r"^__DATA\s+__interpose\s+\S+\s+pointer\s+0\s+(\S+)\s+(\S+)$", bound, re.M)
+            self.assertEqual(sorted(map(" ".join, interposed)), self.INTERPOSED)
             rebased = text(tool("llvm-objdump"), "--macho", "--rebase", self.slice(architecture))
-            self.assertEqual(len(re.findall(r"^__DATA\s+__interpose\s", rebased, re.M)), 1)
+            self.assertEqual(len(re.findall(r"^__DATA\s+__interpose\s", rebased, re.M)), len(self.INTERPOSED))
         self.assertNotIn(("__interpose", "__DATA"), self.sections("x86_64"))
 
     def test_it_runs_one_initialiser(self):
@@ -186,6 +193,13 @@ class Library(unittest.TestCase):
         self.assertFalse(told["refused"]["plugin_name_answered"])
         self.assertEqual(told["refused"]["copy_refused"], "tried: '/Users/me' (not valid for use in process)")
         self.assertEqual(told["refused"]["images"], 1)
+
+    def test_every_reader_of_preferences_is_told_that_coalescing_is_off_where_it_is(self):
+        for architecture in ("arm64", "arm64e"):
+            for mode in ("off", "guard"):
+                self.emulated(architecture, "off", "coalesces", AGX_GUARD=mode)
+                self.emulated(architecture, "off", "coalescing-off", AGX_GUARD=mode, AGX_GUARD_COALESCING="off", CALLED_EARLY="1")
+        self.emulated("arm64e", "on", "coalesces", AGX_GUARD_COALESCING="off")
 
     def test_nothing_of_the_machine_it_was_built_on_is_in_it(self):
         with open(self.path, "rb") as file:

@@ -139,9 +139,17 @@ extern void (*fake_during_end)(void);
 - (id)unknownCommandEncoder;
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder;
 - (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder;
-- (BOOL)coalesces;
+- (BOOL)isEncoderCoalescingDisabled;          /* asked once per process, each of them */
+- (BOOL)isComputeEncoderCoalescingDisabled;
 - (BOOL)askPrevious;
 @end
+
+/* The driver's device: its properties are asked after the kept encoder's block was read. */
+@interface AGXFakeDevice : FakeObject
+- (BOOL)disableEncoderCoalescing;
+- (BOOL)disableComputeEncoderCoalescing;
+@end
+extern AGXFakeDevice *fake_device;
 
 /* An encoder class that no list of names holds. */
 @interface XYZUnheardOfCommandEncoder : IOGPUFakeCommandEncoder
@@ -151,8 +159,5 @@ extern void (*fake_during_end)(void);
 /* Where the driver may be stopped, so that a test decides at which step a second thread runs. */
 enum { STOP_NOWHERE, STOP_COALESCING, STOP_COMMIT_ENCODER, STOP_ENCODING };
 extern void (*fake_stop)(int where);
-/* Whether the process has coalescing switched off, as by the preferences of com.apple.Metal. */
-extern int fake_coalescing_is_off;
-
 /* An ended encoder of a command buffer that has not been committed: endEncoding leaves `_impl` where it is. */
 extern __thread int fake_defers_end;

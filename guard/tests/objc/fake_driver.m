@@ -14,7 +14,7 @@ int fake_open, fake_most_open, fake_poisons;
 void (*fake_during_end)(void);
 __thread int fake_defers_end;
 void (*fake_stop)(int where);
-int fake_coalescing_is_off;
+AGXFakeDevice *fake_device;
 
 /* All code of the fake lies in one section of its own, so that the tests can name it as the driver's. */
 #define DRIVER_POOL 8
@@ -109,11 +109,8 @@ static void stop(int where) {
 - (void)setBuffer:(id)buffer offset:(uint64_t)offset atIndex:(uint64_t)index { use(&_impl, &_sum, 0x5c8); }
 - (void)endEncoding {
   [super endEncoding];
-  if (_buffer && [_buffer coalesces]) {
+  if (_buffer) {
     [_buffer setPreviousComputeCommandEncoder:self];
-  } else if (_buffer) {
-    [self deferredEndEncoding];
-    [self release];
   } else if (!fake_defers_end) {
     [self deferredEndEncoding];
   }
@@ -257,19 +254,26 @@ static void stop(int where) {
     _previousComputeCommandEncoder = nil;
   }
 }
-- (BOOL)coalesces { return !fake_coalescing_is_off; }
+- (BOOL)isEncoderCoalescingDisabled { return NO; }
+- (BOOL)isComputeEncoderCoalescingDisabled { return NO; }
+- (BOOL)mayCoalesce:(AGXFakeFamilyComputeContext *)encoder {
+  static int is_disabled = -1, compute_is_disabled = -1;
+  if (compute_is_disabled < 0) compute_is_disabled = [self isComputeEncoderCoalescingDisabled];
+  if (is_disabled < 0) is_disabled = [self isEncoderCoalescingDisabled];
+  if (is_disabled || compute_is_disabled) return NO;
+  stop(STOP_COALESCING);
+  if (*(volatile uint32_t *)(encoder->_impl + 0x760)) return NO; /* the fields do not agree */
+  return ![fake_device disableComputeEncoderCoalescing] && ![fake_device disableEncoderCoalescing];
+}
 - (AGXFakeFamilyComputeContext *)computeCommandEncoder { return [self computeCommandEncoderWithConfig:1]; }
 - (AGXFakeFamilyComputeContext *)computeCommandEncoderWithConfig:(int)config {
   if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
   AGXFakeFamilyComputeContext *encoder = _previousComputeCommandEncoder;
-  if (encoder && config) {
-    stop(STOP_COALESCING);
-    if (*(volatile uint32_t *)(encoder->_impl + 0x760) == 0) { /* the fields agree */
-      _previousComputeCommandEncoder = nil;
-      [encoder reInitWithCommandBuffer:self];
-      _currentEncoder = encoder;
-      return [encoder retain];
-    }
+  if (encoder && config && [self mayCoalesce:encoder]) {
+    _previousComputeCommandEncoder = nil;
+    [encoder reInitWithCommandBuffer:self];
+    _currentEncoder = encoder;
+    return [encoder retain];
   }
   [self commitEncoder];
   encoder = [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:self config:config];
@@ -293,4 +297,9 @@ static void stop(int where) {
   [super commit];
   if (_handler) _handler(self);
 }
+@end
+
+@implementation AGXFakeDevice
+- (BOOL)disableEncoderCoalescing { return NO; }
+- (BOOL)disableComputeEncoderCoalescing { return NO; }
 @end

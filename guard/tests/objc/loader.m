@@ -48,6 +48,36 @@ static String *make_string(void *allocator, const char *bytes, intptr_t count, u
   return string;
 }
 static void release_string(String *string) { released++; }
+static String *retain_string(String *string) { return string; }
+
+/* Preferences: none of them is set. A list and a dictionary hold at most four objects. */
+typedef struct { uintptr_t type; int count; String *keys[4], *values[4]; } Collection;
+static String true_value = {8, "true"}, *boolean_true = &true_value;
+static int preferences_read;
+static void *read_nothing(void) { preferences_read++; return NULL; }
+static uint8_t read_no_boolean(String *asked, String *domain, uint8_t *exists) { preferences_read++; return *exists = 0; }
+static Collection *read_many(Collection *asked, String *domain, void *user, void *host) {
+  preferences_read++;
+  return calloc(1, sizeof(Collection));
+}
+static intptr_t count_of(const Collection *list) { return list->count; }
+static int find_in(const Collection *list, const String *value) {
+  for (int at = 0; at < list->count; at++) if (!strcmp(list->keys[at]->text, value->text)) return at;
+  return -1;
+}
+static uint8_t contains(const Collection *list, intptr_t from, intptr_t count, const String *value) {
+  CHECK(from == 0 && count == list->count);
+  return find_in(list, value) >= 0;
+}
+static Collection *copy_collection(void *allocator, intptr_t capacity, const Collection *from) {
+  Collection *copy = malloc(sizeof *copy);
+  return *copy = *from, copy;
+}
+static void set_value(Collection *dictionary, String *named, String *value) {
+  CHECK(dictionary->count < 4);
+  dictionary->keys[dictionary->count] = named;
+  dictionary->values[dictionary->count++] = value;
+}
 static String *ask_registry(uint32_t entry, const String *asked, void *allocator, uint32_t options) {
   return strcmp(asked->text, key.text) ? NULL : &system_answer;
 }
@@ -138,7 +168,11 @@ static void *find(void *handle, const char *name);
 
 static const struct { const char *name; void *address; } symbols[] = {
   {"_CFGetTypeID", type_of}, {"_CFStringGetTypeID", type_of_strings}, {"_CFStringGetCString", get_text},
-  {"_CFStringCreateWithBytes", make_string}, {"_CFRelease", release_string},
+  {"_CFStringCreateWithBytes", make_string}, {"_CFRelease", release_string}, {"_CFRetain", retain_string},
+  {"_CFArrayGetCount", count_of}, {"_CFArrayContainsValue", contains}, {"_CFDictionaryCreateMutableCopy", copy_collection},
+  {"_CFDictionarySetValue", set_value}, {"_kCFBooleanTrue", &boolean_true}, {"_CFPreferencesCopyAppValue", read_nothing},
+  {"_CFPreferencesCopyValue", read_nothing}, {"_CFPreferencesCopyMultiple", read_many},
+  {"_CFPreferencesGetAppBooleanValue", read_no_boolean}, {"_CFPreferencesGetAppIntegerValue", read_no_boolean},
   {"_IORegistryEntryCreateCFProperty", ask_registry}, {"__dyld_register_func_for_add_image", watch_images},
   {"_dlopen", load_image}, {"_dlerror", load_error}, {"_realpath$DARWIN_EXTSN", real_path},
   {"_dladdr", describe_address}, {"_dlsym", find}, {"_objc_copyClassNamesForImage", classes_of_image}, {"_objc_msgSend", send},
@@ -273,9 +307,16 @@ static void run_initialisers(void) {
   for (unsigned at = 0; at < initialisers->size / 8; at++) functions[at]();
 }
 
+/* What the program calls when it calls a function of the system's: the replacement, where there is one. */
+static void *called(const char *name) {
+  struct { void *replacement, *original; } *tuples = (void *)(image + interposed->address);
+  for (unsigned at = 0; at < interposed->size / sizeof *tuples; at++)
+    if (tuples[at].original == symbol(name)) return tuples[at].replacement;
+  return symbol(name);
+}
+
 static String *ask_interposed(String *asked) {
-  String *(**tuple)(uint32_t, String *, void *, uint32_t) = (void *)(image + interposed->address);
-  return tuple[0](1, asked, NULL, 0);
+  return ((String *(*)(uint32_t, String *, void *, uint32_t))called("_IORegistryEntryCreateCFProperty"))(1, asked, NULL, 0);
 }
 
 /* ---- the scenarios ---- */
@@ -331,6 +372,28 @@ static void it_leaves_the_systems_answer(void) {
   CHECK(ask_interposed(&key) == &system_answer && released == 0);
 }
 
+/* Each reader, asked for a switch of coalescing and for something else. */
+static void it_answers_preferences(int is_off) {
+  String *(*app_value)(String *, String *) = called("_CFPreferencesCopyAppValue");
+  String *(*value)(String *, String *, void *, void *) = called("_CFPreferencesCopyValue");
+  uint8_t (*boolean)(String *, String *, uint8_t *) = called("_CFPreferencesGetAppBooleanValue");
+  intptr_t (*integer)(String *, String *, uint8_t *) = called("_CFPreferencesGetAppIntegerValue");
+  Collection *(*many)(Collection *, String *, void *, void *) = called("_CFPreferencesCopyMultiple");
+  String metal = {7, "com.apple.Metal"}, own = {7, "com.example"}, other = {7, "disableConsistentPerfState"};
+  String names[] = {{7, "disableEncoderCoalescing"}, {7, "disableComputeEncoderCoalescing"}, {7, "disableBlitEncoderCoalescing"}};
+  String *expected = is_off ? boolean_true : NULL;
+  uint8_t exists;
+  for (int at = 0; at < 3; at++) {
+    CHECK(app_value(&names[at], &metal) == expected && value(&names[at], &metal, NULL, NULL) == expected);
+    CHECK(boolean(&names[at], &metal, &exists) == is_off && exists == is_off && integer(&names[at], &metal, &exists) == is_off);
+  }
+  CHECK(preferences_read == (is_off ? 0 : 12));
+  CHECK(!app_value(&other, &metal) && !value(&other, &metal, NULL, NULL) && !boolean(&other, &metal, &exists) && !exists);
+  Collection list = {9, 2, {&other, &names[2]}, {0}}, *answer = many(&list, &metal, NULL, NULL);
+  CHECK(answer->count == is_off && (!is_off || (answer->values[0] == boolean_true && find_in(answer, &names[2]) == 0)));
+  CHECK(many(NULL, &metal, NULL, NULL)->count == (is_off ? 3 : 0) && many(NULL, &own, NULL, NULL)->count == 0);
+}
+
 int main(int count, char **arguments) {
   const char *scenario = count > 2 ? arguments[2] : "";
   specific = strcmp(scenario, "moved") ? NULL : elsewhere;
@@ -352,6 +415,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(scenario, "guards") || !strcmp(scenario, "moved")) it_guards();
   else if (!strcmp(scenario, "late")) it_tries_again();
   else if (!strcmp(scenario, "answers")) it_answers();
+  else if (!strcmp(scenario, "coalesces")) it_answers_preferences(0);
+  else if (!strcmp(scenario, "coalescing-off")) it_answers_preferences(1);
   else if (!strcmp(scenario, "refused")) it_leaves_the_systems_answer();
   if (at_exit) at_exit();
   return failures ? 1 : 0;

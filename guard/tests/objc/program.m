@@ -41,13 +41,15 @@ static int is_thunk(IMP code) {
 
 /* The GNU runtime changes a method in the table of the class it is asked for, and in no table made before from that one; and
  * classes that have had no message share one table. So each class gets its own just before it is hooked, parents first. */
+static void hook_one(const char *name) {
+  FakeObject *first = [objc_getClass(name) alloc];
+  [first retainCount];
+  free(first);
+  agx_guard_hook_class(name, -1);
+}
 static void hook_all(void) {
-  for (unsigned at = 0; at < sizeof classes / sizeof *classes; at++) {
-    FakeObject *first = [objc_getClass(classes[at]) alloc];
-    [first retainCount];
-    free(first);
-    agx_guard_hook_class(classes[at], -1);
-  }
+  for (unsigned at = 0; at < sizeof classes / sizeof *classes; at++) hook_one(classes[at]);
+  hook_one("AGXFakeDevice");
   fake_live_objects = 0;
 }
 
@@ -280,6 +282,17 @@ static int coalescing_goes_on(void) {
   [one setComputePipelineState:nil];
   CHECK(fake_dispatched == before);
   CHECK(agx_guard_counter("refused_ended") == 2);
+  return 0;
+}
+
+/* Without coalescing the driver asks first, and neither reads the ended encoder's block nor begins that encoder again. */
+static int the_driver_does_not_coalesce(int expected) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  Compute *one = [buffer computeCommandEncoder];
+  [one endEncoding];
+  CHECK(([buffer computeCommandEncoder] == one) == expected);
+  fake_device = [AGXFakeDevice alloc];
+  CHECK([fake_device disableEncoderCoalescing] == !expected);
   return 0;
 }
 
@@ -852,6 +865,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "inits")) inits_may_fail_or_substitute();
   else if (!strcmp(name, "late")) an_encoder_seen_late_is_adopted();
   else if (!strcmp(name, "coalescing")) coalescing_goes_on();
+  else if (!strcmp(name, "coalesces")) the_driver_does_not_coalesce(number);
   else if (!strcmp(name, "asked")) the_driver_may_ask_an_ended_encoder();
   else if (!strcmp(name, "unheard")) a_class_of_no_list_is_hooked_on_sight();
   else if (!strcmp(name, "meet")) a_stopped_thread_meets_another(number);

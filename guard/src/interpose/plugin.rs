@@ -40,16 +40,18 @@ pub fn answer<'a>(
 }
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
-pub use mac::{answer_from_now_on, describe};
+pub use mac::describe;
 
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 mod mac {
-    use core::ffi::{CStr, c_char, c_void};
+    use core::ffi::c_void;
     use core::sync::atomic::{AtomicBool, Ordering};
 
     use super::Answer;
+    use crate::core_foundation::{self as cf, LONGEST, Object};
     use crate::driver;
     use crate::environment;
+    use crate::interpose::{answers, interpose};
     use crate::json::Json;
 
     /// Says in the report whether the plug-in's name was asked for, and whether the copy was answered. Returns the latter.
@@ -62,103 +64,44 @@ mod mac {
 
     static ASKED: AtomicBool = AtomicBool::new(false);
     static ANSWERED: AtomicBool = AtomicBool::new(false);
-    static ANSWERS: AtomicBool = AtomicBool::new(false);
-
-    /// Begins to answer. Until then, and for ever in a process that authenticates pointers, the function passes everything on: what
-    /// `dlsym` answers there is signed and cannot be called from here.
-    pub fn answer_from_now_on() {
-        ANSWERS.store(true, Ordering::Release);
-    }
 
     unsafe extern "C" {
         fn IORegistryEntryCreateCFProperty(
             entry: u32,
-            key: *const c_void,
+            key: Object,
             allocator: *const c_void,
             options: u32,
-        ) -> *const c_void;
-        fn dlsym(handle: *const c_void, name: *const c_char) -> *const c_void;
+        ) -> Object;
     }
 
-    /// RTLD_DEFAULT. Core Foundation is in the process whenever the registry is asked; linking it would load it always.
-    const ANYWHERE: *const c_void = -2isize as *const c_void;
-    /// kCFStringEncodingUTF8.
-    const UTF8: u32 = 0x0800_0100;
-    const LONGEST: usize = 512;
-
-    type GetCString = unsafe extern "C" fn(*const c_void, *mut u8, isize, u32) -> u8;
-    type CreateWithBytes =
-        unsafe extern "C" fn(*const c_void, *const u8, isize, u32, u8) -> *const c_void;
-    type Type = unsafe extern "C" fn(*const c_void) -> usize;
-    type StringType = unsafe extern "C" fn() -> usize;
-    type Release = unsafe extern "C" fn(*const c_void);
-
-    /// A Core Foundation function by name.
-    ///
-    /// # Safety
-    /// `F` is the type of the function so named.
-    unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
-        // SAFETY: `name` is NUL-terminated; a non-NULL answer is the address of the function, as wide as `F`.
-        unsafe {
-            let address = dlsym(ANYWHERE, name.as_ptr());
-            (!address.is_null()).then(|| core::mem::transmute_copy(&address))
-        }
-    }
-
-    /// The text of a CFString, if it is one and fits.
-    ///
-    /// # Safety
-    /// `object` is NULL or a Core Foundation object.
-    unsafe fn text(object: *const c_void, buffer: &mut [u8; LONGEST]) -> Option<&str> {
-        // SAFETY: the types are those of CFBase.h and CFString.h; the buffer's length is passed with it.
-        unsafe {
-            let type_of: Type = function(c"CFGetTypeID")?;
-            let string: StringType = function(c"CFStringGetTypeID")?;
-            let get: GetCString = function(c"CFStringGetCString")?;
-            if object.is_null()
-                || type_of(object) != string()
-                || get(object, buffer.as_mut_ptr(), LONGEST as isize, UTF8) == 0
-            {
-                return None;
-            }
-        }
-        CStr::from_bytes_until_nul(buffer).ok()?.to_str().ok()
-    }
-
-    fn replacement(key: *const c_void, original: *const c_void) -> Option<*const c_void> {
+    fn replacement(key: Object, original: Object) -> Option<Object> {
         let plugin = environment::text(c"AGX_GUARD_PLUGIN")?;
         let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR")?;
         let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);
         // SAFETY: both are Core Foundation objects or NULL, by the signature of the interposed function.
-        let (key, original_text) = unsafe { (text(key, &mut one)?, text(original, &mut two)) };
+        let (key, original_text) =
+            unsafe { (cf::text(key, &mut one)?, cf::text(original, &mut two)) };
         let answer =
             super::answer(key, original_text, Some(plugin), Some(instead_of), driver::is_loadable);
         if answer != Answer::NotOurs {
             ASKED.store(true, Ordering::Relaxed);
         }
         let Answer::Instead(answer) = answer else { return None };
-        // SAFETY: the types are those of CFString.h and CFBase.h; `original` is ours to release, for the caller never sees it.
-        unsafe {
-            let create: CreateWithBytes = function(c"CFStringCreateWithBytes")?;
-            let release: Release = function(c"CFRelease")?;
-            let string = create(core::ptr::null(), answer.as_ptr(), answer.len() as isize, UTF8, 0);
-            if string.is_null() {
-                return None;
-            }
-            release(original);
-            Some(string)
-        }
+        let string = cf::string(answer)?;
+        // SAFETY: ours to release, for the caller never sees it.
+        unsafe { cf::release(original) };
+        Some(string)
     }
 
     unsafe extern "C" fn create_property(
         entry: u32,
-        key: *const c_void,
+        key: Object,
         allocator: *const c_void,
         options: u32,
-    ) -> *const c_void {
+    ) -> Object {
         // SAFETY: the arguments are passed on as they came; dyld does not interpose the interposing image's own calls.
         let original = unsafe { IORegistryEntryCreateCFProperty(entry, key, allocator, options) };
-        if !ANSWERS.load(Ordering::Acquire) {
+        if !answers() {
             return original;
         }
         match replacement(key, original) {
@@ -170,18 +113,11 @@ mod mac {
         }
     }
 
-    type Property = unsafe extern "C" fn(u32, *const c_void, *const c_void, u32) -> *const c_void;
+    type Property = unsafe extern "C" fn(u32, Object, *const c_void, u32) -> Object;
 
-    #[repr(C)]
-    struct Interposed {
-        replacement: Property,
-        original: Property,
+    interpose! {
+        PROPERTY: Property = create_property for IORegistryEntryCreateCFProperty;
     }
-
-    #[used]
-    #[unsafe(link_section = "__DATA,__interpose")]
-    static INTERPOSED: Interposed =
-        Interposed { replacement: create_property, original: IORegistryEntryCreateCFProperty };
 }
 
 #[cfg(test)]
