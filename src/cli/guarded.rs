@@ -22,7 +22,7 @@ use agxpatch_host::{Host, Kind};
 /// Those of [`launch::prepare`](fn@launch::prepare), `NoGuardLibrary`, and
 /// `ReadFailed` for the file.
 pub fn prepare(session: &Session, named: Option<&Path>, request: &Request<'_>) -> Result<Prepared> {
-    if !launch::needs_mac(request.mode, request.driver) {
+    if !request.needs_mac() {
         return launch::prepare(request, None);
     }
     if !has_mac(session) {
@@ -114,6 +114,7 @@ impl Launched<'_> {
             command: &self.words,
             mode,
             driver: None,
+            no_coalescing: false,
             variables: std::env::vars_os().collect(),
             directory: &self.directory,
             reports: None,

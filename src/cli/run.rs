@@ -36,6 +36,11 @@ pub struct Args {
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Both)]
     driver_way: Way,
 
+    /// UNTESTED on a Mac. Tell the driver not to coalesce encoders, in this command alone: then no
+    /// command buffer reads an ended encoder's memory. Its other races stay.
+    #[arg(long)]
+    no_coalescing: bool,
+
     /// Start the command again, at most N times, if it dies of SIGSEGV, SIGBUS,
     /// SIGTRAP or SIGABRT.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -161,11 +166,18 @@ fn account(args: &Args, session: &Session) -> Result<RunReport> {
         Error::new(Code::WriteFailed, "cannot create a temporary folder").with("reason", error)
     })?;
     let mode = mode(args)?;
-    let told = mode != Mode::Off || driver.is_some() || args.report.is_some() || session.json;
+    let no_coalescing = args.no_coalescing
+        || std::env::var_os(name::COALESCING).is_some_and(|value| value == "off");
+    let told = mode != Mode::Off
+        || driver.is_some()
+        || no_coalescing
+        || args.report.is_some()
+        || session.json;
     let request = Request {
         command: &args.command,
         mode,
         driver,
+        no_coalescing,
         variables: std::env::vars_os().collect(),
         directory: &directory,
         reports: told.then(|| scratch.path().to_owned()),

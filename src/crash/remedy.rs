@@ -332,9 +332,10 @@ fn observe() -> Remedy {
 fn no_coalescing() -> Remedy {
     typed(
         RemedyKind::NoCoalescing,
-        "switch coalescing off, so that no command buffer reads an ended encoder (untested; for every \
-         program of yours, until `defaults delete com.apple.Metal disableEncoderCoalescing`)",
-        "defaults write com.apple.Metal disableEncoderCoalescing -bool YES",
+        "switch coalescing off for this program, so that no command buffer reads an ended encoder (untested; \
+         where no library can enter: `defaults write com.apple.Metal disableEncoderCoalescing -bool YES` for \
+         every program of yours, until `defaults delete com.apple.Metal disableEncoderCoalescing`)",
+        "agxpatch run --no-coalescing -- CMD",
     )
 }
 

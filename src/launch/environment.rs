@@ -17,6 +17,8 @@ pub mod name {
     pub const INSERT: &str = "DYLD_INSERT_LIBRARIES";
     /// Folders dyld looks in before an image's own path.
     pub const LIBRARY_PATH: &str = "DYLD_LIBRARY_PATH";
+    /// Whether the driver may coalesce encoders: `system` or `off`.
+    pub const COALESCING: &str = "AGX_GUARD_COALESCING";
     /// The guard's mode.
     pub const MODE: &str = "AGX_GUARD";
     /// The folder where each process leaves a report of its own.
@@ -81,6 +83,8 @@ pub struct Wanted {
     pub reports: Option<PathBuf>,
     /// The copy of the driver.
     pub driver: Option<Driver>,
+    /// Whether the driver is told not to coalesce encoders.
+    pub no_coalescing: bool,
 }
 
 /// Adds what is wanted to the variables the program would have had.
@@ -102,6 +106,9 @@ pub fn compose(mut variables: Variables, wanted: &Wanted) -> Variables {
         return variables;
     }
     variables.insert(name::MODE.into(), wanted.mode.to_string().into());
+    if wanted.no_coalescing {
+        variables.insert(name::COALESCING.into(), "off".into());
+    }
     if let Some(folder) = &wanted.reports {
         variables.insert(name::REPORTS.into(), folder.into());
     }

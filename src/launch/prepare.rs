@@ -24,12 +24,21 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// Whether the patched copy of the driver is loaded, and by which way.
     pub driver: Option<Way>,
+    /// Whether the driver is told not to coalesce encoders.
+    pub no_coalescing: bool,
     /// The variables it would be started with.
     pub variables: Variables,
     /// The working directory.
     pub directory: &'a Path,
     /// The folder where the guard library reports.
     pub reports: Option<PathBuf>,
+}
+
+impl Request<'_> {
+    /// Whether anything that only a Mac has is asked for.
+    pub fn needs_mac(&self) -> bool {
+        self.mode != Mode::Off || self.driver.is_some() || self.no_coalescing
+    }
 }
 
 /// The Mac a guarded command runs on.
@@ -56,11 +65,6 @@ pub struct Prepared {
     pub copy: Option<Copy>,
 }
 
-/// Whether anything that only a Mac has is asked for.
-pub fn needs_mac(mode: Mode, driver: Option<Way>) -> bool {
-    mode != Mode::Off || driver.is_some()
-}
-
 /// Resolves the command, foretells what will become of the library, puts
 /// library and copy of the driver in place, and composes the variables. Nothing
 /// is written where the answer is no.
@@ -71,9 +75,10 @@ pub fn needs_mac(mode: Mode, driver: Option<Way>) -> bool {
 pub fn prepare(request: &Request<'_>, mac: Option<&Mac<'_>>) -> Result<Prepared> {
     let scene = Scene { files: &Disk, directory: request.directory };
     let target = resolve(&scene, request.command, request.variables.clone())?;
-    let mut wanted = Wanted { mode: request.mode, ..Wanted::default() };
+    let Request { mode, no_coalescing, .. } = *request;
+    let mut wanted = Wanted { mode, no_coalescing, ..Wanted::default() };
     let (mut verdict, mut copy) = (None, None);
-    if needs_mac(request.mode, request.driver) {
+    if request.needs_mac() {
         let mac = mac.ok_or_else(needs_a_mac)?;
         let around = surroundings(mac)?;
         verdict = Some(admit(&scene, &target, &around)?);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::aftermath::Crash;
 use super::child::Ended;
+use super::coalescing::CoalescingOff;
 use super::mode::Mode;
 use super::races::Races;
 use super::resolve::Step;
@@ -65,6 +66,9 @@ pub struct RunReport {
     pub inside: Vec<Value>,
     /// What the guard did in all processes; none where none of them loaded a driver.
     pub guarded: Option<GuardSummary>,
+    /// What was seen of coalescing where it was to be off; none where it was not, or no
+    /// process loaded a driver.
+    pub coalescing_off: Option<CoalescingOff>,
     /// The races that the library found between the threads of a process.
     pub races: Races,
     /// What was said on standard error.

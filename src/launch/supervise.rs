@@ -10,6 +10,7 @@ use agxpatch_core::error::{Code, Error, Result};
 
 use super::aftermath::{self, Crash};
 use super::child::Relay;
+use super::coalescing::CoalescingOff;
 use super::environment;
 use super::guard_report::GuardReports;
 use super::prepare::{Prepared, Request};
@@ -60,11 +61,13 @@ pub fn supervise(
     if let Some(copy) = &prepared.copy {
         told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
     }
+    let coalescing_off = CoalescingOff::of(&told.reports);
+    coalescing_off.iter().filter_map(CoalescingOff::complaint).for_each(&mut say);
     told.races.lines().into_iter().for_each(&mut say);
     let guarded = GuardSummary::of(&told.reports);
     let lines = guarded.iter().flat_map(|guarded| guarded.lines(supervision.quiet));
     lines.for_each(&mut say);
-    let ended = Ending { attempts, exit, crashes, told, guarded };
+    let ended = Ending { attempts, exit, crashes, told, guarded, coalescing_off };
     Ok(account(request, prepared, ended, said))
 }
 
@@ -169,6 +172,7 @@ struct Ending {
     crashes: Vec<Crash>,
     told: GuardReports,
     guarded: Option<GuardSummary>,
+    coalescing_off: Option<CoalescingOff>,
 }
 
 fn account(
@@ -181,7 +185,7 @@ fn account(
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
     };
     let Prepared { target, variables, verdict, copy } = prepared;
-    let Ending { attempts, exit, crashes, told, guarded } = ended;
+    let Ending { attempts, exit, crashes, told, guarded, coalescing_off } = ended;
     RunReport {
         schema: SCHEMA,
         agxpatch: env!("CARGO_PKG_VERSION"),
@@ -200,6 +204,7 @@ fn account(
         processes: told.reports.len(),
         inside: told.drivers().into_iter().cloned().collect(),
         guarded,
+        coalescing_off,
         races: told.races,
         said,
     }

@@ -353,3 +353,27 @@ fn a_race_is_told_although_the_process_died_of_it() {
     assert_eq!(report["races"]["found"][0]["times"], 7);
     assert_eq!(report["races"]["found"][0]["kind"], "overlap");
 }
+
+/// A script that writes what the guard library would report of a process whose driver asked so often.
+fn asking(times: u64) -> String {
+    format!(
+        "printf '%s' '{{\"schema\":\"agxpatch.guard/1\",\"mode\":\"off\",\"driver\":{{\"loaded\":true}},\
+         \"coalescing_off\":{{\"buffers_asked\":{times}}},\"counters\":{{}}}}' > $AGX_GUARD_REPORTS/$$.json"
+    )
+}
+
+#[test]
+fn without_coalescing_the_library_comes_in_even_with_the_guard_off_and_what_the_driver_asked_is_told()
+ {
+    let bench = Bench::new();
+    let options = ["--guard", "off", "--no-coalescing"];
+    let (account, said) = bench.account(&options, &asking(2));
+    assert_eq!(*variable(&account, "AGX_GUARD_COALESCING"), "off");
+    assert!(variable(&account, "DYLD_INSERT_LIBRARIES").is_string());
+    assert_eq!(account["coalescing_off"]["asked"], 2);
+    assert!(!said.contains("never asked"), "{said}");
+    let (_, said) = bench.account(&options, &asking(0));
+    assert!(said.contains("the driver never asked whether coalescing is off"), "{said}");
+    let (account, _) = bench.account(&["--guard", "off"], &asking(0));
+    assert_eq!(*variable(&account, "AGX_GUARD_COALESCING"), Value::Null);
+}
