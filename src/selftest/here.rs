@@ -35,7 +35,7 @@ pub fn load_here(library: &Path) -> Loaded {
     Loaded::No(said.unwrap_or_else(|| "the loader gives no reason".to_owned()))
 }
 
-/// Makes a Metal device in this process. Metal gives a program without windows
+/// Makes a Metal device in this process and lets it encode empty work. Metal gives a program without windows
 /// its default device only where Core Graphics is loaded.
 pub fn device_here() -> Loaded {
     const FRAMEWORKS: [&str; 2] = [
@@ -60,8 +60,11 @@ pub fn device_here() -> Loaded {
         let make: extern "C" fn() -> *mut libc::c_void = std::mem::transmute(make);
         make()
     };
-    match device.is_null() {
-        true => Loaded::No("Metal has no device".to_owned()),
-        false => Loaded::Yes,
+    if device.is_null() {
+        return Loaded::No("Metal has no device".to_owned());
     }
+    // SAFETY: what Metal answered is a device.
+    #[allow(unsafe_code)]
+    let encoded = unsafe { super::encode::encode_here(device) };
+    encoded.map_or_else(Loaded::No, |()| Loaded::Yes)
 }

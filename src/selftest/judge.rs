@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::launch::CoalescingOff;
 use crate::launch::environment::Driver;
 use crate::launch::guard_report;
 use agxpatch_core::check::Check;
@@ -40,10 +41,30 @@ pub(super) fn guard(name: &'static str, tried: &Tried) -> Check {
     let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
     let (methods, left) = (number("hooked_methods"), number("methods_without_room"));
     let detail = format!(
-        "{methods} methods of {} classes hooked, {left} without room",
-        number("hooked_classes")
+        "{methods} methods of {} classes hooked, {left} without room; {} encoders, {} coalesced",
+        number("hooked_classes"),
+        report["counters"]["encoders_tracked"],
+        report["counters"]["encoders_reopened"],
     );
     Check::from(name, methods > 0 && left == 0, detail)
+}
+
+/// The driver must have asked whether coalescing is off, and have coalesced nothing.
+pub(super) fn coalescing_off(name: &'static str, tried: &Tried) -> Check {
+    let report = match ended_well(name, tried) {
+        Ok(report) => report,
+        Err(check) => return check,
+    };
+    match CoalescingOff::of(std::slice::from_ref(report)) {
+        None => Check::fail(name, "the library did not switch it off"),
+        Some(seen) => match seen.complaint() {
+            Some(complaint) => Check::fail(name, complaint),
+            None => Check::pass(
+                name,
+                format!("the driver asked {} times and coalesced nothing", seen.asked),
+            ),
+        },
+    }
 }
 
 /// The copy must be what was loaded, and its code the patched one.
@@ -136,6 +157,7 @@ mod tests {
         json!({
             "schema": "agxpatch.guard/1", "hooked_classes": 6, "hooked_methods": 812,
             "methods_without_room": 0,
+            "counters": { "encoders_tracked": 4, "encoders_reopened": 2 },
             "driver": { "loaded": true, "path": "/System/x", "way": way, "code": code,
                         "plugin_name_answered": true },
         })
@@ -156,12 +178,28 @@ mod tests {
     fn a_guard_that_hooked_something_passes_and_one_that_was_left_out_does_not() {
         let check = guard("g", &tried(0, Some(report("system", "not-compared"))));
         assert_eq!(check.status, Status::Pass);
-        assert_eq!(check.detail, "812 methods of 6 classes hooked, 0 without room");
+        assert_eq!(
+            check.detail,
+            "812 methods of 6 classes hooked, 0 without room; 4 encoders, 2 coalesced"
+        );
         assert_eq!(guard("g", &tried(0, None)).status, Status::Fail);
         assert_eq!(guard("g", &tried(11, Some(report("system", "other")))).status, Status::Fail);
         let mut full = report("system", "not-compared");
         full["methods_without_room"] = json!(3);
         assert_eq!(guard("g", &tried(0, Some(full))).status, Status::Fail);
+    }
+
+    #[test]
+    fn coalescing_is_off_where_the_driver_asked_and_began_no_encoder_again() {
+        let mut inside = report("system", "not-compared");
+        assert_eq!(coalescing_off("c", &tried(0, Some(inside.clone()))).status, Status::Fail);
+        inside["coalescing_off"] = json!({"buffers_asked": 2});
+        assert_eq!(coalescing_off("c", &tried(0, Some(inside.clone()))).status, Status::Fail);
+        inside["counters"]["encoders_reopened"] = json!(0);
+        let check = coalescing_off("c", &tried(0, Some(inside.clone())));
+        assert_eq!(check.status, Status::Pass, "{}", check.detail);
+        inside["coalescing_off"] = json!({"buffers_asked": 0});
+        assert_eq!(coalescing_off("c", &tried(0, Some(inside))).status, Status::Fail);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! tried as `run` does it, on the smallest program there is that makes a Metal
 //! device. That is this one: a copy of it that has given up the hardened runtime
 //! ([`codesign::without_hardened_runtime`]), for into this one itself nothing can
-//! be inserted. The device is made and let go; no work is sent to the GPU.
+//! be inserted. The device is made and a few empty encoders on it (`encode`).
 //!
 //! The library reports from inside which driver was loaded and what its code is;
 //! what follows from that is for [`super::judge`].
@@ -35,9 +35,10 @@ use super::judge::{self, Fate, Tried};
 const DEVICE: [&str; 2] = ["selftest", "--device"];
 
 /// The checks, in the order of what they say.
-pub(super) const CHECKS: [&str; 5] = [
+pub(super) const CHECKS: [&str; 6] = [
     "metal-device",
     "guard-inserted",
+    "coalescing-off",
     "copy-by-name",
     "copy-by-path",
     "insertion-into-apples-program",
@@ -45,7 +46,7 @@ pub(super) const CHECKS: [&str; 5] = [
 
 /// Tries each way.
 pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<Check> {
-    let [device, inserted, by_name, by_path, apples] = CHECKS;
+    let [device, inserted, coalescing, by_name, by_path, apples] = CHECKS;
     let all = |reason: &str| CHECKS.map(|name| Check::skipped(name, reason)).to_vec();
     let program = match probe(arena) {
         Ok(program) => program,
@@ -63,6 +64,8 @@ pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<C
     };
     let plain = Wanted { library: Some(guard.clone()), ..Wanted::default() };
     checks.push(judge::guard(inserted, &trial.run(Some(&plain))));
+    let without = Wanted { no_coalescing: true, ..plain.clone() };
+    checks.push(judge::coalescing_off(coalescing, &trial.run(Some(&without))));
     for (name, way) in [(by_name, Way::Name), (by_path, Way::Path)] {
         checks.push(match scoped::prepare(host, arena.root(), means.engine, way) {
             Ok(copy) => {

@@ -20,6 +20,7 @@ mod arena;
 mod bundle;
 mod child;
 mod driver;
+mod encode;
 mod function;
 mod here;
 mod judge;

@@ -59,6 +59,7 @@ fn what_only_hardware_can_show_is_skipped_and_never_passes() {
             "guard-loads",
             "metal-device",
             "guard-inserted",
+            "coalescing-off",
             "copy-by-name",
             "copy-by-path",
             "insertion-into-apples-program",
