@@ -10,8 +10,8 @@ use crate::driver_code;
 use crate::entry;
 use crate::environment;
 use crate::hooks;
-use crate::image::{self, Expected};
-use crate::interpose::plugin;
+use crate::image::{self, Expected, Told};
+use crate::interpose::{lookup, plugin};
 use crate::json::Json;
 use crate::refusal::Refusal;
 use crate::runtime::Class;
@@ -105,26 +105,32 @@ pub fn retry() {
 
 /// Hooks the classes of an image, and has them answer that coalescing is off where it is; how many methods.
 fn hook_image(path: &CStr) -> usize {
-    let mut count = 0;
     let mut methods = 0;
+    each_class(path, |name| {
+        methods += Class::named(name).map_or(0, coalescing::switch_off_in);
+        if entry::guard().is_none() {
+            return;
+        }
+        let hooked = hooks::hook_by_name(name);
+        if hooked > 0 {
+            trust_ancestry(name);
+        }
+        methods += hooked;
+    });
+    methods
+}
+
+/// Calls `visit` with the name of each class of an image that the runtime knows.
+fn each_class(path: &CStr, mut visit: impl FnMut(&CStr)) {
+    let mut count = 0;
     // SAFETY: the path is NUL-terminated; the answer is NULL or an array of `count` names, to be freed.
     unsafe {
         let names = objc_copyClassNamesForImage(path.as_ptr(), &mut count);
         for index in 0..count as usize {
-            let name = CStr::from_ptr(*names.add(index));
-            methods += Class::named(name).map_or(0, coalescing::switch_off_in);
-            if entry::guard().is_none() {
-                continue;
-            }
-            let hooked = hooks::hook_by_name(name);
-            if hooked > 0 {
-                trust_ancestry(name);
-            }
-            methods += hooked;
+            visit(CStr::from_ptr(*names.add(index)));
         }
         sys::free(names.cast());
     }
-    methods
 }
 
 /// The driver's own code is that of its classes' images and of the images of the classes they descend from, below the root.
@@ -168,7 +174,8 @@ fn text_length(header: *const Header) -> Option<usize> {
     None
 }
 
-/// Whether dyld loads the image of the bundle that `plugin` names. It stays loaded: Metal, told of it, asks for it next.
+/// Whether dyld loads the image of the bundle that `plugin` names, and a class in it is a Metal device: Metal would take no other. It
+/// stays loaded: Metal, told of it, asks for it next.
 pub fn is_loadable(plugin: &str) -> bool {
     let mut buffer = [0; image::LONGEST_PATH];
     let Some(path) = image::of_plugin(plugin, &mut buffer) else {
@@ -178,7 +185,7 @@ pub fn is_loadable(plugin: &str) -> bool {
     // SAFETY: the path is NUL-terminated; dlerror answers NULL or a string of this thread's.
     unsafe {
         if !dlopen(path.as_ptr(), LOCAL).is_null() {
-            return true;
+            return has_device();
         }
         let said = dlerror();
         REFUSAL.note(if said.is_null() {
@@ -190,10 +197,35 @@ pub fn is_loadable(plugin: &str) -> bool {
     false
 }
 
+/// Whether a class of the driver loaded last is a Metal device.
+fn has_device() -> bool {
+    let path = PATH.load(Ordering::Acquire);
+    let mut found = false;
+    if !path.is_null() {
+        // SAFETY: dyld's path of a loaded image.
+        each_class(unsafe { CStr::from_ptr(path) }, |name| {
+            let mut class = Class::named(name);
+            while let Some(known) = class {
+                found |= known.name() == c"_MTLDevice";
+                class = known.superclass();
+            }
+        });
+    }
+    if !found {
+        REFUSAL.note(b"no class in it is a Metal device");
+    }
+    found
+}
+
 /// Says in the report which driver was loaded, by which way, and what its code is.
 pub fn describe(json: &mut Json) {
     json.open("driver");
-    let answered = plugin::describe(json);
+    let (named, looked_up) = (plugin::describe(json), lookup::describe(json));
+    let told = match environment::text(c"AGX_GUARD_PLUGIN") {
+        Some(plugin) if looked_up => Told::Lookup(plugin),
+        Some(plugin) if named => Told::Name(plugin),
+        _ => Told::Nothing,
+    };
     if let Some(refusal) = REFUSAL.text() {
         json.text("copy_refused", refusal);
     }
@@ -204,12 +236,12 @@ pub fn describe(json: &mut Json) {
         json.number("images", IMAGES.load(Ordering::Relaxed) as u64);
         // SAFETY: dyld's path of a loaded image.
         let path = unsafe { CStr::from_ptr(path) };
-        describe_image(json, header.cast(), path, answered);
+        describe_image(json, header.cast(), path, told);
     }
     json.close();
 }
 
-fn describe_image(json: &mut Json, header: *const Header, path: &CStr, answered: bool) {
+fn describe_image(json: &mut Json, header: *const Header, path: &CStr, told: Told) {
     let mut buffer = [0u8; image::LONGEST_PATH];
     // SAFETY: the buffer is of PATH_MAX bytes, as realpath wants it.
     let is_real = !unsafe { realpath(path.as_ptr(), buffer.as_mut_ptr()) }.is_null();
@@ -218,8 +250,7 @@ fn describe_image(json: &mut Json, header: *const Header, path: &CStr, answered:
     let real = real.filter(|_| is_real).unwrap_or(path);
     json.text("path", path);
     json.text("real_path", real);
-    let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|_| answered);
-    json.text("way", image::way(real, plugin, environment::text(c"DYLD_LIBRARY_PATH")).name());
+    json.text("way", image::way(real, told, environment::text(c"DYLD_LIBRARY_PATH")).name());
     let length = text_length(header).unwrap_or(0);
     let code = |at: usize, size: usize| {
         let inside = at.checked_add(size).is_some_and(|end| end <= length);

@@ -13,6 +13,8 @@ pub enum Way {
     System,
     /// Because the guard answered `MetalPluginName`.
     ByName,
+    /// Because the guard answered Metal's lookup of the bundle.
+    ByLookup,
     /// Because a directory of DYLD_LIBRARY_PATH shadows it.
     ByPath,
     /// Both lead to this one file; which of them was followed cannot be seen, and makes no difference.
@@ -27,6 +29,7 @@ impl Way {
         match self {
             Way::System => "system",
             Way::ByName => "plugin-name",
+            Way::ByLookup => "lookup",
             Way::ByPath => "library-path",
             Way::Both => "both",
             Way::Elsewhere => "elsewhere",
@@ -91,9 +94,20 @@ pub fn is_driver(path: &str) -> bool {
 
 /// The image of the bundle that `plugin` names.
 pub fn of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+    let parts = [EXTENSIONS, plugin, ".bundle/Contents/MacOS/", plugin.rsplit('/').next()?];
+    plain_path(&parts, buffer)
+}
+
+/// The bundle that `plugin` names.
+pub fn bundle_of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+    plain_path(&[EXTENSIONS, plugin, ".bundle"], buffer)
+}
+
+/// A path put together from parts, without `.` and `..`.
+fn plain_path<'a>(parts: &[&str], buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
     let (mut raw, mut plain) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
     let mut path = Bounded::new(&mut raw);
-    for part in [EXTENSIONS, plugin, ".bundle/Contents/MacOS/", plugin.rsplit('/').next()?] {
+    for part in parts {
         path.put(part.as_bytes());
     }
     let path = normalize(core::str::from_utf8(path.bytes()?).ok()?, &mut plain)?;
@@ -102,13 +116,29 @@ pub fn of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option
     image.c_string()
 }
 
-/// By which way the image at `path` came, given the plug-in name that was answered and the value of DYLD_LIBRARY_PATH.
-pub fn way(path: &str, plugin: Option<&str>, library_path: Option<&str>) -> Way {
+/// What the guard told Metal of the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// Nothing.
+    Nothing,
+    /// This plug-in name.
+    Name(&'a str),
+    /// The bundle of this plug-in, when Metal looked it up.
+    Lookup(&'a str),
+}
+
+/// By which way the image at `path` came, given what Metal was told and the value of DYLD_LIBRARY_PATH.
+pub fn way(path: &str, told: Told, library_path: Option<&str>) -> Way {
     let mut buffer = [0; LONGEST_PATH];
     let Some(path) = normalize(path, &mut buffer) else { return Way::Elsewhere };
+    let (plugin, way) = match told {
+        Told::Nothing => (None, Way::System),
+        Told::Name(plugin) => (Some(plugin), Way::ByName),
+        Told::Lookup(plugin) => (Some(plugin), Way::ByLookup),
+    };
     match (is_of_plugin(path, plugin), is_shadow(path, library_path)) {
         (true, true) => Way::Both,
-        (true, false) => Way::ByName,
+        (true, false) => way,
         (false, _) if path.starts_with(EXTENSIONS) => Way::System,
         (false, true) => Way::ByPath,
         (false, false) => Way::Elsewhere,
@@ -190,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_way_is_told_from_the_path_alone() {
-        let plugin = Some("../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X");
+        let plugin = Told::Name("../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X");
         let system = "/System/Library/Extensions/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
         let raw = "/System/Library/Extensions/../../../Users/me/Library/agxpatch/24G419/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
         let resolved =
@@ -199,19 +229,25 @@ mod tests {
         assert_eq!(way(system, plugin, None), Way::System);
         assert_eq!(way(raw, plugin, None), Way::ByName);
         assert_eq!(way(resolved, plugin, None), Way::ByName);
-        assert_eq!(way(resolved, None, None), Way::Elsewhere);
+        let Told::Name(name) = plugin else { unreachable!() };
+        assert_eq!(way(resolved, Told::Lookup(name), None), Way::ByLookup);
+        assert_eq!(way(resolved, Told::Nothing, None), Way::Elsewhere);
         assert_eq!(
             way(&format!("{shadow}/AGXMetalG16X"), plugin, Some(&format!("/opt/x:{shadow}/"))),
             Way::ByPath
         );
-        assert_eq!(way(system, None, Some("/opt/x")), Way::System);
+        assert_eq!(way(system, Told::Nothing, Some("/opt/x")), Way::System);
         let folder = resolved.strip_suffix("/AGXMetalG16X").unwrap();
         assert_eq!(way(resolved, plugin, Some(folder)), Way::Both);
         assert_eq!(way(raw, plugin, Some(folder)), Way::Both);
-        assert_eq!(way(resolved, None, Some(folder)), Way::ByPath);
+        assert_eq!(way(resolved, Told::Nothing, Some(folder)), Way::ByPath);
         assert_eq!(way(system, plugin, Some(folder)), Way::System);
         assert_eq!(
-            way("/System/Library/Extensions/AGXMetalG16X.bundleX/y", Some("AGXMetalG16X"), None),
+            way(
+                "/System/Library/Extensions/AGXMetalG16X.bundleX/y",
+                Told::Name("AGXMetalG16X"),
+                None
+            ),
             Way::System
         );
     }
@@ -233,6 +269,8 @@ mod tests {
         let image =
             c"/Users/me/Application Support/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
         assert_eq!(of_plugin(plugin, &mut buffer), Some(image));
+        let bundle = c"/Users/me/Application Support/AGXMetalG16X.bundle";
+        assert_eq!(bundle_of_plugin(plugin, &mut buffer), Some(bundle));
         assert_eq!(of_plugin(&"x/".repeat(600), &mut buffer), None);
         assert_eq!(of_plugin("a\0b", &mut buffer), None);
     }

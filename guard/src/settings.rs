@@ -13,7 +13,7 @@
 //! | `AGX_GUARD_ON_REFUSAL` | `continue`: a refused call returns zero; `abort`: the process ends there, with both threads named | `continue` |
 //! | `AGX_GUARD_QUIET` | set: nothing on standard error | unset |
 //! | `AGX_GUARD_COALESCING` | `off`: the driver is told not to coalesce encoders; `system` | `system` |
-//! | `AGX_GUARD_PLUGIN` | what `MetalPluginName` is answered with | none |
+//! | `AGX_GUARD_PLUGIN` | the copy of the driver that Metal is told of | none |
 //! | `AGX_GUARD_PLUGIN_FOR` | the driver it stands in for | none: no answer |
 //! | `AGX_GUARD_PATCHED`, `AGX_GUARD_ORIGINAL` | `ADDRESS:WORD,WORD,…` in hex: the code to look for in the driver | none |
 

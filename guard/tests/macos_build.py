@@ -100,14 +100,17 @@ class Library(unittest.TestCase):
         "CoreFoundation _CFPreferencesCopyAppValue", "CoreFoundation _CFPreferencesCopyMultiple",
         "CoreFoundation _CFPreferencesCopyValue", "CoreFoundation _CFPreferencesGetAppBooleanValue",
         "CoreFoundation _CFPreferencesGetAppIntegerValue", "IOKit _IORegistryEntryCreateCFProperty",
+        "libSystem _gpu_bundle_find_trusted",
     ]
 
     def test_what_it_interposes_is_bound_to_the_libraries_that_have_it(self):
         for architecture in ("arm64", "arm64e"):
             self.assertIn(("__interpose", "__DATA"), self.sections(architecture))
             bound = text(tool("llvm-objdump"), "--macho", "--bind", self.slice(architecture))
-            interposed = re.findall(r"^__DATA\s+__interpose\s+\S+\s+pointer\s+0\s+(\S+)\s+(\S+)$", bound, re.M)
+            interposed = re.findall(r"^__DATA\s+__interpose\s+\S+\s+pointer\s+0\s+(\S+)\s+(\S+)(?: \(weak_import\))?$", bound, re.M)
             self.assertEqual(sorted(map(" ".join, interposed)), self.INTERPOSED)
+            # The one that not every macOS has: the library loads without it.
+            self.assertEqual(re.findall(r"(\S+) \(weak_import\)$", bound, re.M), ["_gpu_bundle_find_trusted"])
             rebased = text(tool("llvm-objdump"), "--macho", "--rebase", self.slice(architecture))
             self.assertEqual(len(re.findall(r"^__DATA\s+__interpose\s", rebased, re.M)), len(self.INTERPOSED))
         self.assertNotIn(("__interpose", "__DATA"), self.sections("x86_64"))
@@ -200,6 +203,43 @@ class Library(unittest.TestCase):
                 self.emulated(architecture, "off", "coalesces", AGX_GUARD=mode)
                 self.emulated(architecture, "off", "coalescing-off", AGX_GUARD=mode, AGX_GUARD_COALESCING="off", CALLED_EARLY="1")
         self.emulated("arm64e", "on", "coalesces", AGX_GUARD_COALESCING="off")
+
+    def driver_of(self, scenario, **environment):
+        place = os.path.join(self.folder.name, f"{scenario}.json")
+        self.emulated("arm64", "off", scenario, AGX_GUARD_REPORT=place, **environment)
+        with open(place, encoding="utf-8") as file:
+            return json.load(file)["driver"]
+
+    def test_metal_looks_the_copy_up_and_finds_it_and_the_name_is_left_alone(self):
+        for architecture in ("arm64", "arm64e"):
+            self.emulated(architecture, "off", "lookup", AGX_GUARD="off", CALLED_EARLY="1")
+        driver = self.driver_of("lookup")
+        self.assertTrue(driver["lookup_there"] and driver["lookup_asked"] and driver["lookup_answered"], driver)
+        self.assertEqual((driver["way"], driver["plugin_name_answered"], driver["images"]), ("lookup", False, 1))
+
+    def test_a_name_that_leads_to_the_copy_is_not_trusted_and_gives_no_device(self):
+        driver = self.driver_of("lookup-name", AGX_GUARD_PLUGIN="")
+        self.assertEqual((driver["loaded"], driver["lookup_answered"]), (False, False))
+
+    def test_where_there_is_no_lookup_the_library_loads_and_answers_the_name(self):
+        driver = self.driver_of("lookup-missing")
+        self.assertEqual((driver["lookup_there"], driver["plugin_name_answered"], driver["way"]), (False, True, "plugin-name"))
+
+    def test_a_copy_that_cannot_be_taken_leaves_the_systems_driver_and_the_reason_is_told(self):
+        refusals = {
+            "lookup-refused": "tried: '/Users/me' (not valid for use in process)",
+            "lookup-no-device": "no class in it is a Metal device",
+        }
+        for scenario, reason in refusals.items():
+            driver = self.driver_of(scenario)
+            self.assertEqual((driver["lookup_asked"], driver["lookup_answered"], driver["copy_refused"]), (True, False, reason))
+            self.assertEqual(driver["way"], "system")
+
+    def test_a_buffer_that_is_too_short_gets_the_systems_answer(self):
+        self.emulated("arm64", "off", "lookup-short")
+
+    def test_a_process_that_authenticates_pointers_gets_the_systems_driver(self):
+        self.emulated("arm64e", "on", "lookup-system")
 
     def test_nothing_of_the_machine_it_was_built_on_is_in_it(self):
         with open(self.path, "rb") as file:

@@ -5,6 +5,8 @@
 //! whom, is decided by pure functions; the replacements exist only on a Mac.
 
 #[cfg(any(test, all(feature = "shipped", target_os = "macos")))]
+pub mod lookup;
+#[cfg(any(test, all(feature = "shipped", target_os = "macos")))]
 pub mod plugin;
 #[cfg(all(feature = "shipped", target_os = "macos"))]
 mod preferences;
@@ -28,7 +30,7 @@ mod mac {
         ANSWERS.load(Ordering::Acquire)
     }
 
-    /// An entry of dyld's table: whoever calls `original` calls `replacement`.
+    /// An entry of dyld's table: a call of `original` becomes one of `replacement`.
     #[repr(C)]
     pub struct Interposed<F: Copy> {
         /// This library's function.

@@ -2,8 +2,8 @@
 //!
 //! Metal asks the IO registry which bundle drives the GPU: `IORegistryEntryCreateCFProperty(service, "MetalPluginName", …)`.
 //! The name it gets is put behind `/System/Library/Extensions/`, so a name that climbs out with `../` leads to a bundle
-//! anywhere. The library interposes that one function; every other question, and every other driver, is answered by the
-//! system. The decision is pure; the function itself exists only on a Mac.
+//! anywhere, on a macOS where Metal does just that. Where it looks the bundle up ([`super::lookup`]) the name is left alone. Every
+//! other question, and every other driver, is answered by the system.
 //!
 //! A name that leads to a file dyld then refuses would leave Metal without any driver. So the copy is loaded before it is
 //! named: where that fails the system's answer stands, and the report says what dyld said.
@@ -51,7 +51,7 @@ mod mac {
     use crate::core_foundation::{self as cf, LONGEST, Object};
     use crate::driver;
     use crate::environment;
-    use crate::interpose::{answers, interpose};
+    use crate::interpose::{answers, interpose, lookup};
     use crate::json::Json;
 
     /// Says in the report whether the plug-in's name was asked for, and whether the copy was answered. Returns the latter.
@@ -75,6 +75,9 @@ mod mac {
     }
 
     fn replacement(key: Object, original: Object) -> Option<Object> {
+        if lookup::is_there() {
+            return None;
+        }
         let plugin = environment::text(c"AGX_GUARD_PLUGIN")?;
         let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR")?;
         let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);

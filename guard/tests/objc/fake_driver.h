@@ -144,8 +144,12 @@ extern void (*fake_during_end)(void);
 - (BOOL)askPrevious;
 @end
 
+/* Metal's class of devices: it takes no other class from a driver. */
+@interface _MTLDevice : FakeObject
+@end
+
 /* The driver's device: its properties are asked after the kept encoder's block was read. */
-@interface AGXFakeDevice : FakeObject
+@interface AGXFakeDevice : _MTLDevice
 - (BOOL)disableEncoderCoalescing;
 - (BOOL)disableComputeEncoderCoalescing;
 @end

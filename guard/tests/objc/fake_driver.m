@@ -299,6 +299,9 @@ static void stop(int where) {
 }
 @end
 
+@implementation _MTLDevice
+@end
+
 @implementation AGXFakeDevice
 - (BOOL)disableEncoderCoalescing { return NO; }
 - (BOOL)disableComputeEncoderCoalescing { return NO; }

@@ -87,36 +87,78 @@ static String *ask_registry(uint32_t entry, const String *asked, void *allocator
 static struct { uint32_t header[8]; uint32_t command, size; char name[16]; uint64_t address, length, rest[5]; } driver_image = {
   {0xfeedfacf, 0x0100000c, 0x80000002, 6, 1, 72, 0, 0}, 0x19, 72, "__TEXT", 0, 0x100, {0}};
 static const char driver_path[] = "/System/Library/Extensions/AGXMetalFake.bundle/Contents/MacOS/AGXMetalFake";
-static const char *class_names[] = {"AGXFakeFamilyComputeContext", "AGXFakeFamilyBlitContext", "AGXFakeFamilyCommandBuffer"};
+static const char copy_path[] = "/Users/me/AGXMetalFake.bundle/Contents/MacOS/AGXMetalFake";
+/* The device comes last, for a copy that has none. */
+static const char *class_names[] = {
+  "AGXFakeFamilyComputeContext", "AGXFakeFamilyBlitContext", "AGXFakeFamilyCommandBuffer", "AGXFakeDevice"};
 static int images_watched, threads_started, exits_watched, classes_unknown, naps;
 static void *(*watchdog)(void *);
 static jmp_buf enough;
 static void (*at_exit)(void);
 
+/* The system's driver is loaded from the start, or Metal loads the one it finds. */
+static int driver_is_loaded_by_metal;
+static void (*image_loaded)(const void *, intptr_t);
 static void watch_images(void (*loaded)(const void *, intptr_t)) {
   images_watched++;
-  loaded(&driver_image, 0);
+  image_loaded = loaded;
+  if (!driver_is_loaded_by_metal) loaded(&driver_image, 0);
 }
 /* The copy of the driver lies where the plug-in's name leads; a copy that is refused cannot be loaded. */
-static int copy_is_refused, copies_loaded;
+static int copy_is_refused, copy_has_no_device, copies_loaded;
+static char copy_image[sizeof driver_image];
 static void *load_image(const char *path, int mode) {
-  CHECK(!strcmp(path, "/Users/me/AGXMetalFake.bundle/Contents/MacOS/AGXMetalFake") && mode == 5);
+  CHECK(!strcmp(path, copy_path) && mode == 5);
   if (copy_is_refused) return NULL;
-  copies_loaded++;
-  return &driver_image;
+  if (!copies_loaded++) image_loaded(memcpy(copy_image, &driver_image, sizeof driver_image), 0);
+  return copy_image;
 }
 static const char *load_error(void) { return "tried: '/Users/me' (not valid for use in process)"; }
 static char *real_path(const char *path, char *resolved) { return strcpy(resolved, path); }
 static int describe_address(const void *address, const void **answer) {
-  answer[0] = driver_path;
-  answer[1] = &driver_image;
+  int is_copy = (char *)address >= copy_image && (char *)address < copy_image + sizeof copy_image;
+  answer[0] = is_copy ? copy_path : driver_path;
+  answer[1] = is_copy ? (void *)copy_image : &driver_image;
   return 1;
 }
 static const char **classes_of_image(const char *path, unsigned *count) {
   const char **names = malloc(sizeof class_names);
   memcpy(names, class_names, sizeof class_names);
-  *count = classes_unknown || strcmp(path, driver_path) ? 0 : sizeof class_names / sizeof *class_names;
+  *count = sizeof class_names / sizeof *class_names;
+  if (!strcmp(path, copy_path)) *count -= copy_has_no_device;
+  else if (classes_unknown || strcmp(path, driver_path)) *count = 0;
   return names;
+}
+
+/* ---- libsystem_sandbox: which bundle a driver's name stands for; -1 for none ---- */
+
+static int lookup_is_missing, bundles_looked_up;
+
+/* A path without `..`, as realpath has it where there are no links. */
+static void make_plain(char *path) {
+  for (char *up; (up = strstr(path, "/.."));) {
+    char *from = up;
+    while (from > path && *--from != '/') {}
+    memmove(from, up + 3, strlen(up + 3) + 1);
+  }
+}
+/* Protections are on, so only what lies on the system's own volume is trusted. */
+static int is_trusted(char *path) {
+  make_plain(path);
+  return !strncmp(path, "/System/", 8);
+}
+static int is_directory(char *path) {
+  make_plain(path);
+  return !strcmp(path, "/System/Library/Extensions/AGXMetalFake.bundle") || !strcmp(path, "/Users/me/AGXMetalFake.bundle");
+}
+static int find_trusted_bundle(const char *name, char *path, size_t length) {
+  static const char *const places[] = {"/Library/GPUBundles", "/System/Library/Extensions"};
+  bundles_looked_up++;
+  for (int at = 0; at < 2; at++) {
+    snprintf(path, length, "%s/%s.bundle", places[at], name);
+    if (is_directory(path) && is_trusted(path)) return 0;
+  }
+  return -1;
 }
 static uintptr_t send(id object, SEL selector) { return ((uintptr_t (*)(id, SEL))objc_msg_lookup(object, selector))(object, selector); }
 static void retain(id object) { send(object, @selector(retain)); }
@@ -192,7 +234,7 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_objc_getClass", objc_getClass}, {"_sel_getName", sel_getName}, {"_sel_registerName", sel_registerName}, {"_abort", abort},
   {"_close", close}, {"_free", free}, {"_getenv", getenv}, {"_getpid", getpid}, {"_memcmp", memcmp}, {"_memcpy", memcpy},
   {"_memmove", memmove}, {"_memset", memset}, {"_posix_memalign", posix_memalign}, {"_strlen", strlen},
-  {"_write", write}, {"dyld_stub_binder", abort},
+  {"_write", write}, {"dyld_stub_binder", abort}, {"_gpu_bundle_find_trusted", find_trusted_bundle},
 };
 static void *symbol(const char *name) {
   for (unsigned at = 0; at < sizeof symbols / sizeof *symbols; at++) if (!strcmp(symbols[at].name, name)) return symbols[at].address;
@@ -242,19 +284,24 @@ static void rebase(const uint8_t *at, const uint8_t *end) {
 
 static void bind(const uint8_t *at, const uint8_t *end) {
   char *place = NULL;
+  int is_weak = 0;
   const char *name = NULL;
   while (at < end) {
     uint8_t low = *at & 15, code = *at++ & 0xf0;
     uint64_t count = 1, skip = 0;
     if (code == 0x00 || code == 0x10 || code == 0x30 || code == 0x50) continue;
     if (code == 0x20) { number(&at); continue; }
-    if (code == 0x40) { name = (const char *)at; at += strlen(name) + 1; continue; }
+    if (code == 0x40) { name = (const char *)at; is_weak = low & 1; at += strlen(name) + 1; continue; }
     if (code == 0x70) { place = image + segments[low]->address + number(&at); continue; }
     if (code == 0x80) { place += number(&at); continue; }
     if (code == 0xc0) count = number(&at);
     if (code == 0xa0 || code == 0xc0) skip = number(&at);
     if (code == 0xb0) skip = low * 8;
-    for (; count; count--, place += 8 + skip) *(void **)place = symbol(name);
+    for (; count; count--, place += 8 + skip) {
+      int is_missing = lookup_is_missing && !strcmp(name, "_gpu_bundle_find_trusted");
+      CHECK(!is_missing || is_weak);
+      *(void **)place = is_missing ? NULL : symbol(name);
+    }
   }
 }
 
@@ -319,6 +366,27 @@ static String *ask_interposed(String *asked) {
   return ((String *(*)(uint32_t, String *, void *, uint32_t))called("_IORegistryEntryCreateCFProperty"))(1, asked, NULL, 0);
 }
 
+/* ---- Metal: asks for the driver's name, finds its bundle, and takes a class of it that is a device ---- */
+
+static int is_device(const char *bundle) { return strncmp(bundle, "/Users/", 7) || !copy_has_no_device; }
+
+/* The bundle whose driver makes the device; none where there is no device. */
+static const char *make_device(void) {
+  static char bundle[1024];
+  const String *name = ask_interposed(&key);
+  if (lookup_is_missing) {
+    snprintf(bundle, sizeof bundle, "/System/Library/Extensions/%s.bundle", name->text);
+    make_plain(bundle);
+  } else {
+    int (*find)(const char *, char *, size_t) = called("_gpu_bundle_find_trusted");
+    if (find(name->text, bundle, sizeof bundle)) return NULL;
+  }
+  int is_copy = !strcmp(bundle, "/Users/me/AGXMetalFake.bundle");
+  if (is_copy && !load_image(copy_path, 5)) return NULL;
+  if (!is_copy && image_loaded) image_loaded(&driver_image, 0); /* a library that does nothing watches no images */
+  return is_device(bundle) ? bundle : NULL;
+}
+
 /* ---- the scenarios ---- */
 
 static uint64_t counter(const char *name) { return ((uint64_t (*)(const char *))exported("_agx_guard_counter"))(name); }
@@ -372,6 +440,33 @@ static void it_leaves_the_systems_answer(void) {
   CHECK(ask_interposed(&key) == &system_answer && released == 0);
 }
 
+static int has_device_of(const char *bundle) {
+  const char *found = make_device();
+  printf("the device is of %s\n", found ? found : "no bundle");
+  return found && !strcmp(found, bundle);
+}
+static void the_device_is_of_the_copy(void) {
+  CHECK(has_device_of("/Users/me/AGXMetalFake.bundle") && copies_loaded > 0);
+  CHECK(bundles_looked_up == 0); /* answered, or not there */
+}
+static void the_device_is_of_the_system(void) { CHECK(has_device_of("/System/Library/Extensions/AGXMetalFake.bundle")); }
+
+/* A name that leads to the copy, as the guard answered it before it knew of the lookup, is not trusted, though dyld would load it. */
+static void a_name_alone_gives_no_device(void) {
+  strcpy(system_answer.text, "../../../Users/me/AGXMetalFake");
+  CHECK(make_device() == NULL && bundles_looked_up == 1);
+}
+
+/* A path of the wrong length is not written. */
+static void a_short_buffer_gets_the_systems_answer(void) {
+  char path[64];
+  int (*find)(const char *, char *, size_t) = called("_gpu_bundle_find_trusted");
+  memset(path, 'x', sizeof path);
+  CHECK(find("AGXMetalFake", path, 29) != 0 && path[29] == 'x');
+  CHECK(find("AGXMetalFake", path, 30) == 0 && !strcmp(path, "/Users/me/AGXMetalFake.bundle"));
+  CHECK(find("AGXMetalOther", path, sizeof path) == -1);
+}
+
 /* Each reader, asked for a switch of coalescing and for something else. */
 static void it_answers_preferences(int is_off) {
   String *(*app_value)(String *, String *) = called("_CFPreferencesCopyAppValue");
@@ -408,6 +503,11 @@ int main(int count, char **arguments) {
   }
   fake_live_objects = 0;
   classes_unknown = !strcmp(scenario, "late");
+  int with_lookup = !strncmp(scenario, "lookup", 6);
+  lookup_is_missing = !with_lookup || !strcmp(scenario, "lookup-missing");
+  driver_is_loaded_by_metal = with_lookup;
+  copy_is_refused = !strcmp(scenario, "lookup-refused");
+  copy_has_no_device = !strcmp(scenario, "lookup-no-device");
   load(arguments[1]);
   if (getenv("CALLED_EARLY")) CHECK(ask_interposed(&key) == &system_answer);
   run_initialisers();
@@ -415,6 +515,10 @@ int main(int count, char **arguments) {
   else if (!strcmp(scenario, "guards") || !strcmp(scenario, "moved")) it_guards();
   else if (!strcmp(scenario, "late")) it_tries_again();
   else if (!strcmp(scenario, "answers")) it_answers();
+  else if (!strcmp(scenario, "lookup") || !strcmp(scenario, "lookup-missing")) the_device_is_of_the_copy();
+  else if (!strcmp(scenario, "lookup-refused") || !strcmp(scenario, "lookup-no-device") || !strcmp(scenario, "lookup-system")) the_device_is_of_the_system();
+  else if (!strcmp(scenario, "lookup-name")) a_name_alone_gives_no_device();
+  else if (!strcmp(scenario, "lookup-short")) a_short_buffer_gets_the_systems_answer();
   else if (!strcmp(scenario, "coalesces")) it_answers_preferences(0);
   else if (!strcmp(scenario, "coalescing-off")) it_answers_preferences(1);
   else if (!strcmp(scenario, "refused")) it_leaves_the_systems_answer();
