@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Driver::System)]
     driver: Driver,
 
-    /// How to load the patched copy: by the plug-in's name, by its file's path, or both.
+    /// How to load the patched copy: by Metal's lookup of its bundle, by its file's path, or both.
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Way::Both)]
     driver_way: Way,
 

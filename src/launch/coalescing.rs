@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_asked_and_coalesced_nothing_is_no_complaint() {
+    fn a_driver_that_asked_and_coalesced_nothing_gives_no_complaint() {
         let seen = CoalescingOff::of(&[report(0, 0), report(3, 0)]).unwrap();
         assert_eq!((seen.processes, seen.asked), (2, 3));
         assert_eq!(seen.complaint(), None);

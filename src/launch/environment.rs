@@ -23,7 +23,7 @@ pub mod name {
     pub const MODE: &str = "AGX_GUARD";
     /// The folder where each process leaves a report of its own.
     pub const REPORTS: &str = "AGX_GUARD_REPORTS";
-    /// What it answers for `MetalPluginName`.
+    /// The copy's plug-in name: the path Metal would find it at from its own folder.
     pub const PLUGIN: &str = "AGX_GUARD_PLUGIN";
     /// Instead of which driver.
     pub const PLUGIN_FOR: &str = "AGX_GUARD_PLUGIN_FOR";
@@ -38,7 +38,7 @@ pub const LIBRARY: &str = "libagx_guard.dylib";
 
 /// By which way the copy of the driver comes into the process.
 ///
-/// Both lead to one file, so taking both is not a contradiction: where the name is
+/// Both lead to one file, so taking both is not a contradiction: where the lookup is
 /// followed dyld's folder leads to the image that was asked for, and where it is
 /// not the folder still does, in the same process and without a second start. It
 /// also keeps the system's driver from being loaded beside the copy by code that
@@ -49,8 +49,10 @@ pub enum Way {
     /// Both of the following.
     #[default]
     Both,
-    /// The guard answers `MetalPluginName`.
-    Name,
+    /// The guard answers Metal's lookup of the bundle, or its `MetalPluginName` on a macOS without
+    /// that lookup.
+    #[value(alias = "name")]
+    Lookup,
     /// `DYLD_LIBRARY_PATH` shadows the system's file.
     Path,
 }
@@ -126,7 +128,7 @@ fn bring_in(variables: &mut Variables, driver: &Driver) {
         set(name::PLUGIN, &driver.plugin);
         set(name::PLUGIN_FOR, &driver.instead_of);
     }
-    if driver.way != Way::Name {
+    if driver.way != Way::Lookup {
         let had = variables.remove(OsStr::new(name::LIBRARY_PATH)).unwrap_or_default();
         let others = std::env::split_paths(&had).filter(|folder| *folder != driver.folder);
         let folders = std::iter::once(driver.folder.clone()).chain(others);

@@ -131,17 +131,23 @@ pub fn complaint(report: &Value, asked: &Driver) -> Option<String> {
 
 fn why_the_systems(report: &Value, asked: &Driver) -> String {
     if let Some(refusal) = text(report, "copy_refused") {
-        return format!("; dyld would not load the copy: {refusal}");
+        return format!("; the copy could not be taken: {refusal}");
     }
-    let flags = (flag(report, "plugin_name_asked"), flag(report, "plugin_name_answered"));
-    let name = match flags {
+    let looks_up = flag(report, "lookup_there") == Some(true);
+    let flags = match looks_up {
+        true => (flag(report, "lookup_asked"), flag(report, "lookup_answered")),
+        false => (flag(report, "plugin_name_asked"), flag(report, "plugin_name_answered")),
+    };
+    let answer = match (flags, looks_up) {
         _ if asked.way == Way::Path => "",
-        (_, Some(true)) => ", though MetalPluginName was answered with the copy",
-        (Some(false), _) => ", and MetalPluginName was never asked for",
+        ((_, Some(true)), true) => ", though Metal's lookup was answered with the copy",
+        ((Some(false), _), true) => ", and Metal never looked its bundle up",
+        ((_, Some(true)), false) => ", though MetalPluginName was answered with the copy",
+        ((Some(false), _), false) => ", and MetalPluginName was never asked for",
         _ => "",
     };
     let next = if asked.way == Way::Both { "" } else { "; try --driver-way both" };
-    format!("{name}{next}")
+    format!("{answer}{next}")
 }
 
 /// By its path alone the image is the copy's and the bundle the system's. Whether
@@ -149,8 +155,8 @@ fn why_the_systems(report: &Value, asked: &Driver) -> String {
 fn hint(report: &Value, asked: &Driver, failed: bool) -> Option<String> {
     let by_path = asked.way == Way::Both && text(report, "way") == Some("library-path");
     (failed && by_path).then(|| {
-        "the patched copy came in by its path alone, for MetalPluginName was not asked for; if the \
-         command found no GPU, try --driver-way name"
+        "the patched copy came in by its path alone, for Metal did not ask for its bundle; if the \
+         command found no GPU, try --driver-way lookup"
             .to_owned()
     })
 }

@@ -159,7 +159,7 @@ mod tests {
             "methods_without_room": 0,
             "counters": { "encoders_tracked": 4, "encoders_reopened": 2 },
             "driver": { "loaded": true, "path": "/System/x", "way": way, "code": code,
-                        "plugin_name_answered": true },
+                        "lookup_answered": true },
         })
     }
 
@@ -204,14 +204,14 @@ mod tests {
 
     #[test]
     fn only_the_patched_copy_passes_for_the_copy() {
-        let by_name = asked(Way::Name);
-        let check = copy("c", &tried(0, Some(report("plugin-name", "patched"))), &by_name);
+        let by_lookup = asked(Way::Lookup);
+        let check = copy("c", &tried(0, Some(report("lookup", "patched"))), &by_lookup);
         assert_eq!(check.status, Status::Pass);
-        for (way, code) in [("system", "original"), ("plugin-name", "original")] {
-            let check = copy("c", &tried(0, Some(report(way, code))), &by_name);
+        for (way, code) in [("system", "original"), ("lookup", "original")] {
+            let check = copy("c", &tried(0, Some(report(way, code))), &by_lookup);
             assert_eq!(check.status, Status::Fail, "{way} {code}");
         }
-        assert_eq!(copy("c", &tried(9, None), &by_name).detail, "signal 9 ended it");
+        assert_eq!(copy("c", &tried(9, None), &by_lookup).detail, "signal 9 ended it");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What Metal makes of the guard and of a patched copy, in processes of their own.
 //!
 //! Everything `agxpatch run` rests on is believed and not seen: that dyld inserts
-//! the guard, that its hooks find the encoders' classes, that Metal follows a
-//! relative `MetalPluginName` to a copy, or dyld a folder's leaf name. So it is
+//! the guard, that its hooks find the encoders' classes, that Metal takes the
+//! bundle its lookup is answered with, or dyld a folder's leaf name. So it is
 //! tried as `run` does it, on the smallest program there is that makes a Metal
 //! device. That is this one: a copy of it that has given up the hardened runtime
 //! ([`codesign::without_hardened_runtime`]), for into this one itself nothing can
@@ -39,14 +39,14 @@ pub(super) const CHECKS: [&str; 6] = [
     "metal-device",
     "guard-inserted",
     "coalescing-off",
-    "copy-by-name",
+    "copy-by-lookup",
     "copy-by-path",
     "insertion-into-apples-program",
 ];
 
 /// Tries each way.
 pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<Check> {
-    let [device, inserted, coalescing, by_name, by_path, apples] = CHECKS;
+    let [device, inserted, coalescing, by_lookup, by_path, apples] = CHECKS;
     let all = |reason: &str| CHECKS.map(|name| Check::skipped(name, reason)).to_vec();
     let program = match probe(arena) {
         Ok(program) => program,
@@ -66,7 +66,7 @@ pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<C
     checks.push(judge::guard(inserted, &trial.run(Some(&plain))));
     let without = Wanted { no_coalescing: true, ..plain.clone() };
     checks.push(judge::coalescing_off(coalescing, &trial.run(Some(&without))));
-    for (name, way) in [(by_name, Way::Name), (by_path, Way::Path)] {
+    for (name, way) in [(by_lookup, Way::Lookup), (by_path, Way::Path)] {
         checks.push(match scoped::prepare(host, arena.root(), means.engine, way) {
             Ok(copy) => {
                 let wanted = Wanted { driver: Some(copy.driver.clone()), ..plain.clone() };

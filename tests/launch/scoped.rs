@@ -22,7 +22,7 @@ fn engine() -> Engine {
 }
 
 fn copied(mac: &SimulatedMac) -> Result<Copy> {
-    prepare(mac, home(), &engine(), Way::Name)
+    prepare(mac, home(), &engine(), Way::Lookup)
 }
 
 /// A Mac with a small driver, which is quicker to copy a hundred times.

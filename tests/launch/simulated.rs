@@ -150,14 +150,20 @@ fn the_systems_driver_in_place_of_the_copy_is_said_loudly() {
     let said = "agxpatch: the SYSTEM'S driver was loaded, not the patched copy: /System/x";
     assert_eq!(of("both", &never), format!("{said}, and MetalPluginName was never asked for"));
     assert_eq!(
-        of("name", &never),
+        of("lookup", &never),
         format!("{said}, and MetalPluginName was never asked for; try --driver-way both")
     );
+    let never_looked_up = system(r#","lookup_there":true,"lookup_asked":false"#);
+    let said_so = format!("{said}, and Metal never looked its bundle up");
+    assert_eq!(of("both", &never_looked_up), said_so);
+    let looked_up = system(r#","lookup_there":true,"lookup_asked":true,"lookup_answered":true"#);
+    let in_vain = format!("{said}, though Metal's lookup was answered with the copy");
+    assert_eq!(of("name", &looked_up), format!("{in_vain}; try --driver-way both"));
     assert_eq!(of("path", &never), format!("{said}; try --driver-way both"));
     let refused = system(r#","plugin_name_asked":true,"copy_refused":"tried: /x (not valid)""#);
     assert_eq!(
         of("both", &refused),
-        format!("{said}; dyld would not load the copy: tried: /x (not valid)")
+        format!("{said}; the copy could not be taken: tried: /x (not valid)")
     );
     let other = reporting(r#"{"loaded":true,"way":"plugin-name","code":"other","path":"/x"}"#);
     assert!(of("both", &other).contains("is not patched (other): /x"));
@@ -177,7 +183,7 @@ fn a_copy_that_came_in_by_path_alone_is_named_only_where_the_command_failed() {
     let (_, well) = bench.account(&["--driver", "patched"], &script);
     assert!(!well.contains("by its path"), "{well}");
     let (_, failed) = bench.account(&["--driver", "patched"], &format!("{script}; exit 1"));
-    assert!(failed.contains("if the command found no GPU, try --driver-way name"), "{failed}");
+    assert!(failed.contains("if the command found no GPU, try --driver-way lookup"), "{failed}");
 }
 
 #[test]

@@ -94,9 +94,9 @@ fn driver(way: Way) -> Wanted {
 }
 
 #[test]
-fn by_name_the_guard_is_told_what_to_answer_and_for_whom() {
+fn by_lookup_the_guard_is_told_what_to_answer_and_for_whom() {
     let before = variables(&[("DYLD_LIBRARY_PATH", "/x")]);
-    let after = compose(before, &driver(Way::Name));
+    let after = compose(before, &driver(Way::Lookup));
     assert_eq!(get(&after, "AGX_GUARD_PLUGIN"), Some("../../../Users/me/d/AGXMetalG16X"));
     assert_eq!(get(&after, "AGX_GUARD_PLUGIN_FOR"), Some("AGXMetalG16X"));
     assert_eq!(get(&after, "AGX_GUARD_PATCHED"), Some("2be05c:aa1f03f4"));

@@ -60,7 +60,7 @@ fn what_only_hardware_can_show_is_skipped_and_never_passes() {
             "metal-device",
             "guard-inserted",
             "coalescing-off",
-            "copy-by-name",
+            "copy-by-lookup",
             "copy-by-path",
             "insertion-into-apples-program",
         ]
