@@ -1,7 +1,10 @@
 //! The driver as dyld sees it: when it is loaded its classes are hooked, and the report says which file it was.
 //!
-//! dyld calls back for each image. Should the runtime not know the image's classes yet at that moment, the watchdog's thread
-//! tries again.
+//! The classes must be hooked after the Objective-C runtime knows them and before Metal hands out a device, for from then on another
+//! thread may make an encoder. dyld calls back for each image before it tells the runtime of it, and what the runtime calls back it
+//! calls under its own lock. So the driver is loaded a moment earlier than Metal would load it: in the interposed question by which
+//! Metal finds the bundle ([`crate::interpose`]). dlopen returns when the runtime knows the classes, and Metal, on the same thread, then
+//! finds the image loaded. A driver that comes in another way is hooked by the watchdog's thread, within its period.
 
 use core::ffi::{CStr, c_char, c_uint, c_void};
 
@@ -16,7 +19,7 @@ use crate::json::Json;
 use crate::refusal::Refusal;
 use crate::runtime::Class;
 use crate::symbols;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::sys;
 use crate::watchdog;
 
@@ -61,13 +64,25 @@ static PATH: AtomicPtr<c_char> = AtomicPtr::new(core::ptr::null_mut());
 static IMAGES: AtomicUsize = AtomicUsize::new(0);
 /// What dyld said of a copy it would not load.
 static REFUSAL: Refusal = Refusal::none();
-/// An image whose classes were not known yet.
-static PENDING: AtomicUsize = AtomicUsize::new(0);
+/// How often the hooking of an image whose classes are not known yet is still tried; 0 when there is none.
+static TRIES: AtomicUsize = AtomicUsize::new(0);
+/// A minute of the watchdog's periods.
+const MAX_TRIES: usize = 600;
+/// Set while dyld tells of the images that were loaded before: the runtime knows those.
+static REGISTERING: AtomicBool = AtomicBool::new(false);
+/// Whether the classes were hooked before Metal had the driver.
+static IN_TIME: AtomicBool = AtomicBool::new(false);
 
 /// Asks dyld to call for every image, those already loaded first.
 pub fn watch() {
+    REGISTERING.store(true, Ordering::Relaxed);
     // SAFETY: the function has the signature and stays loaded: a library with initialisers that was inserted is not unloaded.
     unsafe { _dyld_register_func_for_add_image(loaded) };
+    REGISTERING.store(false, Ordering::Relaxed);
+}
+
+fn changes_classes() -> bool {
+    entry::guard().is_some() || coalescing::is_off()
 }
 
 unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
@@ -78,13 +93,27 @@ unsafe extern "C" fn loaded(header: *const Header, _slide: isize) {
     IMAGES.fetch_add(1, Ordering::Relaxed);
     IMAGE.store(header.cast_mut().cast(), Ordering::Release);
     PATH.store(path.as_ptr().cast_mut(), Ordering::Release);
-    if entry::guard().is_none() && !coalescing::is_off() {
+    if !changes_classes() {
         return;
     }
-    if hook_image(path) == 0 {
-        PENDING.store(1, Ordering::Release);
+    // Where dyld holds its lock, the runtime, which may be waiting for it under its own, is asked nothing.
+    TRIES.store(MAX_TRIES, Ordering::Release);
+    if REGISTERING.load(Ordering::Relaxed) {
+        retry();
     }
     watchdog::start();
+}
+
+/// Loads the driver that Metal is about to load, and hooks it. A path that leads nowhere is Metal's to find out.
+pub fn load_early(image: &CStr) {
+    if !changes_classes() || !image.to_str().is_ok_and(image::is_driver) {
+        return;
+    }
+    // SAFETY: the path is NUL-terminated.
+    let is_loaded = !unsafe { dlopen(image.as_ptr(), LOCAL) }.is_null();
+    if is_loaded && retry() {
+        IN_TIME.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether a driver was loaded.
@@ -92,15 +121,19 @@ pub fn is_loaded() -> bool {
     !IMAGE.load(Ordering::Acquire).is_null()
 }
 
-/// Tries again to hook an image whose classes were not known when it was loaded.
-pub fn retry() {
+/// Hooks an image whose classes were not known when it was loaded; whether there was one and they now are.
+pub fn retry() -> bool {
     let path = PATH.load(Ordering::Acquire);
-    if PENDING.load(Ordering::Acquire) != 0 && !path.is_null() {
-        // SAFETY: dyld's path of a loaded image.
-        if hook_image(unsafe { CStr::from_ptr(path) }) != 0 {
-            PENDING.store(0, Ordering::Release);
-        }
+    let tries = TRIES.load(Ordering::Acquire);
+    if tries == 0 || path.is_null() {
+        return false;
     }
+    // SAFETY: dyld's path of a loaded image.
+    let is_hooked = hook_image(unsafe { CStr::from_ptr(path) }) != 0;
+    let left = if is_hooked { 0 } else { tries - 1 };
+    // An image that was loaded in between has tries of its own.
+    let _ = TRIES.compare_exchange(tries, left, Ordering::AcqRel, Ordering::Relaxed);
+    is_hooked
 }
 
 /// Hooks the classes of an image, and has them answer that coalescing is off where it is; how many methods.
@@ -236,6 +269,7 @@ pub fn describe(json: &mut Json) {
         json.number("images", IMAGES.load(Ordering::Relaxed) as u64);
         // SAFETY: dyld's path of a loaded image.
         let path = unsafe { CStr::from_ptr(path) };
+        json.flag("hooked_in_time", IN_TIME.load(Ordering::Relaxed));
         describe_image(json, header.cast(), path, told);
     }
     json.close();

@@ -103,6 +103,12 @@ pub fn bundle_of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) ->
     plain_path(&[EXTENSIONS, plugin, ".bundle"], buffer)
 }
 
+/// The image of the bundle at `path`, which is named like it.
+pub fn of_bundle<'a>(path: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+    let name = path.rsplit('/').next()?.strip_suffix(".bundle")?;
+    plain_path(&[path, "/Contents/MacOS/", name], buffer)
+}
+
 /// A path put together from parts, without `.` and `..`.
 fn plain_path<'a>(parts: &[&str], buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
     let (mut raw, mut plain) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
@@ -271,6 +277,8 @@ mod tests {
         assert_eq!(of_plugin(plugin, &mut buffer), Some(image));
         let bundle = c"/Users/me/Application Support/AGXMetalG16X.bundle";
         assert_eq!(bundle_of_plugin(plugin, &mut buffer), Some(bundle));
+        assert_eq!(of_bundle(bundle.to_str().unwrap(), &mut buffer), Some(image));
+        assert_eq!(of_bundle("/Library/GPUBundles", &mut buffer), None);
         assert_eq!(of_plugin(&"x/".repeat(600), &mut buffer), None);
         assert_eq!(of_plugin("a\0b", &mut buffer), None);
     }

@@ -42,6 +42,9 @@ pub fn write() {
     if SILENT.load(Ordering::Relaxed) || (file.is_none() && folder.is_none()) {
         return;
     }
+    // A process that is over within the watchdog's period has its driver hooked, and told of, too.
+    #[cfg(target_os = "macos")]
+    crate::driver::retry();
     let mut buffer = alloc::vec![0; LONGEST + findings::count() * FINDING];
     let Some(length) = compose(&mut buffer) else { return };
     let report = buffer.get(..length).unwrap_or_default();

@@ -235,6 +235,17 @@ class Library(unittest.TestCase):
             self.assertEqual((driver["lookup_asked"], driver["lookup_answered"], driver["copy_refused"]), (True, False, reason))
             self.assertEqual(driver["way"], "system")
 
+    def test_the_hooks_are_in_place_when_the_device_is_handed_out(self):
+        for scenario in ("lookup-hooks", "lookup-hooks-missing"):
+            driver = self.driver_of(scenario, AGX_GUARD_PLUGIN="")
+            self.assertEqual((driver["hooked_in_time"], driver["images"], driver["way"]), (True, 1, "system"))
+        for scenario in ("lookup-hooks-copy", "lookup-hooks-copy-missing"):
+            self.assertTrue(self.driver_of(scenario)["hooked_in_time"])
+
+    def test_nothing_is_loaded_early_where_nothing_is_to_be_hooked(self):
+        driver = self.driver_of("lookup-system", AGX_GUARD="off", AGX_GUARD_PLUGIN="")
+        self.assertEqual((driver["hooked_in_time"], driver["way"]), (False, "system"))
+
     def test_a_buffer_that_is_too_short_gets_the_systems_answer(self):
         self.emulated("arm64", "off", "lookup-short")
 

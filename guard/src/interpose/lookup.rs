@@ -5,6 +5,8 @@
 //! Library is such a bundle, under whatever name, and a driver that is refused leaves Metal without any. So it is this function that
 //! is answered, with the path of the copy and 0, for the name of the driver that was copied; the name itself is left alone.
 //!
+//! Here too the driver that Metal is about to load is loaded and hooked, whichever it is ([`crate::driver`]).
+//!
 //! Not every macOS has the function. The reference to it is weak: dyld binds it to nothing where it is missing, and ignores the entry
 //! of its table. There the name is answered instead ([`super::plugin`]).
 
@@ -61,15 +63,28 @@ mod mac {
             && unsafe { write(bundle, path, length) }
         {
             ANSWERED.store(true, Ordering::Relaxed);
+            load_early(bundle);
             return 0;
         }
         // SAFETY: the arguments are passed on as they came.
-        unsafe { gpu_bundle_find_trusted(name, path, length) }
+        let answer = unsafe { gpu_bundle_find_trusted(name, path, length) };
+        if answer == 0 && answers() && !path.is_null() && length > 0 {
+            // SAFETY: an answer of 0 comes with a NUL-terminated path.
+            load_early(unsafe { CStr::from_ptr(path.cast()) });
+        }
+        answer
+    }
+
+    /// Has the driver in a bundle hooked before Metal loads it.
+    fn load_early(bundle: &CStr) {
+        let mut buffer = [0; LONGEST_PATH];
+        let image = bundle.to_str().ok().and_then(|path| image::of_bundle(path, &mut buffer));
+        image.into_iter().for_each(driver::load_early);
     }
 
     /// The path of the copy, if the name is that of the driver it was made from and the copy can be taken.
     fn copy_instead_of<'a>(name: &CStr, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
-        let plugin = environment::text(c"AGX_GUARD_PLUGIN")?;
+        let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|plugin| !plugin.is_empty())?;
         let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR");
         if !super::is_ours(name.to_str().ok()?, instead_of) {
             return None;

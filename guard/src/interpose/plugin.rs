@@ -8,6 +8,9 @@
 //! A name that leads to a file dyld then refuses would leave Metal without any driver. So the copy is loaded before it is
 //! named: where that fails the system's answer stands, and the report says what dyld said.
 
+/// The property by which a GPU names its driver.
+const KEY: &str = "MetalPluginName";
+
 /// What becomes of a question to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
@@ -31,7 +34,7 @@ pub fn answer<'a>(
     instead_of: Option<&str>,
     loads: impl FnOnce(&str) -> bool,
 ) -> Answer<'a> {
-    let ours = key == "MetalPluginName" && original.is_some() && original == instead_of;
+    let ours = key == KEY && original.is_some() && original == instead_of;
     match plugin.filter(|name| ours && !name.is_empty()) {
         None => Answer::NotOurs,
         Some(plugin) if loads(plugin) => Answer::Instead(plugin),
@@ -51,6 +54,7 @@ mod mac {
     use crate::core_foundation::{self as cf, LONGEST, Object};
     use crate::driver;
     use crate::environment;
+    use crate::image::{self, LONGEST_PATH};
     use crate::interpose::{answers, interpose, lookup};
     use crate::json::Json;
 
@@ -107,12 +111,30 @@ mod mac {
         if !answers() {
             return original;
         }
-        match replacement(key, original) {
+        let answer = match replacement(key, original) {
             Some(string) => {
                 ANSWERED.store(true, Ordering::Relaxed);
                 string
             }
             None => original,
+        };
+        load_early(key, answer);
+        answer
+    }
+
+    /// Has the driver of this name hooked before Metal loads it, where Metal does not look its bundle up.
+    fn load_early(key: Object, name: Object) {
+        if lookup::is_there() {
+            return;
+        }
+        let (mut one, mut two, mut buffer) = ([0; LONGEST], [0; LONGEST], [0; LONGEST_PATH]);
+        // SAFETY: Core Foundation objects or NULL, by the signature of the interposed function.
+        unsafe {
+            if cf::text(key, &mut one) == Some(super::KEY)
+                && let Some(name) = cf::text(name, &mut two)
+            {
+                image::of_plugin(name, &mut buffer).into_iter().for_each(driver::load_early);
+            }
         }
     }
 

@@ -97,21 +97,31 @@ static jmp_buf enough;
 static void (*at_exit)(void);
 
 /* The system's driver is loaded from the start, or Metal loads the one it finds. */
-static int driver_is_loaded_by_metal;
+static int driver_is_loaded_by_metal, systems_loaded;
 static void (*image_loaded)(const void *, intptr_t);
 static void watch_images(void (*loaded)(const void *, intptr_t)) {
   images_watched++;
   image_loaded = loaded;
-  if (!driver_is_loaded_by_metal) loaded(&driver_image, 0);
+  systems_loaded = !driver_is_loaded_by_metal;
+  if (systems_loaded) loaded(&driver_image, 0);
+  else classes_unknown = 1;
 }
 /* The copy of the driver lies where the plug-in's name leads; a copy that is refused cannot be loaded. */
 static int copy_is_refused, copy_has_no_device, copies_loaded;
 static char copy_image[sizeof driver_image];
 static void *load_image(const char *path, int mode) {
-  CHECK(!strcmp(path, copy_path) && mode == 5);
-  if (copy_is_refused) return NULL;
-  if (!copies_loaded++) image_loaded(memcpy(copy_image, &driver_image, sizeof driver_image), 0);
-  return copy_image;
+  int is_copy = !strcmp(path, copy_path);
+  CHECK((is_copy || !strcmp(path, driver_path)) && mode == 5);
+  if (is_copy && copy_is_refused) return NULL;
+  memcpy(copy_image, &driver_image, sizeof driver_image);
+  void *loaded = is_copy ? (void *)copy_image : &driver_image;
+  if (!(is_copy ? copies_loaded : systems_loaded)) {
+    /* dyld tells its own listeners first, then the runtime; a library that does nothing listens to nothing */
+    if (image_loaded) image_loaded(loaded, 0);
+    if (!is_copy) classes_unknown = 0;
+  }
+  *(is_copy ? &copies_loaded : &systems_loaded) += 1;
+  return loaded;
 }
 static const char *load_error(void) { return "tried: '/Users/me' (not valid for use in process)"; }
 static char *real_path(const char *path, char *resolved) { return strcpy(resolved, path); }
@@ -125,7 +135,7 @@ static const char **classes_of_image(const char *path, unsigned *count) {
   const char **names = malloc(sizeof class_names);
   memcpy(names, class_names, sizeof class_names);
   *count = sizeof class_names / sizeof *class_names;
-  if (!strcmp(path, copy_path)) *count -= copy_has_no_device;
+  if (!strcmp(path, copy_path)) *count = copies_loaded ? *count - copy_has_no_device : 0;
   else if (classes_unknown || strcmp(path, driver_path)) *count = 0;
   return names;
 }
@@ -382,8 +392,7 @@ static const char *make_device(void) {
     if (find(name->text, bundle, sizeof bundle)) return NULL;
   }
   int is_copy = !strcmp(bundle, "/Users/me/AGXMetalFake.bundle");
-  if (is_copy && !load_image(copy_path, 5)) return NULL;
-  if (!is_copy && image_loaded) image_loaded(&driver_image, 0); /* a library that does nothing watches no images */
+  if (!load_image(is_copy ? copy_path : driver_path, 5)) return NULL;
   return is_device(bundle) ? bundle : NULL;
 }
 
@@ -432,7 +441,7 @@ static void it_answers(void) {
   String *answer = ask_interposed(&key);
   CHECK(answer != &system_answer && !strcmp(answer->text, getenv("AGX_GUARD_PLUGIN")) && released == 1);
   CHECK(ask_interposed(&other) == NULL);
-  CHECK(copies_loaded == 1);
+  CHECK(copies_loaded >= 1);
 }
 
 static void it_leaves_the_systems_answer(void) {
@@ -448,6 +457,12 @@ static int has_device_of(const char *bundle) {
 static void the_device_is_of_the_copy(void) {
   CHECK(has_device_of("/Users/me/AGXMetalFake.bundle") && copies_loaded > 0);
   CHECK(bundles_looked_up == 0); /* answered, or not there */
+}
+/* The watchdog's thread never runs here, so what is hooked is hooked before the device is handed out. */
+static void it_hooks_in_time(const char *bundle) {
+  CHECK(has_device_of(bundle));
+  printf("%d methods hooked\n", hooked());
+  CHECK(hooked() > 40);
 }
 static void the_device_is_of_the_system(void) { CHECK(has_device_of("/System/Library/Extensions/AGXMetalFake.bundle")); }
 
@@ -504,7 +519,7 @@ int main(int count, char **arguments) {
   fake_live_objects = 0;
   classes_unknown = !strcmp(scenario, "late");
   int with_lookup = !strncmp(scenario, "lookup", 6);
-  lookup_is_missing = !with_lookup || !strcmp(scenario, "lookup-missing");
+  lookup_is_missing = !with_lookup || strstr(scenario, "missing");
   driver_is_loaded_by_metal = with_lookup;
   copy_is_refused = !strcmp(scenario, "lookup-refused");
   copy_has_no_device = !strcmp(scenario, "lookup-no-device");
@@ -517,6 +532,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(scenario, "answers")) it_answers();
   else if (!strcmp(scenario, "lookup") || !strcmp(scenario, "lookup-missing")) the_device_is_of_the_copy();
   else if (!strcmp(scenario, "lookup-refused") || !strcmp(scenario, "lookup-no-device") || !strcmp(scenario, "lookup-system")) the_device_is_of_the_system();
+  else if (!strncmp(scenario, "lookup-hooks-copy", 17)) it_hooks_in_time("/Users/me/AGXMetalFake.bundle");
+  else if (!strncmp(scenario, "lookup-hooks", 12)) it_hooks_in_time("/System/Library/Extensions/AGXMetalFake.bundle");
   else if (!strcmp(scenario, "lookup-name")) a_name_alone_gives_no_device();
   else if (!strcmp(scenario, "lookup-short")) a_short_buffer_gets_the_systems_answer();
   else if (!strcmp(scenario, "coalesces")) it_answers_preferences(0);
