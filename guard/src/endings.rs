@@ -107,6 +107,25 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         true
     }
 
+    /// How many live encoders only the guard has a reference to. Those that a thread is inside of are not looked at.
+    pub fn abandoned(&self, thread: &Thread) -> u64 {
+        let mut count = 0;
+        self.ledger.each_encoder(|record| {
+            let lock = record.lock();
+            if !Record::is_live(record.status()) || !lock.try_lock(thread) {
+                return;
+            }
+            // The guard's own reference keeps the object alive while the lock is held.
+            let ours = record.is_guarded_by(lock)
+                && record.address() != 0
+                && Record::is_live(record.status())
+                && record.status() & HELD != 0;
+            count += u64::from(ours && self.objects.is_held_once(record.address()));
+            self.ledger.unlock(lock);
+        });
+        count
+    }
+
     /// The driver began an ended encoder again: it is live. The caller holds the record's lock.
     pub(crate) fn revive(&self, thread: &Thread, object: usize, record: &Record) {
         record.set_state(State::Live);

@@ -2,6 +2,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use crate::abandoned;
 use crate::counters::COUNTERS;
 use crate::entry;
 use crate::hooks;
@@ -49,11 +50,13 @@ pub extern "C" fn agx_guard_is_active() -> c_int {
     c_int::from(entry::guard().is_some() && hooks::methods() > 0)
 }
 
-/// Lets go of every quarantined encoder that is over age now.
+/// Does now what the guard's own thread does from time to time: lets go of every quarantined encoder that is over age, and counts
+/// the encoders that were let go of without an end.
 #[unsafe(no_mangle)]
 pub extern "C" fn agx_guard_sweep() {
     if let Some(guard) = entry::guard() {
         guard.sweep(entry::current());
+        abandoned::look();
     }
 }
 

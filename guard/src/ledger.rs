@@ -223,20 +223,26 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
     /// How many encoders are in each state now: live, ending, ended, destroyed, leaving. A moving picture, for reports.
     pub fn census(&self) -> [u64; 5] {
         let mut counts = [0; 5];
+        self.each_encoder(|record| {
+            if let Some(count) = counts.get_mut(record.state() as usize) {
+                *count += 1;
+            }
+        });
+        counts
+    }
+
+    /// Calls `visit` with the record of each encoder that is known now; none of them is locked.
+    pub fn each_encoder(&self, mut visit: impl FnMut(&Record)) {
         for bucket in &self.buckets {
             let mut next = bucket.head.load(Ordering::Acquire);
             // SAFETY: as in `find`.
             while let Some(record) = unsafe { next.as_ref() } {
-                if record.address() != 0
-                    && record.status() & BUFFER == 0
-                    && let Some(count) = counts.get_mut(record.state() as usize)
-                {
-                    *count += 1;
+                if record.address() != 0 && record.status() & BUFFER == 0 {
+                    visit(record);
                 }
                 next = record.next.load(Ordering::Relaxed);
             }
         }
-        counts
     }
 }
 

@@ -16,6 +16,8 @@
 extern crate alloc;
 
 #[cfg(feature = "shipped")]
+mod abandoned;
+#[cfg(feature = "shipped")]
 mod backtrace;
 mod beginnings;
 pub mod bounded;

@@ -5,6 +5,7 @@
 use core::ffi::{CStr, c_int};
 use core::fmt::Write;
 
+use crate::abandoned;
 use crate::bounded::Bounded;
 use crate::coalescing;
 use crate::counters::COUNTERS;
@@ -91,6 +92,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     let guard = entry::guard();
     let mut json = Json::new(buffer);
     json.text("schema", "agxpatch.guard/1");
+    json.text("version", env!("CARGO_PKG_VERSION"));
     // SAFETY: takes nothing.
     json.number("pid", unsafe { sys::getpid() } as u64);
     let (mode, limit) = match guard.map_or(Mode::Off, |guard| guard.settings().mode) {
@@ -117,6 +119,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
             json.number(name, count);
         }
         json.number("quarantined", guard.quarantine.kept());
+        json.number("abandoned", abandoned::count());
         json.number("open", u64::from(guard.throttle.open()));
         json.close();
     }

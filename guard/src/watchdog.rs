@@ -5,6 +5,7 @@
 
 use core::ffi::c_void;
 
+use crate::abandoned;
 use crate::entry;
 use crate::park::Place;
 use crate::report;
@@ -14,6 +15,8 @@ use crate::sys;
 
 /// Milliseconds between two looks.
 const PERIOD: u64 = 100;
+/// Looks between two counts of the encoders that were let go of.
+const LOOKS: u64 = 10;
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static SWEEP_ASKED: AtomicBool = AtomicBool::new(false);
@@ -48,7 +51,7 @@ pub fn ask_for_report() {
 }
 
 unsafe extern "C" fn watch(_: *mut c_void) -> *mut c_void {
-    loop {
+    for look in 1u64.. {
         WAKE.wait(PERIOD, || SWEEP_ASKED.swap(false, Ordering::Relaxed));
         if REPORT_ASKED.swap(false, Ordering::Relaxed) {
             report::write();
@@ -56,7 +59,11 @@ unsafe extern "C" fn watch(_: *mut c_void) -> *mut c_void {
         if let Some(guard) = entry::guard() {
             runtime::with_autorelease_pool(|| guard.sweep(entry::current()));
         }
+        if look.is_multiple_of(LOOKS) {
+            abandoned::look();
+        }
         #[cfg(target_os = "macos")]
         crate::driver::retry();
     }
+    core::ptr::null_mut()
 }

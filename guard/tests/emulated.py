@@ -209,6 +209,15 @@ class Report(unittest.TestCase):
             with open(path, encoding="utf-8") as file:
                 self.assertNotIn("coalescing_off", json.load(file))
 
+    def test_encoders_let_go_of_without_an_end_are_counted_and_said_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            status, out, err = run("abandoned", AGX_GUARD_REPORT=path)
+            self.assertEqual(status, 0, out + err)
+            self.assertRegex(err, r"\Aagx-guard: 38 encoders were let go of without endEncoding; [^\n]*\n\Z")
+            with open(path, encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["encoders"]["abandoned"], 38)
+
     def test_a_forked_child_writes_no_report(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "report.json")

@@ -296,6 +296,19 @@ static int the_driver_does_not_coalesce(int expected) {
   return 0;
 }
 
+/* A program lets go of encoders that it has not ended; one it still has is not among them, nor one that was ended. */
+static int encoders_are_let_go_of(void) {
+  for (int at = 0; at < 40; at++) {
+    Compute *one = encoder();
+    if (at == 0) [one retain];
+    if (at == 1) [one endEncoding];
+    [one release];
+  }
+  agx_guard_sweep();
+  agx_guard_sweep();
+  return 0;
+}
+
 /* The driver itself asks an ended encoder from code that is not under the buffer's lock. */
 static int the_driver_may_ask_an_ended_encoder(void) {
   extern char __executable_start[], etext[];
@@ -865,6 +878,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "inits")) inits_may_fail_or_substitute();
   else if (!strcmp(name, "late")) an_encoder_seen_late_is_adopted();
   else if (!strcmp(name, "coalescing")) coalescing_goes_on();
+  else if (!strcmp(name, "abandoned")) encoders_are_let_go_of();
   else if (!strcmp(name, "coalesces")) the_driver_does_not_coalesce(number);
   else if (!strcmp(name, "asked")) the_driver_may_ask_an_ended_encoder();
   else if (!strcmp(name, "unheard")) a_class_of_no_list_is_hooked_on_sight();
