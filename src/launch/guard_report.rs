@@ -44,6 +44,17 @@ impl GuardReports {
         told
     }
 
+    /// What is to be said where the library that reported is of another version than this
+    /// program, as one named with `--guard-library` may be.
+    pub fn other_version(&self) -> Option<String> {
+        let ours = env!("CARGO_PKG_VERSION");
+        let versions = self.reports.iter().filter_map(|report| report.get("version")?.as_str());
+        let other = versions.into_iter().find(|version| *version != ours)?;
+        Some(format!(
+            "the guard library is of version {other} and this program of version {ours}: what is said of the guard may be incomplete"
+        ))
+    }
+
     /// The reports of the processes that loaded a driver.
     pub fn drivers(&self) -> Vec<&Value> {
         self.reports.iter().filter(|report| flag(report, "loaded") == Some(true)).collect()

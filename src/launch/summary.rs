@@ -30,6 +30,8 @@ pub struct GuardSummary {
     pub would_refuse: u64,
     /// In mode `observe`: calls that met another thread inside.
     pub overlaps: u64,
+    /// Encoders that the program let go of without ending them.
+    pub abandoned: u64,
     /// Processes that loaded a driver in which the guard hooked nothing.
     pub unguarded: u64,
 }
@@ -54,6 +56,7 @@ impl GuardSummary {
             summary.encoders += counter("encoders_tracked") + counter("encoders_adopted");
             summary.would_refuse += counter("would_refuse");
             summary.overlaps += counter("overlaps");
+            summary.abandoned += number(&report["encoders"]["abandoned"]);
             summary.refused += REFUSALS.iter().map(|name| counter(name)).sum::<u64>();
             for (name, times) in report["refused_methods"].as_object().into_iter().flatten() {
                 *methods.entry(name).or_default() += number(times);
@@ -76,6 +79,12 @@ impl GuardSummary {
         }
         if self.refused > 0 {
             lines.push(format!("{}; results may be wrong", self.refusals()));
+        }
+        if self.abandoned > 0 {
+            lines.push(format!(
+                "{} let go of without endEncoding; each keeps its command buffer, and a queue that runs out of those waits for ever",
+                counted(self.abandoned, "encoder was", "encoders were"),
+            ));
         }
         if self.would_refuse + self.overlaps > 0 {
             lines.push(format!(
@@ -165,6 +174,17 @@ mod tests {
         assert_eq!(
             summary.lines(true)[0],
             "1,234 GPU calls were refused: -[A b] 1,234 times; results may be wrong"
+        );
+    }
+
+    #[test]
+    fn encoders_that_were_never_ended_are_a_warning_even_when_quiet() {
+        let mut inside = report(812, 0);
+        inside["encoders"] = json!({"abandoned": 40});
+        let lines = GuardSummary::of(&[inside]).unwrap().lines(true);
+        assert!(
+            lines[0].starts_with("40 encoders were let go of without endEncoding"),
+            "{lines:?}"
         );
     }
 

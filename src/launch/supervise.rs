@@ -58,6 +58,7 @@ pub fn supervise(
     let crashes = crashes(&watch, &attempts, supervision, &relay, &mut say);
     let told = request.reports.as_deref().map(GuardReports::read).unwrap_or_default();
     told.broken.iter().map(Error::to_string).for_each(&mut say);
+    told.other_version().into_iter().for_each(&mut say);
     if let Some(copy) = &prepared.copy {
         told.complaints(&copy.driver, exit != 0).into_iter().for_each(&mut say);
     }

@@ -383,3 +383,23 @@ fn without_coalescing_the_library_comes_in_even_with_the_guard_off_and_what_the_
     let (account, _) = bench.account(&["--guard", "off"], &asking(0));
     assert_eq!(*variable(&account, "AGX_GUARD_COALESCING"), Value::Null);
 }
+
+#[test]
+fn a_library_of_another_version_is_said() {
+    let bench = Bench::new();
+    let of = |version: &str| {
+        let report = format!(r#"{{"schema":"agxpatch.guard/1","version":"{version}"}}"#);
+        bench.account(&[], &format!("printf '%s' '{report}' > $AGX_GUARD_REPORTS/$$.json")).1
+    };
+    assert!(
+        of("0.0.9").contains("the guard library is of version 0.0.9 and this program of version")
+    );
+    assert!(!of(env!("CARGO_PKG_VERSION")).contains("of version"));
+}
+
+#[test]
+fn the_library_has_the_programs_version() {
+    let manifest = std::fs::read_to_string("guard/Cargo.toml").unwrap();
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(manifest.lines().any(|line| line == version), "guard/Cargo.toml");
+}
