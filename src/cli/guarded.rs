@@ -46,7 +46,10 @@ fn has_mac(session: &Session) -> bool {
 }
 
 /// The user's home. A host follows no link, and a home may lie behind one.
-fn home(host: &dyn Host) -> Result<PathBuf> {
+///
+/// # Errors
+/// `ReadFailed` where it cannot be found.
+pub fn home(host: &dyn Host) -> Result<PathBuf> {
     let home = recipe::home()?;
     match host.kind() {
         Kind::Data => Ok(home),

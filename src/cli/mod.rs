@@ -24,6 +24,7 @@ mod recipe;
 mod recover;
 mod revert;
 mod run;
+mod run_clean;
 mod selftest;
 mod signatures;
 mod simulate;

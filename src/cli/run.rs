@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Session, guarded, recipe};
+use super::{Session, guarded, recipe, run_clean};
 use crate::diagnostics::{self, SETTLE};
 use crate::launch::environment::{Way, name};
 use crate::launch::{self, Mode, Request, RunReport, Supervision};
@@ -73,9 +73,14 @@ pub struct Args {
           default_value_t = if cfg!(target_os = "macos") { SETTLE.as_secs() } else { 0 })]
     settle: u64,
 
+    /// Run nothing: remove the guard libraries and the copies of drivers that earlier runs
+    /// left in your Library.
+    #[arg(long, conflicts_with = "command")]
+    clean: bool,
+
     /// The command and its arguments.
     #[arg(
-        required = true,
+        required_unless_present = "clean",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "CMD"
@@ -94,6 +99,9 @@ enum Driver {
 
 /// Runs the command and ends as it ended.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
+    if args.clean {
+        return run_clean::run(session);
+    }
     let report = args.report.as_deref().map(Report::reserve).transpose()?;
     let account = account(&args, session)?;
     if let Some(report) = report {

@@ -40,6 +40,11 @@ pub fn embedded() -> Result<&'static [u8]> {
 /// Where it is unpacked, below the user's home.
 const FOLDERS: [&str; 4] = ["Library", "Caches", "agxpatch", "guard"];
 
+/// The folder of all libraries that were unpacked below `home`.
+pub fn place(home: &Path) -> PathBuf {
+    FOLDERS.iter().fold(home.to_owned(), |folder, name| folder.join(name))
+}
+
 /// Puts `bytes` below `home` and returns where. What is there already is
 /// compared first and made again if it differs.
 ///

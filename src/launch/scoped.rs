@@ -32,6 +32,11 @@ pub const EXTENSIONS: &str = "/System/Library/Extensions";
 const FOLDERS: [&str; 2] = ["Library", "Application Support"];
 const OWN: [&str; 2] = ["agxpatch", "drivers"];
 
+/// The folder of all copies that were made below `home`.
+pub fn place_of_copies(home: &Path) -> PathBuf {
+    FOLDERS.iter().chain(&OWN).fold(home.to_owned(), |folder, name| folder.join(name))
+}
+
 /// A copy that is as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Copy {

@@ -403,3 +403,38 @@ fn the_library_has_the_programs_version() {
     let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(manifest.lines().any(|line| line == version), "guard/Cargo.toml");
 }
+
+#[test]
+fn clean_removes_the_library_and_the_copy_and_nothing_else() {
+    let bench = Bench::new();
+    bench.account(&["--driver", "patched"], "true");
+    let clean = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", HOME).arg("--simulate");
+        let output = command.arg(bench.path("mac")).args(["run", "--clean"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let library = format!("{HOME}/Library/Caches/agxpatch/guard");
+    let copies = format!("{HOME}/Library/Application Support/agxpatch/drivers");
+    let there = |path: &str| bench.mac().metadata(path.as_ref()).unwrap().is_some();
+    assert!(there(&library) && there(&copies));
+    assert_eq!(clean(), format!("removed {library}\nremoved {copies}\n"));
+    assert!(!there(&library) && !there(&copies) && there(&format!("{HOME}/Library/Caches")));
+    assert_eq!(clean(), "nothing to remove\n");
+    bench.account(&["--driver", "patched"], "true");
+    assert!(there(&library) && there(&copies));
+}
+
+#[test]
+fn clean_leaves_what_another_user_could_change() {
+    let bench = Bench::new();
+    bench.account(&[], "true");
+    let library = format!("{HOME}/Library/Caches/agxpatch/guard");
+    bench.mac().plant(&format!("{library}/planted/file"), b"root's").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", HOME).arg("--simulate");
+    let output = command.arg(bench.path("mac")).args(["run", "--clean"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench.mac().metadata(format!("{library}/planted/file").as_ref()).unwrap().is_some());
+}
