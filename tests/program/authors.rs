@@ -147,7 +147,7 @@ fn what_is_not_a_text_file_among_those_of_a_catalogue_is_refused_by_name() {
         ("No such file or directory", |path| symlink("nothing", path).unwrap()),
         ("symbolic links", |path| symlink(path.file_name().unwrap(), path).unwrap()),
         ("a directory", |path| std::fs::create_dir(path).unwrap()),
-        ("larger than any text", |path| {
+        ("too large to be text", |path| {
             // A hole: it takes no room, and far more memory than there is to read.
             std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
         }),
