@@ -11,4 +11,5 @@ mod hostile;
 mod published;
 mod rewrites;
 mod table;
+mod unwinding;
 mod verdicts;

@@ -243,6 +243,15 @@ impl<'a> Image<'a> {
         landing_pads::call_sites(self, function)
     }
 
+    /// The instructions of a function before which the rules change by which it is
+    /// unwound, or why they are not known.
+    pub fn unwind_steps(
+        &self,
+        function: &Range<VmAddr>,
+    ) -> std::result::Result<Vec<VmAddr>, &'static str> {
+        landing_pads::unwind_steps(self, function)
+    }
+
     /// Where exceptions continue inside a function, or why that is not known.
     pub fn landing_pads(
         &self,

@@ -4,8 +4,8 @@
 //! index in `__TEXT,__unwind_info`, and in it a table of call sites with the
 //! address each continues at. A branch no disassembler sees leads there, so
 //! a rewrite of code must know these places. Functions that are unwound by
-//! DWARF keep theirs in `__eh_frame`, which is not read here: where an image has
-//! that section, the answer is that it is not known.
+//! DWARF name their data in `__eh_frame` ([`eh_frame`]); linkers list it in the
+//! index too, but need not.
 //!
 //! Sources: `mach-o/compact_unwind_encoding.h` and the Itanium C++ ABI,
 //! "Exception Handling", 7.
@@ -15,6 +15,7 @@ use std::ops::Range;
 use crate::address::{SliceOffset, VmAddr};
 
 use super::bytes::u32_at;
+use super::eh_frame;
 use super::image::Image;
 
 /// One entry of a function's exception table.
@@ -41,26 +42,45 @@ pub fn call_sites(
     image: &Image<'_>,
     function: &Range<VmAddr>,
 ) -> Result<Vec<CallSite>, &'static str> {
-    if image.section("__TEXT", "__eh_frame").is_some() {
-        return Err("the image has an __eh_frame section, which is not read");
-    }
-    let Some(section) = image.section("__TEXT", "__unwind_info") else {
-        return Ok(Vec::new());
-    };
-    let index = index(section.bytes).ok_or("the __unwind_info section cannot be read")?;
+    let mut found = Vec::new();
     let base = image.base();
+    if let Some(section) = image.section("__TEXT", "__unwind_info") {
+        let index = index(section.bytes).ok_or("the __unwind_info section cannot be read")?;
+        let placed = index
+            .into_iter()
+            .map(|(start, data)| (base.plus(start.into()), base.plus(data.into())));
+        found.extend(placed.filter(|(start, _)| function.contains(start)));
+    }
+    let frames =
+        eh_frame::frames(image, function).ok_or("the __eh_frame section cannot be read")?;
+    for frame in frames {
+        let entry = frame.data.map(|data| (frame.function.start, data));
+        found.extend(entry.filter(|entry| !found.contains(entry)));
+    }
     let mut sites = Vec::new();
-    for (start, data) in index {
-        let start = base.plus(start.into());
-        if function.contains(&start) {
-            let found = image.offset_of(base.plus(data.into())).and_then(|at| {
-                let bytes = image.bytes().get(usize::try_from(at.0).ok()?..)?;
-                table(bytes, at, start)
-            });
-            sites.extend(found.ok_or("the function's exception table cannot be read")?);
-        }
+    for (start, data) in found {
+        let of_table = image.offset_of(data).and_then(|at| {
+            let bytes = image.bytes().get(usize::try_from(at.0).ok()?..)?;
+            table(bytes, at, start)
+        });
+        sites.extend(of_table.ok_or("the function's exception table cannot be read")?);
     }
     Ok(sites)
+}
+
+/// The instructions of a function before which the rules change by which it is
+/// unwound, or why they are not known. Compact unwind information has one rule for a
+/// whole function, which counts as set up with it.
+pub fn unwind_steps(
+    image: &Image<'_>,
+    function: &Range<VmAddr>,
+) -> Result<Vec<VmAddr>, &'static str> {
+    let frames =
+        eh_frame::frames(image, function).ok_or("the __eh_frame section cannot be read")?;
+    let mut steps: Vec<VmAddr> = frames.into_iter().flat_map(|frame| frame.steps).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    Ok(steps)
 }
 
 /// The index of functions that have language-specific data: offset of the
@@ -117,16 +137,22 @@ fn table(bytes: &[u8], at: SliceOffset, function: VmAddr) -> Option<Vec<CallSite
     Some(sites)
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Reads numbers from the beginning of bytes.
+pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl Reader<'_> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(first)
     }
 
-    fn uleb(&mut self) -> Option<u64> {
+    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
+        self.0 = self.0.get(count..)?;
+        Some(())
+    }
+
+    pub(super) fn uleb(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..63).step_by(7) {
             let byte = self.byte()?;

@@ -27,6 +27,7 @@
 mod architecture;
 mod bytes;
 mod chained_fixups;
+mod eh_frame;
 mod facts;
 mod file_type;
 mod function_starts;

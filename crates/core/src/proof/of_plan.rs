@@ -380,6 +380,10 @@ impl Surroundings for Around<'_, '_> {
         }
     }
 
+    fn unwind_steps(&self, function: Range<VmAddr>) -> Option<Vec<VmAddr>> {
+        self.image.unwind_steps(&function).ok()
+    }
+
     fn data(&self, address: VmAddr, length: usize) -> Option<&[u8]> {
         let end = address.0.checked_add(length as u64)?;
         self.image.bytes_at(address..VmAddr(end)).ok()

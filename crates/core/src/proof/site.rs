@@ -112,6 +112,13 @@ pub trait Surroundings {
     /// Where exceptions may continue within `function`.
     fn landing_pads(&self, function: Range<VmAddr>) -> LandingPads;
 
+    /// The instructions of a function before which the rules change by which it is
+    /// unwound; `None` if that cannot be read.
+    fn unwind_steps(&self, function: Range<VmAddr>) -> Option<Vec<VmAddr>> {
+        let _ = function;
+        Some(Vec::new())
+    }
+
     /// `length` bytes of initialised data at `address`, for jump tables and
     /// literals, or nothing where the file has none there.
     fn data(&self, address: VmAddr, length: usize) -> Option<&[u8]>;

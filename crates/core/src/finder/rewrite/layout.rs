@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::address::SliceOffset;
+use crate::address::{SliceOffset, VmAddr};
 
 use super::super::decode::Op;
 use super::super::function::Function;
@@ -116,8 +116,23 @@ impl<'f, 'p, 'a> Layout<'f, 'p, 'a> {
                 changes.push(Change::word(self.program, at, old, new, why)?);
             }
         }
+        self.unwinding()?;
         self.exception_table(insertion, &mut changes)?;
         Ok(changes)
+    }
+
+    /// Nothing may move past a place where other rules of unwinding begin to hold, for
+    /// these stay as they are.
+    fn unwinding(&self) -> Result<(), Refusal> {
+        let range = &self.function.range;
+        let steps = self.program.image().unwind_steps(&(VmAddr(range.start)..VmAddr(range.end)));
+        let steps = steps.map_err(|_| Refusal::UnwindRules)?;
+        let stays = |index: usize| self.places.get(index).is_none_or(|to| *to == Some(index));
+        let crossed = steps.iter().any(|step| {
+            let index = ((step.0 - range.start) / 4) as usize;
+            index > 0 && !(stays(index - 1) && stays(index))
+        });
+        if crossed { Err(Refusal::UnwindRules) } else { Ok(()) }
     }
 
     /// What forbids moving instructions.

@@ -72,6 +72,8 @@ pub enum Refusal {
     TooFar,
     /// The exception table has no room for a number, or cannot be read.
     TableWidth,
+    /// The frame is set up, or unwound by other rules, where instructions would move.
+    UnwindRules,
     /// A word cannot be read.
     Unreadable,
     /// There is no padding near.
@@ -95,6 +97,7 @@ impl fmt::Display for Refusal {
             Refusal::EnteredElsewhere => "another function branches into this one",
             Refusal::TooFar => "a branch would not reach its target",
             Refusal::TableWidth => "the exception table cannot be written",
+            Refusal::UnwindRules => "code would move past a place where unwinding changes",
             Refusal::Unreadable => "an instruction cannot be read",
             Refusal::NoPadding => "there is no padding for the earlier clear",
             Refusal::NotTheSame => "the rewritten function would not end as the original does",

@@ -24,6 +24,7 @@ mod lockstep;
 mod of_images;
 mod origin;
 mod region;
+mod unwinding;
 
 use std::collections::BTreeSet;
 
@@ -193,7 +194,9 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     let entries: BTreeSet<VmAddr> = elsewhere.into_iter().map(|entry| entry.to).collect();
     let not_read = not_read(rewrite, after);
     let compared = by_paths(rewrite, before, after, &entries, not_read.clone());
-    if compared.as_ref().is_ok_and(Refinement::holds) {
+    let changed = changed(rewrite, after);
+    let by_paths = compared.as_ref().is_ok_and(Refinement::holds);
+    if by_paths && unwinding::is_uniform(rewrite, &changed) {
         return compared;
     }
     let mut found = lockstep::refine(rewrite, before, after, &entries);
@@ -201,8 +204,8 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     found.obligations.sort_by_key(|obligation| obligation.name);
     // Of two refusals that of the paths says more.
     match found.holds() {
-        true => Ok(found),
-        false => compared.or(Ok(found)),
+        false if !by_paths => compared.or(Ok(found)),
+        _ => Ok(found),
     }
 }
 
@@ -291,9 +294,12 @@ fn starts(
 }
 
 fn not_read(rewrite: &Rewrite<'_>, after: Function<'_>) -> Obligation {
-    let changed: Vec<VmAddr> =
-        region::changed(Function { words: rewrite.before, ..after }, after).into_iter().collect();
+    let changed: Vec<VmAddr> = changed(rewrite, after).into_iter().collect();
     code_as_data::obligation(rewrite.surroundings, after, &changed)
+}
+
+fn changed(rewrite: &Rewrite<'_>, after: Function<'_>) -> BTreeSet<VmAddr> {
+    region::changed(Function { words: rewrite.before, ..after }, after)
 }
 
 /// What is permitted in a comparison.

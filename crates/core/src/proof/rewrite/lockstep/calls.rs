@@ -166,6 +166,14 @@ impl Lockstep<'_> {
             let detail = "where exceptions continue is not known";
             return Err(Broken::new(Name::SameExits, key.old, detail));
         };
+        let rules = |at: VmAddr| {
+            let steps = self.unwind_steps.as_ref();
+            steps.map(|steps| steps.iter().filter(|step| **step <= at).count())
+        };
+        if rules(key.old).is_none() || rules(key.old) != rules(key.new) {
+            let detail = format!("the call at {} is unwound by other rules", key.old);
+            return Err(Broken::new(Name::SameExits, key.new, detail));
+        }
         let pad = |sites: &[crate::macho::CallSite], at: VmAddr| {
             sites.iter().find(|site| site.calls.contains(&at)).map(|site| site.pad)
         };

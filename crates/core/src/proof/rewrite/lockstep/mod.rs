@@ -23,7 +23,7 @@ mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{COMPARED, Permission, Piece, Refinement, Rewrite};
+use super::{COMPARED, Permission, Piece, Refinement, Rewrite, unwinding};
 use crate::address::VmAddr;
 use crate::check::Status;
 use crate::proof::function::Function;
@@ -73,6 +73,8 @@ struct Lockstep<'a> {
     rewrite: &'a Rewrite<'a>,
     before: Function<'a>,
     after: Function<'a>,
+    /// Where other rules of unwinding begin to hold, if that is known.
+    unwind_steps: Option<Vec<VmAddr>>,
     /// Functions that are followed.
     helpers: Vec<Piece>,
     transfer: Transfer,
@@ -97,6 +99,7 @@ pub(super) fn refine(
         rewrite,
         before,
         after,
+        unwind_steps: unwinding::steps(rewrite),
         helpers: Vec::new(),
         transfer: Transfer::new(),
         known: Known::default(),
