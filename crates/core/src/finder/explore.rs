@@ -72,6 +72,8 @@ pub struct Explorer<'p, 'a> {
     pub(super) notes: Notes,
     /// Where states are to be kept, for a rewrite of the code.
     pub(super) probes: HashMap<u64, Vec<State>>,
+    /// The ways to such a place: from which instruction, and in which state.
+    pub(super) arrivals: Vec<(u64, State)>,
     pub(super) tables: HashMap<u64, TableLoad>,
     pub(super) shifts: HashMap<u64, (Value, u8)>,
     /// Addresses that are stored to, so that two loads may differ.
@@ -106,6 +108,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             cell: None,
             notes: Notes::default(),
             probes: HashMap::new(),
+            arrivals: Vec::new(),
             tables: HashMap::new(),
             shifts: HashMap::new(),
             written: HashSet::new(),
@@ -164,6 +167,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         (self.again, self.stale) = (false, false);
         self.notes = Notes::default();
         self.probes.values_mut().for_each(Vec::clear);
+        self.arrivals.clear();
         self.nodes.clear();
         self.seen.clear();
         self.visits.clear();
@@ -201,7 +205,12 @@ impl<'p, 'a> Explorer<'p, 'a> {
                 kept.push(state.clone());
             }
             self.through = state.through;
+            let from = state.at;
             self.step(state, function.as_deref(), &mut next);
+            if !self.probes.is_empty() {
+                let there = next.iter().filter(|state| self.probes.contains_key(&state.at));
+                self.arrivals.extend(there.map(|state| (from, state.clone())));
+            }
             open.append(&mut next);
         }
     }

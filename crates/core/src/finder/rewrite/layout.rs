@@ -8,9 +8,7 @@ use crate::address::{SliceOffset, VmAddr};
 use super::super::decode::Op;
 use super::super::function::Function;
 use super::super::image::Program;
-use super::{Change, Refusal, encode};
-
-const NOP: u32 = 0xd503_201f;
+use super::{Change, NOP, Refusal, encode};
 
 /// A function's words, to be changed.
 pub struct Layout<'f, 'p, 'a> {

@@ -64,7 +64,7 @@ pub fn clear(
 
 /// The second register that may be overwritten where the cell is in an object whose
 /// address is loaded first.
-const SECOND_SCRATCH: u8 = 16;
+pub const SECOND_SCRATCH: u8 = 16;
 
 /// Where the object's own address is loaded, as from a block that captured it.
 fn through_pointer(

@@ -16,6 +16,7 @@ mod encode;
 mod layout;
 mod material;
 mod padding;
+mod split;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -46,6 +47,8 @@ pub enum Way {
     BeforeCall,
     /// In padding, through which the lock is dropped.
     Padding,
+    /// In padding, on the paths only that give the block back. Others clear it as before.
+    PathsApart,
 }
 
 /// Why a function is not rewritten.
@@ -141,6 +144,8 @@ pub struct Rewritten {
     pub changes: Vec<Change>,
 }
 
+const NOP: u32 = 0xd503_201f;
+
 const EARLY: &str = "clear the field while the lock is held";
 
 /// What a rewrite may cost in looking at the function.
@@ -148,6 +153,10 @@ const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 
 /// The most fields of one function that are rewritten.
 const MAX_FIELDS: usize = 4;
+
+/// In the order in which they are tried.
+const WAYS: [Way; 5] =
+    [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding, Way::PathsApart];
 
 /// Decides about the image after a step of the rewrite, given the one before.
 pub type Accept<'a> = &'a mut dyn FnMut(&Image<'_>, &Image<'_>) -> bool;
@@ -220,7 +229,7 @@ fn one_field(
     let late = late_fields(&findings);
     let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
     let mut refusal = None;
-    for way in [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding] {
+    for way in WAYS {
         match attempt.make(&mut explorer, way, accept) {
             Ok(changes) => return Ok(Some((way, changes))),
             // That a rewrite is not proven tells most, then the reason of the way that
@@ -258,6 +267,7 @@ impl Attempt<'_, '_, '_> {
         for places in self.places(explorer, way) {
             let made = match way {
                 Way::Padding => self.in_padding(explorer, &places, &dropped),
+                Way::PathsApart => self.split(explorer, &places, &dropped),
                 _ => self.in_place(explorer, &places, &dropped),
             };
             match made.and_then(|changes| self.check(changes, accept)) {
@@ -311,6 +321,7 @@ impl Attempt<'_, '_, '_> {
                 if armed.is_empty() || armed == all { vec![all] } else { vec![all, armed] }
             }
             Way::BeforeCall => self.calls(&function),
+            Way::PathsApart => self.gifts(&function),
         }
     }
 
@@ -415,24 +426,38 @@ impl Attempt<'_, '_, '_> {
             let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
             let Op::Call(target) = function.op(*at) else { return Err(Refusal::IndirectBranch) };
             let thunk = pads.next(4).ok_or(Refusal::NoPadding)?;
-            let mut words = self.words(explorer, *at, thunk, 17)?;
-            let end = thunk + 4 * words.len() as u64;
-            words.push(encode::jump(end, target).ok_or(Refusal::TooFar)?);
-            let thunk = pads.take(&words);
-            for (index, word) in words.iter().enumerate() {
-                let to = thunk + 4 * index as u64;
-                let old = self.program.word(to).ok_or(Refusal::NoPadding)?.0;
-                changes.push(Change::word(self.program, to, old, *word, EARLY)?);
-            }
+            let words = self.words(explorer, *at, thunk, 17)?;
+            let thunk = self.thunk(&mut pads, words, target, &mut changes)?;
             let call = self.program.word(*at).ok_or(Refusal::Unreadable)?.0;
             let new = encode::relative(call, *at, thunk).ok_or(Refusal::TooFar)?;
             changes.push(Change::word(self.program, *at, call, new, EARLY)?);
         }
         for at in dropped {
             let old = self.program.word(*at).ok_or(Refusal::Unreadable)?.0;
-            changes.push(Change::word(self.program, *at, old, 0xd503_201f, EARLY)?);
+            changes.push(Change::word(self.program, *at, old, NOP, EARLY)?);
         }
         Ok(changes)
+    }
+
+    /// Writes words into padding, with a branch to a target behind them; where they
+    /// begin.
+    fn thunk(
+        &self,
+        pads: &mut padding::Pads,
+        mut words: Vec<u32>,
+        target: u64,
+        changes: &mut Vec<Change>,
+    ) -> Result<u64, Refusal> {
+        let start = pads.next(words.len() as u64 + 1).ok_or(Refusal::NoPadding)?;
+        let end = start + 4 * words.len() as u64;
+        words.push(encode::jump(end, target).ok_or(Refusal::TooFar)?);
+        let start = pads.take(&words);
+        for (index, word) in words.iter().enumerate() {
+            let to = start + 4 * index as u64;
+            let old = self.program.word(to).ok_or(Refusal::NoPadding)?.0;
+            changes.push(Change::word(self.program, to, old, *word, EARLY)?);
+        }
+        Ok(start)
     }
 
     /// Examines the rewritten function: no late clear, no new reading of the cell

@@ -196,6 +196,7 @@ impl Lockstep<'_> {
             fact.forget_locals();
         }
         Transfer::called(key.old, &mut fact.point);
+        fact.compared = None;
         for number in (0..=18).chain([30]) {
             let register = Register::new(number);
             fact.set_same(register);

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::condition::Compared;
 use super::origins::Known;
 use crate::address::VmAddr;
 use crate::arm64::semantics::{Node, Places, Register, Term, Terms};
@@ -35,12 +36,14 @@ pub(super) struct Fact {
     pub frame: BTreeMap<i64, Slot>,
     /// Whether an address in the frame was handed out.
     pub escaped: bool,
+    /// What the flags come from, where it is a comparison with a number.
+    pub compared: Option<Compared>,
 }
 
 impl Fact {
     pub(super) fn new(point: Point) -> Fact {
         let (differ, own, frame) = (Places::NONE, BTreeMap::new(), BTreeMap::new());
-        Fact { point, differ, own, frame, escaped: false }
+        Fact { point, differ, own, frame, escaped: false, compared: None }
     }
 
     /// The value of a register in the new version.
@@ -122,6 +125,7 @@ impl Fact {
         }
         self.point.arrive(at);
         let named = |value: &Value| value.is_named_after(at);
+        self.compared = self.compared.filter(|compared| !named(&compared.value));
         self.own.retain(|_, value| !named(value));
         for slot in self.frame.values_mut() {
             slot.value = slot.value.filter(|value| !named(value));
@@ -153,6 +157,7 @@ impl Fact {
         self.point.join(at, &other.point);
         (self.differ, self.own) = (differ, values);
         self.escaped |= other.escaped;
+        self.compared = self.compared.filter(|_| self.compared == other.compared);
         self.join_frame(other);
         *self != before
     }

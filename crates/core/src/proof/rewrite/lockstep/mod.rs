@@ -16,6 +16,7 @@
 //! analysis runs until nothing changes, and whatever does not hold ends it.
 
 mod calls;
+mod condition;
 mod fact;
 mod origins;
 mod pair;
@@ -30,6 +31,7 @@ use crate::proof::function::Function;
 use crate::proof::obligation::{Name, Obligation};
 use crate::proof::transfer::Transfer;
 use crate::proof::values::{Point, Value};
+use condition::Question;
 use fact::Fact;
 use origins::Known;
 
@@ -52,6 +54,8 @@ struct Key {
     late: BTreeSet<Value>,
     /// Fields that the new version has cleared.
     cleared: BTreeSet<Value>,
+    /// What comparisons gave on this path; nothing unless paths are told apart by them.
+    answers: BTreeMap<Question, bool>,
 }
 
 /// What does not hold.
@@ -83,17 +87,34 @@ struct Lockstep<'a> {
     permissions: BTreeSet<Permission>,
     /// The fields whose clear was moved.
     moved: BTreeSet<Value>,
+    /// Whether paths are told apart by what comparisons gave.
+    tells_paths_apart: bool,
     /// The fields that the new version clears after the lock was dropped, and where.
     cleared_late: BTreeMap<Value, VmAddr>,
 }
 
 /// Holds the two versions against each other. Control also enters at `others`, from
-/// elsewhere.
+/// elsewhere. Paths are told apart by comparisons only where it does not hold without.
 pub(super) fn refine(
     rewrite: &Rewrite<'_>,
     before: Function<'_>,
     after: Function<'_>,
     others: &BTreeSet<VmAddr>,
+) -> Refinement {
+    let found = refine_with(rewrite, before, after, others, false);
+    if found.holds() {
+        return found;
+    }
+    let apart = refine_with(rewrite, before, after, others, true);
+    if apart.holds() { apart } else { found }
+}
+
+fn refine_with(
+    rewrite: &Rewrite<'_>,
+    before: Function<'_>,
+    after: Function<'_>,
+    others: &BTreeSet<VmAddr>,
+    tells_paths_apart: bool,
 ) -> Refinement {
     let mut lockstep = Lockstep {
         rewrite,
@@ -106,6 +127,7 @@ pub(super) fn refine(
         facts: BTreeMap::new(),
         permissions: BTreeSet::new(),
         moved: BTreeSet::new(),
+        tells_paths_apart,
         cleared_late: BTreeMap::new(),
     };
     let broken = lockstep.run(others).err();
@@ -124,6 +146,7 @@ impl Lockstep<'_> {
             given: BTreeSet::new(),
             late: BTreeSet::new(),
             cleared: BTreeSet::new(),
+            answers: BTreeMap::new(),
         };
         let entry = self.rewrite.entry;
         let captures = self.rewrite.captures;
@@ -147,8 +170,9 @@ impl Lockstep<'_> {
         }
     }
 
-    fn flow(&mut self, key: Key, mut fact: Fact, open: &mut VecDeque<Key>) -> Outcome<()> {
+    fn flow(&mut self, mut key: Key, mut fact: Fact, open: &mut VecDeque<Key>) -> Outcome<()> {
         fact.arrive(key.old, &mut self.known);
+        key.forget_answers(&fact);
         let changed = match self.facts.get_mut(&key) {
             Some(known) => known.join(key.old, &fact, &mut self.known),
             None => {

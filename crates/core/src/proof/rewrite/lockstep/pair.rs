@@ -33,7 +33,16 @@ impl Lockstep<'_> {
             Next::Fall => {
                 let mut key = key;
                 self.effects(&mut key, &mut fact, &before, old, &executed)?;
-                Ok(vec![(following(&key), fact)])
+                fact.compare(old, &before);
+                let Some(selected) = self.selected(&key, &before, old) else {
+                    return Ok(vec![(following(&key), fact)]);
+                };
+                let way = |(key, to, value)| {
+                    let mut fact = fact.clone();
+                    fact.point.set(to, value);
+                    (following(&key), fact)
+                };
+                Ok(selected.into_iter().map(way).collect())
             }
             Next::Trap => Ok(Vec::new()),
             Next::Either(test, _) => {
@@ -42,9 +51,12 @@ impl Lockstep<'_> {
                     self.targets(executed.next, other.next).ok_or_else(|| {
                         Broken::new(Name::SameExits, key.old, "the target of a branch is not known")
                     })?;
-                let taken = Key { old: to_old, new: to_new, ..key.clone() };
-                let ways = [(taken, true), (following(&key), false)];
-                Ok(self.ways(&before, &executed, test, ways))
+                let ways = self.told_apart(&key, &before, old).into_iter();
+                let way = |(key, taken)| match taken {
+                    true => (Key { old: to_old, new: to_new, ..key }, true),
+                    false => (following(&key), false),
+                };
+                Ok(self.ways(&before, &executed, test, ways.map(way)))
             }
             Next::Call(target) => {
                 self.same(&before, reads.without(ARGUMENTS), Name::SameCalls, &key)?;
@@ -78,7 +90,7 @@ impl Lockstep<'_> {
         before: &Fact,
         executed: &Executed,
         test: Test,
-        ways: [(Key, bool); 2],
+        ways: impl Iterator<Item = (Key, bool)>,
     ) -> Vec<(Key, Fact)> {
         let possible = |taken: bool| match test {
             Test::Zero(term, zero) => {
@@ -91,7 +103,7 @@ impl Lockstep<'_> {
             let point = self.transfer.on_branch(&before.point, &executed.point, test, taken);
             (key, Fact { point, ..before.clone() })
         };
-        ways.into_iter().filter(|(_, taken)| possible(*taken)).map(way).collect()
+        ways.filter(|(_, taken)| possible(*taken)).map(way).collect()
     }
 
     /// What an instruction that goes on does to registers and memory.

@@ -27,6 +27,7 @@ impl Lockstep<'_> {
     pub(super) fn step(&mut self, mut key: Key, mut fact: Fact) -> Outcome<Vec<(Key, Fact)>> {
         for _ in 0..MAX_ALONE {
             fact.arrive(key.old, &mut self.known);
+            key.forget_answers(&fact);
             let old = self.operation(Side::Old, key.old)?;
             let new = self.operation(Side::New, key.new)?;
             if self.without_effect(&mut key, &old, &new) {

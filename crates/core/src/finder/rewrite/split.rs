@@ -1,0 +1,217 @@
+//! A clear that some paths need where it is.
+//!
+//! Where a block that does not go to the pool is taken from the field again, as in
+//! `free(self->_impl)` after the unlock, the field must not be cleared before on that
+//! path. So the paths are told apart: those that give the block back clear it before
+//! they do and then skip the late clear; the others come to it as before.
+//!
+//! The earlier clear needs a place that only the paths come to that give the block
+//! back: the store itself, or the unlock if they have one of their own. It is made in
+//! padding, for no word is free. Paths skip the late clear if branches lead them
+//! there. If they run into it and the others branch, these clear in padding instead.
+
+use std::collections::BTreeSet;
+
+use super::super::decode::{Op, bit};
+use super::super::explore::Explorer;
+use super::super::function::Function;
+use super::super::state::{Cell, State};
+use super::padding::Pads;
+use super::{Attempt, Change, EARLY, NOP, Refusal, encode, material};
+
+/// The register that code in padding may overwrite where nothing needs it.
+const SCRATCH: u8 = 17;
+
+/// The most instructions between a join and a clear that make its address.
+const MAX_FEEDERS: u64 = 4;
+
+/// The paths of one kind that come to a place.
+#[derive(Default)]
+struct Paths {
+    /// From these instructions, which branch there.
+    branches: BTreeSet<u64>,
+    /// Whether some come without a branch.
+    fall: bool,
+    states: Vec<State>,
+}
+
+/// What a clear is for, by the paths that come to it.
+#[derive(Default)]
+struct Ways {
+    /// Those on which the block was given back and the lock dropped.
+    armed: Paths,
+    /// Those on which the field still holds a block that was not given back.
+    others: Paths,
+}
+
+impl Attempt<'_, '_, '_> {
+    /// The changes, with the earlier clear at these places.
+    pub(super) fn split(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        places: &BTreeSet<u64>,
+        dropped: &BTreeSet<u64>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
+        let mut pads = Pads::of(self.program);
+        let mut changes = Vec::new();
+        for clear in dropped {
+            let join = join_before(&function, *clear);
+            let ways = self.ways(explorer, &function, join)?;
+            let past = clear + 4;
+            if ways.armed.fall == ways.others.fall && ways.armed.fall {
+                return Err(Refusal::NoRoom);
+            }
+            if !ways.armed.fall {
+                let dead = written(&function, join, *clear) & function.live(past) == 0;
+                if !dead {
+                    return Err(Refusal::NoRoom);
+                }
+                for branch in &ways.armed.branches {
+                    changes.push(self.redirect(*branch, past)?);
+                }
+                continue;
+            }
+            let thunk = pads.next(4).ok_or(Refusal::NoPadding)?;
+            let words = material::clear(explorer, &ways.others.states, thunk, SCRATCH);
+            let words = words.ok_or(Refusal::NoMaterial)?;
+            has_scratch(&function, past, &words)?;
+            let thunk = self.thunk(&mut pads, words, past, &mut changes)?;
+            for branch in &ways.others.branches {
+                changes.push(self.redirect(*branch, thunk)?);
+            }
+            let old = self.program.word(*clear).ok_or(Refusal::Unreadable)?.0;
+            changes.push(Change::word(self.program, *clear, old, NOP, EARLY)?);
+        }
+        for place in places {
+            changes.extend(self.clear_at_gift(explorer, &function, &mut pads, *place)?);
+        }
+        Ok(changes)
+    }
+
+    /// How control comes to a join before a late clear.
+    fn ways(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        function: &Function,
+        join: u64,
+    ) -> Result<Ways, Refusal> {
+        explorer.probes.clear();
+        explorer.probes.insert(join, Vec::new());
+        explorer.run(self.entry, Some(self.cell));
+        explorer.probes.clear();
+        let mut ways = Ways::default();
+        for (from, state) in std::mem::take(&mut explorer.arrivals) {
+            let paths = match state.cell {
+                // There is nothing to clear any more.
+                Cell::Null | Cell::Cleared | Cell::Other => continue,
+                Cell::Block if state.armed.is_some() => &mut ways.armed,
+                Cell::Block => &mut ways.others,
+            };
+            let own = function.range.contains(&from);
+            match function.op(from) {
+                _ if !own || from + 4 == join => paths.fall = true,
+                Op::Branch(target)
+                | Op::BranchIf { target, .. }
+                | Op::BranchZero { target, .. }
+                | Op::BranchBit { target, .. }
+                    if target == join =>
+                {
+                    paths.branches.insert(from);
+                }
+                _ => return Err(Refusal::IndirectBranch),
+            }
+            paths.states.push(state);
+        }
+        let both = ways.armed.branches.intersection(&ways.others.branches).next().is_some();
+        if both || ways.armed.states.is_empty() || ways.others.states.is_empty() {
+            return Err(Refusal::NoRoom);
+        }
+        Ok(ways)
+    }
+
+    /// A clear in padding before the instruction at a place, which is a call or a
+    /// store.
+    fn clear_at_gift(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        function: &Function,
+        pads: &mut Pads,
+        place: u64,
+    ) -> Result<Vec<Change>, Refusal> {
+        let thunk = pads.next(5).ok_or(Refusal::NoPadding)?;
+        let old = self.program.word(place).ok_or(Refusal::Unreadable)?.0;
+        let (words, back, call) = match function.op(place) {
+            Op::Call(target) => {
+                let words = self.words(explorer, place, thunk, SCRATCH)?;
+                (words, target, encode::relative(old, place, thunk))
+            }
+            Op::Store(_) => {
+                let mut words = self.words(explorer, place, thunk, SCRATCH)?;
+                has_scratch(function, place, &words)?;
+                words.push(old);
+                (words, place + 4, encode::jump(place, thunk))
+            }
+            _ => return Err(Refusal::IndirectBranch),
+        };
+        let mut changes = Vec::new();
+        self.thunk(pads, words, back, &mut changes)?;
+        let new = call.ok_or(Refusal::TooFar)?;
+        changes.push(Change::word(self.program, place, old, new, EARLY)?);
+        Ok(changes)
+    }
+
+    /// A branch to another target.
+    fn redirect(&self, branch: u64, target: u64) -> Result<Change, Refusal> {
+        let old = self.program.word(branch).ok_or(Refusal::Unreadable)?.0;
+        let new = encode::relative(old, branch, target).ok_or(Refusal::TooFar)?;
+        Change::word(self.program, branch, old, new, EARLY)
+    }
+
+    /// The places that only paths come to that give the block back: the unlocks, or
+    /// else the stores.
+    pub(super) fn gifts(&self, function: &Function) -> Vec<BTreeSet<u64>> {
+        let own = |at: &u64| function.range.contains(at);
+        let unlocks: BTreeSet<u64> = self.before.late.values().map(|w| w.unlocked.0).collect();
+        let gives = self.before.gives.clone();
+        let whole = |places: &BTreeSet<u64>| !places.is_empty() && places.iter().all(own);
+        [unlocks, gives].into_iter().filter(whole).collect()
+    }
+}
+
+/// The first of the instructions before a clear that only make its address, if control
+/// comes to them together.
+fn join_before(function: &Function, clear: u64) -> u64 {
+    let mut at = clear;
+    while !function.is_join(at) && clear - at < 4 * MAX_FEEDERS {
+        let before = at - 4;
+        match function.op(before) {
+            Op::Constant { .. } | Op::Nop => {}
+            Op::Load(access) if access.registers.1.is_none() && !access.place.writes_back() => {}
+            Op::Add { flags: false, .. } => {}
+            _ => break,
+        }
+        at = before;
+    }
+    if function.is_join(at) { at } else { clear }
+}
+
+/// The registers that instructions fill which only make an address.
+fn written(function: &Function, from: u64, to: u64) -> u64 {
+    let ops = (from..to).step_by(4).map(|at| function.op(at));
+    ops.fold(0, |all, op| match op {
+        Op::Constant { to, .. } | Op::Add { to, .. } => all | bit(to),
+        Op::Load(access) => all | bit(access.registers.0),
+        _ => all,
+    })
+}
+
+/// Whether what several words overwrite is needed by nothing from a place on.
+fn has_scratch(function: &Function, at: u64, words: &[u32]) -> Result<(), Refusal> {
+    // The second is used where the object's address is loaded first.
+    let taken = bit(SCRATCH) | bit(material::SECOND_SCRATCH);
+    match words.len() < 2 || function.live(at) & taken == 0 {
+        true => Ok(()),
+        false => Err(Refusal::NoMaterial),
+    }
+}
