@@ -116,6 +116,10 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
     machine::ask("This changes the system volume.", &plan.manifest, &script)
 }
 
+/// What a person must know of a rewrite that comes from no catalogue.
+const DERIVED: &str = "no signature describes this build: the rewrite was derived for it from what \
+                       its code does, and proven; it is not published, and nobody has run it";
+
 fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let manifest = &plan.manifest;
     writeln!(out, "{STRONG}Plan{RESET} {}", plan.digest)?;
@@ -131,6 +135,9 @@ fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         plan.places,
         plan.proof.len()
     )?;
+    if plan.derived {
+        writeln!(out, "  {WARN}derived{RESET}   {DERIVED}")?;
+    }
     writeln!(out, "  volume    {}", plan.device)?;
     writeln!(out, "  way back  {}", plan.sealed)?;
     for check in &plan.loading {

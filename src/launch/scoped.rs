@@ -13,12 +13,15 @@
 
 use std::path::{Path, PathBuf};
 
-use agxpatch_core::address::Word;
-use agxpatch_core::edit::{self, sha256};
+use agxpatch_core::address::{SliceOffset, Word};
+use agxpatch_core::edit::{self, Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{Engine, FilePlan, Outcome, Plan, Selection};
+use agxpatch_core::patch::{
+    EARLIER_CLEAR, Engine, FilePlan, MeaningOutcome, Outcome, Plan, Selection,
+};
 use agxpatch_core::proof;
+use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::{Host, machine};
 
@@ -79,7 +82,7 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
             .with("bundle", source.display())
     })?;
     let source_sha256 = sha256(image);
-    let (plan, words) = patched(engine, image)?;
+    let (patch, words) = patched(engine, image)?;
     let patched_sha256 = sha256(image);
 
     let base = private_dir::folder(host, home, &FOLDERS, 0o700)?;
@@ -96,7 +99,7 @@ pub fn prepare(host: &dyn Host, home: &Path, engine: &Engine, way: Way) -> Resul
         original: words.original,
         way,
     };
-    Ok(Copy { bundle, source_sha256, patched_sha256, patch: plan.patch, replaced, driver })
+    Ok(Copy { bundle, source_sha256, patched_sha256, patch, replaced, driver })
 }
 
 /// The driver bundle that this machine's GPU asks for.
@@ -117,36 +120,78 @@ struct Words {
     original: String,
 }
 
-/// Plans, proves, patches and seals the image in place.
-fn patched(engine: &Engine, image: &mut [u8]) -> Result<(FilePlan, Words)> {
-    let (plan, words) = {
-        let file = Universal::parse(image)?;
-        agxpatch_core::patch::refuse_broken(&file)?;
-        let plan = match engine.plan(&file, None)? {
-            Outcome::Plan(plan) => *plan,
-            Outcome::Already(sites) => {
-                let states = sites.sites.iter().map(|site| &site.state);
-                return Err(
-                    refused("the system's driver is already patched").with_each("state", states)
-                );
-            }
-        };
-        proof::require(engine, &file, &plan, false)?;
-        // All sites are written together, so one of them tells the copy from the original.
-        let first = plan
-            .rewrites
-            .first()
-            .ok_or_else(|| Error::new(Code::Bug, "a plan rewrites nothing"))?;
-        let words = words(&file, first)?;
-        (plan, words)
+/// What is written into the copy.
+struct Rewrite {
+    patch: String,
+    edits: Vec<Edit>,
+    words: Words,
+}
+
+/// Plans, proves, patches and seals the image in place; the patch and its words.
+fn patched(engine: &Engine, image: &mut [u8]) -> Result<(String, Words)> {
+    let file = Universal::parse(image)?;
+    agxpatch_core::patch::refuse_broken(&file)?;
+    let Rewrite { patch, edits, words } = match engine.plan(&file, None) {
+        Ok(Outcome::Plan(plan)) => of_catalogue(engine, &file, *plan)?,
+        Ok(Outcome::Already(sites)) => {
+            let states = sites.sites.iter().map(|site| &site.state);
+            return Err(
+                refused("the system's driver is already patched").with_each("state", states)
+            );
+        }
+        Err(absent) if absent.code() == Code::NoMatch => by_meaning(engine, &file, absent)?,
+        Err(error) => return Err(error),
     };
-    edit::apply(image, &plan.edits)?;
+    edit::apply(image, &edits)?;
     let (checks, _) = agxpatch_core::patch::verify(engine, image, &Selection::ByMethod)?;
     match checks.into_iter().find(|check| check.status == agxpatch_core::check::Status::Fail) {
-        None => Ok((plan, words)),
+        None => Ok((patch, words)),
         Some(check) => Err(Error::new(Code::VerifyFailed, "the patched driver is not correct")
             .with(check.name, check.detail)),
     }
+}
+
+/// The rewrite of a signature's sites, if the proof accepts it.
+fn of_catalogue(engine: &Engine, file: &Universal<'_>, plan: FilePlan) -> Result<Rewrite> {
+    proof::require(engine, file, &plan, false)?;
+    // All sites are written together, so one of them tells the copy from the original.
+    let first =
+        plan.rewrites.first().ok_or_else(|| Error::new(Code::Bug, "a plan rewrites nothing"))?;
+    let words = words(file, first)?;
+    Ok(Rewrite { patch: plan.patch, edits: plan.edits, words })
+}
+
+/// The proven rewrite of what the driver's methods do, where no signature describes it.
+/// The system's own file is what brings the original back, so the copy need not keep it.
+fn by_meaning(engine: &Engine, file: &Universal<'_>, absent: Error) -> Result<Rewrite> {
+    let plan = match engine.plan_by_meaning(file, &ByRefinement) {
+        Ok(MeaningOutcome::Plan(plan)) => *plan,
+        Ok(MeaningOutcome::Already(_)) => {
+            return Err(refused("the system's driver clears under the lock: nothing to patch"));
+        }
+        Err(error) if error.code() == Code::NoMatch => return Err(absent),
+        Err(error) => return Err(error),
+    };
+    let words = first_word(file, &plan.edits)?;
+    Ok(Rewrite { patch: EARLIER_CLEAR.to_owned(), edits: plan.edits, words })
+}
+
+/// The first instruction that the edits change, as the guard library looks for it.
+fn first_word(file: &Universal<'_>, edits: &[Edit]) -> Result<Words> {
+    for slice in file.slices.iter().filter(|slice| slice.architecture.is_aarch64()) {
+        let image = slice.image()?;
+        let text = image.text()?.range();
+        for edit in edits.iter().filter(|edit| slice.range().contains(&edit.at)) {
+            let at = image.address_of(SliceOffset(edit.at.0 - slice.offset.0));
+            let Some(at) = at.filter(|at| text.contains(at)) else { continue };
+            let from = at.distance_from(image.base());
+            return Ok(Words {
+                patched: words_at(from, Word::all(&edit.new)),
+                original: words_at(from, Word::all(&edit.old)),
+            });
+        }
+    }
+    Err(Error::new(Code::Bug, "a plan rewrites nothing"))
 }
 
 /// The window as the guard library looks for it: from the start of the image.
@@ -156,14 +201,16 @@ fn words(file: &Universal<'_>, plan: &Plan) -> Result<Words> {
         .get(plan.site.place.slice)
         .ok_or_else(|| Error::new(Code::Bug, "a plan names a slice that the file does not have"))?;
     let from = plan.site.place.window.start.distance_from(slice.image()?.base());
-    let text = |words: &mut dyn Iterator<Item = Word>| {
-        let words: Vec<String> = words.map(|word| format!("{:08x}", word.0)).collect();
-        format!("{from:x}:{}", words.join(","))
-    };
     Ok(Words {
-        patched: text(&mut plan.words.iter().map(|word| word.new)),
-        original: text(&mut plan.words.iter().map(|word| word.old)),
+        patched: words_at(from, plan.words.iter().map(|word| word.new)),
+        original: words_at(from, plan.words.iter().map(|word| word.old)),
     })
+}
+
+/// Words so far from the start of the image, in the guard library's form.
+fn words_at(from: i64, words: impl Iterator<Item = Word>) -> String {
+    let words: Vec<String> = words.map(|word| format!("{:08x}", word.0)).collect();
+    format!("{from:x}:{}", words.join(","))
 }
 
 /// What there is of a bundle.

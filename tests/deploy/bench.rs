@@ -41,6 +41,7 @@ impl DriverPatcher for Bench {
         Ok(Patched {
             bytes: PATCHED.to_vec(),
             patch: "small".into(),
+            derived: false,
             edits: Vec::new(),
             proof: vec![Check::pass("small", "nothing to prove")],
         })

@@ -46,9 +46,14 @@ impl Kept {
 
     /// An opened Mac with this driver.
     pub fn with_driver(variant: &Variant) -> Kept {
+        Kept::with_driver_file(&driver::build(variant).unwrap())
+    }
+
+    /// The same with the bytes of a driver.
+    pub fn with_driver_file(bytes: &[u8]) -> Kept {
         let mac = Kept { place: tempfile::tempdir().unwrap() };
         let driver = mac.place.path().join("driver");
-        std::fs::write(&driver, driver::build(variant).unwrap()).unwrap();
+        std::fs::write(&driver, bytes).unwrap();
         let words = ["simulate", "new", "--open", "--driver", driver.to_str().unwrap()];
         assert!(mac.run(&words).status.success());
         mac

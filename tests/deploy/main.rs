@@ -2,6 +2,7 @@
 
 mod asked;
 mod bench;
+mod by_meaning;
 mod dialogues;
 mod faults;
 mod hangs;
@@ -20,4 +21,6 @@ mod refusals;
 mod signals;
 #[path = "../terminal/mod.rs"]
 mod terminal;
+#[path = "../unknown_build/mod.rs"]
+mod unknown_build;
 mod way_back;

@@ -16,6 +16,8 @@ mod signals;
 mod simulated;
 #[path = "../terminal/mod.rs"]
 mod terminal;
+#[path = "../unknown_build/mod.rs"]
+mod unknown_build;
 mod unpacking;
 mod variables;
 mod verdicts;

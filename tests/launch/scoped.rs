@@ -9,10 +9,11 @@ use agxpatch_core::Result;
 use agxpatch_core::error::Code;
 use agxpatch_core::patch::{self, Engine};
 use agxpatch_host::Host;
-use agxpatch_simulate::driver;
+use agxpatch_simulate::driver::{self, Signing};
 use agxpatch_simulate::mac::{Fault, Reach, SimulatedMac, survive};
 
 use crate::mac::{HOME, USER, home, mac, published};
+use crate::unknown_build::unknown_build;
 
 const RESOURCE: &str =
     "/System/Library/Extensions/AGXMetalG16X.bundle/Contents/Resources/a.metallib";
@@ -56,6 +57,27 @@ fn the_whole_bundle_is_copied_and_its_image_patched_proven_and_sealed() {
         info(Path::new("/System/Library/Extensions/AGXMetalG16X.bundle"))
     );
     assert_eq!(copy.patch, "agx-encoder-release");
+}
+
+#[test]
+fn a_build_without_a_signature_is_patched_by_meaning() {
+    for signing in [Signing::Platform, Signing::LinkerSigned] {
+        let driver = unknown_build(signing);
+        let mac = mac(&driver);
+        let copy = copied(&mac).unwrap();
+        assert_eq!(copy.patch, "clear-under-lock");
+        let patched = mac.read(&image(&copy)).unwrap().bytes;
+        // What the guard looks for tells the copy from the system's driver.
+        let said = |text: &str, bytes: &[u8]| {
+            let (from, word) = text.split_once(':').unwrap();
+            let from = usize::from_str_radix(from, 16).unwrap();
+            let word = u32::from_str_radix(word, 16).unwrap();
+            bytes[from..][..4] == word.to_le_bytes()
+        };
+        let Copy { driver: told, .. } = &copy;
+        assert!(said(&told.original, &driver) && said(&told.patched, &patched), "{told:?}");
+        assert!(!said(&told.original, &patched), "{told:?}");
+    }
 }
 
 #[test]

@@ -6,12 +6,15 @@
 
 use serde::Serialize;
 
+use super::by_meaning;
 use crate::doctor::{EngineJudge, Judge, Verdict};
 use agxpatch_core::check::{self, Check};
 use agxpatch_core::edit::{self, Edit};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{self, Engine, Outcome, Selection, Sighting, Sites, State};
+use agxpatch_core::patch::{
+    self, EARLIER_CLEAR, Engine, Outcome, Selection, Sighting, Sites, State,
+};
 use agxpatch_core::proof;
 
 /// What a driver file holds.
@@ -39,6 +42,8 @@ pub struct Patched {
     pub bytes: Vec<u8>,
     /// The name of the patch.
     pub patch: String,
+    /// Whether the rewrite was derived for this build, and is not a published one.
+    pub derived: bool,
     /// The places that differ from the original.
     pub edits: Vec<Edit>,
     /// What was proven.
@@ -84,21 +89,64 @@ impl<'a> EnginePatcher<'a> {
     }
 }
 
+/// What is to be written, and what was proven of it.
+struct Proposal {
+    patch: String,
+    derived: bool,
+    edits: Vec<Edit>,
+    proof: Vec<Check>,
+}
+
+impl EnginePatcher<'_> {
+    /// The catalogue's rewrite; where no signature describes the driver, the one derived
+    /// from what its methods do.
+    fn propose(&self, file: &Universal<'_>) -> Result<Proposal> {
+        let plan = match self.engine.plan(file, None) {
+            Ok(Outcome::Plan(plan)) => plan,
+            Ok(Outcome::Already(_)) => {
+                return Err(Error::new(Code::WrongState, "the driver is already patched"));
+            }
+            Err(absent) if absent.code() == Code::NoMatch => return self.derive(file, absent),
+            Err(error) => return Err(error),
+        };
+        // No one named a patch, so one with defects is not let through.
+        let proven = proof::require(self.engine, file, &plan, false)?;
+        let proof = proven.into_iter().flat_map(|judgement| judgement.checks).collect();
+        Ok(Proposal { patch: plan.patch, derived: false, edits: plan.edits, proof })
+    }
+
+    fn derive(&self, file: &Universal<'_>, absent: Error) -> Result<Proposal> {
+        let plan = by_meaning::plan(self.engine, file, absent)?;
+        let proofs = plan.rewritten.into_iter().flat_map(|one| one.proofs);
+        Ok(Proposal {
+            patch: EARLIER_CLEAR.to_owned(),
+            derived: true,
+            edits: plan.edits,
+            proof: proofs.flat_map(|proven| proven.checks).collect(),
+        })
+    }
+}
+
 impl DriverPatcher for EnginePatcher<'_> {
     fn canary(&self) -> Option<&[u8]> {
         self.canary
     }
 
     fn look(&self, bytes: &[u8]) -> Content {
-        let found = Universal::parse(bytes)
-            .and_then(|file| self.engine.look_for_any(&file))
-            .and_then(Sighting::sites);
+        let file = match Universal::parse(bytes) {
+            Ok(file) => file,
+            Err(error) => return Content::Unknown { reason: error.to_string() },
+        };
+        let found = self.engine.look_for_any(&file).and_then(Sighting::sites);
         match found.as_ref().map(Sites::state) {
             Ok(Some(State::Original)) => Content::Original,
             Ok(Some(State::Patched { patch })) => Content::Patched { patch: patch.clone() },
             Ok(None) => Content::Unknown {
                 reason: "the methods that hold the sequence are not in the same state".to_owned(),
             },
+            Err(absent) if absent.code() == Code::NoMatch => {
+                by_meaning::content(self.engine, &file, &absent)
+            }
             Err(error) => Content::Unknown { reason: error.to_string() },
         }
     }
@@ -110,21 +158,17 @@ impl DriverPatcher for EnginePatcher<'_> {
     fn patch(&self, original: &[u8]) -> Result<Patched> {
         let file = Universal::parse(original)?;
         patch::refuse_broken(&file)?;
-        let Outcome::Plan(plan) = self.engine.plan(&file, None)? else {
-            return Err(Error::new(Code::WrongState, "the driver is already patched"));
-        };
-        // No one named a patch, so one with defects is not let through.
-        let proven = proof::require(self.engine, &file, &plan, false)?;
+        let proposal = self.propose(&file)?;
         let mut bytes = original.to_vec();
-        edit::apply(&mut bytes, &plan.edits)?;
+        edit::apply(&mut bytes, &proposal.edits)?;
         let failed = self.check(&bytes).into_iter().find(|c| c.status == check::Status::Fail);
         if let Some(failed) = failed {
             return Err(Error::new(Code::VerifyFailed, "the patched copy does not verify")
                 .with("check", failed.name)
                 .with("seen", failed.detail));
         }
-        let proof = proven.into_iter().flat_map(|judgement| judgement.checks).collect();
-        Ok(Patched { bytes, patch: plan.patch, edits: plan.edits, proof })
+        let Proposal { patch, derived, edits, proof } = proposal;
+        Ok(Patched { bytes, patch, derived, edits, proof })
     }
 
     fn check(&self, bytes: &[u8]) -> Vec<Check> {

@@ -18,6 +18,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
 mod bless;
+mod by_meaning;
 mod command_log;
 mod deploy;
 pub mod doctor;

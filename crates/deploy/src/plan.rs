@@ -10,8 +10,8 @@ use super::journal::Journal;
 use super::manifest::{LiveDriver, Manifest};
 use super::state::{self, Facts, State};
 use super::step::{Operation, Step};
-use super::{files, layout, loading};
-use crate::doctor::{self, Consent, Depth, Diagnosis};
+use super::{by_meaning, files, layout, loading};
+use crate::doctor::{self, Consent, Depth, Diagnosis, Verdict};
 use agxpatch_core::check::Check;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::driver::DriverBundle;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub device: String,
     /// Apple's snapshot, which a revert goes back to.
     pub sealed: String,
+    /// Whether the rewrite was derived for this build, and is not a published one.
+    pub derived: bool,
     /// How many places of the file change.
     pub places: usize,
     /// How many bytes.
@@ -157,6 +159,7 @@ fn plan(
         digest,
         device: system.device,
         sealed,
+        derived: patched.derived,
         places: patched.edits.len(),
         bytes: patched.edits.iter().map(|edit| edit.new.len()).sum(),
         proof: patched.proof.clone(),
@@ -223,14 +226,19 @@ fn unknown(what: &str) -> Error {
 
 /// All blockers as one refusal. Library validation alone has a code of its own,
 /// because everything else would work and the owner would sit before a black
-/// screen.
+/// screen; so has a driver that could not bring its original code back, because
+/// nothing the owner does changes that.
 fn blocked(diagnosis: &Diagnosis) -> Error {
     let blockers: Vec<_> = diagnosis.blockers(Depth::System).collect();
-    let windows = blockers.iter().all(|finding| finding.check.name == "library-validation");
-    let error = if windows {
-        Error::new(Code::WindowsLost, "with library validation on, the screen would stay black")
-    } else {
-        Error::new(Code::NotReady, "conditions on this Mac block the change")
+    let all_are = |name| blockers.iter().all(|finding| finding.check.name == name);
+    let error = match &diagnosis.driver {
+        _ if all_are("library-validation") => {
+            Error::new(Code::WindowsLost, "with library validation on, the screen would stay black")
+        }
+        Verdict::Unrestorable { found } if all_are("driver-build") => {
+            return by_meaning::unrestorable(found);
+        }
+        _ => Error::new(Code::NotReady, "conditions on this Mac block the change"),
     };
     let error = blockers
         .iter()

@@ -28,6 +28,10 @@ impl Code {
     pub fn advice(self) -> Option<&'static str> {
         Some(match self {
             Code::NoSlice => "`agxpatch inspect` lists the slices of a file",
+            Code::OriginalNotKept => {
+                "nothing was changed; `agxpatch run --driver patched` patches a copy for one \
+                 process, and `agxpatch doctor` lists the other depths"
+            }
             Code::NoMatch => {
                 "nothing was changed; this build of the driver may contain different code"
             }

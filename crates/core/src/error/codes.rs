@@ -104,6 +104,7 @@ codes! {
     "0712" WrongVolume     Mismatch    "the live volume is not the one the plan was made for"
     "0713" SnapshotMissing Io          "the new snapshot is not listed"
     "0714" MountRefused    Blocked     "the live system volume cannot be mounted for writing"
+    "0715" OriginalNotKept Blocked     "the patched driver could not bring its original code back"
 
     "0801" GuardNeedsMac    Blocked     "the guard and the patched driver run on macOS only"
     "0802" GuardDropped     Blocked     "dyld would drop the guard library in this program"

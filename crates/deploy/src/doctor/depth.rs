@@ -80,7 +80,7 @@ pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
             closed_by,
             command: match (in_force, depth, &diagnosis.driver) {
                 (true, ..) => "agxpatch verify",
-                (_, Depth::System, Verdict::Provable { .. }) => {
+                (_, Depth::System, Verdict::Provable { .. } | Verdict::Derived { .. }) => {
                     "sudo agxpatch deploy --unlisted-build"
                 }
                 _ => depth.command(),

@@ -20,6 +20,17 @@ pub enum Verdict {
         /// What was found, and where.
         found: String,
     },
+    /// No signature describes it; a rewrite was derived for it from what its methods do,
+    /// and the proof accepts that.
+    Derived {
+        /// What was found, and where.
+        found: String,
+    },
+    /// As before, but the file has no room to keep the code that the rewrite moves.
+    Unrestorable {
+        /// What was found, and where.
+        found: String,
+    },
     /// It carries a rewrite already.
     Patched {
         /// The rewrite's name.

@@ -264,6 +264,9 @@ fn parse_version(version: &str) -> Option<(u32, u32)> {
     numbers.all(|number| number.is_ok()).then_some((major, minor))
 }
 
+/// Said of a rewrite that nobody but this program has seen.
+const DERIVED: &str = "the rewrite was derived for this build and proven; it is not published";
+
 fn judged(verdict: &Verdict, consent: Consent) -> Finding {
     let name = "driver-build";
     match verdict {
@@ -278,6 +281,15 @@ fn judged(verdict: &Verdict, consent: Consent) -> Finding {
             &[System],
         )
         .remedy(Remedy::terminal("sudo agxpatch deploy --unlisted-build")),
+        Verdict::Derived { found } if consent.unlisted_build => {
+            Finding::good(name, format!("{found}; {DERIVED}"))
+        }
+        Verdict::Derived { found } => Finding::bad(name, format!("{found}; {DERIVED}"), &[System])
+            .remedy(Remedy::terminal("sudo agxpatch deploy --unlisted-build")),
+        Verdict::Unrestorable { found } => {
+            let detail = format!("{found}, but its signature leaves no room for the original code");
+            Finding::bad(name, detail, &[System])
+        }
         Verdict::Refused { reason } => Finding::bad(name, reason.clone(), &[Scoped, System]),
         Verdict::Unjudged { reason } => Finding::bad(name, reason.clone(), &[Scoped, System]),
     }

@@ -2,13 +2,16 @@
 
 use agxpatch_core::check::{Check, Status};
 use agxpatch_core::edit::sha256;
+use agxpatch_core::error::Code;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{Engine, KnownState, Sighting, Site, State};
 use agxpatch_core::proof;
 
 use super::{Judge, Verdict};
+use crate::by_meaning;
 
-/// Judges by the catalogue first, by the sequence and its proof otherwise.
+/// Judges by the catalogue first, by the sequence and its proof next, and where no
+/// signature describes the driver by what its methods do.
 pub struct EngineJudge<'a> {
     /// Looks for the sequence and plans its rewrite.
     pub engine: &'a Engine,
@@ -30,6 +33,9 @@ impl Judge for EngineJudge<'_> {
         }
         let sighting = self.engine.look_for_any(&file).and_then(Sighting::sites);
         match sighting {
+            Err(absent) if absent.code() == Code::NoMatch => {
+                by_meaning::verdict(self.engine, &file, &absent)
+            }
             Err(error) => refused(error.to_string()),
             Ok(found) => match found.state() {
                 Some(State::Patched { patch }) => Verdict::Patched { patch: patch.clone() },
