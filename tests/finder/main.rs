@@ -8,6 +8,7 @@
 
 mod compilers;
 mod hostile;
+mod interleavings;
 mod published;
 mod rewrites;
 mod table;

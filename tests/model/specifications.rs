@@ -142,7 +142,7 @@ fn versions() -> &'static [(&'static str, Steps, Vec<Instruction>)] {
         let engine = Engine::built_in().unwrap();
         let prove = |patch| {
             let plans = rewrites(&engine, &file, Some(patch), &Selection::ByMethod).unwrap();
-            examine(&engine, &file, &plans[0], 3).unwrap()
+            examine(&engine, &file, &plans[0], 3).unwrap().versions.unwrap()
         };
         let (default, legacy) = (prove("agx-encoder-release"), prove("legacy"));
         let of = |name, version: &Version| {

@@ -90,3 +90,66 @@ fn without_room_for_the_original_code_only_the_source_brings_it_back() {
     assert!(back.stderr.contains("does not keep the original code"), "{}", back.stderr);
     assert!(!place.path("q").exists());
 }
+
+/// What `prove` says of one function, as JSON.
+fn proven(place: &Place, file: &str, more: &[&str]) -> serde_json::Value {
+    let path = place.path(file);
+    let fixed = ["--json", "prove", path.to_str().unwrap()];
+    let ran = run(fixed.iter().chain(more));
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap()
+}
+
+/// The address of the published method.
+const METHOD: &str = "0x2bdd1c";
+
+#[test]
+fn the_steps_told_of_the_published_method_are_those_its_signature_gives() {
+    let place = Place::new();
+    place.file("d", &driver::build(Variant::named("thin").unwrap()).unwrap());
+    let by_signature = proven(&place, "d", &[]);
+    let by_meaning = proven(&place, "d", &["--patch", "clear-under-lock", "--at", METHOD]);
+    let steps = |report: &serde_json::Value| {
+        let steps = &report["result"]["before"]["steps"];
+        [
+            steps["before"].clone(),
+            steps["skipped"].clone(),
+            steps["left"]["steps"].clone(),
+            steps["full"]["steps"].clone(),
+        ]
+    };
+    assert_eq!(steps(&by_meaning), steps(&by_signature));
+    assert_eq!(by_meaning["result"]["verdict"], "holds");
+    assert_eq!(by_meaning["result"]["function"]["function"], METHOD);
+}
+
+#[test]
+fn a_rewrite_by_meaning_is_proven_with_a_page_and_a_specification() {
+    let place = Place::new();
+    place.file("o", &unknown_build("thin"));
+    let source = place.path("o");
+    let page = place.path("page.html");
+    let tla = place.path("tla");
+    let arguments = |more: &[&str]| {
+        let fixed = ["prove", source.to_str().unwrap(), "--html", page.to_str().unwrap()];
+        let tla = ["--emit-tla", tla.to_str().unwrap()];
+        run(fixed.iter().chain(&tla).chain(more))
+    };
+    // Two methods clear late, and a page is about one.
+    assert_eq!(arguments(&[]).error_code(), "AGX-0203");
+    let ran = arguments(&["--at", METHOD]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for said in ["clear-under-lock", "it differs from the original by clears-earlier"] {
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
+    }
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("clear-before-unlock") && page.contains("destroyImpl"), "{page}");
+    let module = std::fs::read_to_string(tla.join("window_clear_under_lock.tla")).unwrap();
+    assert!(module.contains("<< \"push\", \"clear\", \"unlock\" >>"), "{module}");
+    // The rewritten file says the same of itself, by the code it keeps.
+    assert_eq!(patch(&place, "o", "p", &["--reseal"]).code, 0);
+    let after = proven(&place, "p", &["--at", METHOD]);
+    let before = proven(&place, "o", &["--at", METHOD]);
+    assert_eq!(after["result"]["after"]["steps"], before["result"]["after"]["steps"]);
+    assert_eq!(after["result"]["before"]["steps"], before["result"]["before"]["steps"]);
+}

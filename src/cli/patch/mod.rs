@@ -18,6 +18,7 @@ use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
+pub(super) use report::DOES_NOT_FIX;
 use report::{Patching, already, by_meaning, original, patching};
 
 /// Write a patched, re-signed copy of a driver and show every byte that changes

@@ -78,7 +78,7 @@ pub(super) fn by_meaning(file: String, plan: Option<MeaningPlan>) -> Patching {
 }
 
 /// What an earlier clear leaves open.
-const DOES_NOT_FIX: [&str; 3] = [
+pub(in crate::cli) const DOES_NOT_FIX: [&str; 3] = [
     "two threads that both release one object still give its block back twice",
     "two threads that both release one object still destroy its block twice",
     "code that reads the field without the lock may still find a block that was given back",

@@ -6,6 +6,7 @@ use super::events::Reason;
 use super::explore::{DEEPEST, Explorer};
 use super::function::Function;
 use super::state::{Cell, Flags, State};
+use super::story::Happening;
 use super::value::{Atom, NULL, UNKNOWN, Value};
 
 /// What a function of another image means to the analysis.
@@ -71,6 +72,9 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("_objc_retainAutoreleasedReturnValue", Meaning::Same),
     ("_objc_autorelease", Meaning::Same),
 ];
+
+/// The functions that give memory back.
+const FREES: [&str; 4] = ["_free", "__ZdlPv", "__ZdlPvm", "__ZdaPv"];
 
 /// The name as the table has it; empty for a function that is not in it.
 pub fn known(name: &str) -> &'static str {
@@ -294,11 +298,26 @@ impl Explorer<'_, '_> {
                 state.set(0, argument);
             }
             meaning @ (Meaning::Plain | Meaning::Opaque) => {
+                self.tell_of_call(&mut state, at, name);
                 self.pass(&mut state, at, meaning == Meaning::Plain);
                 self.clobber(&mut state, at);
             }
         }
         out.push(state);
+    }
+
+    /// What becomes of the block in a function that is not seen.
+    fn tell_of_call(&mut self, state: &mut State, at: u64, name: &str) {
+        let frees = FREES.contains(&name);
+        if frees && self.values.atom_of(state.get(0)) == Some(Atom::Block) {
+            return self.tell(state, at, Happening::Freed);
+        }
+        if (0..8).any(|register| self.values.has(state.get(register), Atom::Block)) {
+            match state.locked && meaning(name) == Meaning::Opaque {
+                true => self.tell(state, at, Happening::Passed),
+                false => self.tell_of_use(state, at),
+            }
+        }
     }
 
     fn lock(&mut self, state: &mut State, at: u64, lock: Value) {
@@ -311,6 +330,7 @@ impl Explorer<'_, '_> {
         state.held.push(lock);
         state.locked = true;
         self.notes.locks.entry(lock).or_default().insert(at);
+        self.tell_of_lock(state, at, lock, Happening::Locked);
     }
 
     fn unlock(&mut self, state: &mut State, at: u64, lock: Value) {
@@ -322,6 +342,7 @@ impl Explorer<'_, '_> {
         };
         state.held.remove(place);
         self.notes.unlocks.entry(lock).or_default().insert(at);
+        self.tell_of_lock(state, at, lock, Happening::Unlocked);
         if let Some(given) = state.given
             && given.lock == lock
             && state.cell == Cell::Block

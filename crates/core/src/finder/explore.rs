@@ -16,6 +16,7 @@ use super::events::{Notes, Reason};
 use super::function::Function;
 use super::image::Program;
 use super::state::{Cell, State};
+use super::story::Telling;
 use super::value::{Atom, Tag, UNKNOWN, Value, Values};
 
 /// How much is explored before a function is given up.
@@ -84,6 +85,8 @@ pub struct Explorer<'p, 'a> {
     /// Whether to start again in the end, with all that was found to be written.
     pub(super) stale: bool,
     pub(super) steps: usize,
+    /// Where it is told what other threads see.
+    pub(super) telling: Option<Telling>,
     functions: HashMap<u64, Option<Rc<Function>>, super::hash::Build>,
     pub(super) worth: HashMap<u64, Worth>,
     budget: Budget,
@@ -116,6 +119,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             again: false,
             stale: false,
             steps: 0,
+            telling: None,
             functions: HashMap::default(),
             worth: HashMap::new(),
             budget,
@@ -165,6 +169,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
 
     fn start(&mut self, entry: u64) {
         (self.again, self.stale) = (false, false);
+        self.start_telling();
         self.notes = Notes::default();
         self.probes.values_mut().for_each(Vec::clear);
         self.arrivals.clear();
@@ -363,6 +368,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             self.refuse(state.at, Reason::NeverCleared);
         }
         let null = matches!(state.cell, Cell::Null | Cell::Cleared);
+        self.end_story(state);
         self.notes.ends.insert((null, state.given.is_some(), state.clears));
     }
 }

@@ -4,6 +4,7 @@ use super::decode::{Access, Op, Place, bit};
 use super::events::{Reason, Witness};
 use super::explore::{Explorer, TableLoad};
 use super::state::{Cell, Given, State};
+use super::story::Happening;
 use super::value::{Atom, NULL, Tag, UNKNOWN, Value};
 
 use crate::address::VmAddr;
@@ -36,6 +37,12 @@ impl Explorer<'_, '_> {
     /// Executes a load; `false` if the path cannot go on.
     pub(super) fn load(&mut self, state: &mut State, at: u64, access: Access) -> bool {
         let address = self.address(state, at, access.place);
+        if self.tell_of_crash(state, at, address) {
+            return false;
+        }
+        if self.values.has(address, Atom::Block) {
+            self.tell_of_use(state, at);
+        }
         if access.vector {
             return true;
         }
@@ -43,13 +50,28 @@ impl Explorer<'_, '_> {
         let size = i64::from(access.size);
         let (first, second) = access.registers;
         let value = self.loaded(state, at, address, access, first, Tag::Wide);
-        state.set(first, value);
+        self.set_loaded(state, at, address, access, first, value);
         if let Some(second) = second {
             let address = self.values.plus(address, size as u64);
             let value = self.loaded(state, at, address, access, second, Tag::Second);
-            state.set(second, value);
+            self.set_loaded(state, at, address, access, second, value);
         }
         !self.again
+    }
+
+    fn set_loaded(
+        &mut self,
+        state: &mut State,
+        at: u64,
+        address: Value,
+        access: Access,
+        to: u8,
+        value: Value,
+    ) {
+        state.set(to, value);
+        if Some(address) == self.cell && access.size == 8 {
+            self.tell_of_read(state, at, state.cell, to);
+        }
     }
 
     /// Remembers a load from constant data, in case a jump follows.
@@ -153,6 +175,12 @@ impl Explorer<'_, '_> {
     /// Executes a store; `false` if the path cannot go on.
     pub(super) fn store(&mut self, state: &mut State, at: u64, access: Access) -> bool {
         let address = self.address(state, at, access.place);
+        if self.tell_of_crash(state, at, address) {
+            return false;
+        }
+        if self.values.has(address, Atom::Block) {
+            self.tell_of_use(state, at);
+        }
         let size = access.size;
         let (first, second) = access.registers;
         if access.vector {
@@ -227,7 +255,7 @@ impl Explorer<'_, '_> {
 
     fn store_cell(&mut self, state: &mut State, at: u64, value: Value) {
         match value {
-            NULL if state.cell == Cell::Null => {}
+            NULL if state.cell == Cell::Null => self.tell(state, at, Happening::Cleared),
             NULL => self.clear(state, at),
             _ if self.values.atom_of(value) == Some(Atom::Block) => state.cell = Cell::Block,
             _ => state.cell = Cell::Other,
@@ -251,6 +279,7 @@ impl Explorer<'_, '_> {
             }
         }
         state.cell = Cell::Cleared;
+        self.tell(state, at, Happening::Cleared);
     }
 
     /// An 8-byte store that is neither to the stack nor to the cell.
@@ -317,6 +346,7 @@ impl Explorer<'_, '_> {
                 self.notes.given_under.insert(lock);
                 self.notes.read_early |= !state.reread;
                 state.given = Some(Given { at, lock });
+                self.tell(state, at, Happening::Pushed);
             }
             (false, _) => self.refuse(at, Reason::TwoLocks),
         }
@@ -346,10 +376,15 @@ impl Explorer<'_, '_> {
                     }
                     false => self.fresh(&mut state, at, Tag::Wide),
                 };
+                let before = state.cell;
                 self.store_one(&mut state, at, address, size, value);
                 // Taken in one step, so no other thread gets the same block.
                 state.reread |= cell;
                 state.set(to, old);
+                if cell {
+                    self.tell_of_read(&mut state, at, before, to);
+                    out.extend(self.take_twins());
+                }
             }
             Op::Atomic { to, from, .. } => {
                 if cell {

@@ -13,7 +13,8 @@
 //! One idea a file: [`image`] (what is known about the file), `decode` (words),
 //! `function` (liveness), `value` and `state` (the domain), `explore` (the paths),
 //! `step`, `branch`, `calls`, `memory` (the effects), `events` (what is noted),
-//! `verdict`, and `scan` (which functions to look at where no name says so).
+//! `verdict`, `scan` (which functions to look at where no name says so), and `story`
+//! (what other threads see of each path).
 //!
 //! What is assumed, and not seen: the cell does not change through other pointers
 //! while the function runs, nor in functions of other images that get the object
@@ -34,6 +35,7 @@ mod rewrite;
 mod scan;
 mod state;
 mod step;
+mod story;
 mod value;
 mod verdict;
 
@@ -42,6 +44,7 @@ pub use explore::Budget;
 pub use image::Program;
 pub use rewrite::{Accept, Change, Refusal, Rewritten, Way, rewrite};
 pub use scan::candidates;
+pub use story::{FieldStories, Happening, Moment, Story, stories};
 pub use verdict::{Answer, Findings, Remaining, Verdict, examine};
 
 /// Whether an address is executable and belongs to no section.

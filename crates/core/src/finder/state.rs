@@ -102,6 +102,8 @@ pub struct State {
     pub armed: Option<(u64, u64)>,
     /// How often the cell was cleared, up to two.
     pub clears: u8,
+    /// What other threads have seen of the path, where that is told.
+    pub story: u32,
     /// How many calls deep.
     pub depth: u8,
     /// The function that the outermost call is of; zero outside of calls.
@@ -139,6 +141,7 @@ impl State {
             given: None,
             armed: None,
             clears: 0,
+            story: 0,
             depth: 0,
             through: 0,
         }

@@ -49,6 +49,7 @@ impl Explorer<'_, '_> {
                 if !self.load(&mut state, at, access) {
                     return;
                 }
+                out.extend(self.take_twins());
             }
             Op::Store(access) => {
                 if !self.store(&mut state, at, access) {

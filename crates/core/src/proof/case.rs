@@ -6,15 +6,20 @@
 //! returns the obligations for all inputs and the properties in all
 //! interleavings, of both versions.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::interleaving::{self, Interleavings, Property};
+use super::meaning;
+use super::of_plan::{declared, names_roles};
+use super::rewrite::Permission;
 use super::steps::Steps;
 use super::{Defect, Obligation, Proof, Site, Verdict, prove, with_site};
 use crate::address::Word;
 use crate::arm64::Instruction;
 use crate::check::{Check, Status};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::macho::Universal;
 use crate::patch::{Engine, Plan, Selection, State};
 
@@ -36,14 +41,29 @@ pub struct Version {
 pub struct Shown {
     /// What it comes to, given what the patch declares.
     pub verdict: Verdict,
+    /// The differences from the original that were found and are permitted, where no
+    /// signature names roles; none for a strict refinement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<BTreeSet<Permission>>,
     /// For all inputs, path by path.
     pub proof: Proof,
+    /// Both versions, where the steps of a thread can be told.
+    #[serde(flatten)]
+    pub versions: Option<Versions>,
+    /// Why they cannot.
+    #[serde(skip)]
+    pub unknown: Option<Error>,
+    /// What is asked of the patched one in every interleaving.
+    pub properties: Vec<Check>,
+}
+
+/// The original and the patched one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Versions {
     /// The original.
     pub before: Version,
     /// The patched one.
     pub after: Version,
-    /// What is asked of the patched one in every interleaving.
-    pub properties: Vec<Check>,
 }
 
 /// The rewrites that are to be proven for `file`, one for each site: those of the
@@ -74,7 +94,15 @@ pub fn rewrites(
 
 /// Proves a rewrite for all inputs, and explores every interleaving of `threads`
 /// threads under the original and under it.
+///
+/// Where the signature names no roles, both are told from what the code does.
+///
+/// # Errors
+/// As [`prove`], or as [`meaning::examine`].
 pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) -> Result<Shown> {
+    if !names_roles(plan) {
+        return meaning::examine_plan(engine, file, plan, &declared(engine, plan)?, threads);
+    }
     with_site(engine, file, plan, |site| {
         let proof = prove(site)?;
         let before = version(engine, site, site.before, threads)?;
@@ -82,7 +110,8 @@ pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) 
         let properties = after.interleavings.checks();
         let verdict =
             proof.verdict(site.declared).max(verdict_on(&after.interleavings, site.declared));
-        Ok(Shown { verdict, proof, before, after, properties })
+        let versions = Some(Versions { before, after });
+        Ok(Shown { verdict, permissions: None, proof, versions, unknown: None, properties })
     })
 }
 

@@ -17,6 +17,7 @@ mod function;
 mod inbound;
 pub mod interleaving;
 mod lock_apart;
+pub mod meaning;
 mod null_entry;
 mod obligation;
 mod of_plan;
@@ -32,7 +33,7 @@ pub mod tla;
 mod transfer;
 mod values;
 
-pub use case::{Shown, Version, examine, rewrites};
+pub use case::{Shown, Version, Versions, examine, rewrites};
 pub use obligation::{Name, Obligation};
 pub use of_plan::{Judgement, allow, check_default, check_standing, judge, require, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};

@@ -304,6 +304,11 @@ fn replaced(
     }
 }
 
+/// Whether the signature captures the roles that the proof is about.
+pub(super) fn names_roles(plan: &Plan) -> bool {
+    roles(&plan.site.captures).is_ok()
+}
+
 fn roles(captures: &Captures) -> Result<Roles> {
     let register = |name| match captures.register(name) {
         Some(number) => Ok(Register::new(number.into())),
@@ -333,7 +338,7 @@ fn no_proof(reason: &str) -> Error {
         .next("`agxpatch patch --unproven` writes a copy anyway; such a copy cannot be deployed")
 }
 
-fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
+pub(super) fn declared(engine: &Engine, plan: &Plan) -> Result<Vec<Defect>> {
     if plan.patch == ORIGINAL {
         return Ok(Vec::new());
     }

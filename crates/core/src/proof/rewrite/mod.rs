@@ -48,6 +48,7 @@ use crate::macho::{CallSite, Image};
 use region::Region;
 
 pub use of_images::{ByRefinement, refine_every_change, refine_images};
+pub(in crate::proof) use of_images::{added, extent};
 pub(in crate::proof) use origin::Origins;
 
 /// A function before and after.

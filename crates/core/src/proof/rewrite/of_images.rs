@@ -1,5 +1,7 @@
 //! The rewrite of a function, from the image before and the image after.
 
+use std::ops::Range;
+
 use super::{Obligation, Piece, Refinement, Rewrite, Stubs, refine};
 use crate::address::{VmAddr, Word};
 use crate::check::Status;
@@ -29,19 +31,11 @@ impl Prover for ByRefinement {
 /// As [`refine`]; `NoProofFor` where the image does not say where the function
 /// begins and ends.
 pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Result<Refinement> {
-    let text = before.text()?.range();
-    let starts = before.function_starts()?;
-    let next = starts.partition_point(|&start| start <= entry);
-    let known = next.checked_sub(1).and_then(|own| starts.get(own)) == Some(&entry);
-    if !known || !text.contains(&entry) {
-        let message = "the image does not say where the function begins and ends";
-        return Err(Error::new(Code::NoProofFor, message).with("entry", entry));
-    }
-    let end = starts.get(next).copied().unwrap_or(text.end).min(text.end);
-    let words = |image: &Image<'_>| -> Result<Vec<Word>> { Ok(image.words(entry..end)?.collect()) };
+    let range = extent(before, entry)?;
+    let words =
+        |image: &Image<'_>| -> Result<Vec<Word>> { Ok(image.words(range.clone())?.collect()) };
     let stubs = Stubs::of(before)?;
     let surroundings = Around::of(after)?;
-    let range = entry..end;
     let sites = [before.call_sites(&range), after.call_sites(&range)];
     let call_sites = match &sites {
         [Ok(before), Ok(after)] => Some([before.as_slice(), after.as_slice()]),
@@ -57,6 +51,22 @@ pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Re
         call_sites,
         captures: is_of_block(before, entry)?,
     })
+}
+
+/// The addresses of the function that begins at `entry`.
+///
+/// # Errors
+/// `NoProofFor` where no function begins there.
+pub(in crate::proof) fn extent(image: &Image<'_>, entry: VmAddr) -> Result<Range<VmAddr>> {
+    let text = image.text()?.range();
+    let starts = image.function_starts()?;
+    let next = starts.partition_point(|&start| start <= entry);
+    let known = next.checked_sub(1).and_then(|own| starts.get(own)) == Some(&entry);
+    if !known || !text.contains(&entry) {
+        let message = "the image does not say where the function begins and ends";
+        return Err(Error::new(Code::NoProofFor, message).with("entry", entry));
+    }
+    Ok(entry..starts.get(next).copied().unwrap_or(text.end).min(text.end))
 }
 
 /// Holds every function whose words differ against what `before` has; how many.
@@ -88,7 +98,7 @@ pub fn refine_every_change(before: &Image<'_>, after: &Image<'_>) -> Result<usiz
 /// The runs of words that differ in executable segments and belong to no section.
 /// What differs in a section is data, or code of another function, which
 /// [`refine`] takes to be as it was.
-fn added(before: &Image<'_>, after: &Image<'_>) -> Result<Vec<Piece>> {
+pub(in crate::proof) fn added(before: &Image<'_>, after: &Image<'_>) -> Result<Vec<Piece>> {
     const EXECUTE: u32 = 4;
     let sections = before.sections();
     let is_padding = |at: VmAddr| {

@@ -1,0 +1,158 @@
+//! The proof of a rewrite for which no signature says what registers stand for.
+//!
+//! The function is held against the original by refinement ([`rewrite`]), and the
+//! interleavings are those of the steps that the finder tells of both versions.
+
+mod file;
+mod steps;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+pub use file::Rewriting;
+pub(super) use file::examine_plan;
+
+use super::case::{Shown, Version, Versions};
+use super::interleaving::{self, ASKED, Property};
+use super::rewrite;
+use super::steps::Steps;
+use super::{Defect, Proof, Verdict};
+use crate::address::{VmAddr, Word};
+use crate::arm64::Instruction;
+use crate::check::{Check, Status};
+use crate::error::{Code, Error, Result};
+use crate::finder::{self, FieldStories};
+use crate::macho::Image;
+use crate::patch::Engine;
+
+/// A function of two versions of an image.
+pub struct Compared<'i, 'a> {
+    /// The image as it was.
+    pub before: &'i Image<'a>,
+    /// The image as rewritten.
+    pub after: &'i Image<'a>,
+    /// The function's first instruction.
+    pub function: VmAddr,
+    /// What the rewrite admits to.
+    pub declared: &'i [Defect],
+}
+
+/// Proves the rewrite of a function for all inputs, and explores every interleaving of
+/// `threads` threads under both versions where their steps can be told.
+///
+/// # Errors
+/// As [`rewrite::refine_images`].
+pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Result<Shown> {
+    let Compared { before, after, function, declared } = *compared;
+    let refinement = rewrite::refine_images(before, after, function)?;
+    let proof = Proof { obligations: refinement.obligations };
+    let mut verdict = proof.verdict(declared);
+    let (versions, unknown) = match versions(engine, compared, threads) {
+        Ok(versions) => (Some(versions), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let properties = match (&versions, &unknown) {
+        (Some(versions), _) => properties(versions, refinement.permissions.is_empty()),
+        (None, Some(reason)) => vec![Check::skipped("interleavings", reason.to_string())],
+        (None, None) => Vec::new(),
+    };
+    for failed in properties.iter().filter(|check| check.status == Status::Fail) {
+        let leak = failed.name == "no-leak" && declared.contains(&Defect::FreeLostWhenFull);
+        verdict = verdict.max(if leak { Verdict::DeclaredDefect } else { Verdict::Refuted });
+    }
+    let permissions = Some(refinement.permissions);
+    Ok(Shown { verdict, permissions, proof, versions, unknown, properties })
+}
+
+/// What is asked of the patched version. What the original violates as well is none of
+/// the rewrite's doing, but for the race that a clear is moved to close; a `strict`
+/// refinement moves none.
+fn properties(versions: &Versions, strict: bool) -> Vec<Check> {
+    let asked = versions.after.interleavings.checks();
+    let before = &versions.before.interleavings;
+    let own = ASKED.iter().zip(asked).map(|((property, name), check)| {
+        let own = *property == Property::NoRaceWindow && !strict;
+        let inherited = !own && before.violation(*property).is_some();
+        match check.status {
+            Status::Fail if inherited => {
+                Check::skipped(name, format!("as in the original: {}", check.detail))
+            }
+            _ => check,
+        }
+    });
+    own.collect()
+}
+
+/// The steps of both versions, for the field that the rewrite clears earlier.
+///
+/// # Errors
+/// `StepUnknown` where the steps of a version cannot be told.
+pub fn steps(compared: &Compared<'_, '_>) -> Result<[Steps; 2]> {
+    let before = finder::stories(compared.before, compared.function.0)?;
+    let after = finder::stories(compared.after, compared.function.0)?;
+    let late = |field: &&FieldStories| field.late;
+    let field = before.iter().find(late).or(before.first()).ok_or_else(|| {
+        Error::new(Code::StepUnknown, "the function gives no block back under a lock")
+    })?;
+    let same = after.iter().find(|other| other.address == field.address).ok_or_else(|| {
+        Error::new(Code::StepUnknown, "the rewrite does not give back what the original does")
+    })?;
+    Ok([of_field(field)?, of_field(same)?])
+}
+
+fn of_field(field: &FieldStories) -> Result<Steps> {
+    match &field.stories {
+        Ok(stories) => steps::of(stories),
+        Err((at, reason)) => {
+            Err(Error::new(Code::StepUnknown, reason.sentence()).with("address", at))
+        }
+    }
+}
+
+fn versions(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Result<Versions> {
+    let [before, after] = steps(compared)?;
+    let part = part(compared, &before, &after)?;
+    let version = |image: &Image<'_>, steps: Steps| -> Result<Version> {
+        let read = |at: VmAddr, words: &[Word]| engine.disassembler.disassemble(words, at);
+        let listing: Result<Vec<Vec<Instruction>>> = part
+            .iter()
+            .map(|range| Ok(read(range.start, &image.words(range.clone())?.collect::<Vec<_>>())))
+            .collect();
+        let listing: Vec<Instruction> = listing?.concat();
+        let mut elsewhere: BTreeSet<VmAddr> = steps.all().map(|step| step.at).collect();
+        elsewhere.retain(|at| !part.iter().any(|range| range.contains(at)));
+        let approach: Result<Vec<Vec<Instruction>>> = elsewhere
+            .into_iter()
+            .map(|at| Ok(read(at, &image.words(at..at.instruction(1))?.collect::<Vec<_>>())))
+            .collect();
+        let interleavings = interleaving::check(&steps, threads)?;
+        Ok(Version { listing, approach: approach?.concat(), steps, interleavings })
+    };
+    Ok(Versions {
+        before: version(compared.before, before)?,
+        after: version(compared.after, after)?,
+    })
+}
+
+/// What is listed: from the first to the last word of the function that differs or is a
+/// step from the lock on, and the code that the rewrite adds in padding.
+fn part(compared: &Compared<'_, '_>, before: &Steps, after: &Steps) -> Result<Vec<Range<VmAddr>>> {
+    let Compared { before: original, after: image, function, .. } = *compared;
+    let own = rewrite::extent(original, function)?;
+    let words = original.words(own.clone())?.zip(image.words(own.clone())?).enumerate();
+    let mut shown: BTreeSet<VmAddr> = words
+        .filter(|(_, (old, new))| old != new)
+        .map(|(index, _)| function.instruction(index))
+        .collect();
+    for steps in [before, after] {
+        let from_lock = [&steps.left.steps, &steps.full.steps].into_iter().flatten();
+        shown.extend(from_lock.map(|step| step.at).filter(|at| own.contains(at)));
+    }
+    let mut parts = Vec::new();
+    if let (Some(first), Some(last)) = (shown.first(), shown.last()) {
+        parts.push(*first..last.instruction(1));
+    }
+    let added = rewrite::added(original, image)?;
+    parts.extend(added.iter().map(|piece| piece.at..piece.at.instruction(piece.words.len())));
+    Ok(parts)
+}
