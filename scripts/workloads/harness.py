@@ -11,10 +11,13 @@ it. The last line printed is JSON that `agxpatch stress` reads:
 Nothing here locks, retries or waits for the driver: whether it survives being
 called from many threads is the question. --permits N asks for the published
 workaround in Python: at most N threads inside an operation, 1 for a lock.
+--batched asks for what scales: one worker makes the operations of all threads, and
+looks at the samples that wait together as one batch where the workload is a model's.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -48,6 +51,8 @@ def arguments(description, *, threads=8, iterations=None, duration=None, batch=N
     parser.add_argument("--permits", type=int, default=permits, metavar="N",
                         help="threads inside an operation at once (default: "
                              f"{permits or 'no bound'})")
+    parser.add_argument("--batched", action="store_true",
+                        help="let one worker make the operations of all threads, in batches")
     parser.add_argument("--check", action="store_true", help="only tell whether it could run")
     options = parser.parse_args()
     for name in ("threads", "batch", "permits"):
@@ -86,12 +91,32 @@ def _skip(reason):
 
 def inference(torch, options, model, batch):
     """The operation that has the model look at the batch once."""
-    def operation(_iteration):
+    def look(samples):
         # Autograd's mode belongs to the thread.
         with torch.no_grad():
-            model(batch)
+            model(samples)
         synchronize(torch, options.device)
+
+    def operation(_iteration):
+        look(batch)
+
+    # What --batched makes one call of; models of all threads are the same.
+    operation.many = lambda count: look(torch.cat([batch] * count))
     return operation
+
+
+def batcher(options):
+    """The worker of --batched, which takes operations and their numbers."""
+    from batch import Batcher
+
+    def work(calls):
+        many = getattr(calls[0][0], "many", None)
+        if many is None:
+            return [operation(iteration) for operation, iteration in calls]
+        many(len(calls))
+        return [None] * len(calls)
+
+    return Batcher(work, max_batch=options.threads, max_delay=0.001)
 
 
 def synchronize(torch, device):
@@ -114,6 +139,7 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1, final_chec
     permit = contextlib.nullcontext()
     if options.permits is not None:
         permit = threading.Semaphore(options.permits)
+    worker = batcher(options) if options.batched else None
     done = [0] * options.threads
     differences = [[] for _ in range(options.threads)]
     spans = [None] * options.threads
@@ -123,6 +149,8 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1, final_chec
         started = False
         try:
             operation = make_operation(thread)
+            if worker is not None:
+                operation = functools.partial(_through, worker, operation)
             # The first call compiles kernels and fills caches, which is not what a
             # rate is about; whether it survives counts all the same.
             with permit:
@@ -147,17 +175,23 @@ def run(name, options, make_operation, *, tolerance=None, per_call=1, final_chec
 
     workers = [threading.Thread(target=work, args=(index,), name=f"worker-{index}")
                for index in range(options.threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    for thread in workers:
+        thread.start()
+    for thread in workers:
+        thread.join()
 
+    if worker is not None:
+        worker.close()
     wrong = final_check() if final_check else None
     if wrong:
         errors.append(wrong)
     spans = [span for span in spans if span]
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans) if spans else 0.0
     report(name, options, sum(done), seconds, errors, sum(differences, []), tolerance, per_call)
+
+
+def _through(worker, operation, iteration):
+    return worker((operation, iteration))
 
 
 def _iterations(options, began):

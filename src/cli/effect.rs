@@ -51,11 +51,12 @@ pub fn run(
     let nothing = |_: &mut Command| -> Result<Box<dyn Environments>> {
         Ok(Box::new(Guarded { library: None, macos: cfg!(target_os = "macos") }))
     };
-    let report = effort.run(&[Configuration::Off], &nothing, user)?;
+    let (report, interruption) = effort.run(&[Configuration::Off], &nothing, user)?;
     if report.interrupted {
         let exit = session.show(&report.counted())?;
         // A whole run that was kept earlier is worth more than part of one.
         session.show(&Kept { moment: standing.moment.name(), files: Vec::new() })?;
+        interruption.end_program();
         return Ok(exit);
     }
     let mut recorded = standing.record(report);

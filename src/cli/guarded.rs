@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Session, files, recipe};
-use crate::launch::environment::changes;
+use crate::launch::environment::{Way, changes};
 use crate::launch::files::Disk;
 use crate::launch::{self, Mac, Mode, Prepared, Request, Scene, library};
 use crate::storage;
@@ -98,7 +98,7 @@ pub fn environments<'s>(
     let program = std::iter::once(command.program.clone());
     let words = program.chain(command.arguments.iter().cloned()).collect();
     let launched = Launched { session, named, words, directory: directory()? };
-    let target = launched.prepare(Mode::Off)?.target;
+    let target = launched.prepare(Mode::Off, None, false)?.target;
     command.program = target.program.into();
     command.arguments = target.arguments;
     Ok(Box::new(launched))
@@ -112,12 +112,12 @@ struct Launched<'s> {
 }
 
 impl Launched<'_> {
-    fn prepare(&self, mode: Mode) -> Result<Prepared> {
+    fn prepare(&self, mode: Mode, driver: Option<Way>, no_coalescing: bool) -> Result<Prepared> {
         let request = Request {
             command: &self.words,
             mode,
-            driver: None,
-            no_coalescing: false,
+            driver,
+            no_coalescing,
             variables: std::env::vars_os().collect(),
             directory: &self.directory,
             reports: None,
@@ -127,13 +127,21 @@ impl Launched<'_> {
 }
 
 impl Environments for Launched<'_> {
-    fn environment(&self, configuration: Configuration) -> Result<Environment> {
-        let prepared = self.prepare(match configuration {
-            Configuration::Off => Mode::Off,
-            Configuration::Guard => Mode::Guard,
-            Configuration::Throttle(most) => Mode::Throttle(most),
-            Configuration::Serialize => Mode::Serialize,
-        })?;
+    fn environment(&self, configuration: &Configuration) -> Result<Environment> {
+        let (mode, driver) = match configuration {
+            Configuration::Off
+            | Configuration::Lock
+            | Configuration::Batched
+            | Configuration::Env(..) => (Mode::Off, None),
+            Configuration::Guard => (Mode::Guard, None),
+            Configuration::Throttle(most) => (Mode::Throttle(*most), None),
+            Configuration::Serialize => (Mode::Serialize, None),
+            Configuration::Observe => (Mode::Observe, None),
+            Configuration::NoCoalescing => (Mode::Off, None),
+            Configuration::Patched => (Mode::Off, Some(Way::Both)),
+        };
+        let no_coalescing = *configuration == Configuration::NoCoalescing;
+        let prepared = self.prepare(mode, driver, no_coalescing)?;
         let mut environment = Environment::default();
         for (name, value) in changes(&std::env::vars_os().collect(), &prepared.variables) {
             match value {
@@ -141,6 +149,6 @@ impl Environments for Launched<'_> {
                 None => environment.removed.push(name),
             }
         }
-        Ok(environment)
+        Ok(environment.with(configuration))
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Session, guarded};
@@ -22,11 +22,17 @@ use agxpatch_core::exit::Exit;
 #[derive(clap::Args, Debug)]
 #[command(mut_arg("workload", |workload| workload.required_unless_present("command")))]
 pub struct Args {
-    /// The configurations, the one to compare with first: off, guard,
-    /// throttle=N, serialize.
+    /// The configurations, the one to compare with first: off; lock and batched, of
+    /// the built-in workloads; guard, throttle=N, serialize, observe, no-coalescing, as
+    /// agxpatch run has them; patched, with a patched copy of the driver.
     #[arg(long, value_name = "LIST", default_value = "off", value_delimiter = ',',
           value_parser = parse_configuration)]
     compare: Vec<Configuration>,
+
+    /// Compare with a run in which this variable is set as well; several are
+    /// configurations of their own.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    env: Vec<Configuration>,
 
     /// Insert this guard library instead of the built-in one, in configurations other than off.
     #[arg(long, value_name = "FILE")]
@@ -35,6 +41,10 @@ pub struct Args {
     /// Write every trial and all computed results to this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Overwrite the file of --out.
+    #[arg(long)]
+    force: bool,
 
     /// Compare with the run kept in this file.
     #[arg(long, value_name = "FILE")]
@@ -119,19 +129,21 @@ pub struct Effort {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let before = args.before.as_deref().map(read_report).transpose()?;
     let out = args.out.clone().unwrap_or_else(default_file);
-    if out.exists() {
+    if out.exists() && !args.force {
         return Err(Error::new(Code::OutputExists, "the report already exists")
             .with("path", out.display())
-            .next("name another file with --out"));
+            .next("name another file with --out, or overwrite this one with --force"));
     }
     let library = args.guard_library.as_deref();
     let guarded = |command: &mut Command| guarded::environments(session, library, command);
-    let report = args.effort.run(&args.compare, &guarded, None)?;
-    storage::write(&out, report.to_json()?.as_bytes(), false)?;
+    let configurations = [args.compare, args.env].concat();
+    let (report, interruption) = args.effort.run(&configurations, &guarded, None)?;
+    storage::write(&out, report.to_json()?.as_bytes(), args.force)?;
     let exit = session.show(&Counted { kept: Some(out), ..report.counted() })?;
     if let Some(before) = before {
         session.show(&stress::before_after(&before, &report))?;
     }
+    interruption.end_program();
     Ok(exit)
 }
 
@@ -146,12 +158,12 @@ impl Effort {
         configurations: &[Configuration],
         environments: &Prepare<'_>,
         user: Option<User>,
-    ) -> Result<StressReport> {
+    ) -> Result<(StressReport, Interruption)> {
         let plan = self.plan(configurations)?;
         let scripts = scripts_folder(user)?;
         let (name, mut command) = self.command(scripts.path(), user)?;
         let environments = environments(&mut command)?;
-        let stop = stop_on_interrupt()?;
+        let interruption = Interruption::begin()?;
         let options = Options {
             plan,
             command,
@@ -160,9 +172,10 @@ impl Effort {
             timeout: self.timeout(),
             reports: self.report_folders(),
             settle: Duration::from_secs_f64(self.settle),
-            stop: &stop,
+            stop: &interruption.stop,
         };
-        stress::run(&options, environments.as_ref(), &mut tell_progress)
+        let report = stress::run(&options, environments.as_ref(), &mut tell_progress)?;
+        Ok((report, interruption))
     }
 
     fn plan(&self, configurations: &[Configuration]) -> Result<Plan> {
@@ -295,23 +308,42 @@ fn check(command: &Command, user: Option<User>) -> Result<()> {
         .next("name a Python that has torch with --python, or another --device"))
 }
 
-/// An interrupted run ends its child and reports what it has; a second
-/// interrupt ends the program. What was ignored from the start, as `nohup` has
-/// it, is not an interrupt.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        if launch::is_ignored(signal) {
-            continue;
+/// An interrupted run ends its child and reports what it has; then the program ends
+/// by the same signal, so that a shell's loop around it ends too. A second signal ends it
+/// at once. What was ignored from the start, as `nohup` has it, is not an interrupt.
+pub struct Interruption {
+    stop: Arc<AtomicBool>,
+    /// The signal's number, 0 before there is one.
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interruption {
+    fn begin() -> Result<Interruption> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::flag;
+        let (stop, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for each in [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|each| !launch::is_ignored(*each))
+        {
+            let number = usize::try_from(each).unwrap_or_default();
+            flag::register_conditional_default(each, Arc::clone(&stop))
+                .and_then(|_| flag::register_usize(each, Arc::clone(&signal), number))
+                .and_then(|_| flag::register(each, Arc::clone(&stop)))
+                .map_err(|error| {
+                    Error::new(Code::Bug, "interrupts cannot be handled").with("reason", error)
+                })?;
         }
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| {
-                Error::new(Code::Bug, "interrupts cannot be handled").with("reason", error)
-            })?;
+        Ok(Interruption { stop, signal })
     }
-    Ok(stop)
+
+    /// Ends the program as by the signal that interrupted the run, if one did.
+    pub fn end_program(&self) {
+        let signal = i32::try_from(self.signal.load(Ordering::Relaxed)).unwrap_or_default();
+        if signal != 0 {
+            // What cannot be written now is lost either way.
+            drop(std::io::stdout().flush());
+            drop(signal_hook::low_level::emulate_default_handler(signal));
+        }
+    }
 }
 
 /// A line a trial on standard error, where a terminal shows it.
@@ -348,6 +380,10 @@ fn parse_configuration(text: &str) -> Result<Configuration, String> {
         Some(advice) => format!("{}: {advice}", error.message()),
         None => error.message().to_owned(),
     })
+}
+
+fn parse_variable(text: &str) -> Result<Configuration, String> {
+    Configuration::env(text).map_err(|error| error.message().to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use super::configuration::Configuration;
 use super::plan::{Swept, Variant, label};
 use super::report::StressReport;
 use super::statistics::{
-    Interval, Proportion, SIGNIFICANCE, Sample, difference, fisher, holm, ratio, welch,
+    Corrected, Interval, Proportion, SIGNIFICANCE, Sample, difference, fisher, holm, ratio, welch,
 };
 use super::trial::{Ended, Trial, Verdict};
 
@@ -80,12 +80,15 @@ pub struct Comparison {
 pub struct Difference {
     /// The second rate less the first.
     pub value: f64,
-    /// Newcombe's interval.
+    /// Newcombe's interval, corrected as the p-value is.
     pub interval: Interval,
     /// Fisher's exact p-value.
     pub p: f64,
     /// The same with Holm's correction for the number of comparisons.
     pub adjusted_p: f64,
+    /// The number of comparisons that are corrected for.
+    #[serde(default)]
+    pub comparisons: usize,
     /// Whether the corrected value is below 0.05.
     pub significant: bool,
 }
@@ -95,10 +98,13 @@ pub struct Difference {
 pub struct Ratio {
     /// The second over the first.
     pub value: f64,
-    /// With more than one value of each.
+    /// With more than one value of each; corrected as the p-value is.
     pub interval: Option<Interval>,
     /// Welch's p-value, uncorrected.
     pub p: Option<f64>,
+    /// The same with Holm's correction for the number of ratios that have one.
+    #[serde(default)]
+    pub adjusted_p: Option<f64>,
 }
 
 /// A run before a change and one after it.
@@ -112,17 +118,24 @@ pub struct BeforeAfter {
     pub comparisons: Vec<Comparison>,
     /// Why the two may not be comparable.
     pub caveats: Vec<String>,
+    /// Whether rates are of operations that the command counted, or of its runs.
+    #[serde(default)]
+    pub measures: bool,
 }
 
 impl Account {
     /// What it is of, as people are told.
     pub fn label(&self) -> String {
-        label(self.configuration, self.variant)
+        label(&self.configuration, self.variant)
     }
 
     /// Of the trials of `configuration` with `variant` among `trials`.
-    pub fn of(configuration: Configuration, variant: Option<Variant>, trials: &[Trial]) -> Account {
-        let mine = || trials.iter().filter(move |trial| trial.configuration == configuration);
+    pub fn of(
+        configuration: &Configuration,
+        variant: Option<Variant>,
+        trials: &[Trial],
+    ) -> Account {
+        let mine = || trials.iter().filter(move |trial| trial.configuration == *configuration);
         let full: Vec<&Trial> =
             mine().filter(|trial| !trial.baseline && trial.variant == variant).collect();
         let single: Vec<&Trial> = mine().filter(|trial| trial.baseline).collect();
@@ -134,7 +147,7 @@ impl Account {
         let throughput = rates(&full);
         let count = |verdict| full.iter().filter(|trial| trial.verdict == verdict).count() as u64;
         Account {
-            configuration,
+            configuration: configuration.clone(),
             variant,
             crashes,
             crash_interval: crashes.interval(),
@@ -183,7 +196,7 @@ fn tally(names: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
 
 fn efficiency(full: &[&Trial], many: Option<&Sample>, one: Option<&Sample>) -> Option<Efficiency> {
     let threads = full.iter().find_map(|trial| Some(trial.measured.as_ref()?.threads))?;
-    let (value, interval) = ratio(many?, one?)?;
+    let (value, interval) = ratio(many?, one?, SIGNIFICANCE)?;
     let share = |value: f64| value / f64::from(threads.max(1));
     let interval = interval.map(|i| Interval { low: share(i.low), high: share(i.high) });
     Some(Efficiency { threads, value: share(value), interval })
@@ -206,7 +219,7 @@ pub fn before_after(before: &StressReport, after: &StressReport) -> BeforeAfter 
     let (first, second) = (before.accounts(), after.accounts());
     let pairs = first.iter().filter_map(|old| {
         let same =
-            |new: &&Account| (new.configuration, new.variant) == (old.configuration, old.variant);
+            |new: &&Account| (&new.configuration, new.variant) == (&old.configuration, old.variant);
         let new = second.iter().find(same)?;
         let name = |when: &str| format!("{} {when}", old.label());
         Some(((name("before"), name("after")), old, new))
@@ -214,6 +227,7 @@ pub fn before_after(before: &StressReport, after: &StressReport) -> BeforeAfter 
     BeforeAfter {
         comparisons: compare(pairs.collect()),
         caveats: caveats(before, after),
+        measures: before.subject.measures && after.subject.measures,
         before: first.clone(),
         after: second,
     }
@@ -245,37 +259,50 @@ fn caveats(before: &StressReport, after: &StressReport) -> Vec<String> {
 type Pair<'a> = ((String, String), &'a Account, &'a Account);
 
 fn compare(pairs: Vec<Pair>) -> Vec<Comparison> {
-    let p_values = |of: fn(&Account) -> Proportion| -> Vec<f64> {
+    let p_values = |of: fn(&Account) -> Proportion| -> Vec<Corrected> {
         holm(&pairs.iter().map(|(_, a, b)| fisher(of(a), of(b))).collect::<Vec<_>>())
     };
     let crashes = p_values(|account| account.crashes);
     let failures = p_values(|account| account.failures);
-    let adjusted = crashes.into_iter().zip(failures);
+    let ratios = ratios(&pairs);
+    let adjusted = crashes.into_iter().zip(failures).zip(ratios);
+    let count = pairs.len();
     pairs
         .iter()
         .zip(adjusted)
-        .map(|(((reference, configuration), a, b), (crash_p, failure_p))| Comparison {
+        .map(|(((reference, configuration), a, b), ((crash, failure), throughput))| Comparison {
             reference: reference.clone(),
             configuration: configuration.clone(),
-            crashes: set_apart(a.crashes, b.crashes, crash_p),
-            failures: set_apart(a.failures, b.failures, failure_p),
-            throughput: divide(a.throughput.as_ref(), b.throughput.as_ref()),
+            crashes: set_apart(a.crashes, b.crashes, crash, count),
+            failures: set_apart(a.failures, b.failures, failure, count),
+            throughput,
         })
         .collect()
 }
 
-fn set_apart(a: Proportion, b: Proportion, adjusted_p: f64) -> Difference {
+fn set_apart(a: Proportion, b: Proportion, corrected: Corrected, comparisons: usize) -> Difference {
     Difference {
         value: b.rate() - a.rate(),
-        interval: difference(b, a),
+        interval: difference(b, a, corrected.level),
         p: fisher(a, b),
-        adjusted_p,
-        significant: adjusted_p < SIGNIFICANCE,
+        adjusted_p: corrected.p,
+        comparisons,
+        significant: corrected.p < SIGNIFICANCE,
     }
 }
 
-fn divide(a: Option<&Sample>, b: Option<&Sample>) -> Option<Ratio> {
-    let (a, b) = (a?, b?);
-    let (value, interval) = ratio(b, a)?;
-    Some(Ratio { value, interval, p: welch(a, b) })
+/// Throughput of each pair; those that can be tested are corrected for each other.
+fn ratios(pairs: &[Pair]) -> Vec<Option<Ratio>> {
+    let test = |(_, a, b): &Pair| welch(a.throughput.as_ref()?, b.throughput.as_ref()?);
+    let p_values: Vec<Option<f64>> = pairs.iter().map(test).collect();
+    let tested: Vec<f64> = p_values.iter().copied().flatten().collect();
+    let mut corrected = holm(&tested).into_iter();
+    let each = pairs.iter().zip(p_values).map(|((_, a, b), p)| {
+        let corrected = p.and_then(|_| corrected.next());
+        let level = corrected.map_or(SIGNIFICANCE, |corrected| corrected.level);
+        let (value, interval) = ratio(b.throughput.as_ref()?, a.throughput.as_ref()?, level)?;
+        let adjusted_p = corrected.map(|corrected| corrected.p);
+        Some(Ratio { value, interval, p, adjusted_p })
+    });
+    each.collect()
 }

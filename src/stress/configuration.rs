@@ -9,25 +9,95 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use agxpatch_core::error::{Code, Error, Result};
 
 /// One way to run the workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Configuration {
     /// The system as it is.
     Off,
+    /// One thread at a time inside an operation, by a lock in the workload.
+    Lock,
+    /// The operations of all threads are made by one worker, in batches.
+    Batched,
     /// With the guard library, which guards each encoder.
     Guard,
     /// With the guard library, at most so many encoders open at a time.
     Throttle(u32),
     /// With the guard library, one encoder at a time.
     Serialize,
+    /// With the guard library, which counts and changes nothing.
+    Observe,
+    /// With the guard library, which tells the driver not to coalesce encoders and
+    /// changes nothing else.
+    NoCoalescing,
+    /// With the patched copy of the driver.
+    Patched,
+    /// With a variable set, such as a switch of the program's own.
+    Env(String, String),
+}
+
+impl Configuration {
+    /// A configuration that sets the variable of `NAME=VALUE`.
+    pub fn env(text: &str) -> Result<Configuration> {
+        let is_name = |name: &str| {
+            let mut bytes = name.bytes();
+            let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+            first && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        match text.split_once('=') {
+            Some((name, value)) if is_name(name) && !value.contains('\0') => {
+                Ok(Configuration::Env(name.to_owned(), value.to_owned()))
+            }
+            _ => Err(Error::new(Code::BadConfiguration, "this is not a variable and its value")
+                .with("text", text)
+                .next("write NAME=VALUE")),
+        }
+    }
+
+    /// What is added to a workload's command line.
+    ///
+    /// # Errors
+    /// `BadConfiguration` where the command is not a workload and would not know it.
+    pub fn arguments(&self, is_workload: bool) -> Result<Vec<String>> {
+        let words: &[&str] = match self {
+            Configuration::Lock => &["--permits", "1"],
+            Configuration::Batched => &["--batched"],
+            _ => &[],
+        };
+        if !words.is_empty() && !is_workload {
+            return Err(Error::new(
+                Code::BadConfiguration,
+                "this configuration is for the built-in workloads",
+            )
+            .with("configuration", self)
+            .next("put the lock into the program, behind a variable, and name that with --env"));
+        }
+        Ok(words.iter().map(|&word| word.to_owned()).collect())
+    }
+
+    /// The mode of the guard library, where that is inserted and nothing else differs.
+    fn guard_mode(&self) -> Option<String> {
+        match self {
+            Configuration::Guard
+            | Configuration::Throttle(_)
+            | Configuration::Serialize
+            | Configuration::Observe => Some(self.to_string()),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Configuration::Off => f.pad("off"),
+            Configuration::Lock => f.pad("lock"),
+            Configuration::Batched => f.pad("batched"),
             Configuration::Guard => f.pad("guard"),
             Configuration::Throttle(most) => f.pad(&format!("throttle={most}")),
             Configuration::Serialize => f.pad("serialize"),
+            Configuration::Observe => f.pad("observe"),
+            Configuration::NoCoalescing => f.pad("no-coalescing"),
+            Configuration::Patched => f.pad("patched"),
+            Configuration::Env(name, value) => f.pad(&format!("{name}={value}")),
         }
     }
 }
@@ -39,12 +109,20 @@ impl FromStr for Configuration {
         let throttle = text.strip_prefix("throttle=").and_then(|most| most.parse().ok());
         match (text, throttle) {
             ("off", _) => Ok(Configuration::Off),
+            ("lock", _) => Ok(Configuration::Lock),
+            ("batched", _) => Ok(Configuration::Batched),
             ("guard", _) => Ok(Configuration::Guard),
             ("serialize", _) => Ok(Configuration::Serialize),
+            ("observe", _) => Ok(Configuration::Observe),
+            ("no-coalescing", _) => Ok(Configuration::NoCoalescing),
+            ("patched", _) => Ok(Configuration::Patched),
             (_, Some(most @ 1..)) => Ok(Configuration::Throttle(most)),
             _ => Err(Error::new(Code::BadConfiguration, "no such configuration")
                 .with("configuration", text)
-                .next("use off, guard, throttle=N with N of at least 1, or serialize")),
+                .next(
+                    "use off, lock, batched, guard, throttle=N with N of at least 1, serialize, \
+                     observe, no-coalescing or patched; name a variable with --env",
+                )),
         }
     }
 }
@@ -58,7 +136,10 @@ impl Serialize for Configuration {
 impl<'de> Deserialize<'de> for Configuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error: Error| serde::de::Error::custom(error.message()))
+        let named = text.parse();
+        // A variable may be called throttle, but its value is no number then.
+        let read = named.or_else(|error| Configuration::env(&text).map_err(|_| error));
+        read.map_err(|error: Error| serde::de::Error::custom(error.message()))
     }
 }
 
@@ -71,17 +152,30 @@ pub struct Environment {
     pub removed: Vec<String>,
 }
 
+impl Environment {
+    /// Sets the variable that a configuration consists of, if it does.
+    #[must_use]
+    pub fn with(mut self, configuration: &Configuration) -> Environment {
+        if let Configuration::Env(name, value) = configuration {
+            self.removed.retain(|other| other != name);
+            self.set.retain(|(other, _)| other != name);
+            self.set.push((name.clone(), value.clone()));
+        }
+        self
+    }
+}
+
 /// Brings a configuration about; the seam at which a launcher that knows more
 /// about a target takes over from [`Guarded`].
 pub trait Environments {
     /// The environment for `configuration`, or why it cannot be had.
-    fn environment(&self, configuration: Configuration) -> Result<Environment>;
+    fn environment(&self, configuration: &Configuration) -> Result<Environment>;
 }
 
 /// Inserts the guard library by dyld's variable and tells it its mode.
 #[derive(Clone, Debug)]
 pub struct Guarded {
-    /// The library; needed on macOS for any configuration but `off`.
+    /// The library; needed on macOS for any configuration with the guard.
     pub library: Option<PathBuf>,
     /// Whether children are run by dyld.
     pub macos: bool,
@@ -91,24 +185,33 @@ const MODE: &str = "AGX_GUARD";
 const INSERT: &str = "DYLD_INSERT_LIBRARIES";
 
 impl Environments for Guarded {
-    fn environment(&self, configuration: Configuration) -> Result<Environment> {
-        if configuration == Configuration::Off {
+    fn environment(&self, configuration: &Configuration) -> Result<Environment> {
+        let unavailable = |message: &str, advice: &str| {
+            Err(Error::new(Code::BadConfiguration, message)
+                .with("configuration", configuration)
+                .next(advice))
+        };
+        if matches!(configuration, Configuration::NoCoalescing | Configuration::Patched) {
+            return unavailable(
+                "this configuration needs a Mac",
+                "run it on a Mac, or on a simulated one with --simulate",
+            );
+        }
+        let Some(mode) = configuration.guard_mode() else {
             // A guard inherited from the caller would make `off` a lie.
             let removed = vec![MODE.to_owned(), INSERT.to_owned()];
-            return Ok(Environment { set: Vec::new(), removed });
-        }
-        let mode = (MODE.to_owned(), configuration.to_string());
+            return Ok(Environment { set: Vec::new(), removed }.with(configuration));
+        };
+        let mode = (MODE.to_owned(), mode);
         match (&self.library, self.macos) {
             (Some(library), true) => {
                 let insert = (INSERT.to_owned(), library.display().to_string());
                 Ok(Environment { set: vec![mode, insert], removed: Vec::new() })
             }
-            (None, true) => Err(Error::new(
-                Code::BadConfiguration,
+            (None, true) => unavailable(
                 "this configuration needs the guard library",
-            )
-            .with("configuration", configuration)
-            .next("name it with --guard-library")),
+                "name it with --guard-library",
+            ),
             (_, false) => Ok(Environment { set: vec![mode], removed: Vec::new() }),
         }
     }

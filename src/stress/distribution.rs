@@ -82,6 +82,33 @@ pub fn student_two_sided(t: f64, freedom: f64) -> f64 {
     incomplete_beta(freedom / 2.0, 0.5, freedom / (freedom + t * t))
 }
 
+/// Probability that a standard normal value lies further from zero than `z`, on either
+/// side, by Marsaglia's series.
+pub fn normal_two_sided(z: f64) -> f64 {
+    let z = z.abs();
+    let (mut sum, mut term) = (z, z);
+    for odd in (3..400).step_by(2) {
+        term *= z * z / f64::from(odd);
+        sum += term;
+        if term < sum * 1e-17 {
+            break;
+        }
+    }
+    let density = (-z * z / 2.0).exp() / (2.0 * PI).sqrt();
+    (1.0 - 2.0 * density * sum).max(0.0)
+}
+
+/// The `z` beyond which a standard normal value lies with probability `p`, both sides
+/// together.
+pub fn normal_quantile(p: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 8.0);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if normal_two_sided(middle) > p { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
+}
+
 /// The `t` beyond which Student's t with `freedom` degrees lies with
 /// probability `p`, both sides together.
 pub fn student_quantile(p: f64, freedom: f64) -> f64 {

@@ -46,7 +46,7 @@ impl fmt::Display for Variant {
 }
 
 /// `guard, 4 threads`: what trials have in common.
-pub fn label(configuration: Configuration, variant: Option<Variant>) -> String {
+pub fn label(configuration: &Configuration, variant: Option<Variant>) -> String {
     match variant {
         Some(variant) => format!("{configuration}, {variant}"),
         None => configuration.to_string(),
@@ -69,7 +69,7 @@ pub struct Plan {
 }
 
 /// One trial to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// The round it belongs to, from 0.
     pub round: u32,
@@ -99,7 +99,12 @@ impl Plan {
         let mut turns = Vec::new();
         for round in 0..self.trials.max(self.baselines) {
             for configuration in turned(configurations, round) {
-                let turn = |variant, baseline| Turn { round, configuration, variant, baseline };
+                let turn = |variant, baseline| Turn {
+                    round,
+                    configuration: configuration.clone(),
+                    variant,
+                    baseline,
+                };
                 turns.extend((round < self.baselines).then(|| turn(None, true)));
                 if round < self.trials {
                     turns.extend(turned(&variants, round).map(|variant| turn(variant, false)));
@@ -111,7 +116,7 @@ impl Plan {
 }
 
 /// All of `items`, from another one on in each round.
-fn turned<T: Copy>(items: &[T], round: u32) -> impl Iterator<Item = T> {
+fn turned<T: Clone>(items: &[T], round: u32) -> impl Iterator<Item = T> {
     let first = round as usize % items.len().max(1);
-    items.iter().cycle().skip(first).take(items.len()).copied()
+    items.iter().cycle().skip(first).take(items.len()).cloned()
 }

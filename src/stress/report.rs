@@ -21,7 +21,8 @@ pub struct Subject {
     pub name: String,
     /// The command line.
     pub command: Vec<String>,
-    /// What each configuration did to the environment.
+    /// What each configuration did to the environment; what it adds to the command line
+    /// follows from its name.
     pub environments: Vec<(Configuration, Environment)>,
     /// The time a trial was allowed.
     pub timeout_seconds: f64,
@@ -117,8 +118,7 @@ impl StressReport {
     pub fn accounts(&self) -> Vec<Account> {
         let variants = self.plan.each_variant();
         let of = |configuration: &Configuration| {
-            let configuration = *configuration;
-            let one = move |variant: &_| Account::of(configuration, *variant, &self.trials);
+            let one = |variant: &_| Account::of(configuration, *variant, &self.trials);
             variants.iter().map(one).collect::<Vec<_>>()
         };
         self.plan.configurations.iter().flat_map(of).collect()

@@ -75,7 +75,10 @@ pub fn run(
         .plan
         .configurations
         .iter()
-        .map(|each| Ok((*each, environments.environment(*each)?)))
+        .map(|each| {
+            each.arguments(options.command.measures)?;
+            Ok((each.clone(), environments.environment(each)?))
+        })
         .collect::<Result<_>>()?;
     let mut plan = options.plan.clone();
     if options.command.one_thread.is_none() {
@@ -89,7 +92,7 @@ pub fn run(
     for turn in &turns {
         let Some(environment) = prepared.get(&turn.configuration) else { continue };
         let number = u32::try_from(trials.len() + 1).unwrap_or(u32::MAX);
-        let Some(trial) = make(options, *turn, environment, number)? else { break };
+        let Some(trial) = make(options, turn, environment, number)? else { break };
         observe(&trial, turns.len());
         trials.push(trial);
     }
@@ -128,7 +131,7 @@ fn subject(options: &Options, environments: BTreeMap<Configuration, Environment>
 
 fn make(
     options: &Options,
-    turn: Turn,
+    turn: &Turn,
     environment: &Environment,
     number: u32,
 ) -> Result<Option<Trial>> {
@@ -137,6 +140,7 @@ fn make(
     }
     let mut process = Process::new(&options.command.program);
     process.args(&options.command.arguments);
+    process.args(turn.configuration.arguments(options.command.measures)?);
     if turn.baseline {
         process.args(options.command.one_thread.iter().flatten());
     }
@@ -190,14 +194,14 @@ fn guard_reports(
     Ok(Some(folder))
 }
 
-fn trial(turn: Turn, number: u32, started: Timestamp, finished: Finished) -> Trial {
+fn trial(turn: &Turn, number: u32, started: Timestamp, finished: Finished) -> Trial {
     const SHOWN: usize = 4096;
     let from = finished.stderr.len().saturating_sub(SHOWN);
     let from = (from..).find(|&index| finished.stderr.is_char_boundary(index)).unwrap_or(from);
     Trial {
         number,
         round: turn.round,
-        configuration: turn.configuration,
+        configuration: turn.configuration.clone(),
         variant: turn.variant,
         baseline: turn.baseline,
         started,

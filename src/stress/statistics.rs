@@ -4,18 +4,16 @@
 //! small counts: Wilson's score interval for a proportion (never below 0, not
 //! of width 0 at 0 crashes), Newcombe's hybrid of two of them for a difference,
 //! Fisher's exact test. For rates: Student's interval and Welch's test, which
-//! does not assume equal variances. All intervals are of 95 %.
+//! does not assume equal variances. Intervals are of 95 %; where several comparisons
+//! are made, those of the comparisons are widened as Holm's correction demands of the
+//! p-values, so that one never contradicts the other for that reason.
 
 use serde::{Deserialize, Serialize};
 
-use super::distribution::{ln_choose, student_quantile, student_two_sided};
+use super::distribution::{ln_choose, normal_quantile, student_quantile, student_two_sided};
 
-/// The level of all intervals.
-pub const CONFIDENCE: f64 = 0.95;
-/// A p-value below this is called significant.
+/// A p-value below this is called significant; intervals leave out as much.
 pub const SIGNIFICANCE: f64 = 0.05;
-/// The standard normal quantile for [`CONFIDENCE`], two-sided.
-const Z: f64 = 1.959_963_984_540_054;
 
 /// A range that holds the true value with the stated confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,22 +41,29 @@ impl Proportion {
 
     /// Wilson's score interval (Wilson 1927). Nothing observed leaves 0 to 1.
     pub fn interval(self) -> Interval {
+        self.interval_at(SIGNIFICANCE)
+    }
+
+    /// The interval that misses the true rate with probability `level`.
+    fn interval_at(self, level: f64) -> Interval {
         if self.of == 0 {
             return Interval { low: 0.0, high: 1.0 };
         }
+        let z = normal_quantile(level);
         let (n, p) = (self.of as f64, self.rate());
-        let centre = p + Z * Z / (2.0 * n);
-        let spread = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        let scale = 1.0 + Z * Z / n;
+        let centre = p + z * z / (2.0 * n);
+        let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+        let scale = 1.0 + z * z / n;
         let low = if self.count == 0 { 0.0 } else { (centre - spread) / scale };
         let high = if self.count == self.of { 1.0 } else { (centre + spread) / scale };
         Interval { low, high }
     }
 }
 
-/// The difference `a - b` of two rates (Newcombe 1998, method 10).
-pub fn difference(a: Proportion, b: Proportion) -> Interval {
-    let (ia, ib) = (a.interval(), b.interval());
+/// The difference `a - b` of two rates (Newcombe 1998, method 10), missed with
+/// probability `level`.
+pub fn difference(a: Proportion, b: Proportion, level: f64) -> Interval {
+    let (ia, ib) = (a.interval_at(level), b.interval_at(level));
     let (pa, pb) = (a.rate(), b.rate());
     Interval {
         low: pa - pb - (pa - ia.low).hypot(ib.high - pb),
@@ -87,7 +92,7 @@ pub fn fisher(a: Proportion, b: Proportion) -> f64 {
     sum.min(1.0)
 }
 
-/// Mean and spread of measured values.
+/// Mean and spread of measured values, none of which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// How many values.
@@ -96,7 +101,7 @@ pub struct Sample {
     pub mean: f64,
     /// Their variance with `count - 1`; 0 for a single value.
     pub variance: f64,
-    /// Student's interval for the mean; none for a single value.
+    /// Student's interval for the mean, cut off at 0; none for a single value.
     pub interval: Option<Interval>,
 }
 
@@ -112,9 +117,8 @@ impl Sample {
         let freedom = count as f64 - 1.0;
         let variance = if count > 1 { squares / freedom } else { 0.0 };
         let interval = (count > 1).then(|| {
-            let spread =
-                student_quantile(1.0 - CONFIDENCE, freedom) * (variance / count as f64).sqrt();
-            Interval { low: mean - spread, high: mean + spread }
+            let spread = student_quantile(SIGNIFICANCE, freedom) * (variance / count as f64).sqrt();
+            Interval { low: (mean - spread).max(0.0), high: mean + spread }
         });
         Some(Sample { count: count as u64, mean, variance, interval })
     }
@@ -141,8 +145,8 @@ pub fn welch(a: &Sample, b: &Sample) -> Option<f64> {
 }
 
 /// The ratio of two positive means with its interval, by the delta method on the
-/// logarithm.
-pub fn ratio(a: &Sample, b: &Sample) -> Option<(f64, Option<Interval>)> {
+/// logarithm, missed with probability `level`.
+pub fn ratio(a: &Sample, b: &Sample, level: f64) -> Option<(f64, Option<Interval>)> {
     if a.mean <= 0.0 || b.mean <= 0.0 {
         return None;
     }
@@ -155,21 +159,30 @@ pub fn ratio(a: &Sample, b: &Sample) -> Option<(f64, Option<Interval>)> {
     if ra + rb <= 0.0 {
         return Some((value, Some(Interval { low: value, high: value })));
     }
-    let t = student_quantile(1.0 - CONFIDENCE, freedom(ra, a.count, rb, b.count));
+    let t = student_quantile(level, freedom(ra, a.count, rb, b.count));
     let factor = (t * (ra + rb).sqrt()).exp();
     Some((value, Some(Interval { low: value / factor, high: value * factor })))
 }
 
-/// Holm's correction: p-values that stay honest when several are looked at.
-pub fn holm(p_values: &[f64]) -> Vec<f64> {
+/// A p-value that stays honest when several are looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corrected {
+    /// The p-value, corrected.
+    pub p: f64,
+    /// What the uncorrected one has to be below: [`SIGNIFICANCE`], divided.
+    pub level: f64,
+}
+
+/// Holm's correction.
+pub fn holm(p_values: &[f64]) -> Vec<Corrected> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&i, &j| p_values[i].total_cmp(&p_values[j]));
-    let mut adjusted = vec![1.0; p_values.len()];
+    let mut adjusted = vec![Corrected { p: 1.0, level: SIGNIFICANCE }; p_values.len()];
     let mut least: f64 = 0.0;
     for (rank, &index) in order.iter().enumerate() {
         let factor = (p_values.len() - rank) as f64;
         least = least.max((p_values[index] * factor).min(1.0));
-        adjusted[index] = least;
+        adjusted[index] = Corrected { p: least, level: SIGNIFICANCE / factor };
     }
     adjusted
 }

@@ -23,7 +23,7 @@ impl Report for Counted<'_> {
         let Counted { accounts, report, .. } = self;
         let style = if report.interrupted { style::WARN } else { style::STRONG };
         writeln!(out, "{style}{}{}", report.headline(), style::RESET)?;
-        table(out, accounts)?;
+        table(out, accounts, report.subject.measures)?;
         kinds(out, accounts)?;
         comparisons(out, &self.comparisons)?;
         failures(out, &report.trials)?;
@@ -80,6 +80,12 @@ impl StressReport {
             notes.push(format!("{count} crash reports of this time belong to no trial"));
         }
         notes.push("throughput is that of the trials that completed".to_owned());
+        if accounts.len() > 2 {
+            notes.push(
+                "p-values and intervals of the comparisons are corrected for their number (Holm)"
+                    .to_owned(),
+            );
+        }
         notes
     }
 }
@@ -89,10 +95,10 @@ impl Report for BeforeAfter {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}before{}", style::STRONG, style::RESET)?;
-        table(out, &self.before)?;
+        table(out, &self.before, self.measures)?;
         kinds(out, &self.before)?;
         writeln!(out, "\n{}after{}", style::STRONG, style::RESET)?;
-        table(out, &self.after)?;
+        table(out, &self.after, self.measures)?;
         kinds(out, &self.after)?;
         comparisons(out, &self.comparisons)?;
         notes(out, &self.caveats)
@@ -117,13 +123,15 @@ fn range(interval: Option<Interval>, unit: &str, scale: f64) -> String {
     }
 }
 
-fn table(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
+/// `measures` is whether rates are of the command's operations, or of its runs.
+fn table(out: &mut dyn Write, accounts: &[Account], measures: bool) -> io::Result<()> {
+    let rates = if measures { "ops a second" } else { "runs a second" };
     let names = accounts.iter().map(|account| account.label().len());
     let width = names.max().unwrap_or(0).max("configuration".len()) + 1;
     writeln!(
         out,
-        "\n{:<width$}{:>10}  {:<17}{:>12}  {:>10}  {:<19}efficiency",
-        "configuration", "crashed", "95 %", "incomplete", "per second", "95 %"
+        "\n{:<width$}{:>10}  {:<17}{:>12}  {:>13}  {:<19}efficiency",
+        "configuration", "crashed", "95 %", "incomplete", rates, "95 %"
     )?;
     for account in accounts {
         let crashed = format!("{} of {}", account.crashes.count, account.crashes.of);
@@ -136,7 +144,7 @@ fn table(out: &mut dyn Write, accounts: &[Account]) -> io::Result<()> {
         let colour = if account.crashes.count > 0 { style::BAD } else { anstyle::Style::new() };
         writeln!(
             out,
-            "{:<width$}{colour}{crashed:>10}{}  {:<17}{failed:>12}  {rate:>10}  {:<19}{}",
+            "{:<width$}{colour}{crashed:>10}{}  {:<17}{failed:>12}  {rate:>13}  {:<19}{}",
             account.label(),
             style::RESET,
             range(Some(account.crash_interval), " %", 100.0),
@@ -180,7 +188,8 @@ fn comparisons(out: &mut dyn Write, comparisons: &[Comparison]) -> io::Result<()
                 Some(Interval { low, high }) => format!(" ({low:.2} to {high:.2})"),
                 None => String::new(),
             };
-            let p = ratio.p.map(|p| format!(", p = {}", p_value(p))).unwrap_or_default();
+            let p = ratio.adjusted_p.or(ratio.p);
+            let p = p.map(|p| format!(", {}", p_value(p, crashes.comparisons))).unwrap_or_default();
             writeln!(out, "  throughput  x {:.2}{range}{p}", ratio.value)?;
         }
     }
@@ -194,17 +203,19 @@ fn tell(difference: &Difference) -> String {
         _ => (style::BAD, "significantly more"),
     };
     format!(
-        "{:+.1} points ({:+.1} to {:+.1}), p = {}: {colour}{word}{}",
+        "{:+.1} points ({:+.1} to {:+.1}), {}: {colour}{word}{}",
         difference.value * 100.0,
         difference.interval.low * 100.0,
         difference.interval.high * 100.0,
-        p_value(difference.adjusted_p),
+        p_value(difference.adjusted_p, difference.comparisons),
         style::RESET
     )
 }
 
-fn p_value(p: f64) -> String {
-    if p < 0.0001 { format!("{p:.1e}") } else { format!("{p:.4}") }
+/// Of several comparisons the p-values are corrected, and the text says so.
+fn p_value(p: f64, comparisons: usize) -> String {
+    let name = if comparisons > 1 { "corrected p" } else { "p" };
+    if p < 0.0001 { format!("{name} = {p:.1e}") } else { format!("{name} = {p:.4}") }
 }
 
 fn failures(out: &mut dyn Write, trials: &[Trial]) -> io::Result<()> {

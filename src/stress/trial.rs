@@ -192,7 +192,7 @@ impl Trial {
     /// What it ran under and with, as people are told.
     pub fn label(&self) -> String {
         let one_thread = if self.baseline { ", one thread" } else { "" };
-        label(self.configuration, self.variant) + one_thread
+        label(&self.configuration, self.variant) + one_thread
     }
 
     /// Decides the verdict from everything else; `measures` tells whether the

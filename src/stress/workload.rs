@@ -63,6 +63,8 @@ workloads! {
 }
 
 const HARNESS: &str = include_str!("../../scripts/workloads/harness.py");
+/// The worker of `batched` is that of the Python package.
+const BATCH: &str = include_str!("../../python/agxpatch/_batch.py");
 
 /// A command line that differs between trials only in its number of threads.
 #[derive(Clone, Debug)]
@@ -139,7 +141,7 @@ impl Workload {
         let script = folder.join(self.id()).with_extension("py");
         // All of them, since one may take its model from another.
         let workloads = Workload::ALL.iter().map(|each| (each.id(), each.source()));
-        for (name, source) in workloads.chain([("harness", HARNESS)]) {
+        for (name, source) in workloads.chain([("harness", HARNESS), ("batch", BATCH)]) {
             let path = folder.join(name).with_extension("py");
             fs::write(&path, source).map_err(|error| {
                 Error::new(Code::WriteFailed, "the workload cannot be written")

@@ -225,6 +225,15 @@ fn a_folder_that_is_not_there_is_an_error() {
     assert_eq!(error.code().as_str(), "AGX-0901");
 }
 
+#[test]
+fn what_begins_like_a_report_on_every_line_is_not_read_again_and_again() {
+    // Each took minutes for 16 MB when the rest of the text was looked at for each line.
+    for line in ["{\"name\":[\"\n", "{\"pid\":1,\"process\":\"a\"\n", "{\"name\":1}", "<br>{"] {
+        let text = format!("Exception Type:\n{}", line.repeat((1 << 18) / line.len()));
+        assert!(reason("a.ips", text.as_bytes()).len() > 10);
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_whatever_stop_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {

@@ -229,11 +229,55 @@ fn each_configuration_sees_its_own_environment() {
         bench.run(&options).trials.iter().map(|trial| trial.stderr.trim().to_owned()).collect();
     assert_eq!(seen, ["[]", "[guard]", "[throttle=2]", "[serialize]"]);
     let mac = Guarded { library: Some("/l/guard.dylib".into()), macos: true };
-    let environment = mac.environment(Configuration::Throttle(2)).unwrap();
+    let environment = mac.environment(&Configuration::Throttle(2)).unwrap();
     assert!(environment.set.contains(&("DYLD_INSERT_LIBRARIES".into(), "/l/guard.dylib".into())));
-    let off = mac.environment(Configuration::Off).unwrap();
+    let off = mac.environment(&Configuration::Off).unwrap();
     assert_eq!(off.removed, ["AGX_GUARD", "DYLD_INSERT_LIBRARIES"]);
     let without = Guarded { library: None, macos: true };
-    assert!(without.environment(Configuration::Guard).is_err());
+    assert!(without.environment(&Configuration::Guard).is_err());
     assert!("throttle=0".parse::<Configuration>().is_err());
+}
+
+#[test]
+fn a_variable_is_a_configuration_and_one_inherited_is_overridden() {
+    let variable = Configuration::env("SWITCH=a=b").unwrap();
+    assert_eq!(variable.to_string(), "SWITCH=a=b");
+    let script = "test \"$SWITCH\" = a=b || exit 3";
+    let options = Options {
+        plan: Plan {
+            configurations: vec![Configuration::Off, variable.clone()],
+            variants: Vec::new(),
+            trials: 1,
+            baselines: 0,
+        },
+        ..options_for(shell(script), 1)
+    };
+    let report = Bench::new().run(&options);
+    let verdicts: Vec<Verdict> = report.trials.iter().map(|trial| trial.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Failed, Verdict::Completed]);
+    let read = StressReport::from_json(&report.to_json().unwrap()).unwrap();
+    assert_eq!(read.plan.configurations[1], variable);
+    for wrong in ["SWITCH", "=a", "1A=b", "A B=c"] {
+        assert!(Configuration::env(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn lock_and_batched_are_refused_for_a_command_that_is_no_workload() {
+    for name in ["lock", "batched"] {
+        let configuration: Configuration = name.parse().unwrap();
+        assert!(!configuration.arguments(true).unwrap().is_empty());
+        let error = configuration.arguments(false).unwrap_err();
+        assert!(error.advice().unwrap().contains("--env"), "{error:?}");
+    }
+}
+
+#[test]
+fn what_only_a_mac_has_is_refused_elsewhere() {
+    let guarded = Guarded { library: None, macos: false };
+    for name in ["patched", "no-coalescing"] {
+        assert!(guarded.environment(&name.parse().unwrap()).is_err(), "{name}");
+    }
+    let observe = guarded.environment(&Configuration::Observe).unwrap();
+    assert_eq!(observe.set, [("AGX_GUARD".to_owned(), "observe".to_owned())]);
 }

@@ -165,7 +165,7 @@ fn efficiency_is_throughput_a_thread_against_one_thread() {
     command.measures = true;
     let options = Options { plan: plan("off", 3, 2), ..options_for(command, 1) };
     let report = Bench::new().run(&options);
-    let account = Account::of(Configuration::Off, None, &report.trials);
+    let account = Account::of(&Configuration::Off, None, &report.trials);
     assert_eq!(account.crashes.of, 3, "baselines are counted apart");
     let efficiency = account.efficiency.unwrap();
     assert_eq!((efficiency.threads, efficiency.value), (8, 0.25));
@@ -175,7 +175,7 @@ fn efficiency_is_throughput_a_thread_against_one_thread() {
 #[test]
 fn a_configuration_that_cannot_be_had_ends_the_run_before_it_begins() {
     let mac = Guarded { library: None, macos: true };
-    assert!(mac.environment(Configuration::Off).is_ok());
+    assert!(mac.environment(&Configuration::Off).is_ok());
     let options = Options { plan: plan("off,guard", 1, 0), ..options_for(shell("exit 0"), 1) };
     let mut made = 0;
     assert!(run(&options, &mac, &mut |_, _| made += 1).is_err());

@@ -1,6 +1,7 @@
 //! Runs that are ended before their time.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,7 +37,7 @@ fn ctrl_c_leaves_what_was_measured_and_says_that_it_is_a_part() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::begin(stress(folder.path(), THIRD_STAYS));
     let (status, shown) = terminal.shows("2/40").shows("completed").types(CTRL_C).end();
-    assert_eq!(status.code(), Some(2), "{shown}");
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{shown}");
     assert!(shown.contains("2 of 40 trials in"), "{shown}");
     assert!(shown.contains(": interrupted"), "{shown}");
     assert!(shown.contains("every trial is in run.json"), "{shown}");
@@ -65,7 +66,7 @@ fn a_lost_terminal_and_a_termination_end_a_run_as_ctrl_c_does() {
         // To open a pipe waits for its other end, which is the first trial.
         fs::read(pipe).unwrap();
         kill_process(Pid::from_child(&program), signal).unwrap();
-        assert_eq!(program.wait().unwrap().code(), Some(2));
+        assert_eq!(program.wait().unwrap().signal(), Some(signal.as_raw()));
         let report = kept(folder.path());
         assert!(report.interrupted && report.trials.is_empty(), "{signal:?}");
     }
@@ -105,7 +106,7 @@ fn a_run_beside_the_manifest_is_not_replaced_by_part_of_one() {
     let script = THIRD_STAYS.replace("ran", &ran.path().display().to_string());
     let mut terminal = Terminal::begin(bench.stress_command(&[], &script));
     let (status, shown) = terminal.shows("2/8").shows("completed").types(CTRL_C).end();
-    assert_eq!(status.code(), Some(2), "{shown}");
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{shown}");
     assert!(shown.contains("2 of 8 trials in"), "{shown}");
     assert!(shown.contains("what was kept earlier stands"), "{shown}");
     assert_eq!(text(&bench.kept("stress-before.json")), before);

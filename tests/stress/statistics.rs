@@ -1,10 +1,10 @@
 //! Statistics against published values; the source stands with each.
 
 use agxpatch::stress::distribution::{
-    incomplete_beta, ln_gamma, student_quantile, student_two_sided,
+    incomplete_beta, ln_gamma, normal_quantile, student_quantile, student_two_sided,
 };
 use agxpatch::stress::statistics::{
-    Interval, Proportion, Sample, difference, fisher, holm, ratio, welch,
+    Interval, Proportion, SIGNIFICANCE, Sample, difference, fisher, holm, ratio, welch,
 };
 use proptest::prelude::*;
 
@@ -37,11 +37,11 @@ fn wilson_intervals_are_those_newcombe_tabulates() {
 /// proportions", Statistics in Medicine 17 (1998), 873-890, table II, method 10.
 #[test]
 fn intervals_of_a_difference_are_those_newcombe_tabulates() {
-    spans(difference(proportion(56, 70), proportion(48, 80)), 0.0524, 0.3339);
-    spans(difference(proportion(9, 10), proportion(3, 10)), 0.1705, 0.8090);
-    spans(difference(proportion(6, 7), proportion(2, 7)), 0.0582, 0.8062);
-    spans(difference(proportion(5, 56), proportion(0, 29)), -0.0381, 0.1926);
-    spans(difference(proportion(0, 10), proportion(0, 20)), -0.1611, 0.2775);
+    spans(difference(proportion(56, 70), proportion(48, 80), SIGNIFICANCE), 0.0524, 0.3339);
+    spans(difference(proportion(9, 10), proportion(3, 10), SIGNIFICANCE), 0.1705, 0.8090);
+    spans(difference(proportion(6, 7), proportion(2, 7), SIGNIFICANCE), 0.0582, 0.8062);
+    spans(difference(proportion(5, 56), proportion(0, 29), SIGNIFICANCE), -0.0381, 0.1926);
+    spans(difference(proportion(0, 10), proportion(0, 20), SIGNIFICANCE), -0.1611, 0.2775);
 }
 
 /// The lady tasting tea, 3 of 4 against 1 of 4: R, `example(fisher.test)`,
@@ -123,8 +123,34 @@ fn a_samples_interval_is_students() {
 fn holms_correction_is_the_one_r_makes() {
     let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
     for (value, expected) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
-        near(*value, expected, 1e-12);
+        near(value.p, expected, 1e-12);
     }
+    // Each is compared with its part of 0.05, which its interval is of.
+    for (value, part) in adjusted.iter().zip([3.0, 1.0, 2.0, 4.0]) {
+        near(value.level, 0.05 / part, 1e-12);
+    }
+}
+
+/// Quantiles of the normal distribution, as tables have them.
+#[test]
+fn normal_quantiles_are_those_of_tables() {
+    for (p, z) in [
+        (0.05, 1.959_963_984_540_054),
+        (0.025, 2.241_402_727_604_947),
+        (0.01, 2.575_829_303_548_901),
+        (0.001, 3.290_526_731_491_926),
+    ] {
+        near(normal_quantile(p), z, 1e-12);
+    }
+}
+
+#[test]
+fn corrected_intervals_are_wider_and_no_rate_is_negative() {
+    let (a, b) = (proportion(9, 10), proportion(3, 10));
+    let (one, three) = (difference(a, b, 0.05), difference(a, b, 0.05 / 3.0));
+    assert!(three.low < one.low && one.high < three.high);
+    let wide = Sample::of(&[1.0, 100.0]).unwrap().interval.unwrap();
+    near(wide.low, 0.0, 0.0);
 }
 
 #[test]
@@ -135,7 +161,7 @@ fn nothing_observed_says_nothing() {
     assert!(Sample::of(&[]).is_none());
     let one = Sample::of(&[5.0]).unwrap();
     assert!(one.interval.is_none() && welch(&one, &one).is_none());
-    assert_eq!(ratio(&one, &one), Some((1.0, None)));
+    assert_eq!(ratio(&one, &one, SIGNIFICANCE), Some((1.0, None)));
 }
 
 /// Sums the table's probabilities with exact integers.

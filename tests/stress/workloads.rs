@@ -80,6 +80,32 @@ fn no_more_threads_than_permitted_are_inside_an_operation() {
 }
 
 #[test]
+fn batched_makes_every_operation_in_one_worker_and_joins_those_that_wait() {
+    // As a run writes them, with the worker of the Python package beside them.
+    let folder = tempfile::tempdir().unwrap();
+    Workload::Matmul.write(folder.path()).unwrap();
+    let script = "import harness, threading\n\
+        options = harness.arguments('test', iterations=20)\n\
+        threads, counts = set(), []\n\
+        def make(thread):\n    def look(count):\n        \
+        threads.add(threading.get_ident())\n        counts.append(count)\n    \
+        def operation(iteration):\n        look(1)\n    \
+        operation.many = look\n    return operation\n\
+        harness.run('test', options, make, final_check=lambda: \
+        f'{len(threads)} workers, {sum(counts)} of 168, at most {max(counts)}')\n";
+    let output = Command::new("python3")
+        .args(["-c", script, "--batched"])
+        .env("PYTHONPATH", folder.path())
+        .output()
+        .unwrap();
+    let measured = Measurement::find(&String::from_utf8_lossy(&output.stdout)).unwrap();
+    assert_eq!((measured.operations, measured.expected), (160, Some(160)));
+    let told = &measured.errors[0];
+    // The first call of each thread comes before the clock starts.
+    assert!(told.starts_with("1 workers, 168 of 168, at most "), "{told}");
+}
+
+#[test]
 fn help_needs_no_torch_and_a_missing_torch_is_told() {
     for workload in Workload::ALL {
         let script = format!("{SCRIPTS}/{}.py", workload.id());

@@ -87,6 +87,9 @@ fn shapes(text: &str) -> Vec<Shape> {
 
 /// The first key in `line`, and what stands before it.
 fn before_key(line: &str) -> Option<(usize, &str)> {
+    if !line.contains([':', '"']) {
+        return None;
+    }
     let at = |(number, key): (usize, &&str)| line.find(key).map(|at| (at, number));
     let (at, number) = KEYS.iter().enumerate().filter_map(at).min()?;
     let prefix = line[..at].trim_end();

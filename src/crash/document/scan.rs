@@ -26,7 +26,7 @@ const FIRST_KEYS: [&str; 15] = [
 
 /// A text is read so often in vain: one of another kind may hold what begins like a
 /// report on every line.
-const MAX_READINGS: usize = 8;
+const MAX_READINGS: usize = 3;
 
 pub struct Scan<'a> {
     name: &'a str,
@@ -86,8 +86,7 @@ impl<'a> Scan<'a> {
         if self.budget == 0 {
             return None;
         }
-        let Stream { reports, consumed, looked, broken, .. } =
-            ips::read(self.name, rest.as_bytes());
+        let Stream { reports, consumed, looked, broken, .. } = ips::read_text(self.name, rest);
         let is_report = |facts: &Facts| {
             let named = facts.process.is_some() && facts.pid.is_some();
             facts.headed || facts.bodied || facts.incident.is_some() || named

@@ -43,10 +43,20 @@ pub struct Stream {
     pub repaired: bool,
 }
 
-/// Reads reports as long as there is JSON; one that breaks off yields what came
-/// before the break.
+/// Reads reports as long as there is JSON.
 pub fn read(name: &str, bytes: &[u8]) -> Stream {
-    let mut reader = Reader { name, current: Facts::default(), objects: 0, out: Stream::default() };
+    read_repairing(name, bytes, None)
+}
+
+/// As [`read`], for text that may hold anything; a report that breaks off yields what
+/// came before the break.
+pub fn read_text(name: &str, text: &str) -> Stream {
+    read_repairing(name, text.as_bytes(), Some(text))
+}
+
+fn read_repairing(name: &str, bytes: &[u8], text: Option<&str>) -> Stream {
+    let (current, out) = (Facts::default(), Stream::default());
+    let mut reader = Reader { name, current, objects: 0, out };
     while reader.out.reports.len() < MAX_REPORTS {
         let rest = bytes.get(reader.out.consumed..).unwrap_or_default();
         let Some(error) = reader.objects(rest) else { break };
@@ -58,7 +68,8 @@ pub fn read(name: &str, bytes: &[u8]) -> Stream {
         }
         reader.out.looked = reader.out.consumed + error_offset(rest, &error);
         reader.out.consumed += rest.len() - object.len();
-        reader.repair(object, &error);
+        let text = text.and_then(|text| text.get(reader.out.consumed..));
+        reader.repair(text.unwrap_or_default(), &error);
         if reader.out.broken {
             break;
         }
@@ -108,10 +119,9 @@ impl Reader<'_> {
         self.objects += 1;
     }
 
-    /// Reads what begins `bytes` and is not JSON for the reason `error`, as far as it can
+    /// Reads what begins `text` and is not JSON for the reason `error`, as far as it can
     /// be read.
-    fn repair(&mut self, bytes: &[u8], error: &serde_json::Error) {
-        let text = str::from_utf8(bytes).unwrap_or_default();
+    fn repair(&mut self, text: &str, error: &serde_json::Error) {
         let (candidates, looked) = repair::candidates(text);
         self.out.looked = self.out.looked.max(self.out.consumed + looked);
         let read = candidates.into_iter().find_map(|repaired| {
