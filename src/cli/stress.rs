@@ -42,7 +42,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Overwrite the file of --out.
+    /// Write the results to this file as a page, with a chart.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Overwrite the files of --out and --html.
     #[arg(long)]
     force: bool,
 
@@ -129,16 +133,20 @@ pub struct Effort {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let before = args.before.as_deref().map(read_report).transpose()?;
     let out = args.out.clone().unwrap_or_else(default_file);
-    if out.exists() && !args.force {
+    let outputs = std::iter::once(&out).chain(&args.html);
+    if let Some(there) = outputs.into_iter().find(|path| path.exists() && !args.force) {
         return Err(Error::new(Code::OutputExists, "the report already exists")
-            .with("path", out.display())
-            .next("name another file with --out, or overwrite this one with --force"));
+            .with("path", there.display())
+            .next("name another file, or overwrite this one with --force"));
     }
     let library = args.guard_library.as_deref();
     let guarded = |command: &mut Command| guarded::environments(session, library, command);
     let configurations = [args.compare, args.env].concat();
     let (report, interruption) = args.effort.run(&configurations, &guarded, None)?;
     storage::write(&out, report.to_json()?.as_bytes(), args.force)?;
+    if let Some(page) = &args.html {
+        storage::write(page, report.counted().page().as_bytes(), args.force)?;
+    }
     let exit = session.show(&Counted { kept: Some(out), ..report.counted() })?;
     if let Some(before) = before {
         session.show(&stress::before_after(&before, &report))?;

@@ -37,7 +37,8 @@ const MAX_BARS: i64 = 90;
 /// Rows of a table that are written out.
 const MAX_ROWS: usize = 50;
 
-const STYLE: &str = include_str!("page.css");
+/// The style of this program's pages.
+pub const STYLE: &str = include_str!("page.css");
 
 /// The page as HTML.
 pub fn html(page: &Page) -> String {
@@ -330,7 +331,7 @@ fn more(out: &mut String, rows: usize) -> std::fmt::Result {
 }
 
 /// `text` with the characters that mean something to HTML written as entities.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -21,6 +21,7 @@ pub mod comparison;
 mod configuration;
 pub mod deployment;
 pub mod distribution;
+mod page;
 mod plan;
 mod record;
 mod report;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::comparison::{Account, BeforeAfter, Comparison, Difference};
 use super::configuration::Configuration;
+use super::page;
 use super::report::{Counted, StressReport};
 use super::statistics::Interval;
 use super::trial::{Trial, Verdict};
@@ -32,6 +33,13 @@ impl Report for Counted<'_> {
             Some(path) => writeln!(out, "every trial is in {}", printable(&path.to_string_lossy())),
             None => Ok(()),
         }
+    }
+}
+
+impl Counted<'_> {
+    /// The run as a page.
+    pub fn page(&self) -> String {
+        page::html(self, &self.report.headline())
     }
 }
 

@@ -102,6 +102,9 @@ fn an_existing_report_is_not_written_over() {
     let output = stress(folder.path(), &["--out", "run.json", "--", "/bin/true"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(std::fs::read(folder.path().join("run.json")).unwrap(), b"mine");
+    let forced = ["--force", "--trials", "1", "--out", "run.json", "--", "/bin/true"];
+    assert!(stress(folder.path(), &forced).status.success());
+    assert_ne!(std::fs::read(folder.path().join("run.json")).unwrap(), b"mine");
 }
 
 #[test]
@@ -200,4 +203,23 @@ fn what_is_not_found_is_not_run() {
     let python = told(&["--workload", "mlp"]);
     assert!(python.contains("python3") && python.contains("--python"), "{python}");
     assert!(!folder.path().join("ran").exists());
+}
+
+#[test]
+fn the_page_has_every_configuration_needs_nothing_else_and_escapes_names() {
+    let folder = folder();
+    let compare = ["--trials", "2", "--compare", "off,guard", "--env", "X=<script>"];
+    let files = ["--html", "page.html", "--out", "run.json", "--", "/bin/sh", "-c", "exit 0"];
+    let output = stress(folder.path(), &[&compare[..], &files].concat());
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    for part in ["<td>off</td>", "<td>guard</td>", "X=&lt;script&gt;", "corrected p", "0 of 2"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for fetched in ["<script", "http:", "https:", "url(", "@import", "src="] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    // A page is not overwritten either.
+    let files = ["--html", "page.html", "--out", "other.json", "--", "/bin/true"];
+    assert!(!stress(folder.path(), &files).status.success());
 }
