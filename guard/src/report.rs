@@ -56,16 +56,39 @@ pub fn write() {
     // SAFETY: takes nothing.
     let process = unsafe { sys::getpid() };
     let mut place = [0; LONGEST_PATH];
-    if let Some(place) = folder.and_then(|folder| own_place(folder, process, &mut place)) {
+    if let Some(place) = folder.and_then(|folder| own_place(folder, process, "json", &mut place)) {
         write_to(place, sys::WRITE_NEW, report);
     }
 }
 
-/// `FOLDER/PROCESS.json`.
-fn own_place<'a>(folder: &CStr, process: c_int, buffer: &'a mut [u8]) -> Option<&'a CStr> {
+/// Writes the report if a file `PROCESS.ask` in the folder AGX_GUARD_REPORTS names asks for it, and removes that file afterwards.
+pub fn answer() {
+    let Some(folder) = environment::value(c"AGX_GUARD_REPORTS") else { return };
+    let mut place = [0; LONGEST_PATH];
+    // SAFETY: takes nothing.
+    let process = unsafe { sys::getpid() };
+    let Some(question) = own_place(folder, process, "ask", &mut place) else { return };
+    // SAFETY: the path is NUL-terminated; what is opened is closed. 0 is O_RDONLY.
+    unsafe {
+        let file = sys::open(question.as_ptr(), 0);
+        if file >= 0 {
+            sys::close(file);
+            write();
+            sys::unlink(question.as_ptr());
+        }
+    }
+}
+
+/// `FOLDER/PROCESS.SUFFIX`.
+fn own_place<'a>(
+    folder: &CStr,
+    process: c_int,
+    suffix: &str,
+    buffer: &'a mut [u8],
+) -> Option<&'a CStr> {
     let mut path = Bounded::new(buffer);
     path.put(folder.to_bytes());
-    let _ = write!(path, "/{process}.json");
+    let _ = write!(path, "/{process}.{suffix}");
     path.c_string()
 }
 

@@ -184,6 +184,7 @@ unsafe extern "C" {
     pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn write(file: c_int, bytes: *const c_void, count: usize) -> isize;
     pub fn close(file: c_int) -> c_int;
+    pub fn unlink(path: *const c_char) -> c_int;
     pub fn ftruncate(file: c_int, size: i64) -> c_int;
     pub fn mmap(
         address: *mut c_void,

@@ -56,6 +56,7 @@ unsafe extern "C" fn watch(_: *mut c_void) -> *mut c_void {
         if REPORT_ASKED.swap(false, Ordering::Relaxed) {
             report::write();
         }
+        report::answer();
         if let Some(guard) = entry::guard() {
             runtime::with_autorelease_pool(|| guard.sweep(entry::current()));
         }

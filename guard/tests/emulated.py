@@ -218,6 +218,19 @@ class Report(unittest.TestCase):
             with open(path, encoding="utf-8") as file:
                 self.assertEqual(json.load(file)["encoders"]["abandoned"], 38)
 
+    def test_a_process_that_runs_answers_a_question_with_its_report_and_takes_it_away(self):
+        with tempfile.TemporaryDirectory() as folder:
+            environment = dict(os.environ, AGX_GUARD_REPORTS=folder)
+            child = subprocess.Popen(QEMU + [PROGRAM, "questioned"], env=environment, stdout=subprocess.PIPE, text=True)
+            pid = int(child.stdout.readline())
+            with open(os.path.join(folder, f"{pid}.ask"), "x", encoding="utf-8"):
+                pass
+            self.assertEqual(child.wait(60), -signal.SIGKILL)
+            child.stdout.close()
+            self.assertEqual(os.listdir(folder), [f"{pid}.json"])
+            with open(os.path.join(folder, f"{pid}.json"), encoding="utf-8") as file:
+                self.assertEqual(json.load(file)["counters"]["encoders_tracked"], 1)
+
     def test_a_forked_child_writes_no_report(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "report.json")

@@ -852,6 +852,18 @@ static void write_a_report_and_die(void) {
   raise(SIGSEGV);
 }
 
+/* Runs until the question that the test puts has been answered. */
+static void wait_until_asked(void) {
+  end(encoder());
+  char question[1024];
+  snprintf(question, sizeof question, "%s/%d.ask", getenv("AGX_GUARD_REPORTS"), getpid());
+  alarm(60);
+  printf("%d\n", getpid());
+  while (access(question, F_OK)) usleep(1000);
+  while (!access(question, F_OK)) usleep(1000);
+  kill(getpid(), SIGKILL); /* so that no report is written at exit */
+}
+
 static void say_where(int number, siginfo_t *information, void *context) {
   char text[64];
   int length = snprintf(text, sizeof text, "fault at 0x%lx\n", (unsigned long)information->si_addr);
@@ -899,6 +911,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "observe")) observing_changes_nothing();
   else if (!strcmp(name, "races")) threads_race(number);
   else if (!strcmp(name, "report")) write_a_report_at_exit();
+  else if (!strcmp(name, "questioned")) wait_until_asked();
   else if (!strcmp(name, "signal")) write_a_report_and_die();
   else if (!strcmp(name, "keys")) return agx_guard_authenticates_pointers();
   else if (!strcmp(name, "unhooked")) return 0;
