@@ -12,6 +12,7 @@ mod doctor;
 mod effect;
 mod files;
 mod generate;
+mod guard;
 mod guarded;
 mod inspect;
 mod jupyter;
@@ -174,6 +175,7 @@ commands! {
     Verify(verify)
     Signatures(signatures)
     Run(run)
+    Guard(guard)
     Launchd(launchd)
     Jupyter(jupyter)
     Synth(synth)

@@ -170,9 +170,10 @@ impl Drop for Report<'_> {
 fn account(args: &Args, session: &Session) -> Result<RunReport> {
     let directory = guarded::directory()?;
     let driver = (args.driver == Driver::Patched).then_some(args.driver_way);
-    let scratch = tempfile::tempdir().map_err(|error| {
-        Error::new(Code::WriteFailed, "cannot create a temporary folder").with("reason", error)
-    })?;
+    let scratch =
+        tempfile::Builder::new().prefix(launch::live::FOLDER).tempdir().map_err(|error| {
+            Error::new(Code::WriteFailed, "cannot create a temporary folder").with("reason", error)
+        })?;
     let mode = mode(args)?;
     let no_coalescing = args.no_coalescing
         || std::env::var_os(name::COALESCING).is_some_and(|value| value == "off");

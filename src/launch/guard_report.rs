@@ -13,7 +13,7 @@ use agxpatch_core::error::{Code, Error, Result};
 
 use super::environment::{Driver, Way};
 use super::files::{Disk, Files};
-use super::races::{Races, SUFFIX};
+use super::races::Races;
 
 /// The schema of the library's report.
 const SCHEMA: &str = "agxpatch.guard/1";
@@ -35,7 +35,7 @@ impl GuardReports {
     /// Reads the reports in a folder.
     pub fn read(folder: &Path) -> GuardReports {
         let mut told = GuardReports { races: Races::read(folder), ..GuardReports::default() };
-        for name in Disk.names(folder).iter().filter(|name| !name.ends_with(SUFFIX)) {
+        for name in Disk.names(folder).iter().filter(|name| name.ends_with(".json")) {
             match report(&folder.join(name)) {
                 Ok(report) => told.reports.push(report),
                 Err(error) => told.broken.push(error),
@@ -89,7 +89,11 @@ impl GuardReports {
     }
 }
 
-fn report(path: &Path) -> Result<Value> {
+/// Reads one report.
+///
+/// # Errors
+/// `ReadFailed` for what is not a report of the library.
+pub fn report(path: &Path) -> Result<Value> {
     let broken = |reason: String| {
         Error::new(Code::ReadFailed, "a report of the guard library cannot be read")
             .with("path", path.display())

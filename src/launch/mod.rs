@@ -29,6 +29,7 @@ pub mod files;
 pub mod guard_report;
 mod image;
 pub mod library;
+pub mod live;
 mod mode;
 mod prepare;
 mod private_dir;

@@ -85,7 +85,7 @@ impl Races {
 }
 
 /// How the names of the files end.
-pub const SUFFIX: &str = ".races";
+const SUFFIX: &str = ".races";
 
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
     let word = bytes.get(at..at + 8)?;

@@ -438,3 +438,29 @@ fn clean_leaves_what_another_user_could_change() {
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(bench.mac().metadata(format!("{library}/planted/file").as_ref()).unwrap().is_some());
 }
+
+#[test]
+fn guard_status_shows_what_the_guard_of_a_running_process_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("agxpatch-run-a");
+    std::fs::create_dir(&run).unwrap();
+    let (question, report) = (run.join("7.ask"), run.join("7.json"));
+    // What the library does in process 7.
+    let library = std::thread::spawn(move || {
+        while !question.exists() {
+            std::thread::yield_now();
+        }
+        let inside = r#"{"schema":"agxpatch.guard/1","pid":7,"mode":"guard","hooked_methods":812,"hooked_classes":9,
+            "driver":{"loaded":true,"path":"/System/x","way":"system"},"encoders":{"live":3,"quarantined":12},
+            "counters":{"encoders_tracked":1500,"waits":4}}"#;
+        std::fs::write(report, inside).unwrap();
+        std::fs::remove_file(question).unwrap();
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agxpatch"));
+    let output = command.env("TMPDIR", place.path()).args(["guard", "status", "7"]).output();
+    library.join().unwrap();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(said.starts_with("process 7, mode guard\n"), "{said}");
+    assert!(said.contains("guarded 812 methods of 9 classes; 1,500 encoders; 0 refused"), "{said}");
+    assert!(said.contains("3  encoders live") && said.contains("4  waited for another"), "{said}");
+}
