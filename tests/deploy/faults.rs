@@ -6,7 +6,12 @@
 //! turn. Of each Mac on the way it is demanded that `recover` and a restart bring it
 //! to a good end: as Apple made it or with the patch in force,
 //! running from a snapshot that exists, nothing left mounted or lying about, the
-//! kept original unharmed.
+//! kept original unharmed. What the faults of `recover` leave are starting states of
+//! `recover` again, until nothing new comes.
+//!
+//! Every effect of the verb is struck, always. Of the states that leaves, a fixed part is
+//! visited, and after a fixed part of the errors every later effect is cut off; all of both
+//! with `AGXPATCH_KILL_ALL`.
 //!
 //! A process that is cut off hears nothing more, so the Macs it may leave are seen
 //! by cutting copies off at each effect of one run. An error is heard and answered,
@@ -64,6 +69,7 @@ struct Left {
     mac: SimulatedMac,
     how: String,
     next: Next,
+    fingerprint: Fingerprint,
 }
 
 /// What is to be done with a Mac that was left.
@@ -74,6 +80,11 @@ enum Next {
     /// It has to end well.
     End,
 }
+
+/// One state in so many is visited where not all are.
+const SAMPLED: u8 = 12;
+/// After an error at one effect in so many, every later effect is cut off too.
+const SECONDS: u64 = 6;
 
 /// Every Mac that faults can leave behind.
 struct Search {
@@ -102,11 +113,9 @@ impl Search {
     /// Notes a Mac, and what a restart makes of it, for a later visit.
     fn leave(&self, mac: SimulatedMac, how: &str, next: Next) {
         if mac.machine().unwrap().is_up() {
-            if !self.is_new(&mac, next) {
-                return;
-            }
+            let Some(fingerprint) = self.is_new(&mac, next) else { return };
             let restarted = mac.fork().unwrap();
-            self.left.lock().unwrap().push(Left { mac, how: how.to_owned(), next });
+            self.left.lock().unwrap().push(Left { mac, how: how.to_owned(), next, fingerprint });
             self.leave_restarted(restarted, how, next);
         } else {
             self.leave_restarted(mac, how, next);
@@ -115,25 +124,29 @@ impl Search {
 
     fn leave_restarted(&self, mac: SimulatedMac, how: &str, next: Next) {
         restart(&mac, how);
-        if self.is_new(&mac, next) {
-            self.left.lock().unwrap().push(Left { mac, how: format!("{how}, restart"), next });
+        if let Some(fingerprint) = self.is_new(&mac, next) {
+            let how = format!("{how}, restart");
+            self.left.lock().unwrap().push(Left { mac, how, next, fingerprint });
         }
     }
 
-    fn is_new(&self, mac: &SimulatedMac, next: Next) -> bool {
+    /// The Mac's fingerprint, if none like it was seen.
+    fn is_new(&self, mac: &SimulatedMac, next: Next) -> Option<Fingerprint> {
         let fingerprint = mac.fingerprint().unwrap();
         let [struck, ended] = &self.seen;
         let struck_too = struck.lock().unwrap().contains(&fingerprint);
-        match next {
+        let new = match next {
             Next::Strike => struck.lock().unwrap().insert(fingerprint),
             Next::End => !struck_too && ended.lock().unwrap().insert(fingerprint),
-        }
+        };
+        new.then_some(fingerprint)
     }
 
     /// Strikes a verb with every fault at each of its effects.
     fn strike(self: &Arc<Search>, start: &SimulatedMac, verb: Verb, how: &str) {
         let (kind, next) = match verb {
-            Verb::Recover => (Count::Recover, Next::End),
+            // What its own faults leave is a starting state of recover again.
+            Verb::Recover => (Count::Recover, Next::Strike),
             _ => (Count::Verb, Next::Strike),
         };
         let mac = self.witnessed(start, kind, next, format!("{how}, {verb:?}"));
@@ -144,7 +157,10 @@ impl Search {
                 let how = format!("{how}, {verb:?} met {fault:?} at {nth}");
                 let mac = match verb {
                     Verb::Recover => start.fork().unwrap(),
-                    _ => self.witnessed(start, Count::Second, Next::End, how.clone()),
+                    _ if exhaustive() || nth % SECONDS == 1 => {
+                        self.witnessed(start, Count::Second, Next::End, how.clone())
+                    }
+                    _ => start.fork().unwrap(),
                 };
                 mac.inject(nth, fault).unwrap();
                 let outcome = verb.run(&mac);
@@ -187,7 +203,7 @@ impl Search {
 
     /// One Mac: it ends well, what else people may run does no harm, and `recover`
     /// is struck where this is a starting state.
-    fn visit(self: &Arc<Search>, Left { mac, how, next }: &Left) {
+    fn visit(self: &Arc<Search>, Left { mac, how, next, .. }: &Left) {
         self.ends_well(mac.fork().unwrap(), how);
         if *next == Next::Strike {
             self.others_do_no_harm(mac, how);
@@ -343,11 +359,16 @@ fn nothing_leaves_between(
     } else {
         search.strike(&start, verb, name);
     }
+    let mut visited = 0;
+    let mut is_start = verb == Verb::Recover;
     loop {
         let mut round = std::mem::take(&mut *search.left.lock().unwrap());
+        round.retain(|left| is_start || exhaustive() || left.fingerprint.is_sampled(SAMPLED));
+        is_start = false;
         if round.is_empty() {
             break;
         }
+        visited += round.len();
         // What is a starting state, too, need not be seen for its end alone.
         round.sort_by_key(|left| left.next == Next::End);
         let next = AtomicUsize::new(0);
@@ -365,9 +386,9 @@ fn nothing_leaves_between(
     let [own, recovery, second] = search.points.each_ref().map(|n| n.load(Ordering::Relaxed));
     let [struck, ended] = search.seen.each_ref().map(|seen| seen.lock().unwrap().len());
     println!(
-        "{verb:?} on {name}: {own} injection points, {second} more after a first fault, which \
-         leave {struck} different starting states of recover; recover: {recovery} injection \
-         points, which leave {ended} other states"
+        "{verb:?} on {name}: {own} injection points, {second} more after a first fault; {struck} \
+         different states in which recover is next, {ended} others; {visited} of them visited; \
+         recover: {recovery} injection points"
     );
     own + recovery
 }
