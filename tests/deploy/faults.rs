@@ -16,7 +16,7 @@
 //! A process that is cut off hears nothing more, so the Macs it may leave are seen
 //! by cutting copies off at each effect of one run. An error is heard and answered,
 //! so each has a run of its own, within which every later effect is cut off too.
-//! Macs no program can tell apart are visited once.
+//! Macs that agxpatch cannot tell apart are visited once.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use agxpatch_core::error::{Code, Error};
 use agxpatch_deploy::journal::Journal;
-use agxpatch_deploy::{Recovered, State, layout};
+use agxpatch_deploy::{Recovered, State, Step, layout};
 use agxpatch_host::{Command, FileKind, Host, Input, Tool};
 use agxpatch_simulate::mac::{
     Boot, DRIVER, Fault, Fingerprint, Machine, Release, SimulatedMac, survive,
@@ -132,7 +132,7 @@ impl Search {
 
     /// The Mac's fingerprint, if none like it was seen.
     fn is_new(&self, mac: &SimulatedMac, next: Next) -> Option<Fingerprint> {
-        let fingerprint = mac.fingerprint().unwrap();
+        let fingerprint = mac.fingerprint_by(&meaning).unwrap();
         let [struck, ended] = &self.seen;
         let struck_too = struck.lock().unwrap().contains(&fingerprint);
         let new = match next {
@@ -266,6 +266,14 @@ impl Search {
         assert_eq!(mac.read(Path::new(DRIVER)).unwrap().bytes, ORIGINAL, "{how}");
         self.ends_well(mac, &how);
     }
+}
+
+/// What recovery goes by in a journal: its head, which steps were begun, and the snapshot
+/// that was chosen last. Each attempt adds lines, so that no two would be equal by words.
+fn meaning(text: &str) -> Option<String> {
+    let journal = Journal::parse(text)?;
+    let begun: Vec<&Step> = Step::ALL.iter().filter(|step| journal.has_begun(**step)).collect();
+    Some(format!("{:?} {begun:?} {:?}", journal.head, journal.snapshot()))
 }
 
 /// What `restore.sh` does, by the same tools. The script itself is run in `kit.rs`.

@@ -69,19 +69,22 @@ impl Journal {
         let path = layout::journal();
         let Some(file) = host.read_if_present(&path)? else { return Ok(None) };
         files::check_file(&path, &file.metadata)?;
-        let text = String::from_utf8_lossy(&file.bytes);
-        let mut lines = text.lines();
-        let head: Option<Head> = lines.next().and_then(|line| serde_json::from_str(line).ok());
-        // A form of its own may have steps of its own, and half of what is going on
-        // is not a ground to act on.
-        let head = head.filter(|head| head.schema == Head::SCHEMA).ok_or_else(|| {
+        let journal = Journal::parse(&String::from_utf8_lossy(&file.bytes));
+        journal.map(Some).ok_or_else(|| {
             Error::new(Code::Altered, "this version cannot read the journal")
                 .with("file", path.display())
                 .with("expected", Head::SCHEMA)
                 .next("use the version of agxpatch that wrote it")
-        })?;
+        })
+    }
+
+    /// A journal from its text; none where this version did not write it. Another form
+    /// may have other steps, and half of what is going on is not a ground to act on.
+    pub fn parse(text: &str) -> Option<Journal> {
+        let mut lines = text.lines();
+        let head: Head = lines.next().and_then(|line| serde_json::from_str(line).ok())?;
         let lines = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ok(Some(Journal { head, lines }))
+        (head.schema == Head::SCHEMA).then_some(Journal { head, lines })
     }
 
     /// Notes that a step is about to begin.

@@ -48,13 +48,23 @@ const UUID: usize = 36;
 impl SimulatedMac {
     /// What tells this Mac from others.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        self.store.work(|held| Ok(fingerprint(held)))
+        self.fingerprint_by(&|_| None)
+    }
+
+    /// The same for programs that read some files by their meaning: `meaning` gives the
+    /// one text that stands for all of a meaning, or none for what is read word by word.
+    /// It is shown files that mention a boot session or a snapshot of `bless`.
+    pub fn fingerprint_by(&self, meaning: &Meaning<'_>) -> Result<Fingerprint> {
+        self.store.work(|held| Ok(fingerprint(held, meaning)))
     }
 }
 
-fn fingerprint(held: &Held) -> Fingerprint {
+/// What a text means, as a text; none where every word counts.
+type Meaning<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+fn fingerprint(held: &Held, meaning: &Meaning<'_>) -> Fingerprint {
     let machine = &held.machine;
-    let texts = Texts::new(machine, &held.objects);
+    let texts = Texts::new(machine, &held.objects, meaning);
     let mut out = Vec::with_capacity(16 << 10);
     let facts = (
         &machine.mode,
@@ -86,14 +96,16 @@ fn fingerprint(held: &Held) -> Fingerprint {
 /// replaced by what they stand for.
 struct Texts<'m> {
     objects: &'m Objects,
+    meaning: &'m Meaning<'m>,
     session: String,
     /// The snapshots that count, oldest first, each with what it is called here.
     kept: Vec<(&'m Snapshot, String)>,
 }
 
 impl<'m> Texts<'m> {
-    fn new(machine: &'m Machine, objects: &'m Objects) -> Texts<'m> {
-        let mut texts = Texts { objects, session: machine.boot_session(), kept: Vec::new() };
+    fn new(machine: &'m Machine, objects: &'m Objects, meaning: &'m Meaning<'m>) -> Texts<'m> {
+        let session = machine.boot_session();
+        let mut texts = Texts { objects, meaning, session, kept: Vec::new() };
         let mut mentioned = String::new();
         for volume in [&machine.live, &machine.data] {
             volume.each_object(|object| {
@@ -117,7 +129,8 @@ impl<'m> Texts<'m> {
     /// A content that mentions a session or a snapshot of `bless`.
     fn text(&self, object: &Object) -> Option<String> {
         let bytes = self.objects.renamed(object)?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let text = String::from_utf8_lossy(&bytes);
+        Some((self.meaning)(&text).unwrap_or_else(|| text.into_owned()))
     }
 
     fn renamed(&self, text: &str) -> String {
