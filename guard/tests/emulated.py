@@ -108,6 +108,12 @@ class Scenarios(unittest.TestCase):
     def test_threads_that_wait_for_each_other_are_let_go(self):
         self.holds("circle", AGX_GUARD_QUIET="1")
 
+    def test_a_wrapped_command_buffer_has_one_lock_with_its_encoders(self):
+        self.holds("wrapped")
+
+    def test_sub_encoders_of_a_parallel_encoder_have_locks_of_their_own(self):
+        self.holds("parallel")
+
     def test_a_long_wait_is_said_once(self):
         _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100")
         self.assertEqual(len(re.findall(r"^agx-guard: waited \d+ ms for encoder or command buffer 0x", err, re.M)), 1, err)

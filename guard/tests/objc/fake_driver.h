@@ -155,6 +155,23 @@ extern void (*fake_during_end)(void);
 @end
 extern AGXFakeDevice *fake_device;
 
+/* The parallel render encoder: its sub-encoders may each be used by a thread of its own. */
+@interface AGXFakeFamilyThreadedRenderPass : IOGPUFakeCommandEncoder
+- (AGXFakeFamilyComputeContext *)renderCommandEncoder;
+@end
+@interface AGXFakeFamilyCommandBuffer (Parallel)
+- (AGXFakeFamilyThreadedRenderPass *)parallelRenderCommandEncoderWithDescriptor:(id)descriptor;
+@end
+
+/* As MPSCommandBuffer: not of the driver, and hands its calls to the driver's buffer. */
+@interface MPSFakeCommandBuffer : FakeObject {
+@public
+  AGXFakeFamilyCommandBuffer *_commandBuffer;
+}
+- (AGXFakeFamilyComputeContext *)computeCommandEncoder;
+- (void)commit;
+@end
+
 /* An encoder class that no list of names holds. */
 @interface XYZUnheardOfCommandEncoder : IOGPUFakeCommandEncoder
 - (void)work;

@@ -306,3 +306,19 @@ static void stop(int where) {
 - (BOOL)disableEncoderCoalescing { return NO; }
 - (BOOL)disableComputeEncoderCoalescing { return NO; }
 @end
+
+@implementation AGXFakeFamilyThreadedRenderPass
+- (AGXFakeFamilyComputeContext *)renderCommandEncoder { return [[AGXFakeFamilyComputeContext alloc] initWithCommandBuffer:nil config:0]; }
+@end
+
+@implementation AGXFakeFamilyCommandBuffer (Parallel)
+- (AGXFakeFamilyThreadedRenderPass *)parallelRenderCommandEncoderWithDescriptor:(id)descriptor {
+  [self commitEncoder];
+  return _currentEncoder = [[AGXFakeFamilyThreadedRenderPass alloc] initWithCommandBuffer:self config:0];
+}
+@end
+
+@implementation MPSFakeCommandBuffer
+- (AGXFakeFamilyComputeContext *)computeCommandEncoder { return [_commandBuffer computeCommandEncoder]; }
+- (void)commit { [_commandBuffer commit]; }
+@end

@@ -498,6 +498,44 @@ static int a_long_wait_is_reported(void) {
   return 0;
 }
 
+/* The encoder of a wrapper's buffer has the lock of the driver's buffer: a call to that buffer waits for the one inside. */
+static int a_wrapped_buffer_has_one_lock_with_its_encoders(void) {
+  MPSFakeCommandBuffer *wrapper = [MPSFakeCommandBuffer alloc];
+  wrapper->_commandBuffer = [AGXFakeFamilyCommandBuffer alloc];
+  Compute *one = [wrapper computeCommandEncoder];
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold, one);
+  wait_until_held();
+  [wrapper->_commandBuffer enqueue];
+  CHECK(agx_guard_counter("waits") == 1);
+  pthread_join(thread, NULL);
+  end(one);
+  [wrapper commit];
+  CHECK(agx_guard_counter("refused_double_end") == 0 && agx_guard_counter("encoders_tracked") == 1);
+  return 0;
+}
+
+/* A sub-encoder that a thread is inside of keeps no other sub-encoder and not the parallel encoder's buffer waiting. */
+static int sub_encoders_have_locks_of_their_own(void) {
+  hook_one("AGXFakeFamilyThreadedRenderPass");
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  AGXFakeFamilyThreadedRenderPass *parallel = [buffer parallelRenderCommandEncoderWithDescriptor:nil];
+  Compute *one = [parallel renderCommandEncoder], *two = [parallel renderCommandEncoder];
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold, one);
+  wait_until_held();
+  [two setComputePipelineState:nil];
+  [parallel insertDebugSignpost:"between"];
+  CHECK(agx_guard_counter("waits") == 0 && agx_guard_counter("encoders_tracked") == 3);
+  pthread_join(thread, NULL);
+  [one endEncoding];
+  [two endEncoding];
+  [two setComputePipelineState:nil];
+  [parallel endEncoding];
+  CHECK(agx_guard_counter("refused_ended") == 1 && agx_guard_counter("refused_double_end") == 0);
+  return 0;
+}
+
 static int an_impl_that_is_not_a_pointer_is_not_watched(void) {
   AGXFakeFamilyResourceStateContext *one = [[AGXFakeFamilyResourceStateContext alloc] initWithCount:1];
   CHECK([one update:5] == 1 && [one update:0] == 2 && [one update:7] == 3);
@@ -899,6 +937,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "buffers")) buffers_by_the_thousand(number, other);
   else if (!strcmp(name, "nested")) nested_calls_go_through();
   else if (!strcmp(name, "circle")) circles_are_broken();
+  else if (!strcmp(name, "wrapped")) a_wrapped_buffer_has_one_lock_with_its_encoders();
+  else if (!strcmp(name, "parallel")) sub_encoders_have_locks_of_their_own();
   else if (!strcmp(name, "longwait")) a_long_wait_is_reported();
   else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
   else if (!strcmp(name, "embedded")) an_impl_that_is_not_a_pointer_is_not_watched();
