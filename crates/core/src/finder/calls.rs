@@ -298,7 +298,7 @@ impl Explorer<'_, '_> {
                 state.set(0, argument);
             }
             meaning @ (Meaning::Plain | Meaning::Opaque) => {
-                self.tell_of_call(&mut state, at, name);
+                self.note_block(&mut state, at, name);
                 self.pass(&mut state, at, meaning == Meaning::Plain);
                 self.clobber(&mut state, at);
             }
@@ -307,9 +307,12 @@ impl Explorer<'_, '_> {
     }
 
     /// What becomes of the block in a function that is not seen.
-    fn tell_of_call(&mut self, state: &mut State, at: u64, name: &str) {
+    fn note_block(&mut self, state: &mut State, at: u64, name: &str) {
         let frees = FREES.contains(&name);
         if frees && self.values.atom_of(state.get(0)) == Some(Atom::Block) {
+            if state.cell == Cell::Block && state.held.is_empty() {
+                state.freed = Some(at);
+            }
             return self.tell(state, at, Happening::Freed);
         }
         if (0..8).any(|register| self.values.has(state.get(register), Atom::Block)) {
@@ -343,6 +346,9 @@ impl Explorer<'_, '_> {
         state.held.remove(place);
         self.notes.unlocks.entry(lock).or_default().insert(at);
         self.tell_of_lock(state, at, lock, Happening::Unlocked);
+        if state.given.is_none() && state.cell == Cell::Block {
+            state.dropped = Some(at);
+        }
         if let Some(given) = state.given
             && given.lock == lock
             && state.cell == Cell::Block

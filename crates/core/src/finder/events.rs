@@ -140,6 +140,9 @@ pub struct Notes {
     pub gives: BTreeSet<u64>,
     /// The stores that clear the cell late, each with the shortest path.
     pub late: BTreeMap<u64, Witness>,
+    /// The stores that clear the cell after the lock was dropped and the block freed, as
+    /// where a pool is full. They decide no verdict; a rewrite drops them where it can.
+    pub late_freed: BTreeMap<u64, Witness>,
     /// The stores that clear the cell in time, or before the block is given back.
     pub in_time: BTreeSet<u64>,
     /// The calls that take a lock, by its address.

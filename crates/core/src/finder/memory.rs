@@ -268,10 +268,16 @@ impl Explorer<'_, '_> {
         match state.armed {
             Some((give, unlock)) if state.cell == Cell::Block => {
                 if !self.notes.late.contains_key(&at) {
-                    let (given, unlocked) = (VmAddr(give), VmAddr(unlock));
-                    let path = self.path();
-                    let witness = Witness { given, unlocked, cleared: VmAddr(at), path };
+                    let witness = self.witness(give, unlock, at);
                     self.notes.late.insert(at, witness);
+                }
+            }
+            _ if state.cell == Cell::Block
+                && let (Some(freed), Some(unlock)) = (state.freed, state.dropped) =>
+            {
+                if !self.notes.late_freed.contains_key(&at) {
+                    let witness = self.witness(freed, unlock, at);
+                    self.notes.late_freed.insert(at, witness);
                 }
             }
             _ => {
@@ -280,6 +286,11 @@ impl Explorer<'_, '_> {
         }
         state.cell = Cell::Cleared;
         self.tell(state, at, Happening::Cleared);
+    }
+
+    fn witness(&self, given: u64, unlocked: u64, cleared: u64) -> Witness {
+        let [given, unlocked, cleared] = [given, unlocked, cleared].map(VmAddr);
+        Witness { given, unlocked, cleared, path: self.path() }
     }
 
     /// An 8-byte store that is neither to the stack nor to the cell.

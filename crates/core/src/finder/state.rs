@@ -100,6 +100,10 @@ pub struct State {
     /// The store and the unlock, if the lock was dropped while the cell still
     /// held the block.
     pub armed: Option<(u64, u64)>,
+    /// The call that dropped a lock without the block being given back, and the call
+    /// that freed the block then, while the cell still held it.
+    pub dropped: Option<u64>,
+    pub freed: Option<u64>,
     /// How often the cell was cleared, up to two.
     pub clears: u8,
     /// What other threads have seen of the path, where that is told.
@@ -140,6 +144,8 @@ impl State {
             reread: false,
             given: None,
             armed: None,
+            dropped: None,
+            freed: None,
             clears: 0,
             story: 0,
             depth: 0,

@@ -227,18 +227,18 @@ fn one_field(
         return Ok(None);
     };
     let late = late_fields(&findings);
-    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
-    let mut refusal = None;
-    for way in WAYS {
-        match attempt.make(&mut explorer, way, accept) {
-            Ok(changes) => return Ok(Some((way, changes))),
-            // That a rewrite is not proven tells most, then the reason of the way that
-            // was tried first.
-            Err(Refusal::NotProven) => refusal = Some(Refusal::NotProven),
-            Err(found) => refusal = refusal.or(Some(found)),
+    let (cell, notes) = (field.address, &field.notes);
+    let attempt = |before| Attempt { program, entry, cell, before, late };
+    // A full pool's block is freed, and the field may be cleared by a store of its own
+    // after that. No verdict rests on it, but the window is the same.
+    let mut all = notes.clone();
+    all.late.extend(notes.late_freed.clone());
+    if !notes.late_freed.is_empty() {
+        if let Ok(made) = attempt(&all).make_any(&mut explorer, accept) {
+            return Ok(Some(made));
         }
     }
-    Err(refusal.unwrap_or(Refusal::NoMaterial))
+    attempt(notes).make_any(&mut explorer, accept).map(Some)
 }
 
 struct Attempt<'p, 'a, 'n> {
@@ -255,6 +255,25 @@ fn late_fields(findings: &Findings) -> usize {
 }
 
 impl Attempt<'_, '_, '_> {
+    /// Tries one way after the other.
+    fn make_any(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        accept: Accept<'_>,
+    ) -> Result<(Way, Vec<Change>), Refusal> {
+        let mut refusal = None;
+        for way in WAYS {
+            match self.make(explorer, way, accept) {
+                Ok(changes) => return Ok((way, changes)),
+                // That a rewrite is not proven tells most, then the reason of the way that
+                // was tried first.
+                Err(Refusal::NotProven) => refusal = Some(Refusal::NotProven),
+                Err(found) => refusal = refusal.or(Some(found)),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::NoMaterial))
+    }
+
     /// Tries every place of one way; the first whose outcome passes is taken.
     fn make(
         &self,

@@ -1,0 +1,114 @@
+//! The race itself, seen to happen: code that compilers wrote for macOS runs with two
+//! threads on an emulated aarch64 Linux, before and after `agxpatch patch`.
+//!
+//! `loader.c` maps the Mach-O, binds its stubs to functions of its own, and lets a
+//! second thread look wherever the lock is dropped or the block freed. Nothing depends
+//! on speed.
+
+#[path = "../finder/compilers.rs"]
+mod compilers;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use agxpatch_core::macho::Universal;
+use compilers::Compiled;
+
+const QEMU: &str = "qemu-aarch64-static";
+const CLANG: &str = "clang-22";
+
+/// The functions of `shapes/plain.c` that are run, and with how many blocks in the pool.
+const RUNS: [(&str, &[&str]); 2] =
+    [("_late_plain", &["0", "3", "8"]), ("_late_by_pointer", &["2"])];
+
+/// Why the race cannot be run here, if it cannot.
+fn missing() -> Option<&'static str> {
+    let absent = |tool: &&str| Command::new(tool).arg("--version").output().is_err();
+    [QEMU, CLANG, "ld.lld-22"].into_iter().find(absent)
+}
+
+fn loader(folder: &Path) -> PathBuf {
+    let program = folder.join("loader");
+    let output = Command::new(CLANG)
+        .args(["-target", "aarch64-linux-gnu", "-O1", "-ffreestanding", "-fno-builtin"])
+        .args(["-fno-stack-protector", "-mno-outline-atomics", "-nostdlib", "-static"])
+        .args(["-fuse-ld=lld-22", "-fno-pic", "-Wall", "-Werror", "-o"])
+        .arg(&program)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/race/loader.c"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
+/// Runs a function of an image; whether a block was handed out to which the field still
+/// pointed.
+fn races(loader: &Path, path: &Path, function: &str, count: &str) -> bool {
+    let bytes = std::fs::read(path).unwrap();
+    let file = Universal::parse(&bytes).unwrap();
+    let image = file.slices[0].image().unwrap();
+    let symbols = image.symbols().unwrap();
+    let entry = symbols.iter().find(|symbol| symbol.name == function).unwrap().address;
+    let pointers = image.pointers().unwrap();
+    let cells = pointers.iter().map(|cell| format!("{:x}={}", cell.address.0, cell.name));
+    let output = Command::new(QEMU)
+        .arg(loader)
+        .arg(path)
+        .arg(format!("{:x}", entry.0))
+        .arg(count)
+        .args(cells)
+        .output()
+        .unwrap();
+    match output.status.code() {
+        Some(0) => false,
+        Some(1) => true,
+        other => panic!("{function} with {count} in the pool ended with {other:?}: {output:?}"),
+    }
+}
+
+/// What `agxpatch patch` writes.
+fn patched(path: &Path) -> PathBuf {
+    let to = path.with_extension("patched");
+    let output = Command::new(env!("CARGO_BIN_EXE_agxpatch"))
+        .args(["patch".as_ref(), path.as_os_str(), "-o".as_ref(), to.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    to
+}
+
+#[test]
+fn the_original_hands_out_a_block_that_is_in_use_and_the_rewrite_never() {
+    if let Some(tool) = missing() {
+        assert!(std::env::var_os("AGXPATCH_REQUIRE_TOOLS").is_none(), "{tool} is missing");
+        eprintln!("SKIPPED: {tool} is missing; scripts/setup test installs it");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let loader = loader(folder.path());
+    let mut jobs = compilers::jobs();
+    jobs.retain(|job| job.source.ends_with("plain.c"));
+    // Each set of flags is one form of the code; all of them take a minute.
+    let every = if compilers::is_full() { 1 } else { 5 };
+    let jobs = jobs.into_iter().step_by(every).collect();
+    let number = Mutex::new(0);
+    compilers::each(jobs, |Compiled { job, image }| {
+        let number = {
+            let mut number = number.lock().unwrap();
+            *number += 1;
+            *number
+        };
+        let original = folder.path().join(format!("image{number}"));
+        std::fs::write(&original, image).unwrap();
+        let rewritten = patched(&original);
+        for (function, counts) in RUNS {
+            for count in counts {
+                let raced = races(&loader, &original, function, count);
+                assert!(raced, "{function} with {count} in the pool does not race: {job:?}");
+                let raced = races(&loader, &rewritten, function, count);
+                assert!(!raced, "{function} with {count} in the pool still races: {job:?}");
+            }
+        }
+    });
+}
