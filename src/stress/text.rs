@@ -74,7 +74,7 @@ impl StressReport {
         let guarded = |each: &Configuration| *each != Configuration::Off;
         if self.machine.system != "Darwin" && self.plan.configurations.iter().any(guarded) {
             notes.push(
-                "not macOS: nothing was inserted, the configurations differ in AGX_GUARD alone"
+                "not macOS: nothing was inserted, the configurations differ in variables alone"
                     .to_owned(),
             );
         }
