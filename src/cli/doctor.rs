@@ -1,5 +1,6 @@
 //! `agxpatch doctor`: every check that blocks the fix, and the depths that are available.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -12,9 +13,10 @@ use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{self, Engine, Extent};
-use agxpatch_deploy::doctor::{self, Consent, Depth, Diagnosis, EngineJudge, Finding, Where};
+use agxpatch_deploy::doctor::{
+    self, Consent, Depth, Diagnosis, EngineJudge, Finding, Judge, Where,
+};
 use agxpatch_deploy::{self as deploy, EnginePatcher, LiveVolume, NextStart, State};
-use agxpatch_host::Host;
 
 /// Check this Mac for anything that blocks the fix, and list the available depths
 #[derive(clap::Args, Debug)]
@@ -29,27 +31,25 @@ pub struct Args {
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let host = session.host()?;
     let engine = files::engine(session)?;
-    let judge = EngineJudge { engine: &engine };
+    let functions = RefCell::default();
+    // The bytes are looked at where they are judged, so that they are not read again.
+    let judge = |bytes: &[u8]| {
+        functions.replace(examined(&engine, bytes));
+        EngineJudge { engine: &engine }.judge(bytes)
+    };
     let consent = Consent { unlisted_build: args.unlisted_build };
     let diagnosis = doctor::examine(host.as_ref(), &judge, consent)?;
     let facts = deploy::gather(host.as_ref(), &EnginePatcher::new(&engine))?;
     let state = facts.state();
     let live = LiveVolume::NotLooked("sudo agxpatch verify looks at it".to_owned());
     let next_start = deploy::next_start(host.as_ref(), &facts, state, &live);
-    let functions = functions(host.as_ref(), &engine, &diagnosis);
+    let functions = functions.take();
     session.show(&Examined { diagnosis, functions, state, next_start })
 }
 
-/// What the methods of the installed driver do, whatever the signatures say.
-fn functions(host: &dyn Host, engine: &Engine, diagnosis: &Diagnosis) -> Vec<patch::Examined> {
-    let Some(bundle) = diagnosis.plugin.as_ref().filter(|_| diagnosis.driver_sha256.is_some())
-    else {
-        return Vec::new();
-    };
-    let examined = host.read(&bundle.executable()).and_then(|file| {
-        let file = Universal::parse(&file.bytes)?;
-        engine.examine(&file, Extent::Named)
-    });
+/// What the methods of a driver do, whatever the signatures say.
+fn examined(engine: &Engine, bytes: &[u8]) -> Vec<patch::Examined> {
+    let examined = Universal::parse(bytes).and_then(|file| engine.examine(&file, Extent::Named));
     // Whatever is wrong with the file is among the findings.
     examined.unwrap_or_default().functions
 }

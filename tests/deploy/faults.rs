@@ -11,7 +11,7 @@
 //!
 //! Every effect of the verb is struck, always. Of the states that leaves, a fixed part is
 //! visited, and after a fixed part of the errors every later effect is cut off; all of both
-//! with `AGXPATCH_KILL_ALL`.
+//! with `AGXPATCH_KILL_ALL`. Of what the faults of `recover` leave, it is always that part.
 //!
 //! A process that is cut off hears nothing more, so the Macs it may leave are seen
 //! by cutting copies off at each effect of one run. An error is heard and answered,
@@ -368,11 +368,12 @@ fn nothing_leaves_between(
         search.strike(&start, verb, name);
     }
     let mut visited = 0;
-    let mut is_start = verb == Verb::Recover;
+    // The start itself, or what the verb's own faults left.
+    let mut all = verb == Verb::Recover || exhaustive();
     loop {
         let mut round = std::mem::take(&mut *search.left.lock().unwrap());
-        round.retain(|left| is_start || exhaustive() || left.fingerprint.is_sampled(SAMPLED));
-        is_start = false;
+        round.retain(|left| all || left.fingerprint.is_sampled(SAMPLED));
+        all = false;
         if round.is_empty() {
             break;
         }

@@ -97,8 +97,9 @@ struct Examination<'a> {
 impl Examination<'_> {
     /// agxpatch's snapshot boots next.
     fn patched(&mut self, facts: &Facts) -> Expected {
-        let starts = self.snapshot_boots();
-        let windows = self.driver_is_accepted();
+        let sip = Sip::ask(self.host);
+        let starts = self.snapshot_boots(&sip);
+        let windows = self.driver_is_accepted(&sip);
         self.way_back(facts);
         self.update(facts);
         match (starts, windows) {
@@ -108,15 +109,36 @@ impl Examination<'_> {
         }
     }
 
-    /// Whether the kernel boots an unsealed snapshot.
-    fn snapshot_boots(&mut self) -> bool {
-        let mut boots = true;
-        if let Some(sip) = self.answered("next-authenticated-root", Sip::ask(self.host)) {
-            let off = sip.bits.allows(CsrConfig::UNAUTHENTICATED_ROOT);
-            let detail = if off { "off" } else { "on: the kernel boots only sealed snapshots" };
-            self.check("next-authenticated-root", off, detail, REVERT);
-            boots &= off;
+    /// Whether a protection is off, as the next start needs it. A missing answer is not
+    /// taken for on.
+    fn protection_off(
+        &mut self,
+        name: &'static str,
+        sip: &Result<Sip>,
+        bit: CsrConfig,
+        on: &str,
+    ) -> bool {
+        match sip {
+            Ok(sip) => {
+                let off = sip.bits.allows(bit);
+                self.check(name, off, if off { "off" } else { on }, REVERT);
+                off
+            }
+            Err(error) => {
+                self.checks.push(unanswered(name, error));
+                true
+            }
         }
+    }
+
+    /// Whether the kernel boots an unsealed snapshot.
+    fn snapshot_boots(&mut self, sip: &Result<Sip>) -> bool {
+        let mut boots = self.protection_off(
+            "next-authenticated-root",
+            sip,
+            CsrConfig::UNAUTHENTICATED_ROOT,
+            "on: the kernel boots only sealed snapshots",
+        );
         if let Some(state) = self.answered("next-filevault", machine::filevault(self.host)) {
             let off = state == FileVault::Off;
             let detail = match state {
@@ -132,14 +154,13 @@ impl Examination<'_> {
     }
 
     /// Whether the window server takes a driver that Apple did not sign.
-    fn driver_is_accepted(&mut self) -> bool {
-        let mut accepted = true;
-        if let Some(sip) = self.answered("next-sip-debugging", Sip::ask(self.host)) {
-            let off = sip.bits.allows(CsrConfig::TASK_FOR_PID);
-            let on = "on: the switch for library validation does not count";
-            self.check("next-sip-debugging", off, if off { "off" } else { on }, REVERT);
-            accepted &= off;
-        }
+    fn driver_is_accepted(&mut self, sip: &Result<Sip>) -> bool {
+        let mut accepted = self.protection_off(
+            "next-sip-debugging",
+            sip,
+            CsrConfig::TASK_FOR_PID,
+            "on: the switch for library validation does not count",
+        );
         let name = "next-library-validation";
         if let Some(state) = self.answered(name, machine::library_validation(self.host)) {
             let off = state == LibraryValidation::Off;
