@@ -9,6 +9,7 @@
 mod compilers;
 mod hostile;
 mod interleavings;
+mod mutations;
 mod published;
 mod rewrites;
 mod table;

@@ -24,7 +24,7 @@ const HEAP_SIZE: u64 = 0x1_0000;
 const RETURN: u64 = 0x6000_0000;
 
 /// Where the objects of a run stand in the heap.
-const OBJECT: u64 = HEAP + 0x1000;
+pub const OBJECT: u64 = HEAP + 0x1000;
 const POOLS: u64 = HEAP + 0x2000;
 const BLOCK: u64 = HEAP + 0xa000;
 
@@ -41,11 +41,11 @@ impl Random {
 
 /// What a run did, as far as anyone else can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
+pub struct Seen {
     /// Each call: its name, its first two arguments, a digest of memory.
     calls: Vec<(String, u64, u64, u64)>,
     memory: u64,
-    returned: bool,
+    pub returned: bool,
 }
 
 struct Run {
@@ -170,7 +170,12 @@ fn fill(emulator: &mut Unicorn<'_, Run>, random: &mut Random) {
 }
 
 /// Runs a function of an image once; `cells` are the fields it may clear.
-fn run(image: &Image<'_>, entry: u64, cells: &[u64], seed: u64) -> (Seen, BTreeMap<u64, usize>) {
+pub fn run(
+    image: &Image<'_>,
+    entry: u64,
+    cells: &[u64],
+    seed: u64,
+) -> (Seen, BTreeMap<u64, usize>) {
     let data = Run {
         names: BTreeMap::new(),
         cells: cells.to_vec(),
