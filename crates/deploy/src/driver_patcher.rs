@@ -145,7 +145,7 @@ impl DriverPatcher for EnginePatcher<'_> {
                 reason: "the methods that hold the sequence are not in the same state".to_owned(),
             },
             Err(absent) if absent.code() == Code::NoMatch => {
-                by_meaning::content(self.engine, &file, &absent)
+                by_meaning::content(self.engine, &file, absent)
             }
             Err(error) => Content::Unknown { reason: error.to_string() },
         }

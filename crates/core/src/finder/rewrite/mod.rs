@@ -233,10 +233,10 @@ fn one_field(
     // after that. No verdict rests on it, but the window is the same.
     let mut all = notes.clone();
     all.late.extend(notes.late_freed.clone());
-    if !notes.late_freed.is_empty() {
-        if let Ok(made) = attempt(&all).make_any(&mut explorer, accept) {
-            return Ok(Some(made));
-        }
+    if !notes.late_freed.is_empty()
+        && let Ok(made) = attempt(&all).make_any(&mut explorer, accept)
+    {
+        return Ok(Some(made));
     }
     attempt(notes).make_any(&mut explorer, accept).map(Some)
 }
