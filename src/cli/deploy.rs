@@ -118,7 +118,8 @@ fn agree(args: &Args, session: &Session, plan: &Plan) -> Result<()> {
 
 /// What a person must know of a rewrite that comes from no catalogue.
 const DERIVED: &str = "no signature describes this build: the rewrite was derived for it from what \
-                       its code does, and proven; it is not published, and nobody has run it";
+                       its code does, and proven; it is not published, and has never been run on \
+                       a Mac";
 
 fn show_plan(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let manifest = &plan.manifest;

@@ -165,8 +165,8 @@ pub fn layer(frame: &Frame) -> Layer {
     }
 }
 
-/// Whose code a symbol is where the report does not name its image: of names that are not
-/// known it is nobody's.
+/// Whose code a symbol is where the report does not name its image. An unknown name
+/// belongs to no layer.
 fn unnamed_layer(symbol: &str) -> Layer {
     const DRIVER_SYMBOLS: [&str; 3] = ["-[AGX", "+[AGX", "AGX::"];
     const APPLE_SYMBOLS: [&str; 6] =

@@ -163,7 +163,7 @@ fn the_first_page_is_null_whether_it_is_forbidden_or_unmapped() {
             .replace("SIGSEGV", "SIGBUS")
     };
     assert_eq!(class_of(forbidden(0x5c8).as_bytes()), Class::NullAtSetPipeline);
-    // A store to memory that may only be read is no NULL.
+    // A store to memory that may only be read is not a NULL.
     assert_eq!(class_of(forbidden(0x1_1000_05c8).as_bytes()), Class::OtherGpu);
 }
 

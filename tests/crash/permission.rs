@@ -10,7 +10,7 @@ use agxpatch_simulate::crash_report::CrashReport;
 use serde_json::Value;
 
 /// A user who owns nothing here. Modes do not bind root, as which CI runs the tests.
-const NOBODY: u32 = 65534;
+const UNPRIVILEGED: u32 = 65534;
 
 fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -22,7 +22,7 @@ fn as_another_user(folder: &Path, arguments: &[&str]) -> Output {
     command.arg("crashes").args(arguments).current_dir(folder).env("NO_COLOR", "1");
     command.env("HOME", folder.join("home"));
     if rustix::process::geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command.output().unwrap()
 }

@@ -79,7 +79,7 @@ fn prefixes_of_chats_logs_editors_and_tables_are_taken_off() {
 }
 
 #[test]
-fn what_others_say_in_a_chat_is_no_part_of_a_report() {
+fn other_chat_messages_are_not_part_of_a_report() {
     let ann = lines(&text(1), |_, line| format!("[10:31] ann: {line}"));
     let (before, after) = ann.split_at(ann.find("Exception Type").unwrap());
     let (before, begun) = before.split_at(before.rfind('\n').unwrap() + 1);

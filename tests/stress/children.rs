@@ -263,7 +263,7 @@ fn a_variable_is_a_configuration_and_one_inherited_is_overridden() {
 }
 
 #[test]
-fn lock_and_batched_are_refused_for_a_command_that_is_no_workload() {
+fn lock_and_batched_are_refused_for_a_plain_command() {
     for name in ["lock", "batched"] {
         let configuration: Configuration = name.parse().unwrap();
         assert!(!configuration.arguments(true).unwrap().is_empty());

@@ -264,7 +264,7 @@ fn parse_version(version: &str) -> Option<(u32, u32)> {
     numbers.all(|number| number.is_ok()).then_some((major, minor))
 }
 
-/// Said of a rewrite that nobody but this program has seen.
+/// The detail shown for a rewrite that only this program has derived.
 const DERIVED: &str = "the rewrite was derived for this build and proven; it is not published";
 
 fn judged(verdict: &Verdict, consent: Consent) -> Finding {

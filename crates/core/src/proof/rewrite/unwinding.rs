@@ -1,7 +1,7 @@
 //! Whether both versions are unwound alike.
 //!
-//! An exception, and whoever walks the stack, look up the address of a call: in the
-//! exception table, which a rewrite that moves code writes anew, and among the rules of
+//! An exception and a stack walk look up the address of a call: in the exception
+//! table, which a rewrite that moves code writes again, and among the rules of
 //! `__eh_frame`, which stay as they are. The proof by paths does not say which call of
 //! one version is which of the other, so it is good only where no entry begins or ends
 //! among the words that differ. The proof instruction by instruction compares what
