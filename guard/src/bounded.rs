@@ -57,7 +57,7 @@ mod tests {
     use super::Bounded;
 
     #[test]
-    fn what_does_not_fit_is_not_passed_off_as_whole() {
+    fn text_that_does_not_fit_is_marked_as_truncated() {
         let mut buffer = [0; 4];
         let mut text = Bounded::new(&mut buffer);
         text.put(b"abcd");

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_said_to_be_unknown() {
+    fn an_encoding_that_is_not_understood_is_unknown() {
         for encoding in [
             "",
             "{opaque}16@0:8",

@@ -25,7 +25,7 @@ fn settings(variables: &[(&str, &'static str)]) -> (Settings, Vec<String>) {
 }
 
 #[test]
-fn nothing_set_means_guard() {
+fn the_mode_defaults_to_guard() {
     assert_eq!(settings(&[]), (Settings::DEFAULT, vec![]));
     assert_eq!(Settings::DEFAULT.mode, Mode::Guard);
 }
@@ -128,7 +128,7 @@ fn every_selector_of_an_encoder_is_guarded_unless_listed() {
 }
 
 #[test]
-fn what_sets_state_and_what_encodes_is_told_by_the_selector() {
+fn the_selector_tells_state_setters_from_encoding_calls() {
     let parts = [
         ("setBuffer:offset:atIndex:", Part::Sets),
         ("setComputePipelineState:", Part::Sets),
@@ -147,7 +147,7 @@ fn what_sets_state_and_what_encodes_is_told_by_the_selector() {
 }
 
 #[test]
-fn of_a_command_buffer_only_what_touches_its_encoders_is_guarded() {
+fn only_command_buffer_methods_that_touch_encoders_are_guarded() {
     let kind =
         |selector, encoding: &str| selectors::command_buffer_method(selector, encoding.as_bytes());
     assert_eq!(kind("computeCommandEncoderWithConfig:", "@24@0:8^v16"), Some(Kind::Factory));

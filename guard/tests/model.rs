@@ -215,7 +215,7 @@ fn waiting_for_what_goes_away() {
 }
 
 #[test]
-fn who_waited_for_a_deallocated_encoder_is_refused() {
+fn a_thread_that_waited_for_a_deallocated_encoder_is_refused() {
     model(None, waiting_for_what_goes_away);
 }
 

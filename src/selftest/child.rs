@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_child_says_and_how_it_ends_is_kept() {
+    fn a_childs_output_and_exit_status_are_kept() {
         let done = run(&mut shell("echo out; echo; echo why >&2; exit 3")).unwrap();
         assert_eq!((done.said.as_str(), done.well()), ("out\n\n", false));
         assert_eq!(done.sentence(), "it exited with 3: why");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_ends_is_ended() {
+    fn a_child_that_never_ends_is_killed() {
         let mut command = Command::new("/bin/sleep");
         let done = run_for(command.arg("1000"), Duration::ZERO).unwrap();
         assert_eq!(done.ended, None);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_says_too_much_is_not_made_to_wait() {
+    fn a_child_with_endless_output_is_not_blocked() {
         let done = run(&mut shell("head -c 300000 /dev/zero")).unwrap();
         assert!(done.well());
         assert_eq!(done.said.len(), 64 << 10);

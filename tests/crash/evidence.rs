@@ -568,7 +568,7 @@ fn every_class_has_a_remedy_and_none_speaks_of_a_race_of_the_drivers() {
 }
 
 #[test]
-fn where_the_driver_was_loaded_from_is_told_by_the_reports_own_bounds() {
+fn the_reports_shared_cache_bounds_tell_where_the_driver_was_loaded_from() {
     // The driver lies at 0x10c718000.
     let location = |base, size| {
         let report = CrashReport::set_pipeline(1).shared_cache(base, size);

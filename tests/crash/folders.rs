@@ -144,7 +144,7 @@ fn a_whole_copy_stands_in_for_one_that_broke_off() {
 }
 
 #[test]
-fn one_worker_and_many_find_the_same() {
+fn one_worker_and_many_workers_find_the_same_incidents() {
     let reports = folder();
     for number in 0..200 {
         put(&reports, &format!("{number}.ips"), &CrashReport::prepare(number % 120).ips());

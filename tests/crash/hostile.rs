@@ -15,7 +15,7 @@ fn reason(name: &str, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_cannot_be_understood_is_named() {
+fn unreadable_reports_are_named() {
     assert_eq!(reason("a.ips", b""), "the file is empty");
     assert_eq!(reason("a.ips", b" \n\t "), "the file is empty");
     assert_eq!(reason("a.ips", b"\xff\xfe\0\0"), "neither JSON nor a crash report in text");
@@ -80,7 +80,7 @@ fn a_text_report_that_breaks_off_before_its_frames_is_unreadable_and_incomplete_
 }
 
 #[test]
-fn what_is_passed_over_is_held_to_be_json_all_the_same() {
+fn skipped_members_must_still_be_valid_json() {
     let good = String::from_utf8(CrashReport::set_pipeline(1).padded_to(60_000).ips()).unwrap();
     let symbol = good.rfind("_PyEval_EvalFrameDefault").unwrap();
     let image = good.rfind("libpadding").unwrap();
@@ -168,7 +168,7 @@ fn fields_of_another_type_do_not_make_a_report_unreadable() {
 }
 
 #[test]
-fn what_is_not_a_plain_file_is_named_and_not_opened() {
+fn irregular_files_are_named_and_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mode = rustix::fs::Mode::from_raw_mode(0o600);

@@ -58,7 +58,7 @@ fn ctrl_c_undoes_a_deployment_until_its_snapshot_and_a_lost_connection_never_doe
 }
 
 #[test]
-fn nothing_that_is_asked_stops_a_revert_that_has_begun() {
+fn a_question_of_a_tool_does_not_stop_a_revert_that_has_begun() {
     let active = Kept::new();
     assert!(active.deploy(&active.digest()).status.success());
     active.open().reboot().unwrap();

@@ -33,7 +33,7 @@ fn active() -> Kept {
 }
 
 #[test]
-fn who_types_the_bundles_name_has_it_deployed() {
+fn typing_the_bundle_name_confirms_deployment() {
     let mac = mac();
     let mut terminal = begin(&mac, &["deploy", "--unlisted-build"]);
     terminal.shows("Type AGXMetalG16X to go ahead").types(NAME);

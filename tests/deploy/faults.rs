@@ -405,12 +405,12 @@ fn nothing_leaves_between(
 const ENDS: &[State] = &[State::Clean, State::Active];
 
 #[test]
-fn nothing_that_strikes_a_first_deployment_leaves_the_mac_between() {
+fn faults_in_a_first_deployment_leave_the_mac_clean_or_active() {
     assert!(nothing_leaves_between("CLEAN", open_mac(), Verb::Deploy, ENDS) > 1000);
 }
 
 #[test]
-fn nothing_that_strikes_a_later_deployment_leaves_the_mac_between() {
+fn faults_in_a_later_deployment_leave_the_mac_clean_or_active() {
     let mac = active_mac();
     revert(&mac).unwrap();
     reboot(&mac);
@@ -418,26 +418,26 @@ fn nothing_that_strikes_a_later_deployment_leaves_the_mac_between() {
 }
 
 #[test]
-fn nothing_that_strikes_a_deployment_after_an_update_leaves_the_mac_between() {
+fn faults_in_a_deployment_after_an_update_leave_the_mac_clean_or_active() {
     let mac = updated_mac();
     let ends = &[State::Clean, State::Active, State::UpdatedAway];
     assert!(nothing_leaves_between("UPDATED_AWAY", mac, Verb::Deploy, ends) > 1000);
 }
 
 #[test]
-fn nothing_that_strikes_a_revert_leaves_the_mac_between() {
+fn faults_in_a_revert_leave_the_mac_clean_or_active() {
     assert!(nothing_leaves_between("ACTIVE", active_mac(), Verb::Revert, ENDS) > 500);
 }
 
 #[test]
-fn nothing_that_strikes_a_revert_before_the_restart_leaves_the_mac_between() {
+fn faults_in_a_revert_before_the_restart_leave_the_mac_clean_or_active() {
     let mac = open_mac();
     deploy(&mac).unwrap();
     assert!(nothing_leaves_between("PENDING_REBOOT", mac, Verb::Revert, ENDS) > 500);
 }
 
 #[test]
-fn nothing_that_strikes_a_revert_without_records_leaves_the_mac_between() {
+fn faults_in_a_revert_without_records_leave_the_mac_clean_or_active() {
     let mac = active_mac();
     mac.remove_file(&layout::manifest()).unwrap();
     reboot(&mac);
@@ -446,13 +446,13 @@ fn nothing_that_strikes_a_revert_without_records_leaves_the_mac_between() {
 }
 
 #[test]
-fn nothing_that_strikes_the_removal_of_old_records_leaves_the_mac_between() {
+fn faults_in_the_removal_of_old_records_leave_the_mac_clean_or_active() {
     let ends = &[State::Clean, State::UpdatedAway, State::Active];
     assert!(nothing_leaves_between("UPDATED_AWAY", updated_mac(), Verb::Revert, ends) > 50);
 }
 
 #[test]
-fn nothing_that_strikes_a_recovery_of_records_leaves_the_mac_between() {
+fn faults_in_a_recovery_of_records_leave_the_mac_clean_or_active() {
     let mac = active_mac();
     mac.change(|machine| machine.tagged = None).unwrap();
     reboot(&mac);

@@ -39,7 +39,7 @@ fn is_refused_and_undone(mac: &SimulatedMac, how: &str) -> Error {
 }
 
 #[test]
-fn what_is_planted_beside_the_driver_on_the_live_volume_is_refused_and_left_alone() {
+fn files_planted_beside_the_driver_are_refused_and_left_alone() {
     let driver = format!("{AT}{DRIVER}");
     let manifest = format!("{AT}{}", layout::VOLUME_MANIFEST);
     let beside = layout::beside(Path::new(&driver)).display().to_string();
@@ -100,7 +100,7 @@ fn directories_of_the_live_volume_that_others_may_write_to_are_refused() {
 }
 
 #[test]
-fn what_lies_in_the_private_mount_directory_is_neither_used_nor_removed() {
+fn files_in_the_private_mount_directory_are_neither_used_nor_removed() {
     let mac = open_mac();
     let kept = layout::mount_point().join("kept").display().to_string();
     mac.plant_directory(layout::mount_point().to_str().unwrap(), 0, 0o700).unwrap();

@@ -57,7 +57,7 @@ fn reverting_before_the_restart_leaves_no_restart_due() {
 }
 
 #[test]
-fn what_another_version_deployed_is_taken_back() {
+fn a_deployment_by_another_version_is_reverted() {
     let mac = active_mac();
     let manifest: Manifest = manifest::read(&mac, &layout::manifest()).unwrap().unwrap();
     // Only what no version can do without, and something this one never heard of.

@@ -21,7 +21,7 @@ fn deploy_with(mac: &SimulatedMac, options: Options) -> agxpatch_core::error::Re
 }
 
 #[test]
-fn what_the_loader_rejects_is_refused_before_anything_is_written() {
+fn a_driver_that_dyld_rejects_is_refused_before_the_first_write() {
     for (loader, check) in [
         (Loader::RejectsCopy, "patched-copy-loads"),
         (Loader::RejectsLibrary, "library-in-apples-program"),

@@ -216,7 +216,7 @@ fn allowed(from: &str, to: &str) -> bool {
 }
 
 #[test]
-fn what_the_code_does_under_faults_is_made_of_transitions_of_the_specification() {
+fn every_step_under_faults_is_a_transition_of_the_specification() {
     let faults = [
         Fault::InputOutput,
         Fault::Kill { reach: Reach::After },

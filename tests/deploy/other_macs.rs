@@ -23,7 +23,7 @@ fn mac_with(version: &str, plugin: &str) -> SimulatedMac {
 }
 
 #[test]
-fn whatever_driver_the_gpu_asks_for_is_deployed_and_reverted() {
+fn the_driver_that_the_gpu_names_is_deployed_and_reverted() {
     for plugin in
         ["AGXMetalG13G", "AGXMetalG13X", "AGXMetalG14G", "AGXMetalG16G_B0", "AGXMetalG17P"]
     {
@@ -68,7 +68,7 @@ fn a_gpu_that_is_not_apples_is_refused_with_the_reason() {
 }
 
 #[test]
-fn where_the_driver_is_in_the_shared_cache_only_the_guard_is_open() {
+fn a_driver_in_the_shared_cache_leaves_only_the_guard() {
     for (version, cached) in
         [("13.6", true), ("14.7", true), ("15.7.3", false), ("26.3.1", false), ("27.0", true)]
     {
@@ -135,7 +135,7 @@ fn the_kit_of_version_0_1_0_is_kept_until_clean_was_seen_and_then_removed() {
 }
 
 #[test]
-fn what_version_0_1_0_deployed_is_followed_by_a_deployment_of_this_one() {
+fn this_version_deploys_over_a_deployment_of_version_0_1_0() {
     let mac = deployed_by_0_1_0();
     revert(&mac).unwrap();
     reboot(&mac);
@@ -184,7 +184,7 @@ fn with_several_gpus_the_one_driver_of_apples_counts_and_two_are_refused_by_name
 }
 
 #[test]
-fn what_version_0_1_0_deployed_is_shown_reverted_and_recovered() {
+fn a_deployment_of_version_0_1_0_is_shown_reverted_and_recovered() {
     let mac = deployed_by_0_1_0();
     assert_eq!(state(&mac), State::Active);
     let seen = deploy::verify(&mac, &Bench).unwrap();

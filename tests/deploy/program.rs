@@ -37,7 +37,7 @@ fn lasting(text: &str) -> String {
 }
 
 #[test]
-fn what_a_person_sees_from_plan_to_revert() {
+fn transcript_from_plan_to_revert() {
     let mac = Kept::with_driver(&Variant::PUBLISHED);
     let digest = mac.digest();
     let agreed = ["deploy", "--unlisted-build", "--yes", "--plan", &digest];

@@ -224,7 +224,7 @@ fn a_bless_that_makes_no_snapshot_undoes_the_deployment() {
 }
 
 #[test]
-fn what_bless_refuses_after_clearing_the_choice_is_told_by_name() {
+fn a_refusal_of_bless_after_it_cleared_the_choice_is_named() {
     let line = "bless --mount /private/var/db/agxpatch/mount --last-sealed-snapshot";
     for (code, told) in [(302, "signing server"), (410, "Code=410"), (112, "Code=112")] {
         let mac = active_mac();

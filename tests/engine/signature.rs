@@ -60,7 +60,7 @@ fn the_published_sequence_is_found_with_its_published_roles() {
 /// Each instruction of a built-in file that was changed wants its row in
 /// `src/signature/encodings.rs`: looking for it takes four times as long without.
 #[test]
-fn what_the_program_brings_along_is_looked_for_without_the_assembler() {
+fn built_in_signatures_are_searched_without_the_assembler() {
     let engine = Engine::built_in().unwrap();
     assert_eq!(engine.all_forms().unwrap().len(), 1);
     assert!(!engine.assembler.is_open());
@@ -112,7 +112,7 @@ fn immediates_are_read_with_their_scale_and_sign() {
 }
 
 #[test]
-fn what_does_not_stand_bit_for_bit_is_refused() {
+fn a_capture_that_is_not_held_bit_for_bit_is_refused() {
     for pattern in ["and {a}, {b}, #{n}", "lsl {a}, {b}, #{n}"] {
         let error = Pattern::compile(&Assembler::new(), pattern).unwrap_err();
         assert_eq!(error.code().as_str(), "AGX-0201", "{pattern}");

@@ -94,7 +94,7 @@ fn the_judge_sees_a_word_changed_without_resealing() {
 }
 
 #[test]
-fn what_the_linker_signed_becomes_plain_ad_hoc() {
+fn a_linker_signature_becomes_a_plain_ad_hoc_one() {
     let Some(tools) = Toolchain::find() else { return };
     let before = tools.link(SOURCE, "arm64", Kind::Library);
     let kind = |file: &[u8]| {

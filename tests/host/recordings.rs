@@ -208,7 +208,7 @@ fn a_recorded_mac_refuses_every_effect_and_invents_no_answer() {
 }
 
 #[test]
-fn what_is_not_a_recording_is_refused_by_name() {
+fn files_that_are_not_recordings_are_refused_by_name() {
     for bytes in [
         &b""[..],
         b"{",

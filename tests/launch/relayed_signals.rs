@@ -81,7 +81,7 @@ fn a_signal_the_command_does_not_handle_ends_it_and_so_agxpatch() {
 }
 
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored() {
+fn signals_ignored_at_the_start_stay_ignored() {
     let bench = Bench::new();
     let inner = bench.command(&[], &["sh", "-c", "echo ready; read line; echo still $line"]);
     let program = inner.get_program().to_str().unwrap().to_owned();
@@ -98,7 +98,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn who_asks_for_the_end_gets_no_new_start() {
+fn terminating_signals_disable_retries() {
     let bench = Bench::new();
     let script = waiting("TERM", "kill -SEGV $$");
     let running = Running::start(bench.command(&["--retries", "3"], &["sh", "-c", &script]));

@@ -27,7 +27,7 @@ fn a_name_is_looked_for_along_the_path_and_its_words_stay() {
 }
 
 #[test]
-fn what_is_not_executable_is_passed_over_on_the_path() {
+fn files_that_are_not_executable_are_skipped_on_the_path() {
     let forest = Forest::new("/a:/b").file("/a/python3", 0o644, b"").program("/b/python3");
     assert_eq!(forest.starts(&["python3"]), ["/b/python3"]);
 }

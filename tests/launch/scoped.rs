@@ -142,7 +142,7 @@ fn a_copy_with_anything_altered_added_or_missing_is_made_again_and_said() {
 }
 
 #[test]
-fn what_another_user_put_into_the_copy_is_refused() {
+fn files_that_another_user_put_into_the_copy_are_refused() {
     type Planting = fn(&SimulatedMac, &str);
     let plantings: [Planting; 3] = [
         |mac, path| mac.plant(path, b"root's").unwrap(),

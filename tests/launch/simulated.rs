@@ -187,7 +187,7 @@ fn a_copy_that_came_in_by_path_alone_is_named_only_where_the_command_failed() {
 }
 
 #[test]
-fn of_many_processes_each_counts_and_a_launcher_without_a_driver_does_not() {
+fn every_process_with_a_driver_counts_and_a_launcher_does_not() {
     let bench = Bench::new();
     let patched = reporting(r#"{"loaded":true,"way":"both","code":"patched","path":"/x"}"#);
     let system = reporting(r#"{"loaded":true,"way":"system","code":"original","path":"/s"}"#);
@@ -219,7 +219,7 @@ fn a_malformed_report_is_said_and_not_believed() {
 }
 
 #[test]
-fn by_path_the_copys_folder_goes_before_the_systems() {
+fn loading_by_path_puts_the_copys_folder_before_the_systems() {
     let bench = Bench::new();
     let (account, _) = bench.account(&["--driver", "patched", "--driver-way", "path"], "true");
     let folder = account["driver"]["driver"]["folder"].as_str().unwrap();
@@ -262,7 +262,7 @@ fn the_mode_in_the_librarys_own_variable_counts_unless_one_is_named() {
 }
 
 #[test]
-fn of_two_first_runs_at_once_both_run() {
+fn two_first_runs_at_once_both_succeed() {
     let bench = Bench::new();
     let start = || {
         let mut command = bench.command(&["--driver", "patched"], &["true"]);

@@ -42,7 +42,7 @@ fn libraries_of_two_builds_lie_side_by_side() {
 }
 
 #[test]
-fn one_that_was_altered_is_made_again() {
+fn an_altered_library_is_unpacked_again() {
     let mac = empty();
     let path = unpacked(&mac);
     mac.set_mode(path.as_ref(), 0o600).unwrap();
@@ -161,7 +161,7 @@ fn under_sudo_the_home_of_another_is_not_called_something_to_remove() {
 }
 
 #[test]
-fn who_comes_while_another_unpacks_waits_for_it() {
+fn a_second_process_waits_while_the_first_unpacks() {
     let place = tempfile::tempdir().unwrap();
     let home = std::fs::canonicalize(place.path()).unwrap();
     let path = unpack(&System, &home, BYTES).unwrap();

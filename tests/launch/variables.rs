@@ -106,7 +106,7 @@ fn by_lookup_the_guard_is_told_what_to_answer_and_for_whom() {
 }
 
 #[test]
-fn by_path_the_copys_folder_shadows_and_no_name_is_answered() {
+fn loading_by_path_shadows_the_folder_and_answers_no_name() {
     let folder = "/Users/me/d/AGXMetalG16X.bundle/Contents/MacOS";
     let had = format!("/x:{folder}");
     let before =
@@ -118,7 +118,7 @@ fn by_path_the_copys_folder_shadows_and_no_name_is_answered() {
 }
 
 #[test]
-fn by_both_ways_each_is_told_of_the_same_copy() {
+fn both_ways_of_loading_name_the_same_copy() {
     let before = variables(&[("DYLD_LIBRARY_PATH", "/opt/own/lib")]);
     let after = compose(before, &driver(Way::Both));
     let folder = "/Users/me/d/AGXMetalG16X.bundle/Contents/MacOS";
@@ -141,7 +141,7 @@ fn the_users_own_report_stays_beside_ours() {
 }
 
 #[test]
-fn what_was_changed_is_told_by_name() {
+fn changed_variables_are_named() {
     let before = variables(&[("A", "1"), ("B", "2"), ("C", "3")]);
     let after = variables(&[("A", "1"), ("B", "x"), ("D", "4")]);
     let told = changes(&before, &after);

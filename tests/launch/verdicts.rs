@@ -74,7 +74,7 @@ fn library_validation_without_the_hardened_runtime_kills() {
 }
 
 #[test]
-fn what_dyld_restricts_is_dropped_whatever_else_holds() {
+fn a_restricted_program_loses_the_library_in_every_case() {
     let restricted = program(Architecture::ARM64, &Spec::new("x"), true);
     assert_eq!(outcome(&restricted), Outcome::Dropped);
     let flag = signed(&Spec { flags: RESTRICT, ..Spec::new("x") });
@@ -137,7 +137,7 @@ fn every_reason_is_named() {
 }
 
 #[test]
-fn what_is_not_a_mach_o_is_not_judged() {
+fn a_file_that_is_not_a_mach_o_gets_no_verdict() {
     let forest = Forest::new("").file("/x", 0o755, b"\x7fELF\x02\x01\x01");
     assert_eq!(judge_file(&forest, Path::new("/x"), &shipped()).outcome, Outcome::Unknown);
     assert_eq!(judge_file(&forest, Path::new("/gone"), &shipped()).outcome, Outcome::Unknown);

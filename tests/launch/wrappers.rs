@@ -99,7 +99,7 @@ fn conda_run_is_not_taken_for_a_python_that_has_the_guard() {
 }
 
 #[test]
-fn what_starts_another_program_is_told_the_place_behind_it() {
+fn a_wrapper_is_named_with_the_program_behind_it() {
     let forest =
         Forest::new("/usr/bin:/bin:/b").program("/usr/bin/nohup").program("/usr/bin/caffeinate");
     let forest = forest.script("/b/wrapper", "#!/bin/bash\npython \"$@\"\n");

@@ -47,7 +47,7 @@ fn fixups_are_those_llvm_reads() {
 }
 
 #[test]
-fn one_pointer_resolves_to_what_the_walk_finds_there() {
+fn resolving_one_pointer_agrees_with_walking_the_chain() {
     let workshop = Workshop::new();
     let bytes = workshop.bytes();
     let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();

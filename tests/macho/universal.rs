@@ -151,7 +151,7 @@ fn a_slice_for_another_processor_than_the_table_says_is_refused() {
 }
 
 #[test]
-fn one_slice_that_cannot_be_read_does_not_hide_the_others() {
+fn an_unreadable_slice_does_not_hide_the_others() {
     let mut old = thin(X86_64);
     old[..4].copy_from_slice(&0xfeed_face_u32.to_le_bytes());
     let bytes =

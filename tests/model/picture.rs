@@ -52,7 +52,7 @@ fn the_page_says_what_the_patch_does_not_do() {
 }
 
 #[test]
-fn what_comes_from_the_file_cannot_become_markup() {
+fn text_from_the_file_is_escaped_in_html() {
     let hostile = "-[</title><img src=x> \"&']";
     let page = page(hostile, &DEFAULT, &[Check::fail("leak", hostile)]);
     assert!(!page.contains("<img"));

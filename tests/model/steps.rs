@@ -147,7 +147,7 @@ fn refused(index: usize, word: u32, code: Code, why: &str) {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_by_name() {
+fn steps_that_are_not_understood_are_refused_by_name() {
     let unknown = Code::StepUnknown;
     refused(1, 0xd4000001, Code::NotUnderstood, ""); // svc #0
     refused(1, 0xc85ffe0b, Code::NotUnderstood, ""); // ldaxr x11, [x16]

@@ -104,7 +104,7 @@ fn a_fault_in_a_file_is_told_by_file_and_line() {
 }
 
 #[test]
-fn what_contradicts_another_file_is_told_with_both() {
+fn a_contradiction_between_two_files_names_both() {
     let sound = ("mine.toml", SOUND);
     let intel = SOUND.replace("arm64e", "x86_64");
     let stranger = REWRITE.replace("signature = \"clear\"", "signature = \"other\"");
@@ -138,7 +138,7 @@ fn a_directory_that_holds_no_catalogue_is_refused() {
 type Make = fn(&std::path::Path);
 
 #[test]
-fn what_is_not_a_text_file_among_those_of_a_catalogue_is_refused_by_name() {
+fn a_catalogue_file_that_is_not_text_is_refused_by_name() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let make: [(&str, Make); 7] = [
         ("a pipe or device", |path| {

@@ -166,7 +166,7 @@ fn catalog(place: &Place, signature: &str, patch: &str) {
 }
 
 #[test]
-fn what_a_catalogue_says_does_nothing_and_makes_no_lines_of_its_own() {
+fn control_characters_in_a_catalogue_are_escaped() {
     let place = Place::new();
     catalog(&place, SIGNATURE, PATCH);
     let d = place.file("d", driver());

@@ -228,7 +228,7 @@ fn a_clear_before_the_lock_is_refused() {
 }
 
 #[test]
-fn one_of_two_late_clears_is_not_enough() {
+fn moving_one_of_two_late_clears_is_refused() {
     let fixture = Fixture::new();
     let found = fixture.refine(&fixture.rewritten(&[(0x2be08c, "nop")]), &[]).unwrap();
     assert!(failed(&found).contains(&Name::ClearKept));

@@ -46,7 +46,7 @@ fn named<'s>(selftest: &'s Selftest, name: &str) -> &'s Check {
 }
 
 #[test]
-fn what_only_hardware_can_show_is_skipped_and_never_passes() {
+fn checks_that_need_hardware_are_skipped_and_never_pass() {
     let result = selftest(&SimulatedMac::in_memory(&DRIVER));
     let skipped = checks(&result).filter(|check| check.status == Status::Skipped);
     assert_eq!(

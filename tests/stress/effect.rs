@@ -199,7 +199,7 @@ fn the_user_behind_sudo_can_read_the_workload_that_root_wrote() {
 }
 
 #[test]
-fn what_belongs_to_stress_is_refused_without_it() {
+fn options_of_stress_are_refused_without_it() {
     let bench = Bench::new();
     for wrong in [
         &["verify", "--trials", "3"][..],

@@ -73,7 +73,7 @@ fn a_lost_terminal_and_a_termination_end_a_run_as_ctrl_c_does() {
 }
 
 #[test]
-fn what_nohup_ignores_ends_nothing() {
+fn a_signal_that_nohup_ignores_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = pipe(folder.path());
     let inner = stress(folder.path(), "echo > pipe; cat pipe");

@@ -108,7 +108,7 @@ fn an_existing_report_is_not_written_over() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused_before_anything_runs() {
+fn contradictory_options_are_refused_before_anything_runs() {
     let folder = folder();
     let refused = |arguments: &[&str]| {
         let code = stress(folder.path(), arguments).status.code();
@@ -146,7 +146,7 @@ fn put_program(folder: &Path, name: &str, script: &str) {
 }
 
 #[test]
-fn what_is_run_was_found_before_and_is_named_by_its_absolute_path() {
+fn the_command_is_resolved_first_and_named_by_its_absolute_path() {
     let folder = folder();
     put_program(folder.path(), "python3", MEASURES);
     put_program(folder.path(), "mine", "exit 0");
@@ -190,7 +190,7 @@ fn a_workload_that_runs_for_a_time_is_given_that_time_and_more() {
 }
 
 #[test]
-fn what_is_not_found_is_not_run() {
+fn a_command_that_is_not_found_is_not_run() {
     let folder = folder();
     put_program(folder.path(), "mine", "touch ran");
     let told = |arguments: &[&str]| {

@@ -154,7 +154,7 @@ fn corrected_intervals_are_wider_and_no_rate_is_negative() {
 }
 
 #[test]
-fn nothing_observed_says_nothing() {
+fn no_observations_give_no_estimate() {
     assert_eq!(proportion(0, 0).interval(), Interval { low: 0.0, high: 1.0 });
     near(fisher(proportion(0, 0), proportion(0, 0)), 1.0, 1e-12);
     near(fisher(proportion(0, 20), proportion(0, 20)), 1.0, 1e-12);

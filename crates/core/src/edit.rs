@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_edit_that_does_not_fit_leaves_all_bytes_as_they_were() {
+    fn an_edit_that_does_not_match_leaves_every_byte_unchanged() {
         for wrong in [edit(4, b"xx", b"yy"), edit(5, b"fg", b"yy"), edit(0, b"a", b"yy")] {
             let mut bytes = *b"abcdef";
             assert!(apply(&mut bytes, &[edit(1, b"bc", b"BC"), wrong]).is_err());

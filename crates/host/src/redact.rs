@@ -138,7 +138,7 @@ mod tests {
     use crate::recording::Said;
 
     #[test]
-    fn whatever_is_planted_where_it_may_stand_is_gone_and_stays_told_apart() {
+    fn planted_names_are_redacted_one_to_one() {
         let private = [
             ("/Users/anna.maria/Library/x", "anna.maria"),
             ("/home/bengt/x", "bengt"),

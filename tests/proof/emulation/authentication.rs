@@ -13,7 +13,7 @@ use super::random::Random;
 const AT: u64 = 0x1_0000;
 
 #[test]
-fn what_was_signed_authenticates_to_itself_with_the_same_key_and_modifier_only() {
+fn a_signed_pointer_authenticates_with_the_same_key_and_modifier_only() {
     let mut emulator = machine::machine();
     machine::map(&mut emulator, AT, 0x1000);
     machine::authenticate_pointers(&mut emulator);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_the_word_before_or_after_is_not_picked() {
+    fn branches_to_the_neighbouring_words_are_not_reported() {
         for encoding in &BRANCHES {
             for at in [10, 5000] {
                 for (target, count) in [(2999, 0), (3000, 1), (3011, 1), (3012, 0)] {

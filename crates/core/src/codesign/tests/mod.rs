@@ -136,7 +136,7 @@ fn every_changed_byte_belongs_to_an_edit_that_records_what_stood_there() {
 }
 
 #[test]
-fn what_needs_no_signer_stays_and_what_needs_one_goes() {
+fn blobs_that_need_a_signer_are_emptied_and_the_others_kept() {
     let (file, signature, seal) = patched(&platform_binary(), &[0x1000]);
     let bytes = &slice(&file)[signature.start.0 as usize..];
     let read = EmbeddedSignature::parse(bytes).unwrap();
