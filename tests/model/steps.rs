@@ -92,7 +92,7 @@ fn a_clear_on_a_way_that_leaves_the_method_is_not_a_step_before_the_window() {
 fn a_step_that_cannot_be_told_or_can_be_passed_by_is_refused() {
     for (index, line, why) in [
         (6, "cbnz x1, #0x2be03c", "without this step"),
-        (13, "add x0, x25, x24", "gets the lock"),
+        (13, "add x0, x25, x24", "acquires the lock"),
         (9, "str x1, [x19, x24]", "else than null is stored"),
         (5, "cbz x8, #0x2be038", "comes to the steps"),
     ] {
@@ -156,8 +156,8 @@ fn steps_that_are_not_understood_are_refused_by_name() {
     refused(6, 0xf8386a74, unknown, "else than null is stored"); // str x20, [x19, x24]
     refused(7, 0x8b180320, unknown, "else than the pool's lock"); // add x0, x25, x24
     refused(8, 0x94105a5b, unknown, "neither unlock nor free");
-    refused(9, 0xb4000095, unknown, "else than the count and the block"); // cbz x21
-    refused(9, 0x54000088, unknown, "else than the count and the block"); // b.hi after a call
+    refused(9, 0xb4000095, unknown, "other than the count and the block"); // cbz x21
+    refused(9, 0x54000088, unknown, "other than the count and the block"); // b.hi after a call
     refused(10, 0xaa1503e0, unknown, "else than the block"); // mov x0, x21
     refused(12, 0xf9000f35, unknown, "follows the unlock"); // str x21, [x25, #24]
 }
@@ -179,8 +179,8 @@ fn any_condition_may_ask_whether_there_is_room() {
 #[test]
 fn a_loop_and_a_way_out_are_refused_by_name() {
     refused(12, 0x17ffffff, Code::LoopInWindow, "loop"); // b .-4
-    refused(12, 0x14000002, Code::WindowLeft, "elsewhere"); // b .+8
-    refused(12, 0xd65f03c0, Code::WindowLeft, "elsewhere"); // ret
+    refused(12, 0x14000002, Code::WindowLeft, "other than at its end"); // b .+8
+    refused(12, 0xd65f03c0, Code::WindowLeft, "other than at its end"); // ret
 }
 
 #[test]

@@ -70,7 +70,7 @@ codes! {
     "0504" LoopInWindow    Unproven    "the window to rewrite contains a loop"
     "0509" NoProofFor      Unproven    "no proof exists for this signature or image"
     "0510" StepUnknown     Unproven    "an instruction in the window has an unknown effect on other threads"
-    "0511" WindowLeft      Unproven    "a path leaves the window before its end"
+    "0511" WindowLeft      Unproven    "a path leaves the window other than at its end"
     "0512" SceneTooLarge   Usage       "more threads or steps than the interleaving checker supports"
 
     "0601" NotAMac         Unsupported "this computer is not a Mac"

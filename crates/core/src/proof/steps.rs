@@ -246,9 +246,12 @@ impl Reader {
     fn paths(&self, trace: &Trace) -> Result<Vec<Path>> {
         let Some(rooms) = self.rooms(trace)? else { return Ok(Vec::new()) };
         if trace.path.exit != Exit::To(self.end) {
-            return Err(Error::new(Code::WindowLeft, "a path leaves the window before its end")
-                .with("by", trace.path.exit)
-                .with("end", self.end));
+            return Err(Error::new(
+                Code::WindowLeft,
+                "a path leaves the window other than at its end",
+            )
+            .with("by", trace.path.exit)
+            .with("end", self.end));
         }
         let steps = self.steps(trace)?;
         let mut executed: Vec<VmAddr> = trace.path.steps.iter().map(|step| step.at).collect();
