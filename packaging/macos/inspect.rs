@@ -33,7 +33,8 @@ impl Expected {
     /// The universal `agxpatch`. The limit is for what must not happen: symbols
     /// left in, or the eight unused instruction sets of keystone, add 4 MB and
     /// more. The program had 14.6 MB when there was neither a finder nor proofs of
-    /// other shapes, and 18.1 MB with them; going back under 17.5 is open.
+    /// other shapes, and 18.8 MB with them, in `prove` and `deploy` too; going back
+    /// under 17.5 is open.
     pub const PROGRAM: Expected = Expected {
         architectures: &["x86_64", "arm64"],
         // Apple's toolchain has no libc++ to link in; zig has none to link to.
@@ -44,7 +45,7 @@ impl Expected {
         },
         install_name: None,
         hardened: Some(&["com.apple.security.cs.disable-library-validation"]),
-        bytes: 18_500_000,
+        bytes: 19_500_000,
     };
 
     /// `libagx_guard.dylib`. Its tables are zero-filled and not in the file, so
