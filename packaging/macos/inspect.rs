@@ -56,6 +56,8 @@ impl Expected {
             "/usr/lib/libSystem.B.dylib",
             "/usr/lib/libobjc.A.dylib",
             "/System/Library/Frameworks/IOKit.framework/Versions/A/IOKit",
+            // IOKit loads it in any case; the guard answers its preferences.
+            "/System/Library/Frameworks/CoreFoundation.framework/Versions/A/CoreFoundation",
         ],
         install_name: Some("@rpath/libagx_guard.dylib"),
         hardened: None,

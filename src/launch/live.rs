@@ -44,7 +44,7 @@ fn ask_as(temporary: &Path, pid: u32, user: u32, patience: Duration) -> Result<V
         }
         std::thread::sleep(PAUSE);
     }
-    Err(Error::new(Code::ReadFailed, "no guard answers in a process of this number")
+    Err(Error::new(Code::ReadFailed, "no guard answers in this process")
         .with("process", pid)
         .with("runs that were asked", questions.len())
         .next("name a process that `agxpatch run` started, as the same user; with --guard off it has none"))
