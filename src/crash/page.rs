@@ -1,14 +1,14 @@
-//! A page that shows counts over time: one file, no script, nothing fetched.
+//! A page that shows counts over time.
 //!
-//! Colours follow the reader's choice of light or dark. Every figure of the
-//! chart stands in a table below it too. All text from reports passes
-//! [`escape`], because a process may be named anything.
+//! Every figure of the chart stands in a table below it too. All text from reports
+//! passes [`escape`].
 
 use std::fmt::Write;
 
 use jiff::civil::Date;
 
 use super::{BuildCount, Family, NamedCount, Summary};
+use crate::report::page::{Frame, escape};
 
 /// What the page shows.
 pub struct Page<'a> {
@@ -37,27 +37,13 @@ const MAX_BARS: i64 = 90;
 /// Rows of a table that are written out.
 const MAX_ROWS: usize = 50;
 
-/// The style of this program's pages.
-pub const STYLE: &str = include_str!("page.css");
-
 /// The page as HTML.
 pub fn html(page: &Page) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_page(&mut out, page);
-    out
+    let frame = Frame { title: "Crash reports", lead: page.headline, made: page.made };
+    frame.around(|out| contents(out, page))
 }
 
-fn write_page(out: &mut String, page: &Page) -> std::fmt::Result {
-    write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Crash reports</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>Crash reports</h1>\n<p class=\"lead\">{}</p>\n",
-        escape(page.headline)
-    )?;
+fn contents(out: &mut String, page: &Page) -> std::fmt::Result {
     if !page.summary.days.is_empty() {
         legend(out, page.summary)?;
         chart(out, page.summary)?;
@@ -68,8 +54,7 @@ fn write_page(out: &mut String, page: &Page) -> std::fmt::Result {
     names(out, &new, ["By driver", "driver"], &page.summary.drivers)?;
     builds(out, ["By macOS and driver", "macOS and driver"], &page.summary.builds)?;
     builds(out, ["By program and version", "program"], &page.summary.programs)?;
-    unreadable(out, page.unreadable)?;
-    writeln!(out, "<footer>{}</footer>\n</main>\n</body>\n</html>", escape(page.made))
+    unreadable(out, page.unreadable)
 }
 
 /// Days that share a bar.
@@ -328,20 +313,4 @@ fn more(out: &mut String, rows: usize) -> std::fmt::Result {
         None | Some(0) => Ok(()),
         Some(left) => writeln!(out, "<p>and {left} more</p>"),
     }
-}
-
-/// `text` with the characters that mean something to HTML written as entities.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -6,6 +6,7 @@
 //! name that ends in a version; fields are added within a version, and removed
 //! or changed only with a new one.
 
+pub mod page;
 mod printable;
 pub mod style;
 

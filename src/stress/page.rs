@@ -1,4 +1,4 @@
-//! A run as a page: one file, no script, nothing fetched.
+//! A run as a page.
 //!
 //! Rates are drawn with their intervals, because a bar without one promises what few
 //! trials cannot keep; every figure stands in the table below the drawing.
@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::comparison::{Account, Comparison, Difference};
 use super::report::Counted;
 use super::statistics::Interval;
-use crate::crash::page::{STYLE, escape};
+use crate::report::page::{Frame, escape};
 
 /// Size of the drawing, in CSS pixels: names to the left, and a line for each of them.
 const NAMES: f64 = 200.0;
@@ -17,31 +17,7 @@ const LINE: f64 = 30.0;
 
 /// The page as HTML. `headline` is one sentence with what was run.
 pub fn html(counted: &Counted<'_>, headline: &str) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_page(&mut out, counted, headline);
-    out
-}
-
-fn write_page(out: &mut String, counted: &Counted<'_>, headline: &str) -> std::fmt::Result {
     let report = counted.report;
-    write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Stress test</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>Stress test</h1>\n<p class=\"lead\">{}</p>\n",
-        escape(headline)
-    )?;
-    chart(out, &counted.accounts)?;
-    let unit = if report.subject.measures { "ops a second" } else { "runs a second" };
-    accounts(out, &counted.accounts, unit)?;
-    comparisons(out, &counted.comparisons)?;
-    writeln!(out, "<h2>Notes</h2>\n<ul>")?;
-    for note in report.notes(&counted.accounts) {
-        writeln!(out, "<li>{}</li>", escape(&note))?;
-    }
     let (machine, command) = (&report.machine, report.subject.command.join(" "));
     let made = format!(
         "{command}; {} {} on {}, {} cores; {} to {}",
@@ -52,7 +28,21 @@ fn write_page(out: &mut String, counted: &Counted<'_>, headline: &str) -> std::f
         report.began,
         report.ended
     );
-    writeln!(out, "</ul>\n<footer>{}</footer>\n</main>\n</body>\n</html>", escape(&made))
+    let frame = Frame { title: "Stress test", lead: headline, made: &made };
+    frame.around(|out| contents(out, counted))
+}
+
+fn contents(out: &mut String, counted: &Counted<'_>) -> std::fmt::Result {
+    let report = counted.report;
+    chart(out, &counted.accounts)?;
+    let unit = if report.subject.measures { "ops a second" } else { "runs a second" };
+    accounts(out, &counted.accounts, unit)?;
+    comparisons(out, &counted.comparisons)?;
+    writeln!(out, "<h2>Notes</h2>\n<ul>")?;
+    for note in report.notes(&counted.accounts) {
+        writeln!(out, "<li>{}</li>", escape(&note))?;
+    }
+    writeln!(out, "</ul>")
 }
 
 /// The rate of crashes of each configuration, and its interval as a line.
