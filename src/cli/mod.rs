@@ -15,6 +15,7 @@ mod generate;
 mod guard;
 mod guarded;
 mod inspect;
+mod interruption;
 mod jupyter;
 mod launchd;
 mod limits;

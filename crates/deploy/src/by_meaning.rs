@@ -29,24 +29,45 @@ pub(super) fn content(engine: &Engine, file: &Universal<'_>, absent: &Error) -> 
     Content::Unknown { reason: absent.to_string() }
 }
 
+/// What can be done for a file that no signature describes.
+enum Derived {
+    /// This rewrite, from which the file can bring its original code back.
+    Plan(Box<MeaningPlan>),
+    /// A rewrite without room for the original code; what was found.
+    Unrestorable(String),
+    /// It is rewritten by meaning already.
+    Rewritten,
+    /// These functions clear under the lock by themselves.
+    InTime(Vec<String>),
+}
+
+impl Derived {
+    /// # Errors
+    /// `absent` where no function is known to clear late; why a rewrite is refused.
+    fn of(engine: &Engine, file: &Universal<'_>, absent: Error) -> Result<Derived> {
+        match engine.plan_by_meaning(file, &ByRefinement) {
+            Ok(MeaningOutcome::Plan(plan)) if plan.original_kept => Ok(Derived::Plan(plan)),
+            Ok(MeaningOutcome::Plan(plan)) => Ok(Derived::Unrestorable(found(&plan))),
+            Ok(MeaningOutcome::Already(_)) if is_rewritten(file) => Ok(Derived::Rewritten),
+            Ok(MeaningOutcome::Already(in_time)) => {
+                Ok(Derived::InTime(in_time.iter().map(name).collect()))
+            }
+            Err(error) if error.code() == Code::NoMatch => Err(absent),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// What the doctor is to think of such a file.
-pub(crate) fn verdict(engine: &Engine, file: &Universal<'_>, absent: &Error) -> Verdict {
-    match engine.plan_by_meaning(file, &ByRefinement) {
-        Ok(MeaningOutcome::Plan(plan)) if plan.original_kept => {
-            Verdict::Derived { found: found(&plan) }
-        }
-        Ok(MeaningOutcome::Plan(plan)) => Verdict::Unrestorable { found: found(&plan) },
-        Ok(MeaningOutcome::Already(_)) if is_rewritten(file) => {
-            Verdict::Patched { patch: EARLIER_CLEAR.to_owned() }
-        }
-        Ok(MeaningOutcome::Already(in_time)) => {
-            let named: Vec<String> = in_time.iter().map(name).collect();
-            let reason =
-                format!("nothing to patch; these clear under the lock: {}", named.join(", "));
+pub(crate) fn verdict(engine: &Engine, file: &Universal<'_>, absent: Error) -> Verdict {
+    match Derived::of(engine, file, absent) {
+        Ok(Derived::Plan(plan)) => Verdict::Derived { found: found(&plan) },
+        Ok(Derived::Unrestorable(found)) => Verdict::Unrestorable { found },
+        Ok(Derived::Rewritten) => Verdict::Patched { patch: EARLIER_CLEAR.to_owned() },
+        Ok(Derived::InTime(named)) => {
+            let named = named.join(", ");
+            let reason = format!("nothing to patch; these clear under the lock: {named}");
             Verdict::Refused { reason }
-        }
-        Err(error) if error.code() == Code::NoMatch => {
-            Verdict::Refused { reason: absent.to_string() }
         }
         Err(error) => Verdict::Refused { reason: error.to_string() },
     }
@@ -58,18 +79,14 @@ pub(crate) fn verdict(engine: &Engine, file: &Universal<'_>, absent: &Error) -> 
 /// `absent` where no function is known to clear late; `OriginalNotKept` where the file
 /// could not bring its original code back; why the rewrite is refused.
 pub(super) fn plan(engine: &Engine, file: &Universal<'_>, absent: Error) -> Result<MeaningPlan> {
-    match engine.plan_by_meaning(file, &ByRefinement) {
-        Ok(MeaningOutcome::Plan(plan)) if plan.original_kept => Ok(*plan),
-        Ok(MeaningOutcome::Plan(plan)) => Err(unrestorable(&found(&plan))),
-        Ok(MeaningOutcome::Already(_)) if is_rewritten(file) => {
-            Err(Error::new(Code::WrongState, "the driver is already patched"))
-        }
-        Ok(MeaningOutcome::Already(in_time)) => {
+    match Derived::of(engine, file, absent)? {
+        Derived::Plan(plan) => Ok(*plan),
+        Derived::Unrestorable(found) => Err(unrestorable(&found)),
+        Derived::Rewritten => Err(Error::new(Code::WrongState, "the driver is already patched")),
+        Derived::InTime(named) => {
             Err(Error::new(Code::WrongState, "the driver clears under the lock: nothing to patch")
-                .with_each("function", in_time.iter().map(name)))
+                .with_each("function", named))
         }
-        Err(error) if error.code() == Code::NoMatch => Err(absent),
-        Err(error) => Err(error),
     }
 }
 

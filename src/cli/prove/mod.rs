@@ -178,10 +178,10 @@ fn proving(
         written.push(page.display().to_string());
     }
     let comparison = match &shown.versions {
-        Some(versions) => compare(patch, versions, args.threads)?,
-        None => Vec::new(),
+        Ok(versions) => compare(patch, versions, args.threads)?,
+        Err(_) => Vec::new(),
     };
-    let after = shown.versions.as_ref().map(|versions| &versions.after);
+    let after = shown.versions.as_ref().ok().map(|versions| &versions.after);
     Ok(Proving {
         comparison,
         file: args.file.display().to_string(),
@@ -198,11 +198,7 @@ fn proving(
 
 /// Both versions as a page or specification needs them.
 fn versions_of(shown: &Shown) -> Result<&Versions> {
-    let unknown = || match &shown.unknown {
-        Some(reason) => reason.clone(),
-        None => Error::new(Code::Bug, "a proof has neither steps nor a reason why"),
-    };
-    shown.versions.as_ref().ok_or_else(unknown)
+    shown.versions.as_ref().map_err(Error::clone)
 }
 
 /// More threads change nothing in the table and much in the time it takes.

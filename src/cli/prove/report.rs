@@ -148,14 +148,14 @@ impl Proving {
 
     /// How many states the interleavings have.
     fn explored(&self) -> String {
-        let Some(versions) = &self.shown.versions else { return String::new() };
+        let Ok(versions) = &self.shown.versions else { return String::new() };
         let states = versions.after.interleavings.states();
         format!("; {states} states of {} threads in every order", self.threads)
     }
 
     fn failures(&self, out: &mut dyn Write) -> io::Result<()> {
         report::checks(out, &self.shown.with_status(Status::Fail))?;
-        let Some(versions) = &self.shown.versions else { return Ok(()) };
+        let Ok(versions) = &self.shown.versions else { return Ok(()) };
         for (property, name) in ASKED {
             if let Some(found) = versions.after.interleavings.violation(property) {
                 writeln!(out, "  {STRONG}a shortest way to violate {name}{RESET}")?;
@@ -196,7 +196,7 @@ impl Proving {
 
     /// The race the patch is there for, as the model finds it in the original.
     fn original(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(versions) = &self.shown.versions else { return Ok(()) };
+        let Ok(versions) = &self.shown.versions else { return Ok(()) };
         let locking = &versions.before.interleavings.locking;
         for room in Room::BOTH {
             let race =

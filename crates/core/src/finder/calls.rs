@@ -22,6 +22,8 @@ pub enum Meaning {
     Ends,
     /// Reads and writes what its arguments point to, and keeps none of them.
     Plain,
+    /// The same, and gives back the memory that its first argument points to.
+    Frees,
     /// Returns its argument.
     Same,
     /// Anything.
@@ -62,19 +64,16 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("_objc_exception_throw", Meaning::Ends),
     ("_objc_terminate", Meaning::Ends),
     ("__ZSt9terminatev", Meaning::Ends),
-    ("_free", Meaning::Plain),
-    ("__ZdlPv", Meaning::Plain),
-    ("__ZdlPvm", Meaning::Plain),
-    ("__ZdaPv", Meaning::Plain),
+    ("_free", Meaning::Frees),
+    ("__ZdlPv", Meaning::Frees),
+    ("__ZdlPvm", Meaning::Frees),
+    ("__ZdaPv", Meaning::Frees),
     ("_bzero", Meaning::Plain),
     ("_memset", Meaning::Plain),
     ("_objc_retain", Meaning::Same),
     ("_objc_retainAutoreleasedReturnValue", Meaning::Same),
     ("_objc_autorelease", Meaning::Same),
 ];
-
-/// The functions that give memory back.
-const FREES: [&str; 4] = ["_free", "__ZdlPv", "__ZdlPvm", "__ZdaPv"];
 
 /// The name as the table has it; empty for a function that is not in it.
 pub fn known(name: &str) -> &'static str {
@@ -297,9 +296,9 @@ impl Explorer<'_, '_> {
                 self.clobber(&mut state, at);
                 state.set(0, argument);
             }
-            meaning @ (Meaning::Plain | Meaning::Opaque) => {
-                self.note_block(&mut state, at, name);
-                self.pass(&mut state, at, meaning == Meaning::Plain);
+            meaning @ (Meaning::Plain | Meaning::Frees | Meaning::Opaque) => {
+                self.note_block(&mut state, at, meaning);
+                self.pass(&mut state, at, meaning != Meaning::Opaque);
                 self.clobber(&mut state, at);
             }
         }
@@ -307,16 +306,15 @@ impl Explorer<'_, '_> {
     }
 
     /// What becomes of the block in a function that is not seen.
-    fn note_block(&mut self, state: &mut State, at: u64, name: &str) {
-        let frees = FREES.contains(&name);
-        if frees && self.values.atom_of(state.get(0)) == Some(Atom::Block) {
+    fn note_block(&mut self, state: &mut State, at: u64, meaning: Meaning) {
+        if meaning == Meaning::Frees && self.values.atom_of(state.get(0)) == Some(Atom::Block) {
             if state.cell == Cell::Block && state.held.is_empty() {
                 state.freed = Some(at);
             }
             return self.tell(state, at, Happening::Freed);
         }
         if (0..8).any(|register| self.values.has(state.get(register), Atom::Block)) {
-            match state.locked && meaning(name) == Meaning::Opaque {
+            match state.locked && meaning == Meaning::Opaque {
                 true => self.tell(state, at, Happening::Passed),
                 false => self.tell_of_use(state, at),
             }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::interleaving::{self, Interleavings, Property};
 use super::meaning;
@@ -19,7 +19,7 @@ use super::{Defect, Obligation, Proof, Site, Verdict, prove, with_site};
 use crate::address::Word;
 use crate::arm64::Instruction;
 use crate::check::{Check, Status};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::macho::Universal;
 use crate::patch::{Engine, Plan, Selection, State};
 
@@ -47,14 +47,19 @@ pub struct Shown {
     pub permissions: Option<BTreeSet<Permission>>,
     /// For all inputs, path by path.
     pub proof: Proof,
-    /// Both versions, where the steps of a thread can be told.
-    #[serde(flatten)]
-    pub versions: Option<Versions>,
-    /// Why they cannot.
-    #[serde(skip)]
-    pub unknown: Option<Error>,
+    /// Both versions, or why the steps of a thread cannot be told.
+    #[serde(flatten, serialize_with = "where_known")]
+    pub versions: Result<Versions>,
     /// What is asked of the patched one in every interleaving.
     pub properties: Vec<Check>,
+}
+
+/// Leaves out versions that are not known: the properties say why.
+fn where_known<S: Serializer>(
+    versions: &Result<Versions>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    versions.as_ref().ok().serialize(serializer)
 }
 
 /// The original and the patched one.
@@ -110,8 +115,8 @@ pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) 
         let properties = after.interleavings.checks();
         let verdict =
             proof.verdict(site.declared).max(verdict_on(&after.interleavings, site.declared));
-        let versions = Some(Versions { before, after });
-        Ok(Shown { verdict, permissions: None, proof, versions, unknown: None, properties })
+        let versions = Ok(Versions { before, after });
+        Ok(Shown { verdict, permissions: None, proof, versions, properties })
     })
 }
 

@@ -34,7 +34,7 @@ impl Judge for EngineJudge<'_> {
         let sighting = self.engine.look_for_any(&file).and_then(Sighting::sites);
         match sighting {
             Err(absent) if absent.code() == Code::NoMatch => {
-                by_meaning::verdict(self.engine, &file, &absent)
+                by_meaning::verdict(self.engine, &file, absent)
             }
             Err(error) => refused(error.to_string()),
             Ok(found) => match found.state() {

@@ -47,21 +47,17 @@ pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Res
     let refinement = rewrite::refine_images(before, after, function)?;
     let proof = Proof { obligations: refinement.obligations };
     let mut verdict = proof.verdict(declared);
-    let (versions, unknown) = match versions(engine, compared, threads) {
-        Ok(versions) => (Some(versions), None),
-        Err(reason) => (None, Some(reason)),
-    };
-    let properties = match (&versions, &unknown) {
-        (Some(versions), _) => properties(versions, refinement.permissions.is_empty()),
-        (None, Some(reason)) => vec![Check::skipped("interleavings", reason.to_string())],
-        (None, None) => Vec::new(),
+    let versions = versions(engine, compared, threads);
+    let properties = match &versions {
+        Ok(versions) => properties(versions, refinement.permissions.is_empty()),
+        Err(reason) => vec![Check::skipped("interleavings", reason.to_string())],
     };
     for failed in properties.iter().filter(|check| check.status == Status::Fail) {
         let leak = failed.name == "no-leak" && declared.contains(&Defect::FreeLostWhenFull);
         verdict = verdict.max(if leak { Verdict::DeclaredDefect } else { Verdict::Refuted });
     }
     let permissions = Some(refinement.permissions);
-    Ok(Shown { verdict, permissions, proof, versions, unknown, properties })
+    Ok(Shown { verdict, permissions, proof, versions, properties })
 }
 
 /// What is asked of the patched version. What the original violates as well is none of
