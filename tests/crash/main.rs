@@ -10,3 +10,5 @@ mod program;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod transport;
+#[path = "../unprivileged/mod.rs"]
+mod unprivileged;

@@ -2,15 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use agxpatch_simulate::crash_report::CrashReport;
 use serde_json::Value;
 
-/// A user who owns nothing here. Modes do not bind root, as which CI runs the tests.
-const UNPRIVILEGED: u32 = 65534;
+use crate::unprivileged;
 
 fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -18,29 +16,23 @@ fn allow(path: &Path, mode: u32) {
 
 /// Runs `agxpatch crashes` as a user who may not read everything in `folder`.
 fn as_another_user(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(folder.join("agxpatch"));
+    let mut command = unprivileged::agxpatch(folder);
     command.arg("crashes").args(arguments).current_dir(folder).env("NO_COLOR", "1");
     command.env("HOME", folder.join("home"));
-    if rustix::process::geteuid().is_root() {
-        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-    }
     command.output().unwrap()
 }
 
 /// A report that may be read, one that may not, a folder that may not, and a home
-/// whose folder of reports may not. The program lies beside them, because the folder
-/// it was built in may be closed to others.
+/// whose folder of reports may not.
 fn machine() -> tempfile::TempDir {
     let machine = tempfile::tempdir().unwrap();
     let at = |path: &str| machine.path().join(path);
-    fs::copy(env!("CARGO_BIN_EXE_agxpatch"), at("agxpatch")).unwrap();
     for folder in ["reports/closed", "home/Library/Logs/DiagnosticReports"] {
         fs::create_dir_all(at(folder)).unwrap();
     }
     fs::write(at("reports/open.ips"), CrashReport::set_pipeline(1).ips()).unwrap();
     fs::write(at("reports/theirs.ips"), CrashReport::spill(2).ips()).unwrap();
     fs::write(at("reports/closed/hidden.ips"), CrashReport::trap(3).ips()).unwrap();
-    allow(machine.path(), 0o755);
     allow(&at("reports/open.ips"), 0o644);
     for closed in ["reports/theirs.ips", "reports/closed", "home/Library/Logs/DiagnosticReports"] {
         allow(&at(closed), 0o000);

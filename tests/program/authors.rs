@@ -5,7 +5,8 @@ use agxpatch_core::macho::{Architecture, Universal};
 use agxpatch_core::patch::{Catalogue, Engine};
 use agxpatch_simulate::driver::{self, Variant};
 
-use crate::harness::{Ran, driver, program, run};
+use crate::harness::{Ran, driver, run};
+use crate::unprivileged;
 
 const SOUND: &str = "name = \"clear\"\narchitectures = [\"arm64e\"]\npattern = \"\"\"\nstr xzr, [{self}, {ivar}]\nldp x29, x30, [sp, #0x90]\n\"\"\"\n";
 const REWRITE: &str =
@@ -38,19 +39,9 @@ impl Catalog {
 impl Catalog {
     /// The same as a user to whom permissions apply.
     fn unprivileged(&self, arguments: &[&str]) -> Ran {
-        use std::os::unix::fs::PermissionsExt;
-        use std::os::unix::process::CommandExt;
         let path = self.0.path();
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
-        let copy = path.join("agxpatch");
-        // By another process: no child of this one then holds it open to write.
-        let cp = std::process::Command::new("cp").arg(program().get_program()).arg(&copy).status();
-        assert!(cp.unwrap().success());
-        let mut command = std::process::Command::new(copy);
-        command.env_clear().args(arguments).arg("--catalog").arg(path);
-        if rustix::process::geteuid().is_root() {
-            command.uid(65534).gid(65534);
-        }
+        let mut command = unprivileged::agxpatch(path);
+        command.args(arguments).arg("--catalog").arg(path);
         command.output().unwrap().into()
     }
 }

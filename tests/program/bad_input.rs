@@ -1,10 +1,10 @@
 //! Input that is not a driver, and places nothing can be written to.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::harness::{Place, Ran, driver, program, run};
+use crate::unprivileged;
 
 /// Patches a file of these bytes, which must be refused without writing.
 fn refused(bytes: &[u8], exit: i32, code: &str) -> String {
@@ -157,14 +157,9 @@ fn an_unreadable_file_is_refused() {
     let place = Place::new();
     let d = place.file("d", driver());
     std::fs::set_permissions(&d, std::fs::Permissions::from_mode(0o0)).unwrap();
+    let mut command = unprivileged::agxpatch(&place.path("."));
     std::fs::set_permissions(place.path("."), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let copy = place.path("agxpatch");
-    std::fs::copy(env!("CARGO_BIN_EXE_agxpatch"), &copy).unwrap();
-    let mut command = std::process::Command::new(copy);
-    command.env_clear().arg("patch").arg(&d).arg("-o").arg(place.path("p"));
-    if rustix::process::geteuid().is_root() {
-        command.uid(65534).gid(65534);
-    }
+    command.arg("patch").arg(&d).arg("-o").arg(place.path("p"));
     let ran: Ran = command.output().unwrap().into();
     assert_eq!((ran.code, ran.error_code()), (8, "AGX-1001"), "{}", ran.stderr);
     assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);

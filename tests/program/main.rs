@@ -15,4 +15,6 @@ mod rewrites;
 mod schema;
 mod seals;
 mod transcripts;
+#[path = "../unprivileged/mod.rs"]
+mod unprivileged;
 mod variants;
