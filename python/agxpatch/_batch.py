@@ -12,12 +12,17 @@ milliseconds, runs the function once, and hands each caller its own result.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
+import contextlib
+import inspect
+import os
 import queue
 import threading
 import time
+import weakref
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Callable, Generic, Iterable, List, Optional, Tuple, TypeVar, Union
 
 __all__ = ["Batcher", "BatcherClosed", "BatcherFull"]
 
@@ -42,17 +47,19 @@ class Batcher(Generic[Item, Result]):
     """Runs `fn` on lists of items, in one thread.
 
     `fn` takes a list of 1 to `max_batch` items and returns as many results, in order. A batch is run when it is full or
-    `max_delay` seconds after its first item arrived. At most `max_queue` calls wait; a further one waits for room.
+    `max_delay` seconds after its first item arrived. At most `max_queue` calls wait; a further one waits for room. The
+    thread starts with the first call. A forked child starts one of its own.
 
     If `fn` raises for a batch of several, it is called again for each item alone, so that an exception reaches only the
     caller whose item causes it. `fn` must therefore bear being called twice with an item.
 
-    Every call ends: with its result, with an exception, or with `BatcherClosed`.
+    Every call ends: with its result, with an exception, or with `BatcherClosed`. At its end Python waits for the calls
+    in the queue, as it does for those of `concurrent.futures`.
     """
 
     def __init__(
         self,
-        fn: Callable[[List[Item]], Sequence[Result]],
+        fn: Callable[[List[Item]], Iterable[Result]],
         *,
         max_batch: int = 32,
         max_delay: float = 0.002,
@@ -63,14 +70,16 @@ class Batcher(Generic[Item, Result]):
             raise ValueError("max_batch and max_queue must be 1 or more")
         if max_delay < 0:
             raise ValueError("max_delay must not be negative")
+        if inspect.iscoroutinefunction(fn):
+            raise TypeError("fn runs in a thread of its own and must not be a coroutine function")
         self._fn = fn
         self._max_batch = max_batch
         self._max_delay = max_delay
-        self._queue: queue.Queue[Union[_Call, _Stop]] = queue.Queue(max_queue)
-        self._closing = threading.Lock()
+        self._name = name
         self._closed = False
-        self._worker = threading.Thread(target=self._work, name=name, daemon=True)
-        self._worker.start()
+        self._worker: Optional[threading.Thread] = None
+        self._without_worker(max_queue)
+        _BATCHERS.add(self)
 
     def submit(self, item: Item, timeout: Optional[float] = None) -> Future[Result]:
         """Queues a call and returns its future; `BatcherFull` if there was no room for `timeout` seconds."""
@@ -81,17 +90,22 @@ class Batcher(Generic[Item, Result]):
             with self._closing:
                 if self._closed:
                     raise BatcherClosed("this batcher is closed")
-                try:
+                if self._worker is None:
+                    self._worker = threading.Thread(target=self._work, name=self._name, daemon=True)
+                    self._worker.start()
+                with contextlib.suppress(queue.Full):
                     self._queue.put_nowait((item, future))
                     return future
-                except queue.Full:
-                    pass
+            if self._in_worker():
+                raise BatcherFull("no room in the queue, and this thread is the one that makes room")
             if deadline is not None and time.monotonic() >= deadline:
                 raise BatcherFull(f"no room in the queue for {timeout} s")
             self._wait_for_room(deadline)
 
     def __call__(self, item: Item, timeout: Optional[float] = None) -> Result:
         """The result for `item`; waits for it at most `timeout` seconds, then raises `TimeoutError`."""
+        if self._in_worker():
+            raise RuntimeError("the function that a batcher runs cannot wait for a call of the same batcher")
         deadline = None if timeout is None else time.monotonic() + timeout
         future = self.submit(item, timeout)
         try:
@@ -130,11 +144,13 @@ class Batcher(Generic[Item, Result]):
         """
         with self._closing:
             first, self._closed = not self._closed, True
+        if self._worker is None:
+            return
         if first:
             if cancel_pending:
                 self._refuse_pending()
             self._queue.put(_Stop())
-        if threading.current_thread() is not self._worker:
+        if not self._in_worker():
             self._worker.join()
 
     def __enter__(self) -> Batcher[Item, Result]:
@@ -142,6 +158,18 @@ class Batcher(Generic[Item, Result]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _without_worker(self, max_queue: int) -> None:
+        """The state before the first call, in which a forked child is too: the worker is a thread of its parent's."""
+        self._queue: queue.Queue[Union[_Call, _Stop]] = queue.Queue(max_queue)
+        self._closing = threading.Lock()
+        self._worker = None
+
+    def _after_fork(self) -> None:
+        self._without_worker(self._queue.maxsize)
+
+    def _in_worker(self) -> bool:
+        return threading.current_thread() is self._worker
 
     def _wait_for_room(self, deadline: Optional[float]) -> None:
         with self._queue.not_full:
@@ -185,9 +213,9 @@ class Batcher(Generic[Item, Result]):
             return
         try:
             results = self._results([item for item, _ in batch])
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                _fail(batch[0][1], error)
             else:
                 for call in batch:
                     self._run([call])
@@ -197,10 +225,14 @@ class Batcher(Generic[Item, Result]):
             raise
         else:
             for (_, future), result in zip(batch, results):
-                future.set_result(result)
+                with contextlib.suppress(InvalidStateError):  # The caller set it.
+                    future.set_result(result)
 
-    def _results(self, items: List[Item]) -> Sequence[Result]:
-        results = self._fn(items)
+    def _results(self, items: List[Item]) -> List[Result]:
+        returned = self._fn(items)
+        if isinstance(returned, (set, frozenset, dict)):
+            raise TypeError(f"the function returned a {type(returned).__name__}, not results in the order of its items")
+        results = list(returned)
         if len(results) != len(items):
             raise ValueError(f"the function returned {len(results)} results for {len(items)} items")
         return results
@@ -216,7 +248,27 @@ class Batcher(Generic[Item, Result]):
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
-    try:
+    if isinstance(error, StopIteration):
+        # No future of asyncio takes one, and the task would wait for ever.
+        error = RuntimeError(f"the function raised {error!r}")
+    with contextlib.suppress(InvalidStateError):  # cancelled, or done
         future.set_exception(error)
-    except InvalidStateError:  # cancelled, or done
-        pass
+
+
+_BATCHERS: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Python ends daemon threads wherever they are, and the calls in the queue with them."""
+    for batcher in list(_BATCHERS):
+        batcher.close()
+
+
+def _after_fork() -> None:
+    for batcher in list(_BATCHERS):
+        batcher._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

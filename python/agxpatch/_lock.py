@@ -14,8 +14,12 @@ caller of Metal.
     async with lock():                      # the same place, held by a task
         ...
 
+    with lock().within(5):                  # LockTimeout names the holder; also `async with`
+        ...
+
 A place belongs to the thread that took it or, inside an asyncio task, to that task. Its owner may take it again, so
-nested modules do not wait for themselves. A place whose owner ends without giving it back is given back for it.
+nested modules do not wait for themselves. A place whose owner ends without giving it back is given back for it. A
+thread that a task waits for is another owner: where a task hands its work to a thread, that thread takes the place.
 
 This file has no dependencies and may be copied into a project. Importing it does not import torch.
 """
@@ -27,6 +31,7 @@ import contextlib
 import copy
 import copyreg
 import functools
+import inspect
 import logging
 import os
 import sys
@@ -61,8 +66,9 @@ class Holder:
 class _Owner:
     """A thread or a task, as a lock knows it. It lives as long as the thread's local storage or the task does."""
 
-    def __init__(self, lock: MPSLock, name: str) -> None:
+    def __init__(self, lock: MPSLock, name: str, loop: Optional[asyncio.AbstractEventLoop] = None) -> None:
         self.name = name
+        self.loop = loop
         self.depth = 0
         self.borrowed = False
         self.holder: Optional[Holder] = None
@@ -92,6 +98,31 @@ class _Waiter:
         self.owner = owner
         self.wake = wake
         self.granted = False
+
+
+class _Within:
+    """A place for a block, taken within a time."""
+
+    def __init__(self, lock: MPSLock, seconds: float) -> None:
+        self._lock = lock
+        self._seconds = seconds
+
+    def __enter__(self) -> MPSLock:
+        return self._taken(self._lock.acquire(timeout=self._seconds))
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    async def __aenter__(self) -> MPSLock:
+        return self._taken(await self._lock._enter_async(self._seconds))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _taken(self, taken: bool) -> MPSLock:
+        if not taken:
+            raise LockTimeout(f"no place came free within {self._seconds} s; held by {self._lock._names()}")
+        return self._lock
 
 
 class MPSLock:
@@ -140,13 +171,19 @@ class MPSLock:
         """Takes a place, as `threading.Lock.acquire` does; False if none came free.
 
         A time-out is logged with the names of the holders; `within` raises them instead. No `timeout`, or -1, waits for
-        ever.
+        ever; a task may not wait for ever for another task of its own loop, which could not go on.
         """
-        if timeout is not None and timeout < 0:
+        if timeout == -1:
             timeout = None
+        if timeout is not None and not timeout >= 0:
+            raise ValueError("timeout must not be negative")
         if not blocking:
+            if timeout is not None:
+                raise ValueError("a call that does not block takes no timeout")
             timeout = 0.0
         owner, woken = self._owner(), threading.Event()
+        if timeout is None:
+            self._refuse_deadlock(owner)
         waiter = self._enter(owner, woken.set, may_wait=timeout != 0.0)
         if waiter is None:
             return owner.depth > 0
@@ -175,15 +212,9 @@ class MPSLock:
         finally:
             self._leave(owner)
 
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[MPSLock]:
-        """Holds a place for a `with` block; `LockTimeout` names the holders if none comes free in time."""
-        if not self.acquire(timeout=max(seconds, 0.0)):
-            raise LockTimeout(f"no place came free within {seconds} s; held by {self._names()}")
-        try:
-            yield self
-        finally:
-            self.release()
+    def within(self, seconds: float) -> _Within:
+        """Holds a place for a `with` or `async with` block; `LockTimeout` names the holders if none comes free."""
+        return _Within(self, max(seconds, 0.0))
 
     @contextlib.contextmanager
     def lent_to(self, works_for_us: Callable[[], bool]) -> Iterator[None]:
@@ -209,6 +240,13 @@ class MPSLock:
         self.release()
 
     async def __aenter__(self) -> MPSLock:
+        await self._enter_async(None)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    async def _enter_async(self, timeout: Optional[float]) -> bool:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -221,21 +259,19 @@ class MPSLock:
                 loop.call_soon_threadsafe(finish)
 
         waiter = self._enter(self._owner(), wake, may_wait=True)
-        if waiter is not None:
-            try:
-                await woken
-            except BaseException:
-                self._stop_waiting(waiter, keep=False)
-                raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
+        if waiter is None:
+            return True
+        try:
+            await asyncio.wait([woken], timeout=timeout)
+        except BaseException:
+            self._stop_waiting(waiter, keep=False)
+            raise
+        return self._stop_waiting(waiter, keep=True)
 
     def __call__(self, function: _Function) -> _Function:
         """As a decorator: `function`, which may be a coroutine function, runs with a place."""
         guarded: Any
-        if asyncio.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def guarded(*arguments: Any, **named: Any) -> Any:
@@ -258,7 +294,7 @@ class MPSLock:
             with self._guard:
                 owner = self._tasks.get(task)
                 if owner is None:
-                    owner = self._tasks[task] = _Owner(self, f"task {task.get_name()!r}")
+                    owner = self._tasks[task] = _Owner(self, f"task {task.get_name()!r}", task.get_loop())
                     task.add_done_callback(lambda _: owner.gone())
             return owner
         presence = getattr(self._threads, "presence", None)
@@ -266,6 +302,19 @@ class MPSLock:
             name = threading.current_thread().name
             presence = self._threads.presence = _ThreadPresence(_Owner(self, f"thread {name!r}"))
         return cast(_Owner, presence.owner)
+
+    def _refuse_deadlock(self, owner: _Owner) -> None:
+        """An error if a task is about to stop its thread until that thread gives a place back."""
+        presence = getattr(self._threads, "presence", None)
+        mine = presence.owner if presence is not None else None
+        with self._guard:
+            full = len(self._held) >= self.places and not any(lender() for lender in self._lenders)
+            if owner.loop is None or owner.depth or not full:
+                return
+            if all(each.loop is owner.loop or each is mine for each in self._held):
+                raise RuntimeError(
+                    f"waiting here stops the loop that the holder needs; use `async with`: {self._names()}"
+                )
 
     def _enter(self, owner: _Owner, wake: Callable[[], object], may_wait: bool) -> Optional[_Waiter]:
         """Gives `owner` a place, or puts it into the queue and returns its waiter."""
@@ -316,7 +365,7 @@ class MPSLock:
         return keep
 
     def _abandoned(self, owner: _Owner) -> None:
-        if not owner.borrowed:
+        if not owner.borrowed and not sys.is_finalizing():
             _LOGGER.warning("%s ended while it held a place; the place is free again", owner.holder or owner.name)
         self._leave(owner)
 

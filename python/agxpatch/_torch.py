@@ -44,20 +44,26 @@ class Serialized:
     def __init__(self, lock: MPSLock) -> None:
         self.lock = lock
         self.covered: List[str] = []
-        self._replaced: List[Tuple[Any, str, Any]] = []
+        self._replaced: List[Tuple[Any, str, Any, Any]] = []
 
     def restore(self) -> None:
-        """Puts torch's own functions back. Calls that are running finish with their place."""
+        """Puts torch's own functions back. Calls that are running finish with their place.
+
+        Where something else has wrapped one of our functions, as torch does with the steps of optimizers, that stays,
+        and ours inside it takes a place only while a `serialize_torch` is active.
+        """
         global _active
+        if _active is self:
+            _active = None
         while self._replaced:
-            owner, name, original = self._replaced.pop()
+            owner, name, original, ours = self._replaced.pop()
+            if vars(owner).get(name) is not ours:
+                continue
             if original is _MISSING:
                 delattr(owner, name)
             else:
                 setattr(owner, name, original)
         self.covered.clear()
-        if _active is self:
-            _active = None
 
     def __enter__(self) -> Serialized:
         return self
@@ -67,14 +73,19 @@ class Serialized:
 
     def _replace(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         original = getattr(owner, name, None)
-        if not callable(original) or getattr(original, "_agx_serialized", False):
+        if not callable(original):
             return
-        wrapped = wrap(original)
-        wrapped._agx_serialized = True  # type: ignore[attr-defined]
-        # An inherited function is taken off again rather than set on the class that inherits it.
-        self._replaced.append((owner, name, vars(owner).get(name, _MISSING)))
-        setattr(owner, name, wrapped)
+        # What wraps one of our functions has copied its mark.
+        if not getattr(original, "_agx_serialized", False):
+            wrapped = wrap(original)
+            wrapped._agx_serialized = True  # type: ignore[attr-defined]
+            self._set(owner, name, wrapped)
         self.covered.append(f"{getattr(owner, '__qualname__', getattr(owner, '__name__', ''))}.{name}")
+
+    def _set(self, owner: Any, name: str, ours: Any) -> None:
+        # An inherited function is taken off again rather than set on the class that inherits it.
+        self._replaced.append((owner, name, vars(owner).get(name, _MISSING), ours))
+        setattr(owner, name, ours)
 
 
 def serialize_torch(lock: Optional[MPSLock] = None) -> Serialized:
@@ -91,11 +102,11 @@ def serialize_torch(lock: Optional[MPSLock] = None) -> Serialized:
 
     made = Serialized(process_lock() if lock is None else lock)
     for path, names in _PLAIN:
-        _replace_all(made, _find(torch, path), names, _holding(made.lock))
+        _replace_all(made, _find(torch, path), names, _holding)
     for path, names in _BACKWARD:
-        _replace_all(made, _find(torch, path), names, _lending(made.lock, torch))
+        _replace_all(made, _find(torch, path), names, _lending(torch))
     for path, names in _OTHER_LOADERS:
-        _replace_all(made, sys.modules.get(path), names, _holding(made.lock))
+        _replace_all(made, sys.modules.get(path), names, _holding)
     _serialize_optimizers(made, _find(torch, "optim.Optimizer"))
     _active = made
     return made
@@ -121,19 +132,19 @@ def _find(root: Any, path: str) -> Any:
     return root
 
 
-def _holding(lock: MPSLock) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def serialized(*arguments: Any, **named: Any) -> Any:
-            with lock:
-                return original(*arguments, **named)
+def _holding(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def serialized(*arguments: Any, **named: Any) -> Any:
+        active = _active
+        if active is None:
+            return original(*arguments, **named)
+        with active.lock:
+            return original(*arguments, **named)
 
-        return serialized
-
-    return wrap
+    return serialized
 
 
-def _lending(lock: MPSLock, torch: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _lending(torch: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `_holding`, and autograd's own threads enter while the caller waits for them.
 
     They run hooks, custom functions and the forward passes that activation checkpointing repeats, and those call
@@ -144,7 +155,10 @@ def _lending(lock: MPSLock, torch: Any) -> Callable[[Callable[..., Any]], Callab
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def serialized(*arguments: Any, **named: Any) -> Any:
-            with lock.lent_to(lambda: graph_task() != -1):
+            active = _active
+            if active is None:
+                return original(*arguments, **named)
+            with active.lock.lent_to(lambda: graph_task() != -1):
                 return original(*arguments, **named)
 
         return serialized
@@ -156,19 +170,17 @@ def _serialize_optimizers(made: Serialized, optimizer: Any) -> None:
     """Each optimizer class has a `step` of its own; a class made later gets its wrapper when it is made."""
     if optimizer is None:
         return
-    wrap = _holding(made.lock)
     for each in [optimizer, *_subclasses(optimizer)]:
         if "step" in vars(each):
-            made._replace(each, "step", wrap)
+            made._replace(each, "step", _holding)
     inherited = optimizer.__init_subclass__
 
     def init_subclass(cls: Any, /, **named: Any) -> None:
         inherited(**named)
-        if "step" in vars(cls):
-            made._replace(cls, "step", wrap)
+        if _active is made and "step" in vars(cls):
+            made._replace(cls, "step", _holding)
 
-    made._replaced.append((optimizer, "__init_subclass__", vars(optimizer).get("__init_subclass__", _MISSING)))
-    optimizer.__init_subclass__ = classmethod(init_subclass)
+    made._set(optimizer, "__init_subclass__", classmethod(init_subclass))
 
 
 def _subclasses(cls: type) -> List[type]:

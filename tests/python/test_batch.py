@@ -1,6 +1,9 @@
 """The batcher: many callers, one worker, no call lost."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -86,6 +89,72 @@ def test_an_exception_reaches_only_the_caller_whose_item_causes_it():
         assert futures[14].result(LONG) == 28
         with pytest.raises(ValueError, match="thirteen"):
             futures[13].result(LONG)
+
+
+@pytest.mark.parametrize("returned", [lambda items: (2 * item for item in items), lambda items: tuple(doubled(items))])
+def test_results_may_come_from_any_iterable(returned):
+    with Batcher(returned, max_batch=2, max_delay=LONG) as batcher:
+        futures = [batcher.submit(item) for item in (1, 2)]
+        assert [future.result(LONG) for future in futures] == [2, 4]
+
+
+@pytest.mark.parametrize("kind", [set, dict.fromkeys])
+def test_results_without_an_order_are_refused(kind):
+    with Batcher(kind, max_delay=0) as batcher, pytest.raises(TypeError, match="not results in the order"):
+        batcher(1)
+
+
+def test_no_call_is_lost_where_iterating_over_the_results_fails():
+    def breaks(items):
+        yield items[0]
+        if len(items) > 1:
+            raise KeyError("second")
+
+    with Batcher(breaks, max_batch=2, max_delay=LONG) as batcher:
+        futures = [batcher.submit(item) for item in (1, 2)]
+        assert [future.result(LONG) for future in futures] == [1, 2]
+
+
+@pytest.mark.parametrize("raised", [StopIteration, asyncio.CancelledError])
+def test_exceptions_that_mean_something_to_tasks_end_the_call_and_not_the_worker(raised):
+    def picky(items):
+        if items == [13]:
+            raise raised
+        return items
+
+    async def main(batcher):
+        with pytest.raises((RuntimeError, asyncio.CancelledError)):
+            await batcher.acall(13, timeout=LONG)
+        return await batcher.acall(1, timeout=LONG)
+
+    with Batcher(picky, max_delay=0) as batcher:
+        assert asyncio.run(main(batcher)) == 1
+
+
+def test_the_function_may_not_wait_for_its_own_batcher():
+    batcher = Batcher(lambda items: [batcher(item) for item in items], max_delay=0)
+    with batcher, pytest.raises(RuntimeError, match="the same batcher"):
+        batcher(1)
+
+
+def test_the_function_is_refused_room_that_only_it_could_make():
+    def fills(items):
+        with pytest.raises(BatcherFull, match="makes room"):
+            for _ in range(3):
+                batcher.submit(2)
+        return items
+
+    batcher = Batcher(lambda items: fills(items) if items == [1] else items, max_batch=1, max_queue=2)
+    with batcher:
+        assert batcher(1) == 1
+
+
+def test_a_coroutine_function_is_refused():
+    async def later(items):
+        return items
+
+    with pytest.raises(TypeError, match="coroutine"):
+        Batcher(later)
 
 
 def test_a_wrong_number_of_results_is_an_error_for_each_caller():
@@ -204,3 +273,29 @@ def test_wrong_settings_are_refused():
     for wrong in ({"max_batch": 0}, {"max_queue": 0}, {"max_delay": -1}):
         with pytest.raises(ValueError):
             Batcher(doubled, **wrong)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_a_worker_of_its_own():
+    with Batcher(doubled, max_delay=0) as batcher:
+        assert batcher(1) == 2
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if batcher(2, timeout=LONG) == 4 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert batcher(3) == 6
+
+
+def test_queued_calls_are_run_before_python_ends():
+    program = """
+import agxpatch, time
+batcher = agxpatch.Batcher(lambda items: time.sleep(0.05) or [print(item) for item in items], max_batch=1)
+for item in range(3):
+    batcher.submit(item)
+"""
+    search = os.pathsep.join(sys.path)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": search}, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "0\n1\n2\n" and not ran.stderr

@@ -55,6 +55,54 @@ def test_a_time_out_names_the_holder_and_the_line_that_took_the_place(caplog):
         assert f"{os.path.basename(__file__)}:" in text
 
 
+@pytest.mark.parametrize("arguments", [{"blocking": False, "timeout": 1}, {"timeout": -2}, {"timeout": float("nan")}])
+def test_acquire_refuses_what_threading_lock_refuses(arguments):
+    with pytest.raises(ValueError):
+        threading.Lock().acquire(**arguments)
+    with pytest.raises(ValueError):
+        MPSLock(1).acquire(**arguments)
+
+
+def test_a_task_that_waits_too_long_is_told_the_holder():
+    lock = MPSLock(1)
+
+    async def main():
+        async with lock:
+
+            async def other():
+                async with lock.within(0.01):
+                    raise AssertionError("entered")
+
+            with pytest.raises(LockTimeout, match="held by task 'holder'"):
+                await asyncio.ensure_future(other())
+            async with lock.within(1):
+                assert lock.depth == 2
+
+    async def named():
+        await asyncio.get_running_loop().create_task(main(), name="holder")
+
+    asyncio.run(named())
+    assert not lock.locked() and not lock._waiters
+
+
+def test_a_task_that_would_stop_its_own_loop_for_ever_is_told():
+    lock = MPSLock(1)
+
+    async def other():
+        with lock:
+            raise AssertionError("entered")
+
+    async def main():
+        async with lock:
+            with pytest.raises(RuntimeError, match="use `async with`: task"):
+                await asyncio.ensure_future(other())
+
+    asyncio.run(main())
+    with lock, pytest.raises(RuntimeError, match="use `async with`: thread"):
+        asyncio.run(other())
+    assert not lock.locked() and not lock._waiters
+
+
 def test_within_gives_the_place_back():
     lock = MPSLock(1)
     with lock.within(1):
