@@ -64,7 +64,15 @@ fn call_guarded(guard: &Guarded, thread: &Thread, encoder: &Encoder) -> u64 {
     let Fast::Taken(record, lock) = guard.enter_fast(thread, &call) else {
         return first_call(guard, thread, &call, encoder);
     };
-    thread.push_fast(Frame { caller: 0, stack, record, lock, slot: 0, role: Role::Fast });
+    thread.push_fast(Frame {
+        caller: 0,
+        stack,
+        record,
+        lock,
+        slot: 0,
+        kind: Kind::Method,
+        role: Role::Fast,
+    });
     let result = method(encoder);
     if thread.fast_top().is_some() {
         thread.pop_fast();

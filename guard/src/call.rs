@@ -33,6 +33,8 @@ pub enum Kind {
     BufferDealloc = 10,
     /// `commit` and its like.
     Commit = 11,
+    /// `commitEncoder`: a command buffer ends the encoders it keeps. In a commit, the last step that concerns encoders.
+    CommitEncoder = 12,
 }
 
 impl Kind {

@@ -17,7 +17,8 @@
 //! A command buffer and its encoders have one lock (see [`crate::record`]), so a call that the driver makes to an encoder from inside
 //! `commit` or a factory is nested too. Sub-encoders of a parallel render encoder have locks of their own, for Metal lets each
 //! be used by a thread of its own; so has an encoder whose command buffer is not known. A thread takes a second lock while it has one
-//! only where the driver calls from one such group into another, and a circle of waiting threads is broken ([`crate::waits`]).
+//! only where the driver calls from one such group into another, and a circle of waiting threads is broken ([`crate::waits`]). A commit
+//! lets go of the lock before it submits and calls handlers ([`crate::commits`]).
 //!
 //! A place of the throttle is waited for before a factory method is entered, outside of every lock: the driver makes each encoder
 //! inside one, and a thread that is inside a guarded call is never made to wait.
@@ -144,7 +145,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 self.reserve_place(thread);
                 self.enter_buffer(thread, call)
             }
-            Kind::Buffer | Kind::Commit => self.enter_buffer(thread, call),
+            Kind::Buffer | Kind::Commit | Kind::CommitEncoder => self.enter_buffer(thread, call),
             Kind::BufferDealloc if self.ledger.find(call.object).is_none() => {
                 Verdict::Dispatch(Entered::BARE)
             }
@@ -335,6 +336,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
         if entered.role == Role::Outer {
             self.unlock(entered);
+        } else if call.kind == Kind::CommitEncoder && !has_fault(Fault::CommitsUnderLock) {
+            self.submit(thread, entered);
         }
         if let Some(shard) = quarantined {
             self.relieve(thread, shard);

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
 use crate::backtrace;
-use crate::call::{Call, Entered, Fast, Objects, Verdict};
+use crate::call::{Call, Entered, Fast, Kind, Objects, Verdict};
 use crate::calls::Guard;
 use crate::counters::{COUNTERS, Counter};
 use crate::driver_code;
@@ -197,6 +197,7 @@ pub unsafe extern "C" fn agx_guard_enter(
                     record,
                     lock,
                     slot: index as u32,
+                    kind: Kind::Method,
                     role: Role::Fast,
                 });
                 return slot.original.load(Ordering::Relaxed);
@@ -245,7 +246,16 @@ unsafe fn enter_slow(
     };
     match verdict {
         Verdict::Dispatch(Entered { record, lock, role }) => {
-            thread.push(Frame { caller, stack, record, lock, slot: index as u32, role });
+            let slot_number = index as u32;
+            thread.push(Frame {
+                caller,
+                stack,
+                record,
+                lock,
+                slot: slot_number,
+                kind: call.kind,
+                role,
+            });
             slot.original.load(Ordering::Relaxed)
         }
         Verdict::Refuse(_) => {

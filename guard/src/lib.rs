@@ -24,6 +24,7 @@ pub mod bounded;
 pub mod call;
 pub mod calls;
 pub mod coalescing;
+mod commits;
 pub mod counters;
 pub mod encoding;
 mod endings;

@@ -54,7 +54,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// The record of the call's object: a command buffer's is made at its first call, an encoder's at its `init…`.
     fn observed(&self, thread: &Thread, call: &Call) -> Option<&Record> {
         let known = self.ledger.find(call.object);
-        if known.is_some() || !matches!(call.kind, Kind::Factory | Kind::Buffer | Kind::Commit) {
+        if known.is_some()
+            || !matches!(
+                call.kind,
+                Kind::Factory | Kind::Buffer | Kind::Commit | Kind::CommitEncoder
+            )
+        {
             return known;
         }
         match self.ledger.claim(thread, call.object) {

@@ -200,14 +200,14 @@ impl Record {
         self.depth.store(0, Ordering::Relaxed);
     }
 
-    /// Takes the record's own lock if it is free.
+    /// Takes the record's own lock if it is free. Releases too: who reads the token follows it to the thread's block.
     pub fn try_lock(&self, thread: &Thread) -> bool {
         let free = self.owner.load(Ordering::Relaxed);
         has_fault(Fault::LockForAll)
             || (is_free(free)
                 && self
                     .owner
-                    .compare_exchange(free, thread.token(), Ordering::Acquire, Ordering::Relaxed)
+                    .compare_exchange(free, thread.token(), Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok())
     }
 

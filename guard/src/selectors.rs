@@ -136,8 +136,10 @@ pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
     if ["commit", "commitWithDeadline:"].contains(&selector) {
         return Some(Kind::Commit);
     }
-    let named = ["commitEncoder", "enqueue"].contains(&selector);
-    (named || adds_handler || encodes_event).then_some(Kind::Buffer)
+    if selector == "commitEncoder" {
+        return Some(Kind::CommitEncoder);
+    }
+    (selector == "enqueue" || adds_handler || encodes_event).then_some(Kind::Buffer)
 }
 
 /// How the selectors begin that encode work.

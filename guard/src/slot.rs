@@ -73,6 +73,7 @@ impl Slot {
             9 => Kind::Buffer,
             10 => Kind::BufferDealloc,
             11 => Kind::Commit,
+            12 => Kind::CommitEncoder,
             _ => Kind::Factory,
         }
     }

@@ -40,6 +40,8 @@ pub enum Fault {
     NoSecondLook,
     /// A quarantine entry is believed although the encoder was handed out again.
     OldEntry,
+    /// A commit keeps its buffer's lock while it submits and calls handlers.
+    CommitsUnderLock,
 }
 
 /// Whether a fault is put in.

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ptr;
 
+use crate::call::Kind;
 use crate::counters::Tally;
 use crate::event::{Event, Who};
 use crate::record::Record;
@@ -42,6 +43,8 @@ pub struct Frame {
     pub lock: *const Record,
     /// Which hooked method.
     pub slot: u32,
+    /// What that method does.
+    pub kind: Kind,
     /// See [`Role`].
     pub role: Role,
 }
@@ -100,6 +103,7 @@ const BELOW_ALL: Frame = Frame {
     record: ptr::null(),
     lock: ptr::null(),
     slot: 0,
+    kind: Kind::Method,
     role: Role::Bare,
 };
 
@@ -251,6 +255,28 @@ impl Thread {
             .or(frames.more.last())
             .map_or(usize::MAX, |frame| frame.stack);
         top <= stack && (top < stack || caller != leave)
+    }
+
+    /// The calls this thread is inside of, the outermost first. Owner only, who drops them before the next call.
+    fn calls(&self) -> impl DoubleEndedIterator<Item = &mut Frame> {
+        // SAFETY: as in `push`.
+        let Frames { depth, inline, more } = unsafe { &mut *self.frames.get() };
+        let (_, inline) = inline.split_at_mut(1);
+        inline.iter_mut().take(*depth).chain(more)
+    }
+
+    /// Whether this thread is inside a commit under `lock`, and inside nothing else there. Owner only.
+    pub fn only_commits_under(&self, lock: &Record) -> bool {
+        let mut under = self.calls().filter(|call| ptr::eq(call.lock, lock)).peekable();
+        under.peek().is_some() && under.all(|call| call.kind == Kind::Commit)
+    }
+
+    /// Has the innermost call under `lock` concern no record from here on, and answers the record that it concerned. Owner only.
+    pub fn detach_call_under(&self, lock: &Record) -> Option<*const Record> {
+        let call = self.calls().rev().find(|call| ptr::eq(call.lock, lock))?;
+        let record = call.record;
+        (call.record, call.lock, call.role) = (ptr::null(), ptr::null(), Role::Bare);
+        Some(record)
     }
 
     /// How many calls this thread is inside of. Owner only.

@@ -95,7 +95,16 @@ class Scenarios(unittest.TestCase):
         self.assertIn("XYZUnheardOfCommandEncoder is an encoder class", err)
 
     def test_handlers_inside_commit_may_use_each_others_buffers(self):
-        self.holds("handlers", AGX_GUARD_QUIET="1")
+        for mode in ("guard", "throttle=2", "serialize"):
+            self.holds("handlers", AGX_GUARD=mode)
+
+    def test_a_handler_inside_commit_may_use_its_own_buffer_and_commit_another(self):
+        for mode in ("guard", "throttle=2", "serialize"):
+            self.holds("ownbuffer", AGX_GUARD=mode)
+
+    def test_a_commit_that_waits_for_room_in_the_queue_keeps_no_thread_waiting(self):
+        for mode in ("guard", "throttle=2", "serialize"):
+            self.holds("fullqueue", AGX_GUARD=mode)
 
     def test_encoders_from_factories_on_eight_threads_leave_nothing_behind(self):
         for mode in ("guard", "throttle=2", "serialize"):

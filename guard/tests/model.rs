@@ -123,12 +123,17 @@ fn model(fault: Option<Fault>, body: impl Fn() + Sync + Send + 'static) {
     put_in(None);
 }
 
+/// Runs `body` on a thread whose block lives until it is joined: other threads read it while they look for a circle.
 fn spawn(
     world: &Shared<World>,
     body: impl FnOnce(&World, &Thread) + 'static,
-) -> loom::thread::JoinHandle<()> {
+) -> loom::thread::JoinHandle<Box<Thread>> {
     let world = world.clone();
-    loom::thread::spawn(move || body(&world, &Thread::new()))
+    loom::thread::spawn(move || {
+        let thread = Thread::new();
+        body(&world, &thread);
+        thread
+    })
 }
 
 /// One thread encodes while another ends: the call is dispatched before the end, or refused after it.
@@ -292,17 +297,24 @@ fn an_entry_out_of_date_is_found() {
 const BUFFER: usize = 0x2000;
 
 impl World {
-    /// A method of the command buffer, with the frame that the thunk's entry notes for it.
+    /// A method of the command buffer.
     fn in_buffer(&self, thread: &Thread, kind: Kind, body: impl FnOnce()) {
-        let call = Call { object: BUFFER, ..call(kind) };
+        self.in_buffer_at(BUFFER, thread, kind, body);
+    }
+
+    /// A method of a command buffer, with the frame that the thunk's entry notes for it.
+    fn in_buffer_at(&self, object: usize, thread: &Thread, kind: Kind, body: impl FnOnce()) {
+        let call = Call { object, ..call(kind) };
         let Verdict::Dispatch(entered) = self.guard.enter(thread, &call) else {
             panic!("a command buffer was refused")
         };
         let Entered { record, lock, role } = entered;
-        thread.push(Frame { caller: 0, stack: 0x1000, record, lock, slot: 0, role });
+        thread.push(Frame { caller: 0, stack: 0x1000, record, lock, slot: 0, kind, role });
         body();
-        thread.pop();
-        self.guard.leave(thread, &call, entered, 0);
+        let Some(Frame { record, lock, role, .. }) = thread.pop() else {
+            panic!("no call is left")
+        };
+        self.guard.leave(thread, &call, Entered { record, lock, role }, 0);
     }
 
     /// A world whose encoder was made by a factory of the command buffer.
@@ -364,4 +376,76 @@ fn a_buffer_and_its_encoder_may_call_each_other() {
         world.run(&main, Kind::End, || world.in_buffer(&main, Kind::Buffer, || {}));
         other.join().unwrap();
     });
+}
+
+const OTHER_BUFFER: usize = 0x3000;
+
+impl World {
+    /// A commit, as the driver makes it: ends its encoders, then submits, and calls handlers.
+    fn commit_and(&self, buffer: usize, thread: &Thread, submit: impl FnOnce()) {
+        self.in_buffer_at(buffer, thread, Kind::Commit, || {
+            self.in_buffer_at(buffer, thread, Kind::CommitEncoder, || {});
+            submit();
+        });
+    }
+
+    /// A commit whose handler uses another command buffer.
+    fn commit_with_handler(&self, buffer: usize, thread: &Thread, other: usize) {
+        self.commit_and(buffer, thread, || self.in_buffer_at(other, thread, Kind::Buffer, || {}));
+    }
+}
+
+fn handlers_that_use_each_others_buffers() {
+    let main = Thread::new();
+    let world = World::from_factory(&main);
+    let other = spawn(&world, |world, thread| {
+        world.commit_with_handler(OTHER_BUFFER, thread, BUFFER);
+    });
+    world.commit_with_handler(BUFFER, &main, OTHER_BUFFER);
+    let other = other.join().unwrap();
+    let circles = [&main, &other].map(|thread| thread.tally.get(Counter::Circles));
+    assert_eq!(circles, [0, 0], "waited in a circle");
+}
+
+#[test]
+fn handlers_inside_commit_may_use_each_others_buffers() {
+    model(None, handlers_that_use_each_others_buffers);
+}
+
+#[test]
+#[should_panic(expected = "waited in a circle")]
+fn a_commit_that_keeps_its_lock_is_found() {
+    model(Some(Fault::CommitsUnderLock), handlers_that_use_each_others_buffers);
+}
+
+/// A commit blocks on a full queue until another thread has used what the commit's own lock guards.
+fn a_full_queue() {
+    let main = Thread::new();
+    let world = World::from_factory(&main);
+    world.run(&main, Kind::End, || {});
+    let room = Shared::new((loom::sync::Mutex::new(false), loom::sync::Condvar::new()));
+    let made = room.clone();
+    let other = spawn(&world, move |world, thread| {
+        world.dealloc(thread);
+        *made.0.lock().unwrap() = true;
+        made.1.notify_all();
+    });
+    world.commit_and(BUFFER, &main, || {
+        let mut has_room = room.0.lock().unwrap();
+        while !*has_room {
+            has_room = room.1.wait(has_room).unwrap();
+        }
+    });
+    other.join().unwrap();
+}
+
+#[test]
+fn a_commit_may_wait_for_a_thread_that_lets_go_of_its_encoder() {
+    model(None, a_full_queue);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_commit_that_waits_under_its_lock_is_found() {
+    model(Some(Fault::CommitsUnderLock), a_full_queue);
 }

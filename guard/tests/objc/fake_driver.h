@@ -178,7 +178,7 @@ extern AGXFakeDevice *fake_device;
 @end
 
 /* Where the driver may be stopped, so that a test decides at which step a second thread runs. */
-enum { STOP_NOWHERE, STOP_COALESCING, STOP_COMMIT_ENCODER, STOP_ENCODING };
+enum { STOP_NOWHERE, STOP_COALESCING, STOP_COMMIT_ENCODER, STOP_ENCODING, STOP_SUBMITTING };
 extern void (*fake_stop)(int where);
 /* An ended encoder of a command buffer that has not been committed: endEncoding leaves `_impl` where it is. */
 extern __thread int fake_defers_end;

@@ -295,6 +295,7 @@ static void stop(int where) {
 - (void)addCompletedHandler:(void (*)(id))handler { _handler = handler; }
 - (void)commit {
   [super commit];
+  stop(STOP_SUBMITTING); /* a full queue */
   if (_handler) _handler(self);
 }
 @end

@@ -409,7 +409,45 @@ static int handlers_may_use_each_others_buffers(void) {
   alarm(30);
   for (int at = 0; at < 2; at++) pthread_create(&threads[at], NULL, commit_one, pair[at]);
   for (int at = 0; at < 2; at++) pthread_join(threads[at], NULL);
-  CHECK(agx_guard_counter("deadlocks_broken") >= 1);
+  CHECK(agx_guard_counter("deadlocks_broken") == 0);
+  return 0;
+}
+
+/* A handler inside commit uses its own buffer, and makes and commits another one. */
+static void use_its_own_and_another(id buffer) {
+  [buffer enqueue];
+  AGXFakeFamilyCommandBuffer *other = [AGXFakeFamilyCommandBuffer alloc];
+  end([other computeCommandEncoder]);
+  [other commit];
+}
+static int a_handler_may_use_its_own_buffer(void) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  end([buffer computeCommandEncoder]);
+  [buffer addCompletedHandler:use_its_own_and_another];
+  alarm(30);
+  [buffer commit];
+  CHECK(agx_guard_counter("deadlocks_broken") == 0 && agx_guard_counter("refused_double_end") == 0);
+  CHECK(agx_guard_counter("encoders_ended") == 2);
+  return 0;
+}
+
+/* A commit that the queue has no room for goes on when another thread has let go of this buffer's last encoder and committed. */
+static void make_room(void) {
+  [ended release];
+  end([shared computeCommandEncoder]);
+  [shared commit];
+}
+static int a_commit_may_wait_for_room(void) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  shared = [AGXFakeFamilyCommandBuffer alloc];
+  ended = [buffer computeCommandEncoder];
+  [ended endEncoding];
+  fake_stop = let_the_second_run;
+  stop_at = STOP_SUBMITTING, second = make_room;
+  [buffer commit];
+  CHECK(second_started && second_done);
+  CHECK(agx_guard_counter("waits") == 0 && agx_guard_counter("deadlocks_broken") == 0);
+  pthread_join(second_thread, NULL);
   return 0;
 }
 
@@ -934,6 +972,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "unheard")) a_class_of_no_list_is_hooked_on_sight();
   else if (!strcmp(name, "meet")) a_stopped_thread_meets_another(number);
   else if (!strcmp(name, "handlers")) handlers_may_use_each_others_buffers();
+  else if (!strcmp(name, "ownbuffer")) a_handler_may_use_its_own_buffer();
+  else if (!strcmp(name, "fullqueue")) a_commit_may_wait_for_room();
   else if (!strcmp(name, "buffers")) buffers_by_the_thousand(number, other);
   else if (!strcmp(name, "nested")) nested_calls_go_through();
   else if (!strcmp(name, "circle")) circles_are_broken();
