@@ -1,7 +1,7 @@
 //! `agxpatch run -- CMD…`: a command with the guard, or a copy of the driver.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,6 +60,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
+    /// Overwrite the file of --report. It keeps its contents if nothing is run.
+    #[arg(long, requires = "report")]
+    force: bool,
+
     /// Insert this guard library instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     guard_library: Option<PathBuf>,
@@ -102,7 +106,8 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     if args.clean {
         return run_clean::run(session);
     }
-    let report = args.report.as_deref().map(Report::reserve).transpose()?;
+    let report =
+        args.report.as_deref().map(|path| Report::reserve(path, args.force)).transpose()?;
     let account = account(&args, session)?;
     if let Some(report) = report {
         report.fill(&account);
@@ -129,16 +134,27 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
 struct Report<'a> {
     path: &'a Path,
     file: Option<File>,
+    /// Whether the file was not there before.
+    is_new: bool,
 }
 
 impl<'a> Report<'a> {
-    fn reserve(path: &'a Path) -> Result<Report<'a>> {
-        match File::create_new(path) {
-            Ok(file) => Ok(Report { path, file: Some(file) }),
+    fn reserve(path: &'a Path, force: bool) -> Result<Report<'a>> {
+        let mut options = OpenOptions::new();
+        let made = options.write(true).create_new(true).open(path);
+        let is_new = made.is_ok();
+        let opened = match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && force => {
+                options.create_new(false).open(path)
+            }
+            made => made,
+        };
+        match opened {
+            Ok(file) => Ok(Report { path, file: Some(file), is_new }),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(Error::new(Code::OutputExists, "the report already exists")
                     .with("path", path.display())
-                    .next("name another file with --report"))
+                    .next("name another file, or overwrite this one with --force"))
             }
             Err(error) => Err(Error::new(Code::WriteFailed, "the report cannot be written")
                 .with("path", path.display())
@@ -151,7 +167,14 @@ impl<'a> Report<'a> {
     fn fill(mut self, account: &RunReport) {
         let Some(mut file) = self.file.take() else { return };
         let text = serde_json::to_string_pretty(account).map_err(std::io::Error::from);
-        if let Err(error) = text.and_then(|text| file.write_all(format!("{text}\n").as_bytes())) {
+        let written = text.and_then(|text| {
+            // A pipe or a device has nothing to cut off.
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+            }
+            file.write_all(format!("{text}\n").as_bytes())
+        });
+        if let Err(error) = written {
             say(&format!("the report cannot be written: {}: {error}", self.path.display()));
         }
     }
@@ -160,7 +183,7 @@ impl<'a> Report<'a> {
 impl Drop for Report<'_> {
     /// Nothing was run, so there is nothing to report.
     fn drop(&mut self) {
-        if self.file.is_some() {
+        if self.is_new && self.file.is_some() {
             // It is empty, and in the way of a second try only.
             drop(std::fs::remove_file(self.path));
         }

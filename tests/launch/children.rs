@@ -56,6 +56,27 @@ fn a_command_that_is_not_started_leaves_no_empty_report() {
 }
 
 #[test]
+fn a_report_is_overwritten_with_force_once_the_command_has_run() {
+    let bench = Bench::new();
+    let file = bench.path("report");
+    let longer = "x".repeat(1 << 16);
+    std::fs::write(&file, &longer).unwrap();
+    let options = ["--report", file.to_str().unwrap()];
+    let refused = bench.shell(&options, "true");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("[AGX-1003]") && said.contains("--force"), "{said}");
+
+    let forced = [&options[..], &["--force"]].concat();
+    assert_eq!(bench.command(&forced, &["no-such-program"]).status().unwrap().code(), Some(127));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), longer);
+    assert_eq!(bench.shell(&forced, "exit 3").status.code(), Some(3));
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(report["exit"], 3);
+    assert_eq!(bench.shell(&["--force"], "true").status.code(), Some(1));
+}
+
+#[test]
 fn standard_input_is_the_commands() {
     let bench = Bench::new();
     let mut child =
