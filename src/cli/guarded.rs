@@ -133,10 +133,7 @@ impl Environments for Launched<'_> {
             | Configuration::Lock
             | Configuration::Batched
             | Configuration::Env(..) => (Mode::Off, None),
-            Configuration::Guard => (Mode::Guard, None),
-            Configuration::Throttle(most) => (Mode::Throttle(*most), None),
-            Configuration::Serialize => (Mode::Serialize, None),
-            Configuration::Observe => (Mode::Observe, None),
+            Configuration::Guarded(mode) => (*mode, None),
             Configuration::NoCoalescing => (Mode::Off, None),
             Configuration::Patched => (Mode::Off, Some(Way::Both)),
         };

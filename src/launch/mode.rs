@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use agxpatch_core::error::{Code, Error, Result};
 
 /// A mode of the guard library; the text form is the value of `AGX_GUARD`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// Locks each encoder, refuses ended ones, keeps them for a while.
     #[default]

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::trial::Ended;
 
 /// Bytes kept of each of the child's outputs.
-const KEPT: usize = 64 << 10;
+const MAX_KEPT: usize = 64 << 10;
 /// How long output is waited for once the group is dead: a process that left
 /// the group may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -132,11 +132,11 @@ fn kill_group(number: u32) {
 fn tail(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let mut kept = VecDeque::with_capacity(KEPT);
+        let mut kept = VecDeque::with_capacity(MAX_KEPT);
         let mut buffer = [0; 8192];
         while let Ok(count @ 1..) = output.read(&mut buffer) {
             kept.extend(&buffer[..count]);
-            kept.drain(..kept.len().saturating_sub(KEPT));
+            kept.drain(..kept.len().saturating_sub(MAX_KEPT));
         }
         // The receiver may have given up waiting.
         drop(sender.send(kept.into()));

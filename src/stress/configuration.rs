@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::launch::Mode;
 use agxpatch_core::error::{Code, Error, Result};
 
 /// One way to run the workload.
@@ -17,14 +18,8 @@ pub enum Configuration {
     Lock,
     /// The operations of all threads are made by one worker, in batches.
     Batched,
-    /// With the guard library, which guards each encoder.
-    Guard,
-    /// With the guard library, at most so many encoders open at a time.
-    Throttle(u32),
-    /// With the guard library, one encoder at a time.
-    Serialize,
-    /// With the guard library, which counts and changes nothing.
-    Observe,
+    /// With the guard library in this mode, which is another than off.
+    Guarded(Mode),
     /// With the guard library, which tells the driver not to coalesce encoders and
     /// changes nothing else.
     NoCoalescing,
@@ -74,12 +69,9 @@ impl Configuration {
     }
 
     /// The mode of the guard library, where that is inserted and nothing else differs.
-    fn guard_mode(&self) -> Option<String> {
+    fn guard_mode(&self) -> Option<Mode> {
         match self {
-            Configuration::Guard
-            | Configuration::Throttle(_)
-            | Configuration::Serialize
-            | Configuration::Observe => Some(self.to_string()),
+            Configuration::Guarded(mode) => Some(*mode),
             _ => None,
         }
     }
@@ -91,10 +83,7 @@ impl fmt::Display for Configuration {
             Configuration::Off => f.pad("off"),
             Configuration::Lock => f.pad("lock"),
             Configuration::Batched => f.pad("batched"),
-            Configuration::Guard => f.pad("guard"),
-            Configuration::Throttle(most) => f.pad(&format!("throttle={most}")),
-            Configuration::Serialize => f.pad("serialize"),
-            Configuration::Observe => f.pad("observe"),
+            Configuration::Guarded(mode) => mode.fmt(f),
             Configuration::NoCoalescing => f.pad("no-coalescing"),
             Configuration::Patched => f.pad("patched"),
             Configuration::Env(name, value) => f.pad(&format!("{name}={value}")),
@@ -106,17 +95,13 @@ impl FromStr for Configuration {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Configuration> {
-        let throttle = text.strip_prefix("throttle=").and_then(|most| most.parse().ok());
-        match (text, throttle) {
-            ("off", _) => Ok(Configuration::Off),
+        match (text, text.parse()) {
+            (_, Ok(Mode::Off)) => Ok(Configuration::Off),
+            (_, Ok(mode)) => Ok(Configuration::Guarded(mode)),
             ("lock", _) => Ok(Configuration::Lock),
             ("batched", _) => Ok(Configuration::Batched),
-            ("guard", _) => Ok(Configuration::Guard),
-            ("serialize", _) => Ok(Configuration::Serialize),
-            ("observe", _) => Ok(Configuration::Observe),
             ("no-coalescing", _) => Ok(Configuration::NoCoalescing),
             ("patched", _) => Ok(Configuration::Patched),
-            (_, Some(most @ 1..)) => Ok(Configuration::Throttle(most)),
             _ => Err(Error::new(Code::BadConfiguration, "no such configuration")
                 .with("configuration", text)
                 .next(
@@ -202,7 +187,7 @@ impl Environments for Guarded {
             let removed = vec![MODE.to_owned(), INSERT.to_owned()];
             return Ok(Environment { set: Vec::new(), removed }.with(configuration));
         };
-        let mode = (MODE.to_owned(), mode);
+        let mode = (MODE.to_owned(), mode.to_string());
         match (&self.library, self.macos) {
             (Some(library), true) => {
                 let insert = (INSERT.to_owned(), library.display().to_string());

@@ -265,7 +265,7 @@ mod tests {
         let mut trial = Trial {
             number: 1,
             round: 0,
-            configuration: Configuration::Guard,
+            configuration: Configuration::Guarded(crate::launch::Mode::Guard),
             variant: None,
             baseline: false,
             started: Timestamp::UNIX_EPOCH,

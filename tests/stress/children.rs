@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use agxpatch::launch::Mode;
 use agxpatch::stress::{
     self, Command, Configuration, Ended, Environments, Guarded, Options, Plan, StressReport,
     Verdict,
@@ -229,12 +230,12 @@ fn each_configuration_sees_its_own_environment() {
         bench.run(&options).trials.iter().map(|trial| trial.stderr.trim().to_owned()).collect();
     assert_eq!(seen, ["[]", "[guard]", "[throttle=2]", "[serialize]"]);
     let mac = Guarded { library: Some("/l/guard.dylib".into()), macos: true };
-    let environment = mac.environment(&Configuration::Throttle(2)).unwrap();
+    let environment = mac.environment(&Configuration::Guarded(Mode::Throttle(2))).unwrap();
     assert!(environment.set.contains(&("DYLD_INSERT_LIBRARIES".into(), "/l/guard.dylib".into())));
     let off = mac.environment(&Configuration::Off).unwrap();
     assert_eq!(off.removed, ["AGX_GUARD", "DYLD_INSERT_LIBRARIES"]);
     let without = Guarded { library: None, macos: true };
-    assert!(without.environment(&Configuration::Guard).is_err());
+    assert!(without.environment(&Configuration::Guarded(Mode::Guard)).is_err());
     assert!("throttle=0".parse::<Configuration>().is_err());
 }
 
@@ -278,6 +279,6 @@ fn what_only_a_mac_has_is_refused_elsewhere() {
     for name in ["patched", "no-coalescing"] {
         assert!(guarded.environment(&name.parse().unwrap()).is_err(), "{name}");
     }
-    let observe = guarded.environment(&Configuration::Observe).unwrap();
+    let observe = guarded.environment(&Configuration::Guarded(Mode::Observe)).unwrap();
     assert_eq!(observe.set, [("AGX_GUARD".to_owned(), "observe".to_owned())]);
 }

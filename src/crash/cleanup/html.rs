@@ -28,12 +28,12 @@ pub fn without_elements(text: &str) -> String {
 /// How long the tag is with which `rest` begins. The arguments of C++'s templates are
 /// written in entities on a page; where they are not, few look like a tag.
 fn element(rest: &str) -> Option<usize> {
-    const LONGEST: usize = 512;
+    const MAX_TAG: usize = 512;
     let inside = rest[1..].trim_start_matches('/');
     let name = inside.find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit())?;
     let ends = inside[name..].starts_with(['>', ' ', '/', '\n']);
     let begins = inside.starts_with(|c: char| c.is_ascii_lowercase()) && ends;
-    let end = rest.bytes().take(LONGEST).position(|byte| byte == b'>')?;
+    let end = rest.bytes().take(MAX_TAG).position(|byte| byte == b'>')?;
     (begins || inside.starts_with('!')).then_some(end + 1)
 }
 
@@ -51,13 +51,13 @@ pub fn is_html(text: &str) -> bool {
 
 /// `text` with the characters that entities stand for.
 pub fn without_entities(text: &str) -> String {
-    const LONGEST: usize = 10;
+    const MAX_ENTITY: usize = 10;
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let end = rest.bytes().take(LONGEST).position(|byte| byte == b';');
+        let end = rest.bytes().take(MAX_ENTITY).position(|byte| byte == b';');
         let found = end.and_then(|end| Some((entity(rest.get(1..end)?)?, end + 1)));
         let (c, length) = found.unwrap_or(('&', 1));
         out.push(c);
