@@ -75,7 +75,7 @@ pub struct Effort {
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     timeout: Option<f64>,
 
-    /// A built-in workload; needs Python with torch.
+    /// A built-in workload; all but metal need Python with torch.
     #[arg(long, value_name = "NAME")]
     workload: Option<Workload>,
 
@@ -231,7 +231,7 @@ impl Effort {
             return Ok((name.into_owned(), Command::given(program.into(), words.to_vec())));
         }
         let workload = self.workload.unwrap_or(Workload::Transformer);
-        workload.write(scripts)?;
+        let source = workload.write(scripts)?;
         // Several are the plan's.
         let lone = |values: &[u32]| match values {
             [value] => Some(*value),
@@ -248,9 +248,13 @@ impl Effort {
         let device = ("device", self.device.clone());
         let options: Vec<_> =
             std::iter::once(device).chain(numbers.into_iter().filter_map(given)).collect();
-        let python = guarded::program(&self.python)
-            .map_err(|error| error.next("name a Python that has torch with --python"))?;
-        let command = Command::workload(workload, scripts, python.into(), &options);
+        let program = if workload.takes_python() {
+            guarded::program(&self.python)
+                .map_err(|error| error.next("name a Python that has torch with --python"))?
+        } else {
+            stress::metal::compile(&source)?
+        };
+        let command = Command::workload(workload, scripts, program.into(), &options);
         check(&command, user)?;
         Ok((workload.id().to_owned(), command))
     }

@@ -21,6 +21,7 @@ pub mod comparison;
 mod configuration;
 pub mod deployment;
 pub mod distribution;
+pub mod metal;
 mod page;
 mod plan;
 mod record;

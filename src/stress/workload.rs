@@ -1,8 +1,9 @@
 //! What is run: one of the workloads that come along, or any command.
 //!
-//! The workloads are Python and carry the parameters of the published tests.
-//! They are part of this program and written to a temporary folder when used,
-//! so that they match the version that reads their results.
+//! The workloads carry the parameters of the published tests. They are Python with
+//! torch, and one is Objective-C for a Mac without torch ([`super::metal`]). They are
+//! part of this program and written to a temporary folder when used, so that they
+//! match the version that reads their results.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use agxpatch_core::error::{Code, Error, Result};
 
 macro_rules! workloads {
-    ($($(#[$doc:meta])* $name:ident $id:literal $what:literal)*) => {
+    ($($(#[$doc:meta])* $name:ident $id:literal $suffix:literal $what:literal)*) => {
         /// A workload that comes along.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
         pub enum Workload {
@@ -28,10 +29,15 @@ macro_rules! workloads {
                 match self { $(Workload::$name => $id,)* }
             }
 
+            /// The name of its file.
+            fn file(self) -> &'static str {
+                match self { $(Workload::$name => concat!($id, $suffix),)* }
+            }
+
             fn source(self) -> &'static str {
                 match self {
                     $(Workload::$name => {
-                        include_str!(concat!("../../scripts/workloads/", $id, ".py"))
+                        include_str!(concat!("../../scripts/workloads/", $id, $suffix))
                     })*
                 }
             }
@@ -41,25 +47,27 @@ macro_rules! workloads {
 
 workloads! {
     /// Matrix product, ReLU, synchronise.
-    Matmul "matmul" "matrix product of 256 x 256 and ReLU"
+    Matmul "matmul" ".py" "matrix product of 256 x 256 and ReLU"
     /// A perceptron of three layers.
-    Mlp "mlp" "multi-layer perceptron 512-1024-1024-512"
+    Mlp "mlp" ".py" "multi-layer perceptron 512-1024-1024-512"
     /// Layer normalisation.
-    LayerNorm "layernorm" "layer normalisation of 768, against the CPU's"
+    LayerNorm "layernorm" ".py" "layer normalisation of 768, against the CPU's"
     /// Two transformer blocks.
-    Transformer "transformer" "two transformer blocks, d 256, 4 heads, feed-forward 1024"
+    Transformer "transformer" ".py" "two transformer blocks, d 256, 4 heads, feed-forward 1024"
     /// Six larger transformer blocks.
-    LargeTransformer "large-transformer" "six transformer blocks, d 512, 8 heads"
+    LargeTransformer "large-transformer" ".py" "six transformer blocks, d 512, 8 heads"
     /// Matrix products for a minute.
-    Soak "soak" "matrix product of 128 x 128 for 60 seconds"
+    Soak "soak" ".py" "matrix product of 128 x 128 for 60 seconds"
     /// A linear layer and layer normalisation for an hour.
-    SoakHour "soak-hour" "linear layer and layer normalisation for an hour"
+    SoakHour "soak-hour" ".py" "linear layer and layer normalisation for an hour"
     /// One batch of eight against eight threads.
-    Batching "batching" "the transformer in one thread with batches of eight, samples a second"
+    Batching "batching" ".py" "the transformer in one thread with batches of eight, samples a second"
     /// The same for the perceptron.
-    MlpBatching "mlp-batching" "the same for the perceptron, samples a second"
+    MlpBatching "mlp-batching" ".py" "the same for the perceptron, samples a second"
     /// The device's results against the CPU's.
-    Correctness "correctness" "results of many threads against the CPU's, within 1e-3"
+    Correctness "correctness" ".py" "results of many threads against the CPU's, within 1e-3"
+    /// Compute passes without torch.
+    Metal "metal" ".m" "compute passes in Metal alone, for a Mac without torch; is compiled first"
 }
 
 const HARNESS: &str = include_str!("../../scripts/workloads/harness.py");
@@ -101,14 +109,15 @@ impl Command {
         Command { program, arguments, one_thread: None, scripts: None, measures: false }
     }
 
-    /// A workload that [`Workload::write`] put into `folder`.
+    /// A workload that [`Workload::write`] put into `folder`. `program` is what runs its
+    /// file, or what was compiled from it.
     pub fn workload(
         workload: Workload,
         folder: &Path,
-        python: OsString,
+        program: OsString,
         options: &[(&str, String)],
     ) -> Command {
-        let script = folder.join(workload.id()).with_extension("py");
+        let script = workload.takes_python().then(|| folder.join(workload.file()).into());
         let options =
             options.iter().flat_map(|(name, value)| [format!("--{name}").into(), value.into()]);
         let one_thread = match workload {
@@ -117,8 +126,8 @@ impl Command {
             _ => Some(vec!["--threads".into(), "1".into()]),
         };
         Command {
-            program: python,
-            arguments: std::iter::once(script.into()).chain(options).collect(),
+            program,
+            arguments: script.into_iter().chain(options).collect(),
             one_thread,
             scripts: Some(folder.to_owned()),
             measures: true,
@@ -127,6 +136,11 @@ impl Command {
 }
 
 impl Workload {
+    /// Whether Python runs it.
+    pub fn takes_python(self) -> bool {
+        self != Workload::Metal
+    }
+
     /// How long it runs unless told otherwise, where it runs for a time.
     pub fn duration(self) -> Option<Duration> {
         match self {
@@ -138,11 +152,11 @@ impl Workload {
 
     /// Writes the workload and what it needs into `folder`; returns its script.
     pub fn write(self, folder: &Path) -> Result<PathBuf> {
-        let script = folder.join(self.id()).with_extension("py");
+        let script = folder.join(self.file());
         // All of them, since one may take its model from another.
-        let workloads = Workload::ALL.iter().map(|each| (each.id(), each.source()));
-        for (name, source) in workloads.chain([("harness", HARNESS), ("batch", BATCH)]) {
-            let path = folder.join(name).with_extension("py");
+        let workloads = Workload::ALL.iter().map(|each| (each.file(), each.source()));
+        for (name, source) in workloads.chain([("harness.py", HARNESS), ("batch.py", BATCH)]) {
+            let path = folder.join(name);
             fs::write(&path, source).map_err(|error| {
                 Error::new(Code::WriteFailed, "the workload cannot be written")
                     .with("path", path.display())

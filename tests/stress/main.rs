@@ -5,6 +5,7 @@ mod children;
 mod comparison;
 mod effect;
 mod interruption;
+mod metal_alone;
 mod program;
 #[path = "../schema/mod.rs"]
 mod schema;
