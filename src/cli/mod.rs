@@ -169,29 +169,31 @@ macro_rules! commands {
     };
 }
 
+// In the order of the help: what a person whose program crashes needs comes first, then what
+// is for one driver file, then what is for the system volume.
 commands! {
+    Crashes(crashes)
+    Run(run)
+    Guard(guard)
+    Launchd(launchd)
+    Jupyter(jupyter)
+    Stress(stress)
+    Doctor(doctor)
+    Selftest(selftest)
     Inspect(inspect)
     Patch(patch)
     Prove(prove)
     Verify(verify)
     Signatures(signatures)
-    Run(run)
-    Guard(guard)
-    Launchd(launchd)
-    Jupyter(jupyter)
     Synth(synth)
     Demo(demo)
     CheckSip(check_sip)
-    Doctor(doctor)
     Deploy(deploy)
+    Status(status)
     Revert(revert)
     Recover(recover)
-    Status(status)
     #[command(hide = true)]
     Simulate(simulate)
-    Crashes(crashes)
-    Stress(stress)
-    Selftest(selftest)
     #[command(hide = true)]
     Generate(generate)
 }
