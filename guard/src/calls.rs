@@ -26,6 +26,8 @@
 //! What a call does to an object (retain, release, read `_impl`) goes through [`Objects`], so that the same rules run
 //! against a real Objective-C runtime, against simulated objects on the host, and under loom.
 
+use alloc::boxed::Box;
+
 use crate::call::{Call, Entered, Fast, Kind, Objects, Refusal, Verdict};
 use crate::counters::Counter;
 use crate::ledger::{Claimed, Ledger, Taken};
@@ -66,7 +68,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             throttle: Throttle::new(limit, settings.throttle_ms),
             settings,
             objects,
-            only_lock: Record::open(),
+            only_lock: Record::open(Box::leak(Box::default())),
         }
     }
 
@@ -336,7 +338,10 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
         if entered.role == Role::Outer {
             self.unlock(entered);
-        } else if call.kind == Kind::CommitEncoder && !has_fault(Fault::CommitsUnderLock) {
+        } else if call.kind == Kind::CommitEncoder
+            && thread.is_top_commit()
+            && !has_fault(Fault::CommitsUnderLock)
+        {
             self.submit(thread, entered);
         }
         if let Some(shard) = quarantined {

@@ -23,6 +23,8 @@ use crate::thread::Thread;
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// `commitEncoder` has returned, with the lock of `entered` held: where it was a commit that sent it, closes that commit.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn submit(&self, thread: &Thread, entered: Entered) {
         // SAFETY: NULL or a record, which lives as long as the guard.
         let Some(lock) = (unsafe { entered.lock.as_ref() }) else { return };

@@ -31,7 +31,12 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
 
     /// Ends the outermost call: completes what the calls inside began. The caller holds the record's lock and lets it go after. Answers
     /// the shard of the quarantine the encoder went into.
+    #[inline(always)]
     pub(crate) fn settle(&self, thread: &Thread, record: &Record) -> Option<usize> {
+        if record.is_settled() { None } else { self.settle_change(thread, record) }
+    }
+
+    fn settle_change(&self, thread: &Thread, record: &Record) -> Option<usize> {
         match record.state() {
             State::Leaving => {
                 self.give_place_back(record);

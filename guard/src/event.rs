@@ -58,6 +58,13 @@ impl Event {
         self.0.iter().zip(&other.0).for_each(|(to, from)| to.store(from.load(Relaxed), Relaxed));
     }
 
+    /// Whether nothing has happened: what happens has a thread, or at least a caller.
+    pub fn is_none(&self) -> bool {
+        let [id, words @ ..] = &self.0;
+        let caller = words.get(2 * TEXT_WORDS).map_or(0, |word| word.load(Relaxed));
+        id.load(Relaxed) == 0 && caller == 0
+    }
+
     /// Who it was.
     pub fn who(&self) -> Who {
         let mut who = Who::UNKNOWN;

@@ -10,7 +10,6 @@
 //!
 //! This module holds the mechanism; which calls go through is decided in [`crate::calls`].
 
-use alloc::boxed::Box;
 use core::ptr;
 
 use crate::park::Place;
@@ -131,11 +130,11 @@ impl<const BUCKETS: usize> Ledger<BUCKETS> {
 
     fn add_record<'a>(bucket: &Bucket, thread: &Thread) -> &'a Record {
         let head = bucket.head.load(Ordering::Relaxed);
-        let record = Box::into_raw(Box::new(Record::free_and_owned_by(thread, head)));
-        // SAFETY: just allocated, and given back only when the ledger is dropped.
-        let added = unsafe { &*record };
+        // SAFETY: the stock is the calling thread's own.
+        let added =
+            unsafe { thread.stock.make(|rare| Record::free_and_owned_by(thread, head, rare)) };
         added.share_lock_of(added);
-        bucket.head.store(record, Ordering::Release);
+        bucket.head.store(ptr::from_ref(added).cast_mut(), Ordering::Release);
         added
     }
 
@@ -258,18 +257,5 @@ pub enum Claimed<'a> {
 impl<const BUCKETS: usize> Default for Ledger<BUCKETS> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<const BUCKETS: usize> Drop for Ledger<BUCKETS> {
-    fn drop(&mut self) {
-        for bucket in &self.buckets {
-            let mut next = bucket.head.load(Ordering::Relaxed);
-            while !next.is_null() {
-                // SAFETY: records come from `Box::into_raw` and no other thread is left when the ledger is dropped.
-                let record = unsafe { Box::from_raw(next) };
-                next = record.next.load(Ordering::Relaxed);
-            }
-        }
     }
 }

@@ -43,6 +43,7 @@ pub mod record;
 pub mod selectors;
 pub mod sequence;
 pub mod settings;
+mod stock;
 pub mod sync;
 pub mod sys;
 pub mod thread;

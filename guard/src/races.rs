@@ -92,6 +92,7 @@ impl Kind {
 
 impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Before a lock is waited for, or passed by: whether another thread is inside, which is a finding.
+    #[inline(always)]
     pub(crate) fn meets_another(
         &self,
         thread: &Thread,
@@ -100,7 +101,18 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         lock: &Record,
     ) -> bool {
         let holder = lock.owner();
-        let met = holder != 0 && holder != thread.token() && call.kind.takes_part();
+        holder != 0 && holder != thread.token() && self.meets(thread, call, record, lock, holder)
+    }
+
+    fn meets(
+        &self,
+        thread: &Thread,
+        call: &Call,
+        record: &Record,
+        lock: &Record,
+        holder: usize,
+    ) -> bool {
+        let met = call.kind.takes_part();
         if met && self.settings.mode != Mode::Serialize {
             self.note_thread(thread, call);
             self.found(thread, Hazard::Overlap, record, lock.sequence.in_progress(holder), call);

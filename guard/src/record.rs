@@ -11,7 +11,7 @@
 use core::ptr;
 
 use crate::event::Event;
-use crate::sequence::Sequence;
+use crate::sequence::{Rare, Sequence};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Fault, Ordering, has_fault};
 use crate::thread::Thread;
 
@@ -91,15 +91,19 @@ pub struct Record {
 }
 
 impl Record {
-    pub(crate) fn free_and_owned_by(thread: &Thread, next: *mut Record) -> Record {
-        let record = Record::open();
+    pub(crate) fn free_and_owned_by(
+        thread: &Thread,
+        next: *mut Record,
+        rare: &'static Rare,
+    ) -> Record {
+        let record = Record::open(rare);
         record.owner.store(thread.token(), Ordering::Relaxed);
         record.next.store(next, Ordering::Relaxed);
         record
     }
 
     /// A record that stands for nothing and whose lock is free.
-    pub(crate) fn open() -> Record {
+    pub(crate) fn open(rare: &'static Rare) -> Record {
         Record {
             address: AtomicUsize::new(0),
             status: AtomicU32::new(State::Live as u32),
@@ -111,7 +115,7 @@ impl Record {
             lock: AtomicPtr::new(ptr::null_mut()),
             depth: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
-            sequence: Sequence::default(),
+            sequence: Sequence::new(rare),
         }
     }
 
@@ -141,6 +145,12 @@ impl Record {
     #[inline(always)]
     pub fn is_live(status: u32) -> bool {
         status & STATE == State::Live as u32
+    }
+
+    /// Whether the calls inside left nothing to complete: live, and not ended.
+    #[inline(always)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.status() & (STATE | TO_QUARANTINE) == State::Live as u32
     }
 
     /// Changes the state and keeps the flags. The caller holds the lock.
@@ -278,8 +288,10 @@ impl Record {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);
         self.status.store(State::Live as u32, Ordering::Relaxed);
         self.opener.store(ptr::null_mut(), Ordering::Relaxed);
-        self.sequence.born().copy(&Event::none());
-        self.sequence.ended().copy(&Event::none());
+        // Whose begin it is notes that it was born; that it ended is noted of few records that begin again.
+        if !self.sequence.ended().is_none() {
+            self.sequence.ended().copy(&Event::none());
+        }
         self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.depth.store(0, Ordering::Relaxed);
         self.address.store(address, Ordering::Release);

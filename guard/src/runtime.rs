@@ -231,6 +231,7 @@ mod counting {
 #[cfg(not(target_os = "macos"))]
 mod counting {
     use super::{c_void, sel_registerName};
+    use crate::sync::{AtomicPtr, Ordering};
 
     type Code = unsafe extern "C" fn(*mut c_void, *const c_void) -> *mut c_void;
 
@@ -238,11 +239,35 @@ mod counting {
         fn objc_msg_lookup(object: *mut c_void, selector: *const c_void) -> Option<Code>;
     }
 
-    fn send(object: usize, name: &core::ffi::CStr) -> usize {
+    /// A selector, looked up once: Apple's runtime has functions for these.
+    struct Selector(&'static core::ffi::CStr, AtomicPtr<c_void>);
+
+    impl Selector {
+        const fn new(name: &'static core::ffi::CStr) -> Selector {
+            Selector(name, AtomicPtr::new(core::ptr::null_mut()))
+        }
+
+        fn get(&self) -> *const c_void {
+            let known = self.1.load(Ordering::Relaxed);
+            if !known.is_null() {
+                return known;
+            }
+            // SAFETY: the name is NUL-terminated.
+            let selector = unsafe { sel_registerName(self.0.as_ptr()) };
+            self.1.store(selector.cast_mut(), Ordering::Relaxed);
+            selector
+        }
+    }
+
+    static RETAIN: Selector = Selector::new(c"retain");
+    static RELEASE: Selector = Selector::new(c"release");
+    static RETAIN_COUNT: Selector = Selector::new(c"retainCount");
+
+    fn send(object: usize, selector: &Selector) -> usize {
         let object = object as *mut c_void;
+        let selector = selector.get();
         // SAFETY: the object is alive, see the callers; the methods take no argument.
         unsafe {
-            let selector = sel_registerName(name.as_ptr());
             objc_msg_lookup(object, selector).map_or(0, |code| code(object, selector) as usize)
         }
     }
@@ -254,17 +279,17 @@ mod counting {
 
     /// How many references there are; the fake's count has 32 bits.
     pub fn references(object: usize) -> usize {
-        send(object, c"retainCount") as u32 as usize
+        send(object, &RETAIN_COUNT) as u32 as usize
     }
 
     /// Adds a reference.
     pub fn retain(object: usize) {
-        send(object, c"retain");
+        send(object, &RETAIN);
     }
 
     /// Drops a reference.
     pub fn release(object: usize) {
-        send(object, c"release");
+        send(object, &RELEASE);
     }
 }
 

@@ -7,7 +7,6 @@
 //! All words change under the lock alone, and loom need not know of them; a reader without the lock may see a call site that is one call
 //! old.
 
-use alloc::boxed::Box;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::event::Event;
@@ -48,15 +47,14 @@ impl Place {
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Sequence {
     last: Place,
-    rare: Box<Rare>,
+    rare: &'static Rare,
 }
 
 /// What the fast path does not touch, apart from what it does.
 #[derive(Default)]
-struct Rare {
+pub struct Rare {
     /// A call that belongs to no sequence, such as `commit`, while it is in progress.
     aside: Place,
     /// A call that set state which another thread then changed, until something is encoded with it.
@@ -66,6 +64,11 @@ struct Rare {
 }
 
 impl Sequence {
+    /// No calls yet.
+    pub fn new(rare: &'static Rare) -> Sequence {
+        Sequence { last: Place::default(), rare }
+    }
+
     /// Notes a call of the thread whose sequence it is.
     #[inline(always)]
     pub fn note_again(&self, caller: usize, method: usize) {

@@ -21,6 +21,34 @@ const FAST: u32 = 0x80;
 const KIND: u32 = 0x1f;
 const PART: u32 = 5;
 
+/// Each kind at the place its number names, for the numbers that the low bits of a slot may hold.
+const KINDS: [Kind; KIND as usize + 1] = {
+    use Kind::*;
+    let known = [
+        Method,
+        Init,
+        End,
+        DeferredEnd,
+        Destroy,
+        Dealloc,
+        Factory,
+        Passive,
+        Reinit,
+        Buffer,
+        BufferDealloc,
+        Commit,
+        CommitEncoder,
+    ];
+    let mut kinds = [Method; KIND as usize + 1];
+    let mut at = 0;
+    while at < known.len() {
+        assert!(known[at] as usize == at);
+        kinds[at] = known[at];
+        at += 1;
+    }
+    kinds
+};
+
 impl Slot {
     /// Fills a slot, before its thunk is installed.
     pub fn fill(
@@ -61,21 +89,7 @@ impl Slot {
 
     #[inline(always)]
     fn kind(&self) -> Kind {
-        match self.nature.load(Ordering::Relaxed) & KIND {
-            0 => Kind::Method,
-            1 => Kind::Init,
-            2 => Kind::End,
-            3 => Kind::DeferredEnd,
-            4 => Kind::Destroy,
-            5 => Kind::Dealloc,
-            7 => Kind::Passive,
-            8 => Kind::Reinit,
-            9 => Kind::Buffer,
-            10 => Kind::BufferDealloc,
-            11 => Kind::Commit,
-            12 => Kind::CommitEncoder,
-            _ => Kind::Factory,
-        }
+        KINDS[(self.nature.load(Ordering::Relaxed) & KIND) as usize]
     }
 
     /// What the method is in a sequence of encoding calls.

@@ -12,6 +12,7 @@ use crate::call::Kind;
 use crate::counters::Tally;
 use crate::event::{Event, Who};
 use crate::record::Record;
+use crate::stock::Stock;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// How a call stands to the lock of its encoder.
@@ -79,6 +80,8 @@ pub struct Thread {
     pub latest: Event,
     /// The bounds of its stack; 0 while they have not been asked for.
     pub stack: [AtomicUsize; 2],
+    /// Room for the records it makes. Owner only.
+    pub(crate) stock: Stock,
     /// How many encoders this thread has open under the throttle.
     pub open: AtomicU32,
     /// A place of the throttle taken before a factory was entered, for the encoder that the factory makes.
@@ -91,7 +94,7 @@ pub struct Thread {
     next: AtomicPtr<Thread>,
 }
 
-// SAFETY: `frames` is touched by the owning thread alone; all else is atomic.
+// SAFETY: `frames` and `stock` are touched by the owning thread alone; all else is atomic.
 unsafe impl Sync for Thread {}
 // SAFETY: as above; a block moves between threads only through `taken`, when it is idle.
 unsafe impl Send for Thread {}
@@ -121,6 +124,7 @@ impl Thread {
             waits_since: AtomicU64::new(0),
             latest: Event::none(),
             stack: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            stock: Stock::new(),
             open: AtomicU32::new(0),
             reserved: AtomicBool::new(false),
             taken: AtomicBool::new(true),
@@ -263,6 +267,17 @@ impl Thread {
         let Frames { depth, inline, more } = unsafe { &mut *self.frames.get() };
         let (_, inline) = inline.split_at_mut(1);
         inline.iter_mut().take(*depth).chain(more)
+    }
+
+    /// Whether the last call noted is a commit. Owner only.
+    pub fn is_top_commit(&self) -> bool {
+        // SAFETY: as in `push`.
+        let frames = unsafe { &*self.frames.get() };
+        frames
+            .inline
+            .get(frames.depth)
+            .or(frames.more.last())
+            .is_some_and(|top| top.kind == Kind::Commit)
     }
 
     /// Whether this thread is inside a commit under `lock`, and inside nothing else there. Owner only.
