@@ -99,10 +99,26 @@ pub fn instead(scene: &Scene<'_>, target: &Target, around: &Surroundings) -> Str
     }
     match other(scene, target, around) {
         Some(program) => format!("run {} instead", program.display()),
+        None if is_hardened_build(scene.files, &target.image) => sign_again(&target.image),
         None => "run a build that is not Apple's and not hardened, such as Homebrew's or conda's, \
                  or go without with --guard off"
             .to_owned(),
     }
+}
+
+/// Whether a file that is not Apple's has the hardened runtime, as Xcode builds and signed
+/// releases have.
+fn is_hardened_build(files: &dyn Files, image: &Path) -> bool {
+    read(files, image).is_ok_and(|facts| facts.hardened && !facts.system_path && !facts.platform)
+}
+
+/// How to sign one's own program so that it takes the library.
+fn sign_again(image: &Path) -> String {
+    let file = command_text(&[image.as_os_str().to_owned()]);
+    format!(
+        "if you built it, sign it without the hardened runtime: codesign --force --sign - {file}; \
+         else run a build that is not hardened, or go without with --guard off"
+    )
 }
 
 /// The application whose executable this is, unless it is one of the system's, of

@@ -191,6 +191,16 @@ fn another_python_is_named_that_can_have_it() {
 }
 
 #[test]
+fn a_hardened_program_of_ones_own_is_advised_to_be_signed_again() {
+    let program = "/Users/me/my app/infer";
+    let own = Forest::new("/usr/bin").file(program, 0o755, &hardened(&[]));
+    let said = advice(&own, &[program]);
+    assert!(said.contains("codesign --force --sign - '/Users/me/my app/infer'"), "{said}");
+    let apples = Forest::new("/usr/bin").file("/usr/bin/infer", 0o755, &hardened(&[]));
+    assert!(!advice(&apples, &["infer"]).contains("codesign"));
+}
+
+#[test]
 fn behind_a_starter_agxpatch_goes_inside() {
     let forest = Forest::new("/usr/bin:/bin").program("/usr/bin/time").program("/usr/bin/xcrun");
     let lines = [
