@@ -6,9 +6,10 @@ import json
 import os
 import pathlib
 import shutil
+import site
 import subprocess
 import sysconfig
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 __all__ = ["AgxpatchError", "crashes", "doctor"]
 
@@ -25,12 +26,18 @@ class AgxpatchError(RuntimeError):
         self.next = next
         self.exit_status = exit_status
 
+    def __reduce__(self) -> Tuple[Type[AgxpatchError], Tuple[str, str, Optional[str], int]]:
+        # Another process of multiprocessing gets it by its parts, not by its text.
+        return type(self), (self.code, self.message, self.next, self.exit_status)
+
 
 def program() -> str:
     """The program's path: the one this package was installed with, else the one on PATH."""
-    beside = pathlib.Path(sysconfig.get_path("scripts"), "agxpatch")
-    if beside.is_file():
-        return str(beside)
+    # `pip install --user` puts it elsewhere.
+    for folder in (sysconfig.get_path("scripts"), os.path.join(site.getuserbase(), "bin")):
+        beside = pathlib.Path(folder, "agxpatch")
+        if beside.is_file():
+            return str(beside)
     found = shutil.which("agxpatch")
     if found is None:
         raise FileNotFoundError("the agxpatch program is neither beside this Python nor on PATH")
@@ -49,7 +56,7 @@ def doctor(options: Sequence[str] = ()) -> Dict[str, Any]:
 
 def _call(command: str, arguments: List[str]) -> Dict[str, Any]:
     words = [program(), "--json", command, *arguments]
-    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    ran = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     try:
         answer = json.loads(ran.stdout or ran.stderr)
     except ValueError:

@@ -55,7 +55,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     };
     let (text, path) = (kernel.specification(), kernel.place(&recipe::home()?));
     if args.write {
-        recipe::write_new(&path, &text)?;
+        recipe::write_new(session, &path, &text)?;
     }
     session.show(&Specification { kernel: text, path, written: args.write })
 }

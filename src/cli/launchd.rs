@@ -89,7 +89,7 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     };
     let (plist, path) = (service.property_list()?, service.place(&home));
     if args.write {
-        recipe::write_new(&path, &plist)?;
+        recipe::write_new(session, &path, &plist)?;
     }
     let user = rustix::process::getuid().as_raw();
     let commands = service.commands(&path, user);

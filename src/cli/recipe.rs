@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::Session;
 use crate::launch::files::Disk;
 use crate::launch::{Mode, Scene};
 use crate::recipes;
@@ -45,8 +46,17 @@ pub fn command(directory: &Path, words: &[OsString]) -> Result<Vec<String>> {
     recipes::as_text(&words).ok_or_else(not_unicode)
 }
 
-/// Writes a file that is not there yet, with the directories above it.
-pub fn write_new(path: &Path, text: &str) -> Result<()> {
+/// Writes a file into the user's home that is not there yet, with the directories above it.
+///
+/// # Errors
+/// `BadArgument` with another Mac than this one, whose home this is not; `OutputExists` and
+/// `WriteFailed`.
+pub fn write_new(session: &Session, path: &Path, text: &str) -> Result<()> {
+    if session.simulate.is_some() || session.replay.is_some() {
+        return Err(Error::new(Code::BadArgument, "--write is for this computer's home alone")
+            .with("path", path.display())
+            .next("leave out --write, to print the text"));
+    }
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => Error::new(Code::OutputExists, "the file already exists")
             .with("path", path.display())

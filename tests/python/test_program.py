@@ -1,6 +1,7 @@
 """The thin calls of the program, tried on the one that AGXPATCH names."""
 
 import os
+import pickle
 
 import agxpatch
 import pytest
@@ -42,6 +43,21 @@ def test_doctor_refuses_off_a_mac(given):
 
 def test_a_missing_program_is_said(monkeypatch):
     monkeypatch.setattr(_program.sysconfig, "get_path", lambda _: "/nonexistent")
+    monkeypatch.setattr(_program.site, "getuserbase", lambda: "/nonexistent")
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(FileNotFoundError, match="neither beside this Python nor on PATH"):
         _program.program()
+
+
+def test_the_program_of_a_user_install_is_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(_program.sysconfig, "get_path", lambda _: "/nonexistent")
+    monkeypatch.setattr(_program.site, "getuserbase", lambda: str(tmp_path))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "agxpatch").touch()
+    assert _program.program() == str(tmp_path / "bin" / "agxpatch")
+
+
+def test_a_refusal_reaches_another_process_whole():
+    refused = pickle.loads(pickle.dumps(agxpatch.AgxpatchError("AGX-0601", "not a Mac", "use one", 2)))
+    assert (refused.code, refused.message, refused.next, refused.exit_status) == ("AGX-0601", "not a Mac", "use one", 2)
+    assert str(refused) == "not a Mac [AGX-0601]; next: use one"

@@ -135,3 +135,18 @@ fn a_kernel_is_written_once_into_a_folder_of_its_name() {
         );
     }
 }
+
+#[test]
+fn nothing_of_a_simulated_mac_is_written_into_this_computers_home() {
+    let place = Place::new();
+    let mac = place.home.path().join("mac");
+    let mac = mac.to_str().unwrap();
+    let service = ["--simulate", mac, "launchd", "--label", "com.example.train", "--write"];
+    let service = [&service[..], &["--", "/bin/sh"]].concat();
+    let kernel = ["--simulate", mac, "jupyter", "--python", "/bin/sh", "--write"];
+    for words in [&service[..], &kernel] {
+        let said = place.refusal(words);
+        assert!(said.contains("[AGX-1004]") && said.contains("leave out --write"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(place.home.path()).unwrap().count(), 0);
+}
