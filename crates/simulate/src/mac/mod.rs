@@ -35,7 +35,7 @@ use std::time::Duration;
 pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERSION, driver_path};
 pub use fault::{Asking, Fault, FaultObserver, Plan, Reach};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, Fingerprinter, Reading};
 pub use gone::{EndCaller, Gone, survive};
 pub use loader::Loader;
 pub use machine::{

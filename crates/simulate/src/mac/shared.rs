@@ -22,6 +22,13 @@ impl<T: Clone> Shared<T> {
     }
 }
 
+impl<T: ?Sized> Shared<T> {
+    /// Whether both are one value, shared.
+    pub fn is(&self, other: &Shared<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl<T> From<T> for Shared<T> {
     fn from(value: T) -> Shared<T> {
         Shared(Arc::new(value))

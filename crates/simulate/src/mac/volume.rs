@@ -18,7 +18,7 @@ use agxpatch_host::FileKind;
 pub(super) const ROOT: u64 = 2;
 
 /// A content in the store, by its SHA-256.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Object(pub(super) Shared<str>);
 
@@ -76,6 +76,14 @@ struct Inode {
     disk: Disk,
 }
 
+impl Inode {
+    /// As programs see it and, where that is another state, as the disk has it.
+    fn both_sides(&self) -> impl Iterator<Item = &Node> {
+        let older = if let Disk::Older(node) = &self.disk { Some(node) } else { None };
+        [Some(&self.now), older].into_iter().flatten()
+    }
+}
+
 /// What becomes of writes that were not forced to the disk when power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -128,15 +136,21 @@ impl Volume {
         })
     }
 
-    /// Every content of a file, on either side.
-    pub fn each_object(&self, mut look: impl FnMut(&Object)) {
-        for inode in self.inodes.values() {
-            let older = if let Disk::Older(node) = &inode.disk { Some(node) } else { None };
-            for node in [Some(&inode.now), older].into_iter().flatten() {
+    /// Every content of a file with its inode, on either side.
+    pub fn each_object(&self, mut look: impl FnMut(u64, &Object)) {
+        for (number, inode) in &self.inodes {
+            for node in inode.both_sides() {
                 if let Content::File { object, .. } = &node.content {
-                    look(object);
+                    look(*number, object);
                 }
             }
+        }
+    }
+
+    /// Every name of a file or directory with its inode, on either side.
+    pub fn each_name(&self, mut look: impl FnMut(&str, u64)) {
+        for names in self.inodes.values().flat_map(Inode::both_sides).filter_map(Node::names) {
+            names.iter().for_each(|(name, number)| look(name, *number));
         }
     }
 
@@ -235,9 +249,8 @@ impl Volume {
                 continue;
             }
             if let Some(inode) = self.inodes.get(&number) {
-                let older = if let Disk::Older(node) = &inode.disk { Some(node) } else { None };
-                let sides = [Some(&inode.now), older].into_iter().flatten();
-                pending.extend(sides.filter_map(Node::names).flat_map(BTreeMap::values));
+                let names = inode.both_sides().filter_map(Node::names);
+                pending.extend(names.flat_map(BTreeMap::values));
             }
         }
         self.inodes.retain(|number, _| reached.contains(number));
