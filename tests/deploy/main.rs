@@ -17,6 +17,7 @@ mod model;
 mod other_macs;
 mod program;
 mod refusals;
+mod refused_by_macos;
 #[path = "../signals/mod.rs"]
 mod signals;
 #[path = "../terminal/mod.rs"]

@@ -226,13 +226,21 @@ fn a_bless_that_makes_no_snapshot_undoes_the_deployment() {
 #[test]
 fn a_refusal_of_bless_after_it_cleared_the_choice_is_named() {
     let line = "bless --mount /private/var/db/agxpatch/mount --last-sealed-snapshot";
-    for (code, told) in [(302, "signing server"), (410, "Code=410"), (112, "Code=112")] {
+    for (code, told) in [
+        (302, "signing server"),
+        (410, "Code=410"),
+        (112, "Code=112"),
+        // None of them is the beginning of another.
+        (1030, "Code=1030"),
+        (3021, "Code=3021"),
+    ] {
         let mac = active_mac();
         let err = format!("Bootability failed Error Domain=BYErrorDomain Code={code} \"words\"\n");
         set_words(&mac, line, Said { rc: 1, err, after_work: true, ..Said::default() });
         let notes = notes(revert(&mac).unwrap());
         assert!(notes.contains(told), "{notes}");
         assert!(!notes.contains("password was wrong"), "{notes}");
+        assert_eq!(notes.contains("signing server"), code == 302, "{notes}");
         reverted_to_clean(&mac);
     }
 }

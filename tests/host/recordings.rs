@@ -95,6 +95,16 @@ fn each_state_of_filevault_has_a_remedy_of_its_own() {
     remedies.dedup();
     // On, and on after the restart, are both ended by the same command.
     assert_eq!(remedies.len(), 5, "{remedies:#?}");
+    for (said, expected) in [
+        // A second line adds to the first.
+        ("FileVault is On. FileVault master keychain appears to be installed.", NotOff::On),
+        ("FileVault is On. Deferred enablement appears to be active for user 'x'.", NotOff::On),
+        ("FileVault is On, but needs to be restarted to finish.", NotOff::On),
+        ("FileVault is On, but will be disabled after the next restart.", NotOff::Decrypting),
+        ("FileVault is On. Decryption in progress: Percent completed = 1", NotOff::Decrypting),
+    ] {
+        assert_eq!(FileVault::NotOff(said.into()).not_off(), Some(expected), "{said}");
+    }
     let unknown = FileVault::NotOff("FileVault is Resting.".into());
     assert_eq!(unknown.not_off(), Some(NotOff::Unknown));
     assert_eq!(FileVault::Off.not_off(), None);
@@ -171,8 +181,13 @@ fn a_plan_left_over_from_the_update_that_runs_blocks_nothing() {
     let mac = open_mac();
     mac.plant(PLAN, plan("24G419").as_bytes()).unwrap();
     assert!(!finding(&diagnosed(&mac), "staged-update").is_blocker());
-    mac.plant(PLAN, plan("24H1").as_bytes()).unwrap();
-    assert!(finding(&diagnosed(&mac), "staged-update").is_blocker());
+    // So does one of an update before it: the updater prepares no way down.
+    mac.plant(PLAN, plan("24G325").as_bytes()).unwrap();
+    assert!(!finding(&diagnosed(&mac), "staged-update").is_blocker());
+    for build in ["24H1", "25A354", "24G5054d", "unreadable"] {
+        mac.plant(PLAN, plan(build).as_bytes()).unwrap();
+        assert!(finding(&diagnosed(&mac), "staged-update").is_blocker(), "{build}");
+    }
 }
 
 #[test]

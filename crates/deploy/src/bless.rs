@@ -133,6 +133,12 @@ pub fn choose_sealed(host: &dyn Host, mount: &Path, owner: &Owner) -> Result<Sea
     }
 }
 
+/// The number in `Error Domain=BYErrorDomain Code=103`.
+fn bootability_code(complaint: &str) -> Option<u32> {
+    let (_, rest) = complaint.split_once("BYErrorDomain Code=")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// What `bless` fails at after it has cleared the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -150,13 +156,14 @@ impl Refusal {
     /// None where the complaint is not known to come after the clearing.
     fn of(complaint: &str) -> Option<Refusal> {
         let has = |text: &str| complaint.contains(text);
-        if has("Code=103") || has("Owner authentication is required") {
+        let code = bootability_code(complaint);
+        if code == Some(103) || has("Owner authentication is required") {
             Some(Refusal::NotOwner)
         } else if has("Failed to authenticate owner") || has("getlogin() failed") {
             Some(Refusal::NoPassword)
-        } else if has("Code=302") {
+        } else if code == Some(302) {
             Some(Refusal::SigningServer)
-        } else if has("Bootability failed") {
+        } else if code.is_some() || has("Bootability failed") {
             Some(Refusal::Other)
         } else {
             None

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::layout;
 pub use agxpatch_core::edit::sha256;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::{self as host, FileKind, Host, Metadata, trust};
+use agxpatch_host::{self as host, File, FileKind, Host, Metadata, trust};
 
 /// Writes a file beside its place, forces it to the disk and gives it its name.
 /// Whatever has the name is replaced in one step.
@@ -32,6 +32,15 @@ pub fn keep(host: &dyn Host, path: &Path, bytes: &[u8], mode: u32) -> Result<()>
 pub fn read_exactly(host: &dyn Host, path: &Path, expected: &str) -> Result<Vec<u8>> {
     let file = host.read(path)?;
     check_file(path, &file.metadata)?;
+    with_content(path, file, expected)
+}
+
+/// Demands that a file has this hash, and nothing of its owner.
+pub fn has_content(host: &dyn Host, path: &Path, expected: &str) -> Result<()> {
+    with_content(path, host.read(path)?, expected).map(drop)
+}
+
+fn with_content(path: &Path, file: File, expected: &str) -> Result<Vec<u8>> {
     let found = sha256(&file.bytes);
     if found == expected {
         return Ok(file.bytes);

@@ -204,7 +204,7 @@ impl Examination<'_> {
         let running = facts.release.as_ref().map(|release| release.build.as_str());
         let staged = volume::staged_update(self.host, running);
         let Some(staged) = self.answered(NAME, staged) else { return };
-        match staged.filter(|update| update.build.as_deref() != running) {
+        match staged.filter(|update| !update.is_left_over(running)) {
             None => self.checks.push(Check::pass(NAME, "none")),
             Some(update) => {
                 let build = update.build.as_deref().unwrap_or("not named");

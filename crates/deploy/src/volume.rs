@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};
+use agxpatch_host::sip::Sip;
 use agxpatch_host::volume::{self, SystemVolume};
-use agxpatch_host::{Command, Host, Tool};
+use agxpatch_host::{Command, CsrConfig, Host, Tool};
 
 /// Mounts the live volume read-write in our own directory, or uses it where an
 /// interrupted run left it mounted there.
@@ -23,7 +24,7 @@ pub fn mount(host: &dyn Host) -> Result<PathBuf> {
             .with("at", elsewhere)
             .next("let the macOS update finish; then sudo shutdown -r now, and run this again"));
     }
-    mount_at(host, &system.device, &at, "nobrowse").map_err(explain_mount)?;
+    mount_at(host, &system.device, &at, "nobrowse").map_err(|error| explain_mount(host, error))?;
     if !is_mounted_at(&volume::system_volume(host)?, &at) {
         return Err(Error::new(
             Code::WrongVolume,
@@ -47,12 +48,22 @@ fn is_mounted_at(system: &SystemVolume, at: &Path) -> bool {
     system.mounted_at.as_deref().map(Path::new) == Some(at)
 }
 
+/// What a program without Full Disk Access may lack, root's included.
+const FULL_DISK_ACCESS: &str = "System Settings > Privacy & Security > Full Disk Access: switch it \
+                                on for the terminal (over ssh: Sharing > Remote Login, allow full \
+                                disk access), open a new one, and the same again";
+
 /// A refusal by its own code, with what the words of `mount` are known to mean. A
 /// failing disk stays what it is.
-fn explain_mount(error: Error) -> Error {
+fn explain_mount(host: &dyn Host, error: Error) -> Error {
     let told: String = error.context().iter().map(|(_, value)| value.as_str()).collect();
+    let writable = || Sip::ask(host).is_ok_and(|sip| sip.bits.allows(CsrConfig::UNRESTRICTED_FS));
     let next = if told.contains("Operation not permitted") || told.contains("Permission denied") {
-        "agxpatch check-sip"
+        // The protection is off, so what forbids it is macOS's privacy control (TCC).
+        match writable() {
+            true => FULL_DISK_ACCESS,
+            false => "agxpatch check-sip",
+        }
     } else if told.contains("Resource busy") || told.contains("already in progress") {
         "let the macOS update finish; then sudo shutdown -r now, and run this again"
     } else if told.contains("invalid file system") {

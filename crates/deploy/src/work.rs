@@ -176,6 +176,18 @@ impl Work<'_> {
     /// The volume that was mounted must be the one the plan was made for.
     fn recheck(&self) -> Result<()> {
         let root = layout::mount_point();
+        let system = volume::system_volume(self.host)?;
+        if system.ownership_ignored {
+            return Err(Error::new(
+                Code::WrongVolume,
+                "ownership is ignored on the live volume, so no file on it would be root's",
+            )
+            .with("volume", &system.device)
+            .next(format!(
+                "sudo diskutil enableOwnership {}; then the same again",
+                system.device
+            )));
+        }
         let build = machine::release_on(self.host, &root)?.build;
         if build != self.manifest.build {
             return Err(Error::new(Code::WrongVolume, "the live volume holds another build")
@@ -252,10 +264,12 @@ impl Work<'_> {
                 let elsewhere = volume::system_volume(self.host)?.mounted_at;
                 self.unmountable = Some(elsewhere.map_or_else(|| "/".into(), PathBuf::from));
                 let why = error.context().iter().map(|(_, value)| value.trim()).next_back();
+                let advice = error.advice().map(|advice| format!("; remedy: {advice}"));
                 self.notes.push(format!(
                     "the live volume cannot be changed, so only Apple's snapshot is chosen: {error} \
-                     ({})",
-                    why.unwrap_or_default()
+                     ({}){}",
+                    why.unwrap_or_default(),
+                    advice.unwrap_or_default()
                 ));
                 Ok(())
             }
@@ -346,7 +360,9 @@ impl Work<'_> {
         };
         live::write_beside(self.host, &driver, &bytes, self.manifest.original_mode)?;
         live::take_name(self.host, &driver)?;
-        files::read_exactly(self.host, &driver, &self.manifest.original_sha256)?;
+        // Whose file it is does not count on the way back: with ownership ignored it would
+        // not be root's, and yet be Apple's.
+        files::has_content(self.host, &driver, &self.manifest.original_sha256)?;
         self.live = Some(LiveDriver::Original);
         Ok(())
     }

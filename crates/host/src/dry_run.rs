@@ -125,6 +125,8 @@ impl<'a> DryRun<'a> {
                 match notes.mounted.iter().find(|(mounted, _)| mounted == device) {
                     Some((_, at)) => edited(output, |volume| {
                         volume.insert("MountPoint".into(), at.to_string_lossy().as_ref().into());
+                        // It shows only where the volume really is mounted.
+                        volume.remove("GlobalPermissionsEnabled");
                     }),
                     None => output,
                 }

@@ -39,8 +39,11 @@ impl FileVault {
     pub fn not_off(&self) -> Option<NotOff> {
         let FileVault::NotOff(said) = self else { return None };
         let has = |words: &str| said.contains(words);
-        Some(if has("Decryption in progress") {
+        // A second line adds to the first: on is on, whatever keys are installed besides.
+        Some(if has("Decryption in progress") || has("will be disabled after the next restart") {
             NotOff::Decrypting
+        } else if said.starts_with("FileVault is On") || has("Encryption in progress") {
+            NotOff::On
         } else if has("will be enabled after the next restart") {
             NotOff::OnAfterRestart
         } else if has("needs to be restarted to finish") {
@@ -49,8 +52,6 @@ impl FileVault {
             NotOff::Deferred
         } else if has("master keychain") {
             NotOff::MasterKeychain
-        } else if said.starts_with("FileVault is On") || has("Encryption in progress") {
-            NotOff::On
         } else {
             NotOff::Unknown
         })

@@ -32,6 +32,11 @@ pub struct SystemVolume {
     pub free: u64,
     /// Where the live volume is mounted, if it is.
     pub mounted_at: Option<String>,
+    /// Whether it is on an external disk.
+    pub external: bool,
+    /// Whether "Ignore ownership on this volume" is set for the live volume, where it is
+    /// mounted: new files on it then belong to `_unknown`, whatever root asks for.
+    pub ownership_ignored: bool,
 }
 
 /// A snapshot of the system volume.
@@ -123,6 +128,9 @@ pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
         group: group.to_owned(),
         free,
         mounted_at: mounted_at.map(str::to_owned),
+        external: boolean(&root, "Internal") == Some(false),
+        ownership_ignored: mounted_at.is_some()
+            && boolean(&live, "GlobalPermissionsEnabled") == Some(false),
     })
 }
 
@@ -206,15 +214,40 @@ pub fn staged_update(host: &dyn Host, running: Option<&str>) -> Result<Option<St
             .and_then(|plan| plan.get("update-asset-attributes")?.as_dictionary())
             .and_then(|attributes| string(attributes, "Build"))
             .map(str::to_owned);
-        let other = running.is_none() || build.as_deref() != running;
-        if other || found.is_none() {
-            found = Some(StagedUpdate { file, build });
+        let update = StagedUpdate { file, build };
+        let left_over = update.is_left_over(running);
+        if !left_over || found.is_none() {
+            found = Some(update);
         }
-        if other {
+        if !left_over {
             break;
         }
     }
     Ok(found)
+}
+
+impl StagedUpdate {
+    /// Whether the plan is of an update to the macOS that runs, or to an older one: the
+    /// updater leaves plans behind, and prepares no way down.
+    pub fn is_left_over(&self, running: Option<&str>) -> bool {
+        let builds = self.build.as_deref().zip(running);
+        builds.is_some_and(|(plan, running)| plan == running || is_older(plan, running))
+    }
+}
+
+/// Whether a build such as `24G325` is older than another. Of builds of a beta, whose numbers
+/// begin at 5000 and say nothing about those of the release, it is not told.
+fn is_older(build: &str, other: &str) -> bool {
+    const BETA: u32 = 5000;
+    let parts = |build: &str| {
+        let train = build.find(|c: char| c.is_ascii_uppercase())?;
+        let (major, rest) = build.split_at(train);
+        let (letter, rest) = rest.split_at(1);
+        let digits = rest.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        let number = digits.parse::<u32>().ok().filter(|number| *number < BETA)?;
+        Some((major.parse::<u32>().ok()?, letter.to_owned(), number))
+    };
+    matches!((parts(build), parts(other)), (Some(one), Some(other)) if one < other)
 }
 
 /// Runs a question that is answered with a property list, whose top is a
@@ -251,7 +284,18 @@ fn unsigned(dictionary: &Dictionary, key: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::without_snapshot;
+    use super::{is_older, without_snapshot};
+
+    #[test]
+    fn builds_are_older_by_train_and_number_and_those_of_betas_are_not_told() {
+        for (older, newer) in [("24G325", "24G419"), ("24F74", "24G84"), ("24G419", "25A354")] {
+            assert!(is_older(older, newer), "{older} {newer}");
+            assert!(!is_older(newer, older), "{newer} {older}");
+        }
+        for (one, other) in [("24G419", "24G5054d"), ("24G419", "24G419"), ("", "24G419")] {
+            assert!(!is_older(one, other) && !is_older(other, one), "{one} {other}");
+        }
+    }
 
     #[test]
     fn the_snapshot_suffix_goes_whatever_its_length() {

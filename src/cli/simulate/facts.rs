@@ -2,7 +2,9 @@
 
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::Tool;
-use agxpatch_simulate::mac::{CsrutilForm, FileVault, Loader, Said, SimulatedMac, Terminal};
+use agxpatch_simulate::mac::{
+    CsrutilForm, FileVault, Loader, Machine, Said, SimulatedMac, Terminal,
+};
 
 /// Whether this is the beginning of the command line of a tool.
 fn names_tool(name: &str) -> bool {
@@ -21,6 +23,19 @@ fn set_words(mac: &SimulatedMac, name: &str, said: Said) -> Result<()> {
 /// The names in a list with commas.
 fn listed(value: &str) -> Vec<String> {
     value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// A state of FileVault by its name.
+fn filevault(name: &str) -> Option<FileVault> {
+    Some(match name {
+        "on" => FileVault::On,
+        "off" => FileVault::Off,
+        "on-after-restart" => FileVault::OnAfterRestart,
+        "off-after-restart" => FileVault::OffAfterRestart,
+        "deferred" => FileVault::Deferred,
+        "master-keychain" => FileVault::MasterKeychain,
+        _ => return None,
+    })
 }
 
 /// Sets a fact, or gives a tool other words.
@@ -47,7 +62,7 @@ pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Re
     match name {
         "library-validation" => mac.set_library_validation(on.ok_or_else(wrong)?),
         "filevault" => {
-            let state = if on.ok_or_else(wrong)? { FileVault::On } else { FileVault::Off };
+            let state = filevault(value).ok_or_else(wrong)?;
             mac.change(|machine| machine.filevault = state)
         }
         "boot-args" => mac.change(|machine| machine.boot_args = text),
@@ -84,6 +99,24 @@ pub(super) fn set(mac: &SimulatedMac, name: &str, value: &str, said: Said) -> Re
             let terminal = terminal.map_err(|_| wrong())?;
             mac.change(|machine| machine.terminal = terminal)
         }
-        _ => Err(wrong()),
+        _ => {
+            let on = on.ok_or_else(wrong)?;
+            match mac.change(|machine| switch(machine, name, on))? {
+                true => Ok(()),
+                false => Err(wrong()),
+            }
+        }
     }
+}
+
+/// Sets a fact that is on or off. Returns whether there is one of that name.
+fn switch(machine: &mut Machine, name: &str, on: bool) -> bool {
+    match name {
+        "external" => machine.external = on,
+        "ownership" => machine.ownership_ignored = !on,
+        "full-disk-access" => machine.no_full_disk_access = !on,
+        "filevault-profile" => machine.profile_requires_filevault = on,
+        _ => return false,
+    }
+    true
 }

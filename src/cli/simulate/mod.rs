@@ -67,7 +67,9 @@ enum Verb {
         #[arg(value_parser = bits)]
         bits: u32,
     },
-    /// Set a fact: `library-validation on`, `filevault off`, `boot-args TEXT`,
+    /// Set a fact: `library-validation on`, `filevault off` (or `on`, `on-after-restart`,
+    /// `off-after-restart`, `deferred`, `master-keychain`), `filevault-profile on` (MDM),
+    /// `full-disk-access off` (TCC), `external on`, `ownership off`, `boot-args TEXT`,
     /// `terminal none`, `user 501`, `free BYTES`, `plugin NAME`, `csrutil TEXT`,
     /// `installations NAME,NAME`, `system-name NAME`, `data-name NAME`,
     /// `unmounted NAME,NAME` (what recoveryOS does not mount), `loader works`,

@@ -27,6 +27,9 @@ impl Examination<'_> {
             return;
         };
         self.live_volume(&volume);
+        if volume.external {
+            self.add(external(&volume));
+        }
         self.space(&volume);
         self.booted_snapshot(&volume, driver);
         let snapshots = volume::snapshots(self.host, &volume.device);
@@ -135,12 +138,27 @@ impl Examination<'_> {
     }
 }
 
+/// Whether ownership counts on a volume shows only where it is mounted, and the live volume
+/// is not. External disks are shipped without.
+fn external(volume: &SystemVolume) -> Finding {
+    let name = "volume-ownership";
+    let remedy = format!("sudo diskutil enableOwnership {}", volume.device);
+    if volume.ownership_ignored {
+        let detail = "ignored on this external disk: no file on it would be root's";
+        return Finding::bad(name, detail, &[System]).remedy(Remedy::terminal(remedy));
+    }
+    let detail = "macOS runs from an external disk; deploy looks whether ownership is ignored on it, \
+                  and changes nothing if so";
+    Finding::skipped(name, format!("{detail} ({remedy} ends that)"))
+}
+
 /// A plan of an update, compared with what runs: the updater leaves old ones behind.
 fn staged_update(staged: Option<&StagedUpdate>, running: Option<&str>) -> Finding {
     let name = "staged-update";
     let Some(update) = staged else { return Finding::good(name, "none is being prepared") };
-    if running.is_some() && update.build.as_deref() == running {
-        let detail = format!("none; {} is left over from the update to this build", update.file);
+    if update.is_left_over(running) {
+        let build = update.build.as_deref().unwrap_or_default();
+        let detail = format!("none; {} is left over from the update to {build}", update.file);
         return Finding::good(name, detail);
     }
     let build = update.build.as_deref().unwrap_or("not named");

@@ -62,9 +62,13 @@ pub(super) fn boot(machine: &mut Machine) -> Boot {
     if !sealed && !policy.allows(CsrConfig::UNAUTHENTICATED_ROOT) {
         return panic(machine, "the root snapshot's seal is broken and must be intact");
     }
-    if !sealed && machine.filevault != FileVault::Off {
+    if machine.filevault == FileVault::OnAfterRestart {
+        machine.filevault = FileVault::On;
+    }
+    if !sealed && machine.filevault.is_encrypted() {
         return panic(machine, "the root snapshot's seal is broken and FileVault is on");
     }
+    log_in(machine);
     machine.booted = snapshot.clone();
     machine.mode = Mode::Running;
     mount_system_volumes(machine);
@@ -73,6 +77,18 @@ pub(super) fn boot(machine: &mut Machine) -> Boot {
     match reason {
         None => Boot::Up { snapshot },
         Some(reason) => Boot::WithoutWindows { snapshot, reason },
+    }
+}
+
+/// What a restart and the login after it make of FileVault.
+fn log_in(machine: &mut Machine) {
+    machine.filevault = match machine.filevault {
+        FileVault::OffAfterRestart => FileVault::Off,
+        FileVault::Deferred => FileVault::On,
+        other => other,
+    };
+    if machine.filevault == FileVault::Off && machine.profile_requires_filevault {
+        machine.filevault = FileVault::Deferred;
     }
 }
 

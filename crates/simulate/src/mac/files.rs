@@ -214,7 +214,11 @@ fn place_new(machine: &mut Machine, path: &Path, content: Content, mode: u32) ->
     if found.number.is_some() {
         return Err(host::exists(path));
     }
-    let node = Node { content, mode, user: machine.user, group: 0, flags: 0 };
+    let (user, group) = match ignores_ownership(machine, &found.route.place) {
+        true => (UNKNOWN_OWNER, UNKNOWN_OWNER),
+        false => (machine.user, 0),
+    };
+    let node = Node { content, mode, user, group, flags: 0 };
     let name = found.name().to_owned();
     let volume = machine
         .volume_mut(&found.route.place)
@@ -338,6 +342,29 @@ pub(super) fn alter(
     }
     volume.change(number, change);
     Ok(())
+}
+
+/// Gives a file another owner, which a volume that ignores ownership drops in silence.
+pub(super) fn set_owner(
+    held: &mut Held,
+    path: &Path,
+    extent: Extent,
+    (user, group): (u32, u32),
+) -> Result<()> {
+    let place = route(&held.machine, path)?.place;
+    let ignored = ignores_ownership(&held.machine, &place);
+    alter(held, path, extent, |node| {
+        if !ignored {
+            (node.user, node.group) = (user, group);
+        }
+    })
+}
+
+/// `_unknown`, whose new files on a volume without ownership are.
+const UNKNOWN_OWNER: u32 = 99;
+
+fn ignores_ownership(machine: &Machine, place: &Place) -> bool {
+    machine.ownership_ignored && *place == Place::Live
 }
 
 pub(super) fn remove(held: &mut Held, path: &Path, directory: bool, extent: Extent) -> Result<()> {

@@ -130,6 +130,8 @@ impl<R: Reading> Fingerprinter<R> {
             (machine.active_csr, machine.policy_csr, &machine.filevault, &machine.boot_args),
             (&machine.release, &machine.metal_plugin, machine.user, &machine.terminal),
             (machine.update_preparing, machine.gui),
+            (machine.external, machine.ownership_ignored),
+            (machine.no_full_disk_access, machine.profile_requires_filevault),
         );
         out.extend_from_slice(format!("{facts:?}").as_bytes());
         for name in [machine.tagged.as_deref(), Some(machine.booted.as_str())] {

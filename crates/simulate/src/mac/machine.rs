@@ -53,6 +53,21 @@ pub enum FileVault {
     Encrypting(u8),
     /// On its way off, this many per cent done.
     Decrypting(u8),
+    /// Off, and on with the next restart.
+    OnAfterRestart,
+    /// Off as soon as the Mac was restarted.
+    OffAfterRestart,
+    /// Off until the user logs in again, as an organisation's profile has it.
+    Deferred,
+    /// Off, with an organisation's key installed.
+    MasterKeychain,
+}
+
+impl FileVault {
+    /// Whether the disk is, or is being, encrypted.
+    pub(super) fn is_encrypted(self) -> bool {
+        matches!(self, FileVault::On | FileVault::Encrypting(_) | FileVault::Decrypting(_))
+    }
 }
 
 /// How `csrutil status` puts it.
@@ -215,6 +230,21 @@ pub struct Machine {
     /// How the loader answers trials.
     #[serde(default)]
     pub loader: Loader,
+    /// Whether macOS is on an external disk.
+    #[serde(default)]
+    pub external: bool,
+    /// Whether "Ignore ownership on this volume" is set for the system volume: to root files
+    /// keep their owner, new ones belong to `_unknown`, and a change of the owner is dropped.
+    #[serde(default)]
+    pub ownership_ignored: bool,
+    /// Whether macOS refuses the terminal Full Disk Access (TCC), so that nothing started
+    /// from it may mount a volume.
+    #[serde(default)]
+    pub no_full_disk_access: bool,
+    /// Whether a profile of the organisation that manages the Mac (MDM) requires FileVault,
+    /// which is then switched on again at the login after each start.
+    #[serde(default)]
+    pub profile_requires_filevault: bool,
     /// The names of the volumes that recoveryOS does not mount by itself.
     #[serde(default)]
     pub unmounted_in_recovery: Vec<String>,

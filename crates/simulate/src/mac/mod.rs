@@ -429,12 +429,7 @@ impl Host for SimulatedMac {
     }
 
     fn set_owner(&self, path: &Path, user: u32, group: u32) -> Result<()> {
-        self.counted(|held, extent| {
-            files::alter(held, path, extent, |node| {
-                node.user = user;
-                node.group = group;
-            })
-        })
+        self.counted(|held, extent| files::set_owner(held, path, extent, (user, group)))
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use plist::{Dictionary, Value};
 
-use super::super::machine::{FileVault, Machine, Mode, Snapshot, device};
+use super::super::machine::{Machine, Mode, Place, Snapshot, device};
 use super::{answer, usage};
 use agxpatch_host::{Output, Tool};
 
@@ -86,6 +86,8 @@ fn volume_info(machine: &Machine, device: &str, name: &str, sealed: &str) -> Val
     let mounted = machine.mounts.iter().find(|mount| mount.device == device);
     let at = mounted.map_or("", |mount| mount.at.as_str());
     let writable = mounted.is_some_and(|mount| !mount.read_only);
+    let owners =
+        mounted.is_some_and(|mount| mount.place != Place::Live || !machine.ownership_ignored);
     dictionary([
         ("APFSContainerFree", machine.free.into()),
         ("APFSContainerReference", device::CONTAINER.into()),
@@ -98,11 +100,12 @@ fn volume_info(machine: &Machine, device: &str, name: &str, sealed: &str) -> Val
         ("DeviceIdentifier", device.into()),
         ("DeviceNode", format!("/dev/{device}").into()),
         ("Encryption", true.into()),
-        ("FileVault", (machine.filevault != FileVault::Off).into()),
+        ("FileVault", machine.filevault.is_encrypted().into()),
         ("FilesystemName", "APFS".into()),
         ("FilesystemType", "apfs".into()),
         ("FreeSpace", 0.into()),
-        ("Internal", true.into()),
+        ("GlobalPermissionsEnabled", owners.into()),
+        ("Internal", (!machine.external).into()),
         ("Locked", false.into()),
         ("MountPoint", at.into()),
         ("ParentWholeDisk", device::CONTAINER.into()),

@@ -47,7 +47,8 @@ fn mount_at(machine: &mut Machine, node: &str, at: &str, read_only: bool) -> Out
     if !files::is_directory(machine, Path::new(at)) {
         return failed(at, 66, "No such file or directory");
     }
-    if !CsrConfig(machine.active_csr).allows(CsrConfig::UNRESTRICTED_FS) {
+    let writable = CsrConfig(machine.active_csr).allows(CsrConfig::UNRESTRICTED_FS);
+    if !writable || machine.no_full_disk_access {
         return failed(at, 77, "Operation not permitted");
     }
     if machine.update_preparing {

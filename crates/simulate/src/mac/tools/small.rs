@@ -41,6 +41,19 @@ pub(super) fn fdesetup(machine: &Machine, words: &[&str]) -> Output {
         FileVault::Encrypting(done) => {
             format!("FileVault is On.\nEncryption in progress: Percent completed = {done}\n")
         }
+        FileVault::OnAfterRestart => {
+            "FileVault is Off, but will be enabled after the next restart.\n".to_owned()
+        }
+        FileVault::OffAfterRestart => {
+            "FileVault is Off, but needs to be restarted to finish.\n".to_owned()
+        }
+        FileVault::Deferred => format!(
+            "FileVault is Off.\nDeferred enablement appears to be active for user '{}'.\n",
+            machine.login
+        ),
+        FileVault::MasterKeychain => {
+            "FileVault is Off.\nFileVault master keychain appears to be installed.\n".to_owned()
+        }
         FileVault::Decrypting(done) => {
             format!("Decryption in progress: Percent completed = {done}.0\n")
         }
