@@ -55,6 +55,9 @@ struct Deployment {
     /// In a rehearsal, what would have been done.
     #[serde(skip_serializing_if = "Option::is_none")]
     rehearsal: Option<Vec<String>>,
+    /// What is missing in the record of commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_note: Option<String>,
     /// What to type in recoveryOS, should the screen stay black.
     way_back: Vec<String>,
     /// The command line of this deployment, without the consent.
@@ -65,14 +68,14 @@ struct Deployment {
 /// Runs the command.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let options = args.options();
-    let Worked { result, rehearsal } =
+    let Worked { result, rehearsal, record_note } =
         machine::work(session, args.dry_run, |host, patcher, progress| {
             let mut consent = |plan: &Plan| agree(&args, session, plan);
             deploy::deploy(host, patcher, options, &mut consent, progress)
         })?;
     let way_back = kit::how_to_run(session.host()?.as_ref());
     let command = options.command();
-    session.show(&Deployment { deployed: result, rehearsal, way_back, command })
+    session.show(&Deployment { deployed: result, rehearsal, record_note, way_back, command })
 }
 
 /// The digest of what would be done now, as `--dry-run` shows it.
@@ -169,7 +172,10 @@ impl Report for Deployment {
             }
             (Deployed::Done { plan, snapshot, notes }, None) => {
                 writeln!(out, "{GOOD}deployed{RESET}: {} in {snapshot}", plan.manifest.patch)?;
-                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
+                let notes = notes.iter().chain(&self.record_note);
+                notes
+                    .into_iter()
+                    .try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
                 writeln!(out, "It comes into force when you {STRONG}restart{RESET}.")?;
                 writeln!(out, "Afterwards: agxpatch verify. The way back: sudo agxpatch revert.")?;
                 writeln!(out, "Should the screen stay black:")?;

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::{Session, files, limits};
 use crate::report::Report;
-use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG};
+use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use agxpatch_core::check::{Check, Status};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{self, Engine, Extent};
 use agxpatch_deploy::doctor::{
-    self, Consent, Depth, Diagnosis, EngineJudge, Finding, Judge, Where,
+    self, Consent, Depth, DepthState, Diagnosis, EngineJudge, Finding, Judge, Where,
 };
 use agxpatch_deploy::{self as deploy, EnginePatcher, LiveVolume, NextStart, State};
 
@@ -99,17 +99,18 @@ fn show(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     crate::report::checks(out, &checks)?;
     writeln!(out, "\n{STRONG}Ways to have the fix{RESET}, the recommended one first")?;
     for state in &diagnosis.depths {
-        let (colour, word) = match (state.in_force, state.open) {
-            (true, _) => (GOOD, "in force"),
-            (false, true) => (GOOD, "open"),
-            (false, false) => (BAD, "closed"),
+        let (colour, word) = match (state.in_force, state.open, state.closed_by.is_empty()) {
+            (true, ..) => (GOOD, "in force"),
+            (false, true, _) => (GOOD, "open"),
+            (false, false, false) => (BAD, "closed"),
+            (false, false, true) => (WARN, "unknown"),
         };
         let (name, changes) = (state.depth.name(), state.depth.changes());
         writeln!(out, "  {name:<6}  {colour}{word:<8}{RESET}  {changes}")?;
         if state.open || state.in_force {
             writeln!(out, "                    {STRONG}{}{RESET}", state.command)?;
         } else {
-            writeln!(out, "                    {FAINT}by {}{RESET}", state.closed_by.join(", "))?;
+            writeln!(out, "                    {FAINT}{}{RESET}", reasons(state))?;
         }
     }
     writeln!(out, "\n{STRONG}What the rewrite is worth{RESET}")?;
@@ -117,19 +118,37 @@ fn show(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     remedies(out, diagnosis)
 }
 
+/// Why a depth is not open.
+fn reasons(state: &DepthState) -> String {
+    let named = |before: &str, names: &[&str]| match names {
+        [] => None,
+        names => Some(format!("{before} {}", names.join(", "))),
+    };
+    let closed = named("by", &state.closed_by);
+    let reasons = closed.into_iter().chain(named("not recorded:", &state.unknown_by));
+    reasons.collect::<Vec<_>>().join("; ")
+}
+
 /// What the owner would do to open what is closed.
 fn remedies(out: &mut dyn Write, diagnosis: &Diagnosis) -> io::Result<()> {
     if diagnosis.is_clean() {
         return writeln!(out, "\nNo check blocks deployment to the system volume.");
     }
-    let block = match diagnosis.blockers(Depth::System).count() {
+    let (unknown, closing): (Vec<&Finding>, Vec<&Finding>) =
+        diagnosis.blockers(Depth::System).partition(|finding| finding.is_unanswered());
+    let block = match closing.len() {
+        0 => "No recorded check blocks".to_owned(),
         1 => "1 check blocks".to_owned(),
         many => format!("{many} checks block"),
     };
     writeln!(out, "\n{STRONG}{block} deployment to the system volume{RESET}")?;
     let mut told: Vec<&str> = Vec::new();
-    for finding in diagnosis.blockers(Depth::System) {
+    for finding in closing {
         remedies_of(out, finding, &mut told)?;
+    }
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().map(|finding| finding.check.name).collect();
+        writeln!(out, "  not recorded, so not known: {}", names.join(", "))?;
     }
     writeln!(
         out,

@@ -7,12 +7,13 @@ use super::steps::Steps;
 use super::{Session, files, selftest};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_deploy::{
-    CommandLog, DriverPatcher, EnginePatcher, Manifest, Owner, Progress, layout,
+    CommandLog, DriverPatcher, EnginePatcher, LogState, Manifest, Owner, Progress, layout,
 };
 use agxpatch_host::Host;
 use agxpatch_host::command::quoted;
 use agxpatch_host::dry_run::DryRun;
 use agxpatch_host::logging_host::Logged;
+use agxpatch_host::recording;
 
 /// What came of work on a machine.
 pub struct Worked<T> {
@@ -20,6 +21,8 @@ pub struct Worked<T> {
     pub result: T,
     /// In a rehearsal, what would have been done.
     pub rehearsal: Option<Vec<String>>,
+    /// What a person should hear of the record of commands.
+    pub record_note: Option<String>,
 }
 
 /// Works on the session's machine, or rehearses on it. What was run is recorded
@@ -29,6 +32,9 @@ pub fn work<T>(
     dry_run: bool,
     work: impl FnOnce(&dyn Host, &dyn DriverPatcher, &dyn Progress) -> Result<T>,
 ) -> Result<Worked<T>> {
+    if session.replay.is_some() && !dry_run {
+        return Err(recording::refused("a change of the system volume"));
+    }
     let machine = session.host()?;
     let engine = files::engine(session)?;
     let canary = selftest::guard(None).ok().flatten();
@@ -40,17 +46,22 @@ pub fn work<T>(
             Code::NotRoot => error.next(as_root()),
             _ => error,
         })?;
-        return Ok(Worked { result, rehearsal: Some(rehearsal.plan()) });
+        return Ok(Worked { result, rehearsal: Some(rehearsal.plan()), record_note: None });
     }
-    let transcript = CommandLog::new(machine.as_ref());
-    let logged = Logged::new(machine.as_ref(), &transcript);
+    let log = CommandLog::new(machine.as_ref());
+    let logged = Logged::new(machine.as_ref(), &log);
     let result = work(&logged, &patcher, &Steps::new(session.json));
-    let kept = transcript.finish();
-    match result {
-        Ok(result) => Ok(Worked { result, rehearsal: None }),
-        Err(error) if error.code() == Code::NotRoot => Err(error.next(as_root())),
-        Err(error) if kept => Err(error.with("log", layout::log().display())),
-        Err(error) => Err(error),
+    let state = log.finish();
+    let path = layout::log().display().to_string();
+    let record_note = match &state {
+        LogState::Incomplete(reason) => Some(format!("{path} is incomplete: {reason}")),
+        LogState::Kept | LogState::NotBegun => None,
+    };
+    match (result, state) {
+        (Ok(result), _) => Ok(Worked { result, rehearsal: None, record_note }),
+        (Err(error), _) if error.code() == Code::NotRoot => Err(error.next(as_root())),
+        (Err(error), LogState::NotBegun) => Err(error),
+        (Err(error), _) => Err(error.with("log", record_note.unwrap_or(path))),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::Session;
 use super::machine::{self, OwnerArgs};
 use crate::report::Report;
@@ -23,14 +25,23 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let worked = machine::work(session, false, |host, patcher, progress| {
         deploy::recover(host, patcher, owner, progress)
     })?;
-    session.show(&worked.result)
+    session.show(&Recovery { recovered: worked.result, record_note: worked.record_note })
 }
 
-impl Report for Recovered {
+#[derive(Serialize)]
+struct Recovery {
+    #[serde(flatten)]
+    recovered: Recovered,
+    /// What is missing in the record of commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_note: Option<String>,
+}
+
+impl Report for Recovery {
     const SCHEMA: &'static str = "agxpatch.recover/1";
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let state = match self {
+        let state = match &self.recovered {
             Recovered::Nothing { state } => {
                 writeln!(out, "{GOOD}nothing to recover{RESET}")?;
                 state
@@ -46,6 +57,7 @@ impl Report for Recovered {
                 state
             }
         };
+        self.record_note.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
         writeln!(out, "{STRONG}{}{RESET}: {}", state.name(), state.about())
     }
 }

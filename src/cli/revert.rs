@@ -36,6 +36,9 @@ struct Reversion {
     /// In a rehearsal, what would have been done.
     #[serde(skip_serializing_if = "Option::is_none")]
     rehearsal: Option<Vec<String>>,
+    /// What is missing in the record of commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_note: Option<String>,
     /// The protections that are off, and how each is switched on again.
     protections_off: Vec<String>,
 }
@@ -48,12 +51,12 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
         true => Ok(()),
         false => machine::ask("Apple's driver will be put back.", manifest, &scripted),
     };
-    let Worked { result, rehearsal } =
+    let Worked { result, rehearsal, record_note } =
         machine::work(session, args.dry_run, |host, patcher, progress| {
             deploy::revert(host, patcher, owner, &mut consent, progress)
         })?;
     let protections_off = deploy::protections_off(session.host()?.as_ref());
-    session.show(&Reversion { reverted: result, rehearsal, protections_off })
+    session.show(&Reversion { reverted: result, rehearsal, record_note, protections_off })
 }
 
 impl Reversion {
@@ -92,7 +95,10 @@ impl Report for Reversion {
                     "{GOOD}reverted{RESET}: Apple's driver of {} is back",
                     manifest.build
                 )?;
-                notes.iter().try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
+                let notes = notes.iter().chain(&self.record_note);
+                notes
+                    .into_iter()
+                    .try_for_each(|note| writeln!(out, "{WARN}note:{RESET} {note}"))?;
                 match restart {
                     true => {
                         writeln!(out, "The patched one runs until you {STRONG}restart{RESET}.")?

@@ -77,7 +77,7 @@ impl Report for Status {
             }
             writeln!(out, "  the recovery kit is kept until: sudo agxpatch revert")?;
         }
-        match self.state.next() {
+        match self.facts.next(self.state) {
             Some(next) => writeln!(out, "  next: {next}"),
             None => Ok(()),
         }

@@ -115,7 +115,7 @@ impl Report for Verification {
         for remedy in &self.next_start.remedies {
             writeln!(out, "before the next start: {STRONG}{remedy}{RESET}")?;
         }
-        match self.state.next() {
+        match self.facts.next(self.state) {
             Some(next) => writeln!(out, "next: {STRONG}{next}{RESET}"),
             None => Ok(()),
         }

@@ -13,6 +13,7 @@ use agxpatch_core::proof::{self, Verdict};
 use agxpatch_host::Host;
 use agxpatch_host::driver::DriverBundle;
 
+use super::machine::{IN_SHARED_CACHE, is_in_shared_cache};
 use super::{bundle, function};
 
 /// The driver, to be tried elsewhere.
@@ -33,10 +34,9 @@ pub(super) fn checks(host: &dyn Host, engine: &Engine) -> (Vec<Check>, Driver) {
         Err(error) => return (vec![Check::fail("readable", plain(&error))], Driver::default()),
     };
     let path = bundle.executable();
-    if host.shared_cache_contains(&path).is_ok_and(|cached| cached == Some(true)) {
-        let reason = "the driver is in the dyld shared cache, not in a file";
+    if is_in_shared_cache(host, &bundle) {
         let driver = Driver { bundle: Some(bundle), ..Driver::default() };
-        return (vec![Check::skipped("readable", reason)], driver);
+        return (vec![Check::skipped("readable", IN_SHARED_CACHE)], driver);
     }
     let bytes = match host.read(&path) {
         Ok(file) => file.bytes,

@@ -37,12 +37,7 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
             volume::staged_update(host, None).map(|update| staged(update.as_ref())),
         ),
         driver_file(host, private),
-        known(
-            "driver-signer",
-            DriverBundle::installed(host)
-                .and_then(|bundle| machine::signer(host, &bundle.executable()))
-                .map(signer),
-        ),
+        driver_signer(host, private),
         known("bless", bless(host)),
     ]);
     checks
@@ -139,6 +134,28 @@ fn library_validation(state: LibraryValidation) -> String {
         LibraryValidation::Off => "off for the whole machine",
     }
     .to_owned()
+}
+
+/// Who signed the driver's file, where there is one.
+fn driver_signer(host: &dyn Host, private: &Private) -> Check {
+    const NAME: &str = "driver-signer";
+    match DriverBundle::installed(host) {
+        Ok(bundle) if is_in_shared_cache(host, &bundle) => Check::skipped(NAME, IN_SHARED_CACHE),
+        Ok(bundle) => {
+            let signed = machine::signer(host, &bundle.executable()).map(signer);
+            form(NAME, signed, private)
+        }
+        Err(error) => Check::fail(NAME, told(&error, private)),
+    }
+}
+
+/// Why there is no file, on macOS 14 and older and from 27 on.
+pub(super) const IN_SHARED_CACHE: &str = "the driver is in the dyld shared cache, not in a file: \
+                                          scoped and system are closed, guard works";
+
+/// Whether the driver is in the dyld shared cache. What cannot be asked is not.
+pub(super) fn is_in_shared_cache(host: &dyn Host, bundle: &DriverBundle) -> bool {
+    host.shared_cache_contains(&bundle.executable()).is_ok_and(|cached| cached == Some(true))
 }
 
 fn signer(signer: Signer) -> String {
@@ -271,7 +288,11 @@ fn staged(update: Option<&volume::StagedUpdate>) -> String {
 }
 
 fn driver_file(host: &dyn Host, private: &Private) -> Check {
+    const NAME: &str = "driver-file";
     let bundle = DriverBundle::installed(host);
+    if bundle.as_ref().is_ok_and(|bundle| is_in_shared_cache(host, bundle)) {
+        return Check::pass(NAME, IN_SHARED_CACHE);
+    }
     let metadata = bundle.and_then(|bundle| host.metadata(&bundle.executable()));
     let answer = metadata.map(|metadata| match metadata {
         None => "not there".to_owned(),
@@ -290,5 +311,5 @@ fn driver_file(host: &dyn Host, private: &Private) -> Check {
             )
         }
     });
-    form("driver-file", answer, private)
+    form(NAME, answer, private)
 }

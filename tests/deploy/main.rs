@@ -3,6 +3,7 @@
 mod asked;
 mod bench;
 mod by_meaning;
+mod command_log;
 mod dialogues;
 mod faults;
 mod hangs;
@@ -18,6 +19,7 @@ mod other_macs;
 mod program;
 mod refusals;
 mod refused_by_macos;
+mod replayed;
 #[path = "../signals/mod.rs"]
 mod signals;
 #[path = "../terminal/mod.rs"]

@@ -11,6 +11,7 @@ use agxpatch_simulate::mac::{Boot, DRIVER, Model, Release, Signer, SimulatedMac,
 
 use crate::bench::*;
 use crate::faults::active_mac;
+use crate::kept::Kept;
 
 /// An open Mac with this macOS, whose GPU asks for this driver.
 fn mac_with(version: &str, plugin: &str) -> SimulatedMac {
@@ -89,6 +90,36 @@ fn a_driver_in_the_shared_cache_leaves_only_the_guard() {
             assert!(file.check.detail.contains("dyld shared cache"), "{file:?}");
             assert_eq!(deploy(&mac).unwrap_err().code(), Code::NotReady);
         }
+    }
+}
+
+#[test]
+fn the_program_says_why_only_the_guard_is_left_where_there_is_no_driver_file() {
+    for version in ["14.7", "27.0"] {
+        let mac = Kept { place: tempfile::tempdir().unwrap() };
+        assert!(mac.run(&["simulate", "new", "--open", "--macos", version]).status.success());
+        let doctor = String::from_utf8(mac.run(&["doctor"]).stdout).unwrap();
+        for line in ["the driver in its dyld shared cache", "  guard   open", "  system  closed"] {
+            assert!(doctor.contains(line), "{version}: {line} in {doctor}");
+        }
+        let refusal = mac.json(&["deploy", "--unlisted-build"]);
+        assert_eq!(refusal["error"]["next"], "agxpatch run -- python train.py", "{refusal}");
+        let verify = mac.json(&["verify"]);
+        let status = |answer: &serde_json::Value, name: &str| {
+            let checks = answer["result"]["checks"].as_array().unwrap();
+            checks.iter().find(|check| check["name"] == name).unwrap()["status"].clone()
+        };
+        for name in ["driver-hash", "driver-signer"] {
+            assert_eq!(status(&verify, name), "SKIPPED", "{version}: {name}");
+        }
+        assert_eq!(mac.state(), "CLEAN");
+        let selftest = mac.run(&["selftest"]);
+        assert!(selftest.status.success(), "{selftest:?}");
+        let selftest = String::from_utf8(selftest.stdout).unwrap();
+        let reason = "the driver is in the dyld shared cache, not in a file: scoped and system are \
+                      closed, guard works";
+        assert_eq!(selftest.matches(reason).count(), 3, "{selftest}");
+        assert!(!selftest.contains("No such file"), "{selftest}");
     }
 }
 

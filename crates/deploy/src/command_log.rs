@@ -6,13 +6,14 @@
 //! earlier run left goes on in that run's record, which would be lost otherwise.
 //!
 //! Only root may read it, and it holds no secret: what a tool reads on its input is
-//! not part of a command's text. A record that cannot be kept stops nothing.
+//! not part of a command's text. A record that cannot be kept stops nothing, and the
+//! user is told in the end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Write;
 
 use super::{files, layout};
-use agxpatch_core::error::Result;
+use agxpatch_core::error::{Error, Result};
 use agxpatch_host::Host;
 use agxpatch_host::logging_host::{ActionKind, Entry, Sink};
 
@@ -21,38 +22,41 @@ pub struct CommandLog<'a> {
     host: &'a dyn Host,
     /// What is not on the disk yet.
     waiting: RefCell<String>,
-    kept: Cell<Kept>,
+    state: RefCell<LogState>,
 }
 
-/// How the record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    /// The lock was not taken.
-    NotYet,
-    /// On the disk.
-    There,
-    /// It could not be written.
-    Failed,
+/// What became of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// The lock was not taken, so there is none.
+    NotBegun,
+    /// It is on the disk.
+    Kept,
+    /// It could not be written to its end, and why.
+    Incomplete(String),
 }
 
 impl<'a> CommandLog<'a> {
     /// A record kept on `host`, by itself and not through what it records.
     pub fn new(host: &'a dyn Host) -> CommandLog<'a> {
         let head = format!("{} agxpatch {}\n", host.now(), env!("CARGO_PKG_VERSION"));
-        CommandLog { host, waiting: RefCell::new(head), kept: Cell::new(Kept::NotYet) }
+        CommandLog { host, waiting: RefCell::new(head), state: RefCell::new(LogState::NotBegun) }
     }
 
-    /// Whether there is a record of this run. Puts the last of it on the disk.
-    pub fn finish(&self) -> bool {
-        if self.kept.get() == Kept::There {
+    /// Puts the last of the record on the disk, and tells what became of it.
+    pub fn finish(&self) -> LogState {
+        if self.state.borrow().clone() == LogState::Kept {
             self.keep(|| self.add());
         }
-        self.kept.get() == Kept::There
+        self.state.borrow().clone()
     }
 
     fn keep(&self, write: impl FnOnce() -> Result<()>) {
-        let kept = if write().is_ok() { Kept::There } else { Kept::Failed };
-        self.kept.set(kept);
+        let state = match write() {
+            Ok(()) => LogState::Kept,
+            Err(error) => LogState::Incomplete(reason(&error)),
+        };
+        self.state.replace(state);
     }
 
     fn begin(&self) -> Result<()> {
@@ -78,15 +82,22 @@ impl<'a> CommandLog<'a> {
 
 impl Sink for CommandLog<'_> {
     fn record(&self, entry: Entry) {
-        if self.kept.get() == Kept::Failed {
+        let state = self.state.borrow().clone();
+        if matches!(state, LogState::Incomplete(_)) {
             return;
         }
         // Writing to a string does not fail.
         let _ = write!(self.waiting.borrow_mut(), "{entry}");
-        match (self.kept.get(), entry.action) {
-            (Kept::NotYet, ActionKind::Lock) if entry.done => self.keep(|| self.begin()),
-            (Kept::There, ActionKind::Command) => self.keep(|| self.add()),
+        match (state, entry.action) {
+            (LogState::NotBegun, ActionKind::Lock) if entry.done => self.keep(|| self.begin()),
+            (LogState::Kept, ActionKind::Command) => self.keep(|| self.add()),
             _ => {}
         }
     }
+}
+
+/// The reason in an error of the host, or the error.
+fn reason(error: &Error) -> String {
+    let reason = error.context().iter().find(|(name, _)| *name == "reason");
+    reason.map_or_else(|| error.to_string(), |(_, reason)| reason.clone())
 }

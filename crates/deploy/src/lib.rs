@@ -41,7 +41,7 @@ mod volume;
 mod work;
 
 pub use bless::Owner;
-pub use command_log::CommandLog;
+pub use command_log::{CommandLog, LogState};
 pub use deploy::{Deployed, deploy};
 pub use driver_patcher::{Content, DriverPatcher, EnginePatcher, Patched};
 pub use live_look::{LiveVolume, look as look_at_live_volume};

@@ -213,7 +213,7 @@ pub fn wrong_state(facts: &Facts, state: State) -> Error {
     let error = Error::new(Code::WrongState, format!("the machine is {}", state.name()))
         .with("state", state.about());
     let error = facts.missing.iter().fold(error, |error, what| error.with("missing", what));
-    match state.next() {
+    match facts.next(state) {
         Some(next) => error.next(next),
         None => error.next("sudo agxpatch verify"),
     }
@@ -243,7 +243,10 @@ fn blocked(diagnosis: &Diagnosis) -> Error {
     let error = blockers
         .iter()
         .fold(error, |error, finding| error.with(finding.check.name, &finding.check.detail));
-    error.next("agxpatch doctor")
+    match diagnosis.is_in_shared_cache() {
+        true => error.next(Depth::Guard.command()),
+        false => error.next("agxpatch doctor"),
+    }
 }
 
 /// Looks at every path that is going to be written: no links, and nothing that is

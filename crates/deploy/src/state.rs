@@ -91,7 +91,10 @@ impl State {
             }
             State::ActiveOther => Some("sudo agxpatch revert"),
             State::Unknown => Some("sudo agxpatch recover"),
-            State::Foreign => Some("sudo agxpatch verify"),
+            State::Foreign => Some(
+                "undo it with the program that made the change, or choose Apple's snapshot in \
+                 recoveryOS: bless --mount \"/Volumes/Macintosh HD\" --last-sealed-snapshot",
+            ),
             State::Clean | State::Active => None,
         }
     }
@@ -280,6 +283,17 @@ impl Facts {
             None if as_deployed && on_record => State::Active,
             None if driver.is_patched() => State::ActiveOther,
             None => State::Foreign,
+        }
+    }
+
+    /// What one would do next about `state`, which these facts amount to.
+    pub fn next(&self, state: State) -> Option<&'static str> {
+        match state {
+            State::Unknown if self.only_not_recorded() => {
+                Some("on the Mac itself: agxpatch selftest --record FILE records every question")
+            }
+            State::Foreign if self.has_records() => Some("sudo agxpatch revert"),
+            _ => state.next(),
         }
     }
 

@@ -37,7 +37,7 @@ pub fn verify(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Verificati
         legible(&facts),
         snapshot(&facts, state),
         hash(&facts, state),
-        signature(facts.driver.as_ref(), state),
+        signature(&facts, state),
         manifests(&facts, state),
         restart(&facts, state),
         backup(host, &facts),
@@ -102,6 +102,9 @@ fn snapshot(facts: &Facts, state: State) -> Check {
 fn hash(facts: &Facts, state: State) -> Check {
     const NAME: &str = "driver-hash";
     let Some(driver) = &facts.driver else {
+        if facts.driver_in_shared_cache {
+            return Check::skipped(NAME, "the driver is in the dyld shared cache, not in a file");
+        }
         return match facts.was_not_recorded("driver") || facts.was_not_recorded("GPU driver") {
             true => Check::skipped(NAME, "not recorded"),
             false => Check::fail(NAME, "no driver could be read"),
@@ -122,10 +125,17 @@ fn hash(facts: &Facts, state: State) -> Check {
     Check::from(NAME, holds, format!("{} is {not}{whose}", driver.sha256))
 }
 
-fn signature(driver: Option<&Driver>, state: State) -> Check {
+fn signature(facts: &Facts, state: State) -> Check {
     const NAME: &str = "driver-signer";
-    let Some(signer) = driver.and_then(|driver| driver.signer.as_ref()) else {
-        return Check::skipped(NAME, "codesign could not be asked");
+    let signer = facts.driver.as_ref().and_then(|driver| driver.signer.as_ref());
+    let Some(signer) = signer else {
+        return Check::skipped(
+            NAME,
+            match facts.driver_in_shared_cache {
+                true => "the driver is in the dyld shared cache, which Apple signs as a whole",
+                false => "codesign could not be asked",
+            },
+        );
     };
     let patched = matches!(state, State::Active | State::ActiveOther | State::RevertPending);
     match (signer, patched) {

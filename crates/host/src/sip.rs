@@ -15,7 +15,7 @@
 use serde::Serialize;
 
 use super::{Command, CsrConfig, Host, Output, Tool, unknown_answer};
-use agxpatch_core::error::{Error, Result};
+use agxpatch_core::error::{Code, Error, Result};
 
 /// The word of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,6 +100,7 @@ impl Sip {
                 unanswered.push(first_line_of(&error));
                 Ok(())
             }
+            None if error.code() == Code::NotRecorded => Err(error),
             None => Err(error.next("run csrutil by hand, and answer its question if it asks one")),
         };
         let status = Command::question(Tool::Csrutil, ["status"]);

@@ -61,6 +61,9 @@ pub struct DepthState {
     pub in_force: bool,
     /// The names of the findings that close it.
     pub closed_by: Vec<&'static str>,
+    /// The names of the questions whose answers may close it and are not recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_by: Vec<&'static str>,
     /// The command that puts it in force, or looks whether it still is.
     pub command: &'static str,
 }
@@ -69,15 +72,18 @@ pub struct DepthState {
 pub(super) fn depths(diagnosis: &Diagnosis) -> Vec<DepthState> {
     let patched = matches!(diagnosis.driver, Verdict::Patched { .. });
     let state = |depth: Depth| {
-        let closed_by: Vec<&'static str> =
-            diagnosis.blockers(depth).map(|finding: &Finding| finding.check.name).collect();
+        let (unknown, closing): (Vec<&Finding>, Vec<&Finding>) =
+            diagnosis.blockers(depth).partition(|finding| finding.is_unanswered());
+        let names = |findings: Vec<&Finding>| findings.iter().map(|one| one.check.name).collect();
+        let (closed_by, unknown_by): (Vec<_>, Vec<_>) = (names(closing), names(unknown));
         let in_force = patched && depth == Depth::System;
         DepthState {
             depth,
-            open: closed_by.is_empty(),
+            open: closed_by.is_empty() && unknown_by.is_empty(),
             recommended: false,
             in_force,
             closed_by,
+            unknown_by,
             command: match (in_force, depth, &diagnosis.driver) {
                 (true, ..) => "agxpatch verify",
                 (_, Depth::System, Verdict::Provable { .. } | Verdict::Derived { .. }) => {

@@ -18,7 +18,7 @@ const SYSTEM_SINCE: (u32, u32) = (15, 0);
 const LAST_KNOWN_MAJOR: u32 = 26;
 
 /// Why nothing on the disk can be patched on macOS 14 and older, and from 27 on.
-const IN_SHARED_CACHE: &str = "this macOS has the driver in its dyld shared cache and not in a file, \
+pub(super) const IN_SHARED_CACHE: &str = "this macOS has the driver in its dyld shared cache and not in a file, \
                                so there is nothing to patch or to copy; guard still works";
 
 pub(super) struct Examination<'a> {

@@ -98,6 +98,11 @@ impl Finding {
     pub fn is_blocker(&self) -> bool {
         !self.blocks.is_empty()
     }
+
+    /// Whether it has no answer, because a recording lacks it.
+    pub fn is_unanswered(&self) -> bool {
+        self.is_blocker() && self.check.status == Status::Skipped
+    }
 }
 
 /// What the owner decided beforehand.
@@ -129,6 +134,11 @@ impl Diagnosis {
     /// The findings that close `depth`.
     pub fn blockers(&self, depth: Depth) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(move |finding| finding.blocks.contains(&depth))
+    }
+
+    /// Whether the driver is in the dyld shared cache, so that there is no file to change.
+    pub fn is_in_shared_cache(&self) -> bool {
+        self.findings.iter().any(|one| one.check.detail == examine::IN_SHARED_CACHE)
     }
 
     /// Whether nothing stands in the way of changing the system volume.

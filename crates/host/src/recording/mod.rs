@@ -20,6 +20,7 @@ use agxpatch_core::error::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use read_only::refused;
 pub use recorder::Recorder;
 pub use replay::Replay;
 
@@ -28,7 +29,7 @@ use super::{Command, Metadata};
 /// The form that this version reads and writes.
 pub const VERSION: u32 = 1;
 /// A longer file is not taken for a recording: a whole Mac is some 100 KB.
-pub const MAX_BYTES: u64 = 16 << 20;
+pub const MAX_BYTES: u64 = 4 << 20;
 
 /// The answers of one Mac.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,7 +72,7 @@ macro_rules! refuse_effects {
 }
 
 /// The refusal of an effect.
-pub(super) fn refused(effect: &str) -> Error {
+pub fn refused(effect: &str) -> Error {
     Error::new(Code::ReplayOnly, "a recorded Mac only answers questions")
         .with("effect", effect)
         .next("run this on the Mac itself, without --replay")

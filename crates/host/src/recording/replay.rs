@@ -16,7 +16,9 @@ use crate::{
 const SYSTEM_VERSION: &str = "/System/Library/CoreServices/SystemVersion.plist";
 
 fn not_recorded(question: impl std::fmt::Display) -> Error {
-    Error::new(Code::NotRecorded, "not recorded").with("question", question)
+    Error::new(Code::NotRecorded, "not recorded")
+        .with("question", question)
+        .next("on the Mac itself, agxpatch selftest --record FILE records every question")
 }
 
 /// A host that answers from a recording.
@@ -78,7 +80,10 @@ impl Host for Replay {
         }
         let line = command_line(command);
         let said = self.recording.said.get(&line).ok_or_else(|| not_recorded(line))?;
-        let status = if said.rc < 0 { Status::Signal(-said.rc) } else { Status::Code(said.rc) };
+        let status = match said.rc {
+            signal @ ..0 => Status::Signal(signal.saturating_neg()),
+            code => Status::Code(code),
+        };
         Ok(Output {
             status,
             stdout: said.out.clone().into_bytes(),
