@@ -1,25 +1,16 @@
 //! The callers of a guarded call, by the chain of frame records that every arm64 platform of Apple's keeps.
 //!
 //! A record is believed only within the stack of the thread and above the one before it; code without frame records ends the walk, it
-//! does not lead it astray. The address that a guarded call returns to lies with the guard, see [`crate::thunk`]: where the chain
-//! comes through another guarded call, it is put back in.
+//! does not lead it astray. The address that some guarded calls return to lies with the guard, see [`crate::thunk`]: where the chain
+//! comes through such a call, it is put back in.
 
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Thread;
+use crate::thunk;
 
 /// Return addresses may carry a signature above these bits.
 const ADDRESS: usize = (1 << 47) - 1;
-
-/// Where guarded methods return to.
-static LEAVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Notes where guarded methods return to.
-pub fn note_leave(leave: usize) {
-    if LEAVE.load(Ordering::Relaxed) != leave {
-        LEAVE.store(leave, Ordering::Relaxed);
-    }
-}
 
 /// The return addresses from the frame record at `frame` outwards, the innermost first. How many.
 pub fn walk(
@@ -29,22 +20,25 @@ pub fn walk(
     is_wanted: impl Fn(usize) -> bool,
 ) -> usize {
     let [bottom, top] = stack_of(thread);
-    let leave = LEAVE.load(Ordering::Relaxed);
+    let leave = thunk::return_without_frame();
     let mut record = frame;
     let mut inside = thread.depth();
     let mut count = 0;
     while record >= bottom && record < top.saturating_sub(16) && record.is_multiple_of(8) {
         // SAFETY: both words lie in this thread's own stack, which no one else changes.
         let [next, mut caller] = unsafe { (record as *const [usize; 2]).read() };
-        if caller == leave {
-            inside = inside.saturating_sub(1);
+        while caller == leave && inside > 0 {
+            inside -= 1;
             caller = thread.caller_at(inside);
         }
         caller &= ADDRESS;
         if caller == 0 {
             break;
         }
-        if (count > 0 || is_wanted(caller))
+        if thunk::is_return_with_frame(caller) {
+            // Into an ordinary frame of the guard's, whose own record has the caller.
+            inside = inside.saturating_sub(1);
+        } else if (count > 0 || is_wanted(caller))
             && let Some(place) = frames.get_mut(count)
         {
             *place = caller;

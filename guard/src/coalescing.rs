@@ -36,7 +36,8 @@ pub enum Question {
 
 /// Whether a class of the driver is one that is asked.
 pub fn is_asked(class: &str) -> bool {
-    class.starts_with("AGX") && (class.contains("CommandBuffer") || class.ends_with("Device"))
+    class.starts_with("AGX")
+        && (crate::selectors::has(class, "CommandBuffer") || class.ends_with("Device"))
 }
 
 /// What a method asks, if it is one of these and answers with a truth value.

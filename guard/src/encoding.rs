@@ -1,4 +1,5 @@
-//! Objective-C type encodings, as far as a refused call needs them: how many bytes does the method return through memory?
+//! Objective-C type encodings, as far as the guard needs them: how many bytes does a method return through memory, which a refused call
+//! has to clear, and do its arguments all fit in registers, so that it may be called from another frame than its caller's?
 //!
 //! On arm64 a structure of more than 16 bytes that is not made of up to four equal floating-point numbers is returned
 //! through the address in x8. A refused call has to clear that memory, for the caller reads it.
@@ -19,17 +20,51 @@ pub fn returned_through_memory(encoding: &[u8]) -> Option<usize> {
     Some(if shape.size <= 16 || in_vectors { 0 } else { shape.size })
 }
 
+/// Whether all arguments of a method with this encoding are passed in registers, by the arm64 convention: eight for integers and
+/// addresses, eight for floating-point numbers and vectors of them. A structure of more than 16 bytes is passed by address. False where
+/// it cannot be told. An encoding does not tell of variable arguments.
+pub fn passes_in_registers(encoding: &[u8]) -> bool {
+    needed_registers(encoding).is_some_and(|needed| needed.iter().all(|count| *count <= 8))
+}
+
+/// How many registers of both kinds the arguments need.
+fn needed_registers(encoding: &[u8]) -> Option<[usize; 2]> {
+    let (_, mut rest) = shape(qualified(encoding), 0)?;
+    let [mut general, mut vector] = [0, 0];
+    loop {
+        rest = after_offset(rest);
+        if rest.is_empty() {
+            return Some([general, vector]);
+        }
+        let (argument, after) = shape(qualified(rest), 0)?;
+        match argument.floats {
+            Some((_, count @ 1..=4)) => vector += count,
+            _ if argument.size > 16 => general += 1,
+            // A pair of registers begins with an even one.
+            _ if argument.align > 8 => general = general.next_multiple_of(2) + 2,
+            _ => general += argument.size.div_ceil(8),
+        }
+        rest = after;
+    }
+}
+
+/// A type is followed by where its argument lies, which is an old convention's and says nothing.
+fn after_offset(text: &[u8]) -> &[u8] {
+    let count = text.iter().take_while(|byte| b"+-0123456789".contains(byte)).count();
+    text.get(count..).unwrap_or_default()
+}
+
 /// Skips the qualifiers const, in, inout, out, bycopy, byref, oneway and atomic.
 fn qualified(text: &[u8]) -> &[u8] {
     let count = text.iter().take_while(|byte| b"rnNoORVA".contains(byte)).count();
     text.get(count..).unwrap_or_default()
 }
 
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// The shape of the type at the front of `text`, and what follows it.
 fn shape(text: &[u8], depth: usize) -> Option<(Shape, &[u8])> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return None;
     }
     let (first, rest) = text.split_first()?;
@@ -183,6 +218,30 @@ mod tests {
             ("(union=q[5i])16@0:8", 24),
         ] {
             assert_eq!(bytes(encoding.as_bytes()), Some(expected), "{encoding}");
+        }
+    }
+
+    #[test]
+    fn arguments_fit_in_registers_as_the_arm64_convention_says() {
+        for (encoding, expected) in [
+            ("v16@0:8", true),
+            ("v72@0:8Q16Q24Q32Q40Q48Q56", true),
+            ("v80@0:8Q16Q24Q32Q40Q48Q56Q64", false),
+            ("v80@0:8d16d24d32d40d48d56d64d72", true),
+            ("v88@0:8d16d24d32d40d48d56d64d72f80", false),
+            ("v64@0:8{MTLSize=QQQ}16{MTLSize=QQQ}40", true),
+            ("v64@0:8{NSRange=QQ}16{NSRange=QQ}32{NSRange=QQ}48", true),
+            ("v72@0:8{NSRange=QQ}16{NSRange=QQ}32{NSRange=QQ}48C64", false),
+            ("v48@0:8{CGRect={CGPoint=dd}{CGSize=dd}}16", true),
+            ("v80@0:8{a=dddd}16{a=dddd}48", true),
+            ("v88@0:8{a=dddd}16{a=dddd}48f80", false),
+            ("v88@0:8{five=ddddd}16^{a=QQQQQQQQQ}56@?64#72:80", true),
+            ("v48@0:8c16T24T40", true),
+            ("v24@0:8{opaque}16", false),
+            ("v24@0:8b16", false),
+            ("", false),
+        ] {
+            assert_eq!(super::passes_in_registers(encoding.as_bytes()), expected, "{encoding}");
         }
     }
 

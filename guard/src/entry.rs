@@ -1,6 +1,7 @@
 //! Where hooked methods meet the rules: the two functions the thunks call, the process's one guard, and its threads.
 
 use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 
 use crate::backtrace;
@@ -51,7 +52,7 @@ impl Objects for Process {
     }
 
     fn is_driver(&self, caller: usize) -> bool {
-        driver_code::contains(caller)
+        driver_code::contains(caller) || thunk::is_return(caller)
     }
 
     fn now(&self) -> u64 {
@@ -177,7 +178,6 @@ pub unsafe extern "C" fn agx_guard_enter(
     thunk: usize,
     caller: usize,
     saved: *const u8,
-    leave: usize,
 ) -> usize {
     let index = (thunk - thunk::table()) / thunk::THUNK;
     // SAFETY: the thunk is one of the table's, which has as many as there are slots.
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn agx_guard_enter(
         }
     }
     // SAFETY: the arguments are this function's own.
-    unsafe { enter_slow(object, thunk, caller, saved, leave, locked) }
+    unsafe { enter_slow(object, thunk, caller, saved, locked) }
 }
 
 /// # Safety
@@ -219,7 +219,6 @@ unsafe fn enter_slow(
     thunk: usize,
     caller: usize,
     saved: *const u8,
-    leave: usize,
     locked: *const Record,
 ) -> usize {
     let index = (thunk - thunk::table()) / thunk::THUNK;
@@ -232,11 +231,10 @@ unsafe fn enter_slow(
     }
     let thread = current();
     let stack = saved as usize + thunk::SAVED;
-    while thread.is_top_stale(stack, caller, leave) {
+    while thread.is_top_stale(stack, caller, thunk::return_without_frame()) {
         close_left_call(thread);
     }
-    backtrace::note_leave(leave);
-    let call = slot.call(object, caller, saved as usize, thunk);
+    let call = slot.call(object, caller, saved as usize + thunk::SAVED_FRAME, thunk);
     // SAFETY: a thunk is installed.
     let guard = unsafe { started() };
     let verdict = if OBSERVES.load(Ordering::Relaxed) {
@@ -340,6 +338,37 @@ fn close(thread: &Thread, frame: &Frame, result: usize) {
             started().leave(thread, &call, entered, result);
         }
     }
+}
+
+const CLEANUP_PHASE: c_int = 2;
+const CONTINUE_UNWIND: c_int = 8;
+
+unsafe extern "C" {
+    fn _Unwind_GetCFA(context: *mut c_void) -> usize;
+}
+
+/// Called by the unwinder for an exception that passes through a guarded call: nothing here catches it, and once it is
+/// certain that it passes, the calls it leaves are closed. So no other thread waits until this one comes to the guard again.
+///
+/// # Safety
+/// Called by the unwinder alone.
+pub unsafe extern "C" fn agx_guard_unwind(
+    _version: c_int,
+    actions: c_int,
+    _class: u64,
+    _exception: *mut c_void,
+    context: *mut c_void,
+) -> c_int {
+    if actions & CLEANUP_PHASE != 0 {
+        // SAFETY: the unwinder's own context. libgcc and libunwind both answer the stack pointer inside the frame, which is the end of the
+        // frame it called.
+        let stack = unsafe { _Unwind_GetCFA(context) } + thunk::SAVED;
+        let thread = current();
+        while thread.is_top_stale(stack, 0, 1) {
+            close_left_call(thread);
+        }
+    }
+    CONTINUE_UNWIND
 }
 
 /// Closes every call a thread is inside of: it has ended there, and no other thread could use its encoders otherwise.

@@ -18,7 +18,9 @@ use crate::slot::SLOTS;
 use crate::sync::{AtomicUsize, Lock, Ordering};
 use crate::thunk;
 
-static USED: AtomicUsize = AtomicUsize::new(0);
+/// How many thunks of each kind are in use: those with an ordinary frame, which come first, and the others.
+static USED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+const ROOM: [usize; 2] = [thunk::FRAMED, thunk::SLOTS - thunk::FRAMED];
 static WITHOUT_ROOM: AtomicUsize = AtomicUsize::new(0);
 static NOT_UNDERSTOOD: AtomicUsize = AtomicUsize::new(0);
 static HOOKED_CLASSES: AtomicUsize = AtomicUsize::new(0);
@@ -31,7 +33,7 @@ pub fn classes() -> usize {
 
 /// How many methods are hooked.
 pub fn methods() -> usize {
-    USED.load(Ordering::Relaxed).min(thunk::SLOTS)
+    USED.iter().map(|used| used.load(Ordering::Relaxed)).sum()
 }
 
 /// How many methods were left unguarded because there were no thunks left.
@@ -172,16 +174,31 @@ fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option
         NOT_UNDERSTOOD.fetch_add(1, Ordering::Relaxed);
         return None;
     };
-    let index = USED.load(Ordering::Relaxed);
-    let Some(slot) = SLOTS.get(index) else {
+    let has_frame = selectors::may_have_frame(method.selector())
+        && encoding::passes_in_registers(method.encoding());
+    let index = take_thunk(has_frame);
+    let Some((index, slot)) = index.and_then(|index| Some((index, SLOTS.get(index)?))) else {
         WITHOUT_ROOM.fetch_add(1, Ordering::Relaxed);
         return None;
     };
-    USED.store(index + 1, Ordering::Relaxed);
     let part = selectors::part_of(method.selector());
     slot.fill(original, (kind, part), impl_offset, bytes);
     refused::name(index, class.name(), method.selector_name());
     Some(thunk::address(index))
+}
+
+/// The number of a thunk that is not in use. A method that may have a frame does without where there is no room.
+fn take_thunk(has_frame: bool) -> Option<usize> {
+    let take = |kind: usize| {
+        let index = USED.get(kind)?.load(Ordering::Relaxed);
+        let is_free = index < *ROOM.get(kind)?;
+        if is_free {
+            USED.get(kind)?.store(index + 1, Ordering::Relaxed);
+        }
+        is_free.then_some(index)
+    };
+    let framed = if has_frame { take(0) } else { None };
+    framed.or_else(|| take(1).map(|index| index + thunk::FRAMED))
 }
 
 /// Hooks the class of this name: 0 as an encoder class, 1 as a command buffer class, -1 as what its name says it is. Answers how

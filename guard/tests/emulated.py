@@ -137,9 +137,18 @@ class Scenarios(unittest.TestCase):
     def test_a_thread_that_ends_inside_a_call_leaves_no_lock_behind(self):
         self.holds("exits")
 
-    def test_an_exception_through_a_guarded_method_ends_the_process_as_documented(self):
-        self.assertEqual(run("throws", AGX_GUARD="off")[0], 0)
-        self.assertEqual(run("throws")[0], SIGABRT)
+    def test_an_exception_passes_through_guarded_methods_and_closes_their_calls(self):
+        for scenario in (0, 1):
+            for mode in ("off", "guard", "serialize", "observe"):
+                self.holds("throws", scenario, AGX_GUARD=mode)
+
+    def test_an_exception_through_a_method_with_arguments_on_the_stack_ends_the_process_as_documented(self):
+        self.holds("throws", 2, AGX_GUARD="off")
+        self.assertEqual(run("throws", 2)[0], SIGABRT)
+
+    def test_a_backtrace_inside_a_guarded_method_keeps_the_caller(self):
+        for mode in ("off", "guard"):
+            self.holds("backtrace", AGX_GUARD=mode)
 
     def test_an_impl_that_is_not_a_pointer_may_be_zero(self):
         self.holds("embedded")

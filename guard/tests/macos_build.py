@@ -115,6 +115,14 @@ class Library(unittest.TestCase):
             self.assertEqual(len(re.findall(r"^__DATA\s+__interpose\s", rebased, re.M)), len(self.INTERPOSED))
         self.assertNotIn(("__interpose", "__DATA"), self.sections("x86_64"))
 
+    def test_an_exception_that_passes_an_ordinary_frame_is_told_to_the_guard(self):
+        slices = os.path.join(self.out, "arm64", "libagx_guard.dylib")
+        said = text(tool("llvm-objdump"), "--unwind-info", slices)
+        start = next(line.split()[0] for line in text(tool("llvm-nm"), slices).splitlines() if line.endswith(" _agx_guard_framed"))
+        # A frame that x29 points to, no register saved beside it, and the first function for exceptions.
+        self.assertRegex(said, rf"function offset=0x{int(start, 16):08x}, encoding\[\d\]=0x14000000")
+        self.assertIn("Number of personality functions in array:  0x1\n", said)
+
     def test_it_runs_one_initialiser(self):
         for architecture in ("x86_64", "arm64", "arm64e"):
             size = re.findall(r"sectname __mod_init_func.*?size (\S+)", self.headers(architecture), re.S)

@@ -79,7 +79,7 @@ extern void (*fake_during_end)(void);
 - (uint64_t)many:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g :(uint64_t)h
                 :(uint64_t)i :(uint64_t)j :(double)k :(double)l :(double)m :(double)n :(double)o :(double)p :(double)q :(double)r
                 :(double)s :(int8_t)t :(Size)u;
-- (int64_t)sumOf:(int)count, ...;
+- (int64_t)sumFormat:(int)count, ...;
 - (id)device;
 - (BOOL)isCoalescable;
 /* nesting */
@@ -90,6 +90,9 @@ extern void (*fake_during_end)(void);
 - (void)endYourself;
 - (void)exitThread;
 - (void)throwItself;
+- (void)throwThrough:(AGXFakeFamilyComputeContext *)other;
+- (void)throwWith:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g;
+- (int)backtraceInto:(void **)frames count:(int)count;
 - (id)initFailing;
 - (id)initAsAnother;
 @end

@@ -1,5 +1,6 @@
 #include "fake_driver.h"
 
+#include <execinfo.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -160,7 +161,7 @@ static void stop(int where) {
   for (int at = 0; at < 9; at++) sum = sum * 31 + (uint64_t)(parts[at] * 4);
   return sum;
 }
-- (int64_t)sumOf:(int)count, ... {
+- (int64_t)sumFormat:(int)count, ... {
   va_list list;
   va_start(list, count);
   int64_t sum = 0;
@@ -184,6 +185,9 @@ static void stop(int where) {
 - (void)endYourself { [self endEncoding]; }
 - (void)exitThread { pthread_exit(NULL); }
 - (void)throwItself { @throw self; }
+- (void)throwThrough:(AGXFakeFamilyComputeContext *)other { [other throwItself]; }
+- (void)throwWith:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g { @throw self; }
+- (int)backtraceInto:(void **)frames count:(int)count { return backtrace(frames, count); }
 - (id)initFailing {
   [self release];
   return nil;

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #define CHECK(...) do { if (!(__VA_ARGS__)) { failures++; printf("line %d: not so: %s\n", __LINE__, #__VA_ARGS__); } } while (0)
 static int failures;
@@ -219,7 +220,7 @@ static void close_lock(uint32_t *lock) { CHECK(*lock == 0); *lock = 1; }
 static void *find(void *handle, const char *name);
 
 static const struct { const char *name; void *address; } symbols[] = {
-  {"_CFGetTypeID", type_of}, {"_CFStringGetTypeID", type_of_strings}, {"_CFStringGetCString", get_text},
+  {"__Unwind_GetCFA", _Unwind_GetCFA}, {"_CFGetTypeID", type_of}, {"_CFStringGetTypeID", type_of_strings}, {"_CFStringGetCString", get_text},
   {"_CFStringCreateWithBytes", make_string}, {"_CFRelease", release_string}, {"_CFRetain", retain_string},
   {"_CFArrayGetCount", count_of}, {"_CFArrayContainsValue", contains}, {"_CFDictionaryCreateMutableCopy", copy_collection},
   {"_CFDictionarySetValue", set_value}, {"_kCFBooleanTrue", &boolean_true}, {"_CFPreferencesCopyAppValue", read_nothing},

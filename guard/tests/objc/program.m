@@ -112,7 +112,7 @@ static void call_all_shapes(Compute *one, int live) {
   for (int at = 0; at < 14; at++) sum = sum * 31 + whole[at];
   for (int at = 0; at < 9; at++) sum = sum * 31 + at + 1;
   CHECK(many == (live ? sum : 0));
-  CHECK([one sumOf:12, (int64_t)1, 2.0, (int64_t)3, 4.0, (int64_t)5, 6.0, (int64_t)7, 8.0, (int64_t)9, 10.0, (int64_t)11, 12.0] == (live ? 78 : 0));
+  CHECK([one sumFormat:12, (int64_t)1, 2.0, (int64_t)3, 4.0, (int64_t)5, 6.0, (int64_t)7, 8.0, (int64_t)9, 10.0, (int64_t)11, 12.0] == (live ? 78 : 0));
   CHECK([one nest:200] == (live ? 200 : 0));
 }
 
@@ -596,12 +596,44 @@ static int an_object_whose_class_is_exchanged_stays_guarded(void) {
   return 0;
 }
 
-/* A handler outside a guarded method is reached only without the guard: see "What it cannot do" in the README. */
-static int an_exception_is_caught(void) {
-  Compute *one = encoder();
+static void *use_both(void *encoders) {
+  for (int at = 0; at < 2; at++) [((Compute **)encoders)[at] setComputePipelineState:nil];
+  return NULL;
+}
+
+/* An exception passes through guarded methods, and closes the calls on its way: no other thread waits after it. */
+static int an_exception_is_caught(int scenario) {
+  Compute *one = encoder(), *two = encoder();
   volatile int caught = 0;
-  @try { [one throwItself]; } @catch (id thrown) { caught = thrown == one; }
+  @try {
+    if (scenario == 0) [one throwItself];
+    else if (scenario == 1) [two throwThrough:one];
+    else [one throwWith:1 :2 :3 :4 :5 :6 :7]; /* on the stack: see "What it cannot do" in the README */
+  } @catch (id thrown) { caught = thrown == one; }
   CHECK(caught);
+  CHECK(!agx_guard_hooked_methods() || agx_guard_counter("frames_unwound") == (uint64_t)scenario + 1);
+  pthread_t thread;
+  pthread_create(&thread, NULL, use_both, (Compute *[]){one, two});
+  pthread_join(thread, NULL);
+  CHECK(fake_dispatched == 2 && agx_guard_counter("waits") == 0);
+  return 0;
+}
+
+/* A backtrace inside a guarded method has every caller, by the unwinder and by the chain of frames. */
+__attribute__((noinline)) int take_a_backtrace(Compute *one, void **frames) {
+  int count = [one backtraceInto:frames count:16];
+  __asm__ volatile(""); /* not a tail call */
+  return count;
+}
+static int a_backtrace_keeps_the_caller(void) {
+  void *frames[16];
+  int count = take_a_backtrace(encoder(), frames), found = 0, outside = 0;
+  for (int at = 0; at < count; at++) {
+    uintptr_t from = (uintptr_t)take_a_backtrace, frame = (uintptr_t)frames[at];
+    found += frame > from && frame < from + 128;
+    outside += found && (frame < from || frame >= from + 128);
+  }
+  CHECK(found == 1 && outside >= 2); /* this function, and main */
   return 0;
 }
 
@@ -984,7 +1016,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "embedded")) an_impl_that_is_not_a_pointer_is_not_watched();
   else if (!strcmp(name, "exchanged")) an_object_whose_class_is_exchanged_stays_guarded();
   else if (!strcmp(name, "exits")) a_thread_that_ends_inside_a_call_leaves_its_encoder();
-  else if (!strcmp(name, "throws")) an_exception_is_caught();
+  else if (!strcmp(name, "throws")) an_exception_is_caught(number);
+  else if (!strcmp(name, "backtrace")) a_backtrace_keeps_the_caller();
   else if (!strcmp(name, "forks")) a_forked_child_waits_for_no_thread();
   else if (!strcmp(name, "inside")) the_quarantine_keeps_an_encoder_in_use();
   else if (!strcmp(name, "throttle")) at_most_so_many_are_open(number, other);
