@@ -35,7 +35,18 @@ _BACKWARD: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
 )
 _OTHER_LOADERS: Tuple[Tuple[str, Tuple[str, ...]], ...] = (("safetensors.torch", ("load_file", "load_model", "load")),)
 _MISSING = object()
+# TorchScript has these by their identity, so they must live on.
+_known_to_scripts: List[Callable[..., Any]] = []
 _active: Optional[Serialized] = None
+
+
+def _never() -> bool:
+    return False
+
+
+# Whether `torch.compile` or `torch.export` reads the code that runs: no lock can be part of their graphs, and the
+# module's call around a graph has the place already.
+_is_compiling: Callable[[], bool] = _never
 
 
 class Serialized:
@@ -93,16 +104,18 @@ def serialize_torch(lock: Optional[MPSLock] = None) -> Serialized:
 
     Returns what was replaced; `restore()` undoes it. Calling it again while it is active returns the same object.
     """
-    global _active
+    global _active, _is_compiling
     if _active is not None:
         if lock is not None and lock is not _active.lock:
             raise ValueError("torch is serialized with another lock already: restore() it first")
         return _active
     import torch
 
+    _is_compiling = getattr(_find(torch, "compiler"), "is_compiling", _never)
     made = Serialized(process_lock() if lock is None else lock)
     for path, names in _PLAIN:
         _replace_all(made, _find(torch, path), names, _holding)
+    _tell_scripts(torch, made)
     for path, names in _BACKWARD:
         _replace_all(made, _find(torch, path), names, _lending(torch))
     for path, names in _OTHER_LOADERS:
@@ -126,6 +139,19 @@ def _replace_all(
             made._replace(owner, name, wrap)
 
 
+def _tell_scripts(torch: Any, made: Serialized) -> None:
+    """Lets `torch.jit.script` take our functions for the operators they wrap; it could not read their source."""
+    table = _find(torch, "jit._builtins")
+    find, register = getattr(table, "_find_builtin", None), getattr(table, "_register_builtin", None)
+    if find is None or register is None:
+        return
+    for _, _, original, ours in made._replaced:
+        operator = find(original)
+        if operator is not None:
+            register(ours, operator)
+            _known_to_scripts.append(ours)
+
+
 def _find(root: Any, path: str) -> Any:
     for name in path.split(".") if path else ():
         root = getattr(root, name, None)
@@ -136,7 +162,7 @@ def _holding(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def serialized(*arguments: Any, **named: Any) -> Any:
         active = _active
-        if active is None:
+        if active is None or _is_compiling():
             return original(*arguments, **named)
         with active.lock:
             return original(*arguments, **named)
@@ -156,7 +182,7 @@ def _lending(torch: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         @functools.wraps(original)
         def serialized(*arguments: Any, **named: Any) -> Any:
             active = _active
-            if active is None:
+            if active is None or _is_compiling():
                 return original(*arguments, **named)
             with active.lock.lent_to(lambda: graph_task() != -1):
                 return original(*arguments, **named)

@@ -162,6 +162,23 @@ def test_restore_puts_torchs_own_functions_back():
         assert set(new) <= set(old), place
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_models_are_still_traced_scripted_exported_and_compiled(lock):
+    class Positions(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.arange(x.size(1)) + torch.linspace(0, 1, x.size(1))
+
+    module, x = Positions(), torch.zeros(2, 4)
+    ways = {
+        "script": torch.jit.script,
+        "trace": lambda module: torch.jit.trace(module, x),
+        "export": lambda module: torch.export.export(module, (x,)).module(),
+        "compile": lambda module: torch.compile(module, backend="eager"),
+    }
+    for name, way in ways.items():
+        assert torch.equal(way(module)(x), module(x)), name
+
+
 def test_a_backward_that_autograd_gives_to_another_thread_does_not_deadlock(lock):
     module = Watching(lock)
     x = torch.ones(2, requires_grad=True)
