@@ -316,7 +316,7 @@ fn check(command: &Command, user: Option<User>) -> Result<()> {
     Err(Error::new(Code::ChildNotStarted, "the workload cannot run here")
         .with("program", program())
         .with("reason", String::from_utf8_lossy(&output.stderr).trim())
-        .next("name a Python that has torch with --python, or another --device"))
+        .next("name a Python that has torch with --python, or another --device; on a Mac without torch use --workload metal"))
 }
 
 /// A line a trial on standard error, where a terminal shows it.
