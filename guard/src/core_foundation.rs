@@ -8,7 +8,7 @@ pub type Object = *const c_void;
 /// kCFStringEncodingUTF8.
 const UTF8: u32 = 0x0800_0100;
 /// Longer strings are not read.
-pub const LONGEST: usize = 512;
+pub const MAX_TEXT: usize = 512;
 
 #[repr(C)]
 struct Range {
@@ -61,12 +61,12 @@ pub unsafe fn release(object: Object) {
 ///
 /// # Safety
 /// `object` is NULL or a Core Foundation object.
-pub unsafe fn text(object: Object, buffer: &mut [u8; LONGEST]) -> Option<&str> {
+pub unsafe fn text(object: Object, buffer: &mut [u8; MAX_TEXT]) -> Option<&str> {
     // SAFETY: an object by the caller's word; the buffer's length is passed with it.
     unsafe {
         if object.is_null()
             || CFGetTypeID(object) != CFStringGetTypeID()
-            || CFStringGetCString(object, buffer.as_mut_ptr(), LONGEST as isize, UTF8) == 0
+            || CFStringGetCString(object, buffer.as_mut_ptr(), MAX_TEXT as isize, UTF8) == 0
         {
             return None;
         }

@@ -210,7 +210,7 @@ fn text_length(header: *const Header) -> Option<usize> {
 /// Whether dyld loads the image of the bundle that `plugin` names, and a class in it is a Metal device: Metal would take no other. It
 /// stays loaded: Metal, told of it, asks for it next.
 pub fn is_loadable(plugin: &str) -> bool {
-    let mut buffer = [0; image::LONGEST_PATH];
+    let mut buffer = [0; image::MAX_PATH];
     let Some(path) = image::of_plugin(plugin, &mut buffer) else {
         REFUSAL.note(b"its path is too long");
         return false;
@@ -276,7 +276,7 @@ pub fn describe(json: &mut Json) {
 }
 
 fn describe_image(json: &mut Json, header: *const Header, path: &CStr, told: Told) {
-    let mut buffer = [0u8; image::LONGEST_PATH];
+    let mut buffer = [0u8; image::MAX_PATH];
     // SAFETY: the buffer is of PATH_MAX bytes, as realpath wants it.
     let is_real = !unsafe { realpath(path.as_ptr(), buffer.as_mut_ptr()) }.is_null();
     let path = path.to_str().unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::bounded::Bounded;
 use crate::entry;
 use crate::environment;
 use crate::event::{MAX_FRAMES, Who};
-use crate::image::LONGEST_PATH;
+use crate::image::MAX_PATH;
 use crate::json::Json;
 use crate::races::{Finding, Hazard};
 use crate::refused;
@@ -153,7 +153,7 @@ fn number(at: usize) -> Option<&'static AtomicU64> {
 /// The file's memory, or the process's own where there is no folder or the file cannot be made.
 fn memory() -> *mut u8 {
     let mapped = environment::value(c"AGX_GUARD_REPORTS").and_then(|folder| {
-        let mut place = [0; LONGEST_PATH];
+        let mut place = [0; MAX_PATH];
         let mut path = Bounded::new(&mut place);
         path.put(folder.to_bytes());
         // SAFETY: takes nothing.

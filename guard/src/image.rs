@@ -65,10 +65,10 @@ impl Code {
 /// Where Metal looks for driver bundles.
 pub const EXTENSIONS: &str = "/System/Library/Extensions/";
 /// Longest path that is compared.
-pub const LONGEST_PATH: usize = 1024;
+pub const MAX_PATH: usize = 1024;
 
 /// A path with `.` and `..` taken out, by text alone: what dyld reports may still hold the `..` of the plug-in name.
-pub fn normalize<'a>(path: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a str> {
+pub fn normalize<'a>(path: &str, buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a str> {
     let mut length = 0usize;
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {
@@ -93,25 +93,25 @@ pub fn is_driver(path: &str) -> bool {
 }
 
 /// The image of the bundle that `plugin` names.
-pub fn of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+pub fn of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a CStr> {
     let parts = [EXTENSIONS, plugin, ".bundle/Contents/MacOS/", plugin.rsplit('/').next()?];
     plain_path(&parts, buffer)
 }
 
 /// The bundle that `plugin` names.
-pub fn bundle_of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+pub fn bundle_of_plugin<'a>(plugin: &str, buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a CStr> {
     plain_path(&[EXTENSIONS, plugin, ".bundle"], buffer)
 }
 
 /// The image of the bundle at `path`, which is named like it.
-pub fn of_bundle<'a>(path: &str, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+pub fn of_bundle<'a>(path: &str, buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a CStr> {
     let name = path.rsplit('/').next()?.strip_suffix(".bundle")?;
     plain_path(&[path, "/Contents/MacOS/", name], buffer)
 }
 
 /// A path put together from parts, without `.` and `..`.
-fn plain_path<'a>(parts: &[&str], buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
-    let (mut raw, mut plain) = ([0; LONGEST_PATH], [0; LONGEST_PATH]);
+fn plain_path<'a>(parts: &[&str], buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a CStr> {
+    let (mut raw, mut plain) = ([0; MAX_PATH], [0; MAX_PATH]);
     let mut path = Bounded::new(&mut raw);
     for part in parts {
         path.put(part.as_bytes());
@@ -135,7 +135,7 @@ pub enum Told<'a> {
 
 /// By which way the image at `path` came, given what Metal was told and the value of DYLD_LIBRARY_PATH.
 pub fn way(path: &str, told: Told, library_path: Option<&str>) -> Way {
-    let mut buffer = [0; LONGEST_PATH];
+    let mut buffer = [0; MAX_PATH];
     let Some(path) = normalize(path, &mut buffer) else { return Way::Elsewhere };
     let (plugin, way) = match told {
         Told::Nothing => (None, Way::System),
@@ -152,7 +152,7 @@ pub fn way(path: &str, told: Told, library_path: Option<&str>) -> Way {
 }
 
 fn is_of_plugin(path: &str, plugin: Option<&str>) -> bool {
-    let mut buffer = [0; LONGEST_PATH];
+    let mut buffer = [0; MAX_PATH];
     let image = plugin.and_then(|plugin| of_plugin(plugin, &mut buffer));
     image.is_some_and(|image| image.to_bytes() == path.as_bytes())
 }
@@ -160,7 +160,7 @@ fn is_of_plugin(path: &str, plugin: Option<&str>) -> bool {
 fn is_shadow(path: &str, library_path: Option<&str>) -> bool {
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     library_path.unwrap_or_default().split(':').any(|entry| {
-        let mut buffer = [0; LONGEST_PATH];
+        let mut buffer = [0; MAX_PATH];
         !entry.is_empty() && normalize(entry, &mut buffer) == Some(directory)
     })
 }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_image_of_a_plug_in_is_a_plain_path() {
-        let mut buffer = [0; LONGEST_PATH];
+        let mut buffer = [0; MAX_PATH];
         let plugin = "../../../Users/me/Application Support/AGXMetalG16X";
         let image =
             c"/Users/me/Application Support/AGXMetalG16X.bundle/Contents/MacOS/AGXMetalG16X";
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn paths_lose_their_dots_and_never_climb_above_the_root() {
-        let mut buffer = [0; LONGEST_PATH];
+        let mut buffer = [0; MAX_PATH];
         assert_eq!(normalize("/a/./b//../c", &mut buffer), Some("/a/c"));
         assert_eq!(normalize("/../../x", &mut buffer), Some("/x"));
         assert_eq!(normalize(&"/x".repeat(600), &mut buffer), None);

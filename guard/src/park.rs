@@ -12,7 +12,7 @@ use crate::sys;
 
 /// Longest wait in milliseconds: a day. The system refuses times that are absurdly far away.
 #[cfg(not(loom))]
-const LONGEST: u64 = 86_400_000;
+const MAX_WAIT: u64 = 86_400_000;
 
 /// A mutex and a condition.
 #[cfg(not(loom))]
@@ -41,7 +41,7 @@ impl Place {
 
     /// Waits until `ready` holds or `limit` milliseconds have passed; true when it held.
     pub fn wait(&self, limit: u64, mut ready: impl FnMut() -> bool) -> bool {
-        let until = sys::now() + limit.min(LONGEST);
+        let until = sys::now() + limit.min(MAX_WAIT);
         // SAFETY: the objects are valid for as long as `self`, the mutex is held around the wait and let go once.
         unsafe {
             sys::pthread_mutex_lock(self.mutex.get());

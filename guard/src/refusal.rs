@@ -5,11 +5,11 @@ use core::cell::UnsafeCell;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// Longer reasons are cut.
-const LONGEST: usize = 512;
+const MAX_TEXT: usize = 512;
 
 /// A text that is written once, by the first thread.
 pub struct Refusal {
-    text: UnsafeCell<[u8; LONGEST]>,
+    text: UnsafeCell<[u8; MAX_TEXT]>,
     claimed: AtomicBool,
     length: AtomicUsize,
 }
@@ -20,7 +20,7 @@ impl Refusal {
     /// None yet.
     pub const fn none() -> Refusal {
         Refusal {
-            text: UnsafeCell::new([0; LONGEST]),
+            text: UnsafeCell::new([0; MAX_TEXT]),
             claimed: AtomicBool::new(false),
             length: AtomicUsize::new(0),
         }
@@ -54,17 +54,17 @@ impl Refusal {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{LONGEST, Refusal};
+    use super::{MAX_TEXT, Refusal};
 
     #[test]
     fn the_first_reason_is_kept_and_cut_between_characters() {
         static FIRST: Refusal = Refusal::none();
         assert_eq!(FIRST.text(), None);
-        FIRST.note("é".repeat(LONGEST).as_bytes());
+        FIRST.note("é".repeat(MAX_TEXT).as_bytes());
         FIRST.note(b"another");
-        assert_eq!(FIRST.text().map(str::len), Some(LONGEST));
+        assert_eq!(FIRST.text().map(str::len), Some(MAX_TEXT));
         static ODD: Refusal = Refusal::none();
-        ODD.note(format!("x{}", "é".repeat(LONGEST)).as_bytes());
-        assert_eq!(ODD.text().map(str::len), Some(LONGEST - 1));
+        ODD.note(format!("x{}", "é".repeat(MAX_TEXT)).as_bytes());
+        assert_eq!(ODD.text().map(str::len), Some(MAX_TEXT - 1));
     }
 }

@@ -13,7 +13,7 @@ use crate::entry;
 use crate::environment;
 use crate::findings;
 use crate::hooks;
-use crate::image::LONGEST_PATH;
+use crate::image::MAX_PATH;
 use crate::json::Json;
 use crate::refused;
 use crate::settings::Mode;
@@ -21,7 +21,7 @@ use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
 
 /// Room for a report: some 2 kB of its own, and the names of the methods that were refused.
-const LONGEST: usize = 16384;
+const MAX_REPORT: usize = 16384;
 /// Room for one finding more.
 const FINDING: usize = 8192;
 
@@ -46,7 +46,7 @@ pub fn write() {
     // A process that is over within the watchdog's period has its driver hooked, and told of, too.
     #[cfg(target_os = "macos")]
     crate::driver::retry();
-    let mut buffer = alloc::vec![0; LONGEST + findings::count() * FINDING];
+    let mut buffer = alloc::vec![0; MAX_REPORT + findings::count() * FINDING];
     let Some(length) = compose(&mut buffer) else { return };
     let report = buffer.get(..length).unwrap_or_default();
     if let Some(place) = file {
@@ -55,7 +55,7 @@ pub fn write() {
     }
     // SAFETY: takes nothing.
     let process = unsafe { sys::getpid() };
-    let mut place = [0; LONGEST_PATH];
+    let mut place = [0; MAX_PATH];
     if let Some(place) = folder.and_then(|folder| own_place(folder, process, "json", &mut place)) {
         write_to(place, sys::WRITE_NEW, report);
     }
@@ -64,7 +64,7 @@ pub fn write() {
 /// Writes the report if a file `PROCESS.ask` in the folder AGX_GUARD_REPORTS names asks for it, and removes that file afterwards.
 pub fn answer() {
     let Some(folder) = environment::value(c"AGX_GUARD_REPORTS") else { return };
-    let mut place = [0; LONGEST_PATH];
+    let mut place = [0; MAX_PATH];
     // SAFETY: takes nothing.
     let process = unsafe { sys::getpid() };
     let Some(question) = own_place(folder, process, "ask", &mut place) else { return };

@@ -123,6 +123,12 @@ class Scenarios(unittest.TestCase):
     def test_sub_encoders_of_a_parallel_encoder_have_locks_of_their_own(self):
         self.holds("parallel")
 
+    def test_a_metal_4_encoder_has_the_lock_of_the_buffer_that_made_it(self):
+        self.holds("metal4")
+
+    def test_a_tail_call_from_a_guarded_method_counts_as_the_drivers(self):
+        self.holds("tailcall")
+
     def test_a_long_wait_is_said_once(self):
         _, err = self.holds("longwait", AGX_GUARD_WAIT_WARN_MS="100")
         self.assertEqual(len(re.findall(r"^agx-guard: waited \d+ ms for encoder or command buffer 0x", err, re.M)), 1, err)

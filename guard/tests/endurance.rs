@@ -18,7 +18,7 @@ use agx_guard::thread::{Registry, Thread};
 const THREADS: usize = 4;
 const ENCODERS: u64 = 1_000_000;
 /// The quarantine's encoders are 1 MB of it, the ledger's records (some 430 bytes each, with who made and ended them) the rest; leaked encoders would be 250 MB.
-const MOST_BYTES: i64 = 6_000_000;
+const MAX_BYTES: i64 = 6_000_000;
 const A_MINUTE: u64 = 60_000;
 
 struct Counting;
@@ -140,7 +140,7 @@ fn a_million_encoders_leave_memory_as_it_was() {
         in_use.push(IN_USE.load(Ordering::Relaxed));
     }
     println!("bytes in use after each tenth: {in_use:?}");
-    assert!(in_use.iter().all(|bytes| *bytes < MOST_BYTES), "memory grows: {in_use:?}");
+    assert!(in_use.iter().all(|bytes| *bytes < MAX_BYTES), "memory grows: {in_use:?}");
     let count = |counter| REGISTRY.iter().map(|thread| thread.tally.get(counter)).sum::<u64>();
     assert_eq!(count(Counter::Tracked), ENCODERS);
     assert_eq!(count(Counter::RefusedEnded), ENCODERS);

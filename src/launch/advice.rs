@@ -9,7 +9,7 @@ use super::resolve::{Scene, Step, Target, Variables, command_text};
 use super::verdict::{Outcome, Surroundings, Verdict, judge};
 
 /// More than any program is long that is looked into.
-const MOST: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 /// Folders of programs that are not Apple's, where the PATH does not name them.
 const USUAL: [&str; 3] = ["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"];
 /// Shells of Apple's.
@@ -47,7 +47,7 @@ pub fn judge_file(files: &dyn Files, image: &Path, around: &Surroundings) -> Ver
 
 fn read(files: &dyn Files, image: &Path) -> Result<Facts, String> {
     let mode = files.mode(image).ok_or("it is not a regular file")?;
-    let bytes = files.head(image, MOST).ok_or("it cannot be read")?;
+    let bytes = files.head(image, MAX_BYTES).ok_or("it cannot be read")?;
     Facts::read(image, mode, &bytes).map_err(|error| error.message().to_owned())
 }
 

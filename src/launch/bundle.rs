@@ -12,9 +12,9 @@ use super::private_dir;
 pub type Contents = BTreeMap<PathBuf, Vec<u8>>;
 
 /// More than any driver bundle has; who plants more is not copied.
-const MOST_FILES: usize = 4096;
-const MOST_BYTES: usize = 1 << 30;
-const DEEPEST: usize = 8;
+const MAX_FILES: usize = 4096;
+const MAX_BYTES: usize = 1 << 30;
+const MAX_DEPTH: usize = 8;
 
 /// Reads every file of a bundle.
 ///
@@ -42,7 +42,7 @@ impl Reading<'_> {
                 .with("reason", reason))
         };
         let folder = self.bundle.join(inside);
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return refused(&folder, "its folders are nested too deeply");
         }
         for name in self.host.list(&folder)? {
@@ -57,7 +57,7 @@ impl Reading<'_> {
                 }
                 _ => return refused(&path, "it is neither a file nor a folder"),
             }
-            if self.contents.len() > MOST_FILES || self.bytes > MOST_BYTES {
+            if self.contents.len() > MAX_FILES || self.bytes > MAX_BYTES {
                 return refused(self.bundle, "it holds too much");
             }
         }

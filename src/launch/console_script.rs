@@ -21,14 +21,14 @@ use super::env_words;
 use super::files::Files;
 
 /// Longer second lines than any path there may be.
-const MOST: u64 = 8 << 10;
+const MAX_SCRIPT: u64 = 8 << 10;
 /// How a relocatable script finds its own folder.
 const BESIDE: &[u8] = br#""$(dirname -- "$(realpath -- "$0")")"/"#;
 
 /// The interpreter and the words before the script; none where `script` is no
 /// such script.
 pub fn interpreter(files: &dyn Files, script: &Path) -> Option<(PathBuf, Vec<OsString>)> {
-    let head = files.head(script, MOST)?;
+    let head = files.head(script, MAX_SCRIPT)?;
     let mut lines = head.split(|byte| *byte == b'\n');
     lines.next().filter(|first| first.starts_with(b"#!"))?;
     let words = lines.next()?.strip_prefix(b"'''exec' ")?.strip_suffix(br#" "$0" "$@""#)?;

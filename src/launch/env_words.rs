@@ -18,7 +18,7 @@ pub struct EnvWords {
 }
 
 /// How deep `-S` may stand inside `-S`.
-const MOST_SPLITS: usize = 4;
+const MAX_SPLITS: usize = 4;
 
 /// Reads the arguments of `env`. None where one is not known, so that `env`
 /// itself has to be started.
@@ -79,7 +79,7 @@ fn assignment(word: &OsStr) -> Option<(OsString, OsString)> {
 /// The words of a `-S` text, last first.
 fn split_again(text: &[u8], splits: &mut usize) -> Option<Vec<OsString>> {
     *splits += 1;
-    let mut words = (*splits <= MOST_SPLITS).then(|| split(text))??;
+    let mut words = (*splits <= MAX_SPLITS).then(|| split(text))??;
     words.reverse();
     Some(words)
 }

@@ -50,7 +50,7 @@ pub trait Files {
             at.push(&part);
             if let Entry::Link(target) = self.entry(&at)? {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return None;
                 }
                 at.pop();
@@ -78,7 +78,7 @@ pub trait Files {
 }
 
 /// As many links as XNU follows (`MAXSYMLINKS`).
-const MOST_LINKS: usize = 32;
+const MAX_LINKS: usize = 32;
 
 /// The names of a path, last first.
 fn parts(path: &Path) -> Vec<PathBuf> {

@@ -18,7 +18,7 @@ use super::races::Races;
 /// The schema of the library's report.
 const SCHEMA: &str = "agxpatch.guard/1";
 /// More than the library ever writes.
-const MOST: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// What was told.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ pub fn report(path: &Path) -> Result<Value> {
             .with("path", path.display())
             .with("reason", reason)
     };
-    let bytes = Disk.head(path, MOST).ok_or_else(|| broken("it is not a file".to_owned()))?;
+    let bytes = Disk.head(path, MAX_BYTES).ok_or_else(|| broken("it is not a file".to_owned()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     match value.get("schema").and_then(Value::as_str) {
         Some(SCHEMA) => Ok(value),

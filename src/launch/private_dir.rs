@@ -92,9 +92,9 @@ pub fn folder(host: &dyn Host, base: &Path, names: &[&str], mode: u32) -> Result
 /// `Locked` after a time in which the other would have been done long ago, and
 /// the host's.
 pub fn lock_wait(host: &dyn Host, path: &Path) -> Result<Lock> {
-    const LONGEST: Duration = Duration::from_secs(30);
+    const MAX_WAIT: Duration = Duration::from_secs(30);
     const PAUSE: Duration = Duration::from_millis(10);
-    let until = Instant::now() + LONGEST;
+    let until = Instant::now() + MAX_WAIT;
     loop {
         match host.lock(path) {
             Err(error) if error.code() == Code::Locked && Instant::now() < until => {

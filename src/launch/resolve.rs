@@ -27,7 +27,7 @@ pub type Variables = BTreeMap<OsString, OsString>;
 
 /// The longest chain of interpreters followed. XNU itself allows one script to
 /// name another as its interpreter not at all; `env` makes chains possible.
-const MOST_STEPS: usize = 8;
+const MAX_STEPS: usize = 8;
 
 /// XNU reads this much of a script for its first line (`IMG_SHSIZE`).
 const FIRST_LINE: u64 = 512;
@@ -108,7 +108,7 @@ pub fn resolve(scene: &Scene<'_>, command: &[OsString], variables: Variables) ->
         steps: Vec::new(),
         variables,
     };
-    while target.steps.len() < MOST_STEPS {
+    while target.steps.len() < MAX_STEPS {
         if !scene.step(&mut target)? {
             let image = scene.files.canonical(&target.program);
             target.image = image.unwrap_or_else(|| target.program.clone());

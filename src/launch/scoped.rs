@@ -272,10 +272,10 @@ fn place(
 /// `path` from where Metal looks for bundles.
 fn relative(path: &Path) -> Result<String> {
     /// Longer answers the guard library does not give.
-    const LONGEST: usize = 500;
+    const MAX_TEXT: usize = 500;
     let up = "../".repeat(agxpatch_host::plain(Path::new(EXTENSIONS))?.len());
     let name = format!("{up}{}", agxpatch_host::plain(path)?.join("/"));
-    if name.len() > LONGEST || name.contains(':') {
+    if name.len() > MAX_TEXT || name.contains(':') {
         return Err(refused("Metal cannot be given the path of the driver's copy")
             .with("path", path.display()));
     }

@@ -25,7 +25,7 @@ mod mac {
 
     use crate::driver;
     use crate::environment;
-    use crate::image::{self, LONGEST_PATH};
+    use crate::image::{self, MAX_PATH};
     use crate::interpose::{answers, interpose};
     use crate::json::Json;
 
@@ -54,7 +54,7 @@ mod mac {
     }
 
     unsafe extern "C" fn find_trusted(name: *const c_char, path: *mut u8, length: usize) -> c_int {
-        let mut buffer = [0; LONGEST_PATH];
+        let mut buffer = [0; MAX_PATH];
         // SAFETY: by the function's signature, `name` is NULL or a NUL-terminated string.
         let text = unsafe { (!name.is_null()).then(|| CStr::from_ptr(name)) };
         if answers()
@@ -77,13 +77,13 @@ mod mac {
 
     /// Has the driver in a bundle hooked before Metal loads it.
     fn load_early(bundle: &CStr) {
-        let mut buffer = [0; LONGEST_PATH];
+        let mut buffer = [0; MAX_PATH];
         let image = bundle.to_str().ok().and_then(|path| image::of_bundle(path, &mut buffer));
         image.into_iter().for_each(driver::load_early);
     }
 
     /// The path of the copy, if the name is that of the driver it was made from and the copy can be taken.
-    fn copy_instead_of<'a>(name: &CStr, buffer: &'a mut [u8; LONGEST_PATH]) -> Option<&'a CStr> {
+    fn copy_instead_of<'a>(name: &CStr, buffer: &'a mut [u8; MAX_PATH]) -> Option<&'a CStr> {
         let plugin = environment::text(c"AGX_GUARD_PLUGIN").filter(|plugin| !plugin.is_empty())?;
         let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR");
         if !super::is_ours(name.to_str().ok()?, instead_of) {

@@ -51,10 +51,10 @@ mod mac {
     use core::sync::atomic::{AtomicBool, Ordering};
 
     use super::Answer;
-    use crate::core_foundation::{self as cf, LONGEST, Object};
+    use crate::core_foundation::{self as cf, MAX_TEXT, Object};
     use crate::driver;
     use crate::environment;
-    use crate::image::{self, LONGEST_PATH};
+    use crate::image::{self, MAX_PATH};
     use crate::interpose::{answers, interpose, lookup};
     use crate::json::Json;
 
@@ -84,7 +84,7 @@ mod mac {
         }
         let plugin = environment::text(c"AGX_GUARD_PLUGIN")?;
         let instead_of = environment::text(c"AGX_GUARD_PLUGIN_FOR")?;
-        let (mut one, mut two) = ([0; LONGEST], [0; LONGEST]);
+        let (mut one, mut two) = ([0; MAX_TEXT], [0; MAX_TEXT]);
         // SAFETY: both are Core Foundation objects or NULL, by the signature of the interposed function.
         let (key, original_text) =
             unsafe { (cf::text(key, &mut one)?, cf::text(original, &mut two)) };
@@ -127,7 +127,7 @@ mod mac {
         if lookup::is_there() {
             return;
         }
-        let (mut one, mut two, mut buffer) = ([0; LONGEST], [0; LONGEST], [0; LONGEST_PATH]);
+        let (mut one, mut two, mut buffer) = ([0; MAX_TEXT], [0; MAX_TEXT], [0; MAX_PATH]);
         // SAFETY: Core Foundation objects or NULL, by the signature of the interposed function.
         unsafe {
             if cf::text(key, &mut one) == Some(super::KEY)

@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use super::{answers, interpose};
 use crate::coalescing::{self, Question, SWITCHES};
-use crate::core_foundation::{self as cf, LONGEST, Object};
+use crate::core_foundation::{self as cf, MAX_TEXT, Object};
 
 unsafe extern "C" {
     fn CFPreferencesCopyAppValue(key: Object, application: Object) -> Object;
@@ -35,7 +35,7 @@ unsafe fn is_ours(key: Object) -> bool {
     if !answers() || !coalescing::is_off() {
         return false;
     }
-    let mut buffer = [0; LONGEST];
+    let mut buffer = [0; MAX_TEXT];
     // SAFETY: by the caller's word.
     let key = unsafe { cf::text(key, &mut buffer) };
     let ours = key.is_some_and(|key| SWITCHES.contains(&key));
@@ -119,7 +119,7 @@ unsafe extern "C" fn copy_multiple(
 
 /// Whether a domain is Metal's.
 unsafe fn is_metal(application: Object) -> bool {
-    let mut buffer = [0; LONGEST];
+    let mut buffer = [0; MAX_TEXT];
     // SAFETY: NULL or a CFString, as the caller of the interposed function had it.
     unsafe { cf::text(application, &mut buffer) == Some("com.apple.Metal") }
 }

@@ -88,6 +88,7 @@ extern void (*fake_during_end)(void);
 - (void)leaveByJump:(void *)buffer;
 - (void)holdFor:(int)milliseconds;
 - (void)endYourself;
+- (BOOL)askOther:(AGXFakeFamilyComputeContext *)other; /* a tail call */
 - (void)exitThread;
 - (void)throwItself;
 - (void)throwThrough:(AGXFakeFamilyComputeContext *)other;
@@ -145,6 +146,22 @@ extern void (*fake_during_end)(void);
 - (BOOL)isEncoderCoalescingDisabled;          /* asked once per process, each of them */
 - (BOOL)isComputeEncoderCoalescingDisabled;
 - (BOOL)askPrevious;
+@end
+
+/* Metal 4's: the buffer is begun with an allocator, which is not guarded, and ended; its queue commits. */
+@interface AGXFakeFamilyCommandAllocator_mtlnext : FakeObject
+- (void)reset;
+@end
+@interface AGXFakeFamilyComputeContext_mtlnext : IOGPUFakeCommandEncoder
+- (void)setComputePipelineState:(id)state;
+- (void)holdFor:(int)milliseconds;
+@end
+@interface AGXFakeFamilyCommandBuffer_mtlnext : IOGPUFakeCommandBuffer {
+  AGXFakeFamilyCommandAllocator_mtlnext *_allocator;
+}
+- (void)beginCommandBufferWithAllocator:(AGXFakeFamilyCommandAllocator_mtlnext *)allocator;
+- (AGXFakeFamilyComputeContext_mtlnext *)computeCommandEncoder;
+- (void)endCommandBuffer;
 @end
 
 /* Metal's class of devices: it takes no other class from a driver. */

@@ -182,6 +182,7 @@ static void stop(int where) {
   __atomic_store_n(&fake_holds, 1, __ATOMIC_RELEASE);
   usleep(milliseconds * 1000);
 }
+- (BOOL)askOther:(AGXFakeFamilyComputeContext *)other { return [other isCoalescable]; }
 - (void)endYourself { [self endEncoding]; }
 - (void)exitThread { pthread_exit(NULL); }
 - (void)throwItself { @throw self; }
@@ -301,6 +302,30 @@ static void stop(int where) {
   [super commit];
   stop(STOP_SUBMITTING); /* a full queue */
   if (_handler) _handler(self);
+}
+@end
+
+@implementation AGXFakeFamilyCommandAllocator_mtlnext
+- (void)reset {}
+@end
+
+@implementation AGXFakeFamilyComputeContext_mtlnext
+- (void)setComputePipelineState:(id)state { use(&_impl, &_sum, 0x5c8); }
+- (void)holdFor:(int)milliseconds {
+  __atomic_store_n(&fake_holds, 1, __ATOMIC_RELEASE);
+  usleep(milliseconds * 1000);
+}
+@end
+
+@implementation AGXFakeFamilyCommandBuffer_mtlnext
+- (void)beginCommandBufferWithAllocator:(AGXFakeFamilyCommandAllocator_mtlnext *)allocator { _allocator = allocator; }
+- (AGXFakeFamilyComputeContext_mtlnext *)computeCommandEncoder {
+  if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
+  return _currentEncoder = [[AGXFakeFamilyComputeContext_mtlnext alloc] initWithCommandBuffer:self config:0];
+}
+- (void)endCommandBuffer {
+  if (_currentEncoder) fail("command encoder released without endEncoding");
+  [self commitEncoder];
 }
 @end
 

@@ -574,6 +574,58 @@ static int sub_encoders_have_locks_of_their_own(void) {
   return 0;
 }
 
+/* Metal 4: the encoder has the lock of the buffer that made it, and two buffers of one allocator have nothing in common. */
+static void *hold_of_metal_4(void *one) {
+  [(AGXFakeFamilyComputeContext_mtlnext *)one holdFor:300];
+  return NULL;
+}
+static int a_metal_4_encoder_has_its_buffers_lock(void) {
+  static const char *const names[] = {"AGXFakeFamilyComputeContext_mtlnext", "AGXFakeFamilyCommandBuffer_mtlnext",
+                                      "AGXFakeFamilyCommandAllocator_mtlnext"};
+  int methods = agx_guard_hooked_methods();
+  for (int at = 0; at < 2; at++) hook_one(names[at]);
+  CHECK(agx_guard_hooked_methods() > methods);
+  methods = agx_guard_hooked_methods();
+  hook_one(names[2]);
+  CHECK(agx_guard_hooked_methods() == methods);
+  AGXFakeFamilyCommandAllocator_mtlnext *allocator = [AGXFakeFamilyCommandAllocator_mtlnext alloc];
+  AGXFakeFamilyCommandBuffer_mtlnext *buffers[2];
+  AGXFakeFamilyComputeContext_mtlnext *encoders[2];
+  for (int at = 0; at < 2; at++) {
+    buffers[at] = [AGXFakeFamilyCommandBuffer_mtlnext alloc];
+    [buffers[at] beginCommandBufferWithAllocator:allocator];
+    encoders[at] = [buffers[at] computeCommandEncoder];
+  }
+  pthread_t thread;
+  pthread_create(&thread, NULL, hold_of_metal_4, encoders[0]);
+  wait_until_held();
+  [allocator reset];
+  [encoders[1] setComputePipelineState:nil];
+  [encoders[1] endEncoding];
+  [buffers[1] endCommandBuffer];
+  CHECK(agx_guard_counter("waits") == 0 && fake_dispatched == 1);
+  [encoders[0] endEncoding];
+  CHECK(agx_guard_counter("waits") == 1);
+  pthread_join(thread, NULL);
+  [buffers[0] endCommandBuffer];
+  [encoders[0] setComputePipelineState:nil];
+  [encoders[0] endEncoding];
+  CHECK(fake_dispatched == 1 && agx_guard_counter("refused_ended") == 1 && agx_guard_counter("refused_double_end") == 1);
+  CHECK(agx_guard_counter("encoders_tracked") == 2 && agx_guard_counter("encoders_ended") == 2);
+  return 0;
+}
+
+/* A call that the driver makes in the place of a guarded method of its own returns to the guard; it is the driver's nevertheless. */
+static int a_tail_call_is_the_drivers(void) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  Compute *one = encoder(), *other = [buffer computeCommandEncoder];
+  [other endEncoding];
+  CHECK(![other isCoalescable] && agx_guard_counter("refused_ended") == 1);
+  CHECK([one askOther:other]);
+  CHECK(agx_guard_counter("driver_calls_on_ended") == 1 && agx_guard_counter("refused_ended") == 1);
+  return 0;
+}
+
 static int an_impl_that_is_not_a_pointer_is_not_watched(void) {
   AGXFakeFamilyResourceStateContext *one = [[AGXFakeFamilyResourceStateContext alloc] initWithCount:1];
   CHECK([one update:5] == 1 && [one update:0] == 2 && [one update:7] == 3);
@@ -1010,6 +1062,8 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "nested")) nested_calls_go_through();
   else if (!strcmp(name, "circle")) circles_are_broken();
   else if (!strcmp(name, "wrapped")) a_wrapped_buffer_has_one_lock_with_its_encoders();
+  else if (!strcmp(name, "metal4")) a_metal_4_encoder_has_its_buffers_lock();
+  else if (!strcmp(name, "tailcall")) a_tail_call_is_the_drivers();
   else if (!strcmp(name, "parallel")) sub_encoders_have_locks_of_their_own();
   else if (!strcmp(name, "longwait")) a_long_wait_is_reported();
   else if (!strcmp(name, "jump")) a_jump_out_of_a_method_frees_its_encoder();
