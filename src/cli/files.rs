@@ -9,7 +9,7 @@ use crate::storage;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, EditKind, Hex};
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_core::finder::{Answer, Verdict};
+use agxpatch_core::finder::{Answer, GivenTo, Verdict};
 use agxpatch_core::patch::{
     Catalogue, Engine, Examined, Occurrence, PlannedWord, Selection, Severity,
 };
@@ -121,21 +121,33 @@ pub fn show_verdict(out: &mut dyn Write, one: &Examined) -> io::Result<()> {
         Verdict::ClearsLate { witnesses } => {
             for path in witnesses {
                 let (given, unlocked, cleared) = (path.given, path.unlocked, path.cleared);
-                writeln!(
-                    out,
-                    "  gives the block back at {given}, unlocks at {unlocked}, clears at {cleared}"
-                )?;
+                match path.given_to {
+                    GivenTo::Pool => writeln!(
+                        out,
+                        "  gives the block back at {given}, unlocks at {unlocked}, clears at {cleared}"
+                    ),
+                    GivenTo::Allocator => writeln!(
+                        out,
+                        "  unlocks at {unlocked}, frees the block at {given}, clears at {cleared}"
+                    ),
+                }?;
             }
             let remaining = &one.remaining;
             writeln!(
                 out,
-                "  {FAINT}also possible: double push {}, double destructor {}, unlocked readers {}{RESET}",
+                "  {FAINT}also possible: double push {}, double destructor {}, freed while set {}, \
+                 unlocked readers {}{RESET}",
                 answer(remaining.double_push),
                 answer(remaining.double_destructor),
+                answer(remaining.freed_while_set),
                 answer(remaining.unlocked_readers)
             )
         }
         Verdict::NotUnderstood { at, why, .. } => writeln!(out, "  at {at}: {why}"),
+        Verdict::ClearsUnderLock if one.remaining.freed_while_set == Answer::Yes => writeln!(
+            out,
+            "  {WARN}but{RESET} a block that is not pooled is freed while the field still points to it"
+        ),
         Verdict::ClearsUnderLock | Verdict::NoPool => Ok(()),
     }
 }

@@ -281,6 +281,7 @@ impl Fixture {
             before: &self.before,
             after,
             added,
+            standing: &[],
             stubs: &stubs,
             surroundings: self,
             call_sites: Some([&[], &[]]),

@@ -19,7 +19,7 @@ use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
 pub(super) use report::DOES_NOT_FIX;
-use report::{Patching, already, by_meaning, original, patching};
+use report::{Patching, already, already_by_meaning, by_meaning, original, patching};
 
 /// Write a patched, re-signed copy of a driver and show every byte that changes
 ///
@@ -101,7 +101,9 @@ fn carry_out(
     let file = args.file.display().to_string();
     let mut report = match proposal? {
         Proposal::Already(sites) => return Ok(already(file, *sites)),
-        Proposal::ByMeaning(MeaningOutcome::Already(_)) => return Ok(by_meaning(file, None)),
+        Proposal::ByMeaning(MeaningOutcome::Already(examined)) => {
+            return Ok(already_by_meaning(file, &examined));
+        }
         Proposal::ByMeaning(MeaningOutcome::Plan(plan)) => by_meaning(file, Some(*plan)),
         Proposal::Original(edits) => original(file, edits),
         Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),

@@ -12,9 +12,10 @@ use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use agxpatch_core::edit::Edit;
 use agxpatch_core::error::Error;
+use agxpatch_core::finder::Answer;
 use agxpatch_core::patch::{
-    EARLIER_CLEAR, Engine, FilePlan, MeaningPlan, ORIGINAL, Occurrence, PlannedWord, Site, Sites,
-    State,
+    EARLIER_CLEAR, Engine, Examined, FilePlan, MeaningPlan, ORIGINAL, Occurrence, PlannedWord,
+    Site, Sites, State,
 };
 use agxpatch_core::proof::Judgement;
 
@@ -76,6 +77,19 @@ pub(super) fn by_meaning(file: String, plan: Option<MeaningPlan>) -> Patching {
         does_not_fix: DOES_NOT_FIX.map(str::to_owned).to_vec(),
     }
 }
+
+/// The report of a file whose functions clear in time, with what they leave open.
+pub(super) fn already_by_meaning(file: String, examined: &[Examined]) -> Patching {
+    let mut report = by_meaning(file, None);
+    if examined.iter().any(|one| one.remaining.freed_while_set == Answer::Yes) {
+        report.does_not_fix.push(FREED_WHILE_SET.to_owned());
+    }
+    report
+}
+
+/// What a function leaves open that clears in time where the pool has room.
+const FREED_WHILE_SET: &str =
+    "a block that is not pooled is freed while the field still points to it";
 
 /// What an earlier clear leaves open.
 pub(in crate::cli) const DOES_NOT_FIX: [&str; 3] = [

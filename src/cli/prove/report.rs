@@ -59,6 +59,9 @@ impl Report for Proving {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let (style, verdict) = match self.shown.verdict {
+            Verdict::Holds if self.shown.versions.is_err() => {
+                (WARN, "proven on every path, but not for threads that interleave,")
+            }
             Verdict::Holds => (GOOD, "proven"),
             Verdict::DeclaredDefect => (WARN, "has the defect it declares"),
             Verdict::Refuted => (BAD, "refuted"),

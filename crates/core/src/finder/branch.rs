@@ -74,7 +74,7 @@ impl Explorer<'_, '_> {
                 state.at = target;
                 state.depth = state.depth.saturating_sub(1);
                 if state.depth == 0 {
-                    state.through = 0;
+                    (state.through, state.site) = (0, 0);
                 }
                 out.push(state);
             }
@@ -270,6 +270,10 @@ impl Explorer<'_, '_> {
         }
         if kind == Kind::Equal && a == b && a != UNKNOWN && !self.values.has_load(a) {
             return Some(true);
+        }
+        // A lock that was taken has an address.
+        if kind == Kind::Equal && b == NULL && wide && state.held.contains(&a) {
+            return Some(false);
         }
         // The distance of an object's fields from the object is never so that one is null.
         if kind == Kind::Equal && b == NULL && self.values.atoms(a) == [Atom::Stack] {

@@ -68,6 +68,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("__ZdlPv", Meaning::Frees),
     ("__ZdlPvm", Meaning::Frees),
     ("__ZdaPv", Meaning::Frees),
+    ("__ZdaPvm", Meaning::Frees),
     ("_bzero", Meaning::Plain),
     ("_memset", Meaning::Plain),
     ("_objc_retain", Meaning::Same),
@@ -148,7 +149,7 @@ impl Explorer<'_, '_> {
                     return self.refuse(at, Reason::TooDeep);
                 }
                 if state.depth == 0 {
-                    state.through = target;
+                    (state.through, state.site) = (target, at);
                 }
                 state.depth += 1;
                 state.at = target;
@@ -200,7 +201,7 @@ impl Explorer<'_, '_> {
         let worth = if start { self.worth(target) } else { Worth::Followed };
         if worth == Worth::Followed || worth == Worth::Short && state.depth < SHALLOW {
             if start && state.depth == 0 && state.through == 0 {
-                state.through = target;
+                (state.through, state.site) = (target, at);
             }
             state.at = target;
             return out.push(state);
@@ -310,6 +311,8 @@ impl Explorer<'_, '_> {
         if meaning == Meaning::Frees && self.values.atom_of(state.get(0)) == Some(Atom::Block) {
             if state.cell == Cell::Block && state.held.is_empty() {
                 state.freed = Some(at);
+                self.notes.frees.insert(at);
+                self.note_site(state, at);
             }
             return self.tell(state, at, Happening::Freed);
         }
@@ -319,6 +322,11 @@ impl Explorer<'_, '_> {
                 false => self.tell_of_use(state, at),
             }
         }
+    }
+
+    /// Notes where the function executes an instruction.
+    pub(super) fn note_site(&mut self, state: &State, at: u64) {
+        self.notes.sites.entry(at).or_default().insert(state.site_of(at));
     }
 
     fn lock(&mut self, state: &mut State, at: u64, lock: Value) {
@@ -343,6 +351,7 @@ impl Explorer<'_, '_> {
         };
         state.held.remove(place);
         self.notes.unlocks.entry(lock).or_default().insert(at);
+        self.note_site(state, at);
         self.tell_of_lock(state, at, lock, Happening::Unlocked);
         if state.given.is_none() && state.cell == Cell::Block {
             state.dropped = Some(at);

@@ -120,10 +120,22 @@ impl Reason {
     }
 }
 
+/// Who may hand out the block again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GivenTo {
+    /// The pool, once the lock is dropped.
+    Pool,
+    /// The allocator, at once: the lock was dropped before, as where the pool is full.
+    Allocator,
+}
+
 /// A path on which the cell is cleared late.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Witness {
-    /// The store that gives the block back.
+    /// Who got the block.
+    pub given_to: GivenTo,
+    /// The store or the call that gives the block back.
     pub given: VmAddr,
     /// The call that drops the lock.
     pub unlocked: VmAddr,
@@ -141,8 +153,18 @@ pub struct Notes {
     /// The stores that clear the cell late, each with the shortest path.
     pub late: BTreeMap<u64, Witness>,
     /// The stores that clear the cell after the lock was dropped and the block freed, as
-    /// where a pool is full. They decide no verdict; a rewrite drops them where it can.
+    /// where a pool is full.
     pub late_freed: BTreeMap<u64, Witness>,
+    /// The calls that free the block while the cell still holds it.
+    pub frees: BTreeSet<u64>,
+    /// For each of all these instructions where the function executes it: at its own
+    /// address, or at the calls that lead to it.
+    pub sites: BTreeMap<u64, BTreeSet<u64>>,
+    /// Of a store of two registers that covers the cell, which half does.
+    pub halves: BTreeMap<u64, u8>,
+    /// Whether on some path the cell is cleared after the block was freed, the lock
+    /// taken there or not.
+    pub freed_while_set: bool,
     /// The stores that clear the cell in time, or before the block is given back.
     pub in_time: BTreeSet<u64>,
     /// The calls that take a lock, by its address.
@@ -175,4 +197,28 @@ pub struct Notes {
     pub stored: BTreeSet<Value>,
     /// Without a cell: the addresses of what was stored or passed under a lock.
     pub moved: BTreeSet<Value>,
+}
+
+impl Notes {
+    /// The places in the function where these instructions are executed.
+    pub fn sites_of<'a>(&self, all: impl IntoIterator<Item = &'a u64>) -> BTreeSet<u64> {
+        all.into_iter().filter_map(|at| self.sites.get(at)).flatten().copied().collect()
+    }
+
+    /// The stores that clear the cell late, in a function that gives blocks back to a
+    /// pool: after the lock was dropped under which the block went there, or after the
+    /// block that found no room was freed.
+    pub fn all_late(&self) -> BTreeMap<u64, Witness> {
+        let mut all = match self.gives.is_empty() {
+            true => BTreeMap::new(),
+            false => self.late_freed.clone(),
+        };
+        all.extend(self.late.iter().map(|(at, witness)| (*at, witness.clone())));
+        all
+    }
+
+    /// Whether there is any.
+    pub fn is_late(&self) -> bool {
+        !self.late.is_empty() || !self.late_freed.is_empty() && !self.gives.is_empty()
+    }
 }

@@ -157,7 +157,8 @@ impl<'a> Program<'a> {
     }
 
     /// Runs of executable bytes of the file that are zero and belong to no section,
-    /// without the first `kept` after the load commands.
+    /// without the first `kept` after the load commands. Of a run that an earlier rewrite
+    /// began to fill, the rest.
     pub fn padding(&self, kept: u64) -> Vec<Range<u64>> {
         let mut runs = Vec::new();
         for segment in self.image.segments().iter().filter(|s| s.initial_protection & 4 != 0) {
@@ -177,9 +178,9 @@ impl<'a> Program<'a> {
             taken.sort_by_key(|range| range.start);
             taken.push(end..end);
             for range in taken {
-                let run = start.next_multiple_of(4)..range.start & !3;
+                let run = self.zeros_at_end(start.next_multiple_of(4)..range.start & !3);
                 start = start.max(range.end);
-                if run.start < run.end && self.is_zero(&run) {
+                if run.start < run.end {
                     runs.push(run);
                 }
             }
@@ -187,9 +188,15 @@ impl<'a> Program<'a> {
         runs
     }
 
-    fn is_zero(&self, range: &Range<u64>) -> bool {
+    /// The words at the end of a range that are zero.
+    fn zeros_at_end(&self, range: Range<u64>) -> Range<u64> {
+        if range.start >= range.end {
+            return range.end..range.end;
+        }
         let bytes = self.image.bytes_at(VmAddr(range.start)..VmAddr(range.end));
-        bytes.is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+        let Ok(bytes) = bytes else { return range.end..range.end };
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        range.start + used.next_multiple_of(4)..range.end
     }
 
     /// Whether an instruction outside the function branches to an address inside it

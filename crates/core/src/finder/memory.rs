@@ -1,7 +1,7 @@
 //! Loads and stores: the cell, the stack, and everything else.
 
 use super::decode::{Access, Op, Place, bit};
-use super::events::{Reason, Witness};
+use super::events::{GivenTo, Reason, Witness};
 use super::explore::{Explorer, TableLoad};
 use super::state::{Cell, Given, State};
 use super::story::Happening;
@@ -189,6 +189,9 @@ impl Explorer<'_, '_> {
             return true;
         }
         let value = state.get(first);
+        if second.is_some() && self.touches_cell(address, 16) {
+            self.notes.halves.insert(at, u8::from(Some(address) != self.cell));
+        }
         self.store_one(state, at, address, size, value);
         if let Some(second) = second {
             let address = self.values.plus(address, size.into());
@@ -265,18 +268,19 @@ impl Explorer<'_, '_> {
     /// Null is stored to the cell.
     pub(super) fn clear(&mut self, state: &mut State, at: u64) {
         state.clears = (state.clears + 1).min(2);
-        match state.armed {
-            Some((give, unlock)) if state.cell == Cell::Block => {
+        self.note_site(state, at);
+        let was_set = state.cell == Cell::Block;
+        self.notes.freed_while_set |= was_set && state.freed.is_some();
+        match (state.armed, state.freed, state.dropped) {
+            (Some((given, unlocked)), ..) if was_set => {
                 if !self.notes.late.contains_key(&at) {
-                    let witness = self.witness(give, unlock, at);
+                    let witness = self.witness(GivenTo::Pool, given, unlocked, at);
                     self.notes.late.insert(at, witness);
                 }
             }
-            _ if state.cell == Cell::Block
-                && let (Some(freed), Some(unlock)) = (state.freed, state.dropped) =>
-            {
+            (None, Some(freed), Some(unlocked)) if was_set => {
                 if !self.notes.late_freed.contains_key(&at) {
-                    let witness = self.witness(freed, unlock, at);
+                    let witness = self.witness(GivenTo::Allocator, freed, unlocked, at);
                     self.notes.late_freed.insert(at, witness);
                 }
             }
@@ -288,9 +292,9 @@ impl Explorer<'_, '_> {
         self.tell(state, at, Happening::Cleared);
     }
 
-    fn witness(&self, given: u64, unlocked: u64, cleared: u64) -> Witness {
+    fn witness(&self, given_to: GivenTo, given: u64, unlocked: u64, cleared: u64) -> Witness {
         let [given, unlocked, cleared] = [given, unlocked, cleared].map(VmAddr);
-        Witness { given, unlocked, cleared, path: self.path() }
+        Witness { given_to, given, unlocked, cleared, path: self.path() }
     }
 
     /// An 8-byte store that is neither to the stack nor to the cell.
@@ -354,6 +358,7 @@ impl Explorer<'_, '_> {
             (false, []) => self.refuse(at, Reason::BlockStoredUnlocked),
             (false, &[lock]) => {
                 self.notes.gives.insert(at);
+                self.note_site(state, at);
                 self.notes.given_under.insert(lock);
                 self.notes.read_early |= !state.reread;
                 state.given = Some(Given { at, lock });

@@ -39,7 +39,7 @@ mod story;
 mod value;
 mod verdict;
 
-pub use events::{Reason, Witness};
+pub use events::{GivenTo, Reason, Witness};
 pub use explore::Budget;
 pub use image::Program;
 pub use rewrite::{Accept, Change, Refusal, Rewritten, Way, rewrite};

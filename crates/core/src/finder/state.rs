@@ -112,6 +112,8 @@ pub struct State {
     pub depth: u8,
     /// The function that the outermost call is of; zero outside of calls.
     pub through: u64,
+    /// That call, or the branch in its place; zero outside of calls.
+    pub site: u64,
 }
 
 /// The most facts that are kept.
@@ -150,7 +152,14 @@ impl State {
             story: 0,
             depth: 0,
             through: 0,
+            site: 0,
         }
+    }
+
+    /// Where in the function under examination an instruction is executed: at its own
+    /// address, or at the call that leads to it.
+    pub fn site_of(&self, at: u64) -> u64 {
+        if self.site == 0 { at } else { self.site }
     }
 
     /// A register's value.

@@ -84,7 +84,7 @@ pub fn stories(image: &Image<'_>, entry: u64) -> Result<Vec<FieldStories>> {
     let given = findings.fields.into_iter().filter(|field| !field.notes.gives.is_empty());
     let told = given.map(|field| FieldStories {
         address: describe(&explorer.values, field.address),
-        late: !field.notes.late.is_empty(),
+        late: field.notes.is_late(),
         stories: explorer.tell_all(entry, field.address, field.notes.given_under),
         name: field.name,
     });

@@ -16,11 +16,13 @@ pub enum Verdict {
     /// On some path the block is given back under a lock, the lock is dropped, and
     /// only then the field is cleared.
     ClearsLate {
-        /// The late stores, each with a shortest path.
+        /// The late stores, each with a shortest path; also those that follow a `free` of
+        /// the block on a path where it finds no room.
         witnesses: Vec<Witness>,
     },
     /// On every path that gives the block back the field is cleared before the lock
-    /// is dropped.
+    /// is dropped. Whether a block that found no room is freed before its field is
+    /// cleared is said by [`Remaining::freed_while_set`].
     ClearsUnderLock,
     /// No path gives a block back under a lock.
     NoPool,
@@ -87,6 +89,8 @@ pub struct Remaining {
     pub double_push: Answer,
     /// Two threads use or destroy the block before one gives it back.
     pub double_destructor: Answer,
+    /// The block is freed while the field still points to it, also where no lock is taken.
+    pub freed_while_set: Answer,
     /// Other code reads the field without the lock.
     pub unlocked_readers: Answer,
 }
@@ -146,6 +150,7 @@ pub(super) fn examine_with(explorer: &mut Explorer<'_, '_>, entry: u64) -> Findi
 const NOTHING_KNOWN: Remaining = Remaining {
     double_push: Answer::Unknown,
     double_destructor: Answer::Unknown,
+    freed_while_set: Answer::Unknown,
     unlocked_readers: Answer::Unknown,
 };
 
@@ -192,7 +197,7 @@ pub fn judge(notes: &Notes) -> Verdict {
         return Verdict::not_understood(*refusal);
     }
     if !notes.late.is_empty() {
-        return Verdict::ClearsLate { witnesses: notes.late.values().cloned().collect() };
+        return Verdict::ClearsLate { witnesses: notes.all_late().into_values().collect() };
     }
     match notes.refusals.first() {
         Some(refusal) => Verdict::not_understood(*refusal),
@@ -218,6 +223,7 @@ fn remaining(notes: &Notes) -> Remaining {
     Remaining {
         double_push: Answer::of(notes.read_early || !notes.late.is_empty()),
         double_destructor: Answer::of(notes.used_early),
+        freed_while_set: Answer::of(notes.freed_while_set),
         unlocked_readers: Answer::Unknown,
     }
 }

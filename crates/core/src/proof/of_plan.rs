@@ -83,6 +83,7 @@ fn judge_by_meaning(
             before: &versions.before,
             after: &versions.after,
             added: &[],
+            standing: &[],
             stubs: &stubs,
             surroundings: &Around::of(versions.image)?,
             call_sites: sites.as_deref().map(|sites| [sites; 2]),

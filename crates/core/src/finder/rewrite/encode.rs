@@ -1,7 +1,7 @@
 //! Instruction words: the few that a rewrite writes, and the relative ones that it
 //! moves.
 
-use super::super::decode::{Op, Place};
+use super::super::decode::{Op, Place, ZR};
 
 /// `str xzr, [base, index]`
 pub fn clear_indexed(base: u8, index: u8) -> u32 {
@@ -10,7 +10,12 @@ pub fn clear_indexed(base: u8, index: u8) -> u32 {
 
 /// `str xzr, [base, #distance]`, scaled or unscaled; `None` if it does not fit.
 pub fn clear_at(base: u8, distance: i64) -> Option<u32> {
-    let base = u32::from(base) << 5 | 31;
+    store_at(ZR, base, distance)
+}
+
+/// `str register, [base, #distance]`, scaled or unscaled; `None` if it does not fit.
+pub fn store_at(register: u8, base: u8, distance: i64) -> Option<u32> {
+    let base = u32::from(base) << 5 | u32::from(register.min(31));
     if distance >= 0 && distance % 8 == 0 && distance / 8 < 4096 {
         return Some(0xf900_0000 | (distance as u32 / 8) << 10 | base);
     }

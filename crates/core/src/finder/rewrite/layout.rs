@@ -1,11 +1,11 @@
 //! Moving instructions inside a function: some words go, as many come, and what lies
 //! between moves along.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::{SliceOffset, VmAddr};
+use crate::address::{SliceOffset, VmAddr, Word};
 
-use super::super::decode::Op;
+use super::super::decode::{Op, decode};
 use super::super::function::Function;
 use super::super::image::Program;
 use super::{Change, NOP, Refusal, encode};
@@ -17,18 +17,20 @@ pub struct Layout<'f, 'p, 'a> {
     /// For each old instruction its new index; none if it is dropped.
     places: Vec<Option<usize>>,
     words: Vec<Option<u32>>,
+    /// What stands in place of old instructions, as it would read at their addresses.
+    replaced: &'f BTreeMap<u64, u32>,
 }
 
 impl<'f, 'p, 'a> Layout<'f, 'p, 'a> {
-    /// The function as it is, with `inserted` before the instruction at `before` and
-    /// the instructions at `dropped` gone. As many words come as go; of the dropped
-    /// ones those nearest to the insertion give room, the others become `nop`.
+    /// The function as it is, with `inserted` before the instruction at `before`, the
+    /// instructions at `dropped` gone and others `replaced`. As many words come as go; of
+    /// the dropped ones those nearest to the insertion give room, the others become `nop`.
     pub fn new(
         program: &'p Program<'a>,
         function: &'f Function,
-        before: u64,
-        inserted: &[u32],
+        (before, inserted): (u64, &[u32]),
         dropped: &BTreeSet<u64>,
+        replaced: &'f BTreeMap<u64, u32>,
     ) -> Result<Layout<'f, 'p, 'a>, Refusal> {
         let index = |at: u64| ((at - function.range.start) / 4) as usize;
         let count = function.ops.len();
@@ -57,7 +59,7 @@ impl<'f, 'p, 'a> Layout<'f, 'p, 'a> {
             let nop = dropped.contains(&(function.range.start + 4 * old as u64));
             words.push(if nop { Some(NOP) } else { None });
         }
-        Ok(Layout { program, function, places, words })
+        Ok(Layout { program, function, places, words, replaced })
     }
 
     fn address(&self, index: usize) -> u64 {
@@ -93,7 +95,8 @@ impl<'f, 'p, 'a> Layout<'f, 'p, 'a> {
             }
             let (at, to) = (self.address(old), self.address(place));
             let word = self.program.word(at).ok_or(Refusal::Unreadable)?.0;
-            let target = encode::target(self.function.ops[old], word, at);
+            let word = self.replaced.get(&at).copied().unwrap_or(word);
+            let target = encode::target(decode(Word(word), VmAddr(at)), word, at);
             let moved = target.map(|target| match self.function.range.contains(&target) {
                 true => self.moved(target, insertion),
                 false => target,

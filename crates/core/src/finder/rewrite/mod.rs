@@ -16,6 +16,7 @@ mod encode;
 mod layout;
 mod material;
 mod padding;
+mod removal;
 mod split;
 
 use std::collections::BTreeSet;
@@ -27,13 +28,14 @@ use crate::address::{SliceOffset, VmAddr};
 use crate::error::Result;
 use crate::macho::Image;
 
-use super::decode::{Op, ZR};
+use super::decode::Op;
 use super::events::{Notes, Reason};
 use super::explore::{Budget, Explorer};
 use super::image::Program;
 use super::value::Value;
 use super::verdict::{Findings, examine_with};
 use layout::Layout;
+use removal::Removals;
 
 /// How a function was rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -57,9 +59,9 @@ pub enum Way {
 pub enum Refusal {
     /// It does not clear late.
     NotLate,
-    /// The late clear stores more than the one field, or in another way.
+    /// The late clear is part of an instruction that cannot do without it.
     OtherClear,
-    /// The late clear stands in another function.
+    /// The late clear stands in another function that cannot be called without it.
     ElsewhereCleared,
     /// No register holds what the clear needs.
     NoMaterial,
@@ -91,8 +93,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::NotLate => "the function does not clear late",
-            Refusal::OtherClear => "the late clear stores more than one field",
-            Refusal::ElsewhereCleared => "the late clear stands in another function",
+            Refusal::OtherClear => "the late clear cannot be taken out of its instruction",
+            Refusal::ElsewhereCleared => {
+                "the late clear cannot be taken out of the function that is called for it"
+            }
             Refusal::NoMaterial => "no register holds the address of the field",
             Refusal::NoRoom => "the function has no room for the earlier clear",
             Refusal::IndirectBranch => "an indirect branch keeps the code from moving",
@@ -227,18 +231,8 @@ fn one_field(
         return Ok(None);
     };
     let late = late_fields(&findings);
-    let (cell, notes) = (field.address, &field.notes);
-    let attempt = |before| Attempt { program, entry, cell, before, late };
-    // A full pool's block is freed, and the field may be cleared by a store of its own
-    // after that. No verdict rests on it, but the window is the same.
-    let mut all = notes.clone();
-    all.late.extend(notes.late_freed.clone());
-    if !notes.late_freed.is_empty()
-        && let Ok(made) = attempt(&all).make_any(&mut explorer, accept)
-    {
-        return Ok(Some(made));
-    }
-    attempt(notes).make_any(&mut explorer, accept).map(Some)
+    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
+    attempt.make_any(&mut explorer, accept).map(Some)
 }
 
 struct Attempt<'p, 'a, 'n> {
@@ -251,7 +245,7 @@ struct Attempt<'p, 'a, 'n> {
 }
 
 fn late_fields(findings: &Findings) -> usize {
-    findings.fields.iter().filter(|field| !field.notes.late.is_empty()).count()
+    findings.fields.iter().filter(|field| field.notes.is_late()).count()
 }
 
 impl Attempt<'_, '_, '_> {
@@ -281,13 +275,13 @@ impl Attempt<'_, '_, '_> {
         way: Way,
         accept: Accept<'_>,
     ) -> Result<Vec<Change>, Refusal> {
-        let dropped = self.dropped(explorer)?;
+        let removals = Removals::of(self, explorer)?;
         let mut refusal = None;
         for places in self.places(explorer, way) {
             let made = match way {
-                Way::Padding => self.in_padding(explorer, &places, &dropped),
-                Way::PathsApart => self.split(explorer, &places, &dropped),
-                _ => self.in_place(explorer, &places, &dropped),
+                Way::Padding => self.in_padding(explorer, &places, &removals),
+                Way::PathsApart => self.split(explorer, &places, &removals),
+                _ => self.in_place(explorer, &places, &removals),
             };
             match made.and_then(|changes| self.check(changes, accept)) {
                 Ok(changes) => return Ok(changes),
@@ -296,25 +290,6 @@ impl Attempt<'_, '_, '_> {
             }
         }
         Err(refusal.unwrap_or(Refusal::NoMaterial))
-    }
-
-    /// The late clears, each of which must be one plain store in this function.
-    fn dropped(&self, explorer: &mut Explorer<'_, '_>) -> Result<BTreeSet<u64>, Refusal> {
-        let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
-        for at in self.before.late.keys() {
-            if !function.range.contains(at) {
-                return Err(Refusal::ElsewhereCleared);
-            }
-            match function.op(*at) {
-                Op::Store(access) if access.registers == (ZR, None) || self.is_null(access) => {}
-                _ => return Err(Refusal::OtherClear),
-            }
-        }
-        Ok(self.before.late.keys().copied().collect())
-    }
-
-    fn is_null(&self, access: super::decode::Access) -> bool {
-        access.registers.1.is_none() && access.size == 8 && !access.place.writes_back()
     }
 
     /// The places where the clear may go, each a set to be used together.
@@ -329,19 +304,25 @@ impl Attempt<'_, '_, '_> {
             }
             Way::BeforeUnlock | Way::Padding => {
                 let unlocks = given().filter_map(|lock| self.before.unlocks.get(lock)).flatten();
-                let all: BTreeSet<u64> = unlocks.copied().filter(own).collect();
-                if all.is_empty() {
-                    // The helper that unlocks is called through padding instead.
-                    return self.calls(&function);
-                }
-                let armed: BTreeSet<u64> =
-                    self.before.late.values().map(|w| w.unlocked.0).collect();
+                let sites = self.before.sites_of(unlocks);
+                let all: BTreeSet<u64> = sites.into_iter().filter(own).collect();
+                let armed = self.before.sites_of(self.armed().iter());
                 let armed: BTreeSet<u64> = armed.intersection(&all).copied().collect();
-                if armed.is_empty() || armed == all { vec![all] } else { vec![all, armed] }
+                let mut places = vec![all, armed];
+                places.dedup();
+                places.retain(|places| !places.is_empty());
+                // The helper that unlocks may be called in several places.
+                places.extend(self.calls(&function));
+                places
             }
             Way::BeforeCall => self.calls(&function),
             Way::PathsApart => self.gifts(&function),
         }
+    }
+
+    /// The calls that drop the lock under which the block went to the pool.
+    fn armed(&self) -> BTreeSet<u64> {
+        self.before.late.values().map(|witness| witness.unlocked.0).collect()
     }
 
     /// The calls of functions of this image, last first.
@@ -377,19 +358,24 @@ impl Attempt<'_, '_, '_> {
         &self,
         explorer: &mut Explorer<'_, '_>,
         places: &BTreeSet<u64>,
-        dropped: &BTreeSet<u64>,
+        removals: &Removals,
     ) -> Result<Vec<Change>, Refusal> {
         let [at] = places.iter().copied().collect::<Vec<u64>>()[..] else {
             return Err(Refusal::NoRoom);
         };
         let words = self.words(explorer, at, at, 17)?;
-        let mut free = dropped.clone();
+        let mut free = removals.dropped();
         if words.len() > free.len() {
-            free.extend(self.feeders(explorer, dropped));
+            free.extend(self.feeders(explorer, &removals.dropped()));
         }
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
-        let layout = Layout::new(self.program, &function, at, &words, &free)?;
-        layout.changes(at, words.len(), EARLY)
+        let mut copies = Vec::new();
+        let mut pads = padding::Pads::of(self.program);
+        let replaced = removals.replaced(self, &mut pads, &mut copies)?;
+        let layout = Layout::new(self.program, &function, (at, &words), &free, &replaced)?;
+        let mut changes = layout.changes(at, words.len(), EARLY)?;
+        changes.extend(copies);
+        Ok(changes)
     }
 
     /// The instructions that only made the address of a dropped clear.
@@ -437,13 +423,15 @@ impl Attempt<'_, '_, '_> {
         &self,
         explorer: &mut Explorer<'_, '_>,
         places: &BTreeSet<u64>,
-        dropped: &BTreeSet<u64>,
+        removals: &Removals,
     ) -> Result<Vec<Change>, Refusal> {
         let mut pads = padding::Pads::of(self.program);
         let mut changes = Vec::new();
         for at in places {
             let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
-            let Op::Call(target) = function.op(*at) else { return Err(Refusal::IndirectBranch) };
+            let (Op::Call(target) | Op::Branch(target)) = function.op(*at) else {
+                return Err(Refusal::IndirectBranch);
+            };
             let thunk = pads.next(4).ok_or(Refusal::NoPadding)?;
             let words = self.words(explorer, *at, thunk, 17)?;
             let thunk = self.thunk(&mut pads, words, target, &mut changes)?;
@@ -451,11 +439,14 @@ impl Attempt<'_, '_, '_> {
             let new = encode::relative(call, *at, thunk).ok_or(Refusal::TooFar)?;
             changes.push(Change::word(self.program, *at, call, new, EARLY)?);
         }
-        for at in dropped {
-            let old = self.program.word(*at).ok_or(Refusal::Unreadable)?.0;
-            changes.push(Change::word(self.program, *at, old, NOP, EARLY)?);
-        }
+        removals.write(self, &mut pads, &mut changes)?;
         Ok(changes)
+    }
+
+    /// Another word in the place of one.
+    fn replace(&self, at: u64, new: u32) -> Result<Change, Refusal> {
+        let old = self.program.word(at).ok_or(Refusal::Unreadable)?.0;
+        Change::word(self.program, at, old, new, EARLY)
     }
 
     /// Writes words into padding, with a branch to a target behind them; where they
@@ -471,12 +462,16 @@ impl Attempt<'_, '_, '_> {
         let end = start + 4 * words.len() as u64;
         words.push(encode::jump(end, target).ok_or(Refusal::TooFar)?);
         let start = pads.take(&words);
-        for (index, word) in words.iter().enumerate() {
-            let to = start + 4 * index as u64;
-            let old = self.program.word(to).ok_or(Refusal::NoPadding)?.0;
-            changes.push(Change::word(self.program, to, old, *word, EARLY)?);
-        }
+        self.fill(start, &words, changes)?;
         Ok(start)
+    }
+
+    /// Writes words into padding that was taken for them.
+    fn fill(&self, start: u64, words: &[u32], changes: &mut Vec<Change>) -> Result<(), Refusal> {
+        for (index, word) in words.iter().enumerate() {
+            changes.push(self.replace(start + 4 * index as u64, *word)?);
+        }
+        Ok(())
     }
 
     /// Examines the rewritten function: no late clear, no new reading of the cell
@@ -492,7 +487,7 @@ impl Attempt<'_, '_, '_> {
             return Err(Refusal::NotTheSame);
         }
         let same = findings.fields.iter().find(|field| {
-            field.notes.late.is_empty()
+            !field.notes.is_late()
                 && field.notes.gives.len() == self.before.gives.len()
                 && ends(&field.notes) == ends(self.before)
                 && !field.notes.gives.is_empty()

@@ -1,14 +1,15 @@
 //! A clear that some paths need where it is.
 //!
 //! Where a block that does not go to the pool is taken from the field again, as in
-//! `free(self->_impl)` after the unlock, the field must not be cleared before on that
-//! path. So the paths are told apart: those that give the block back clear it before
-//! they do and then skip the late clear; the others come to it as before.
+//! `free(self->_impl)` after the unlock, the field must not be cleared before it is read
+//! there. So the paths are told apart: each clears the field right before it gives the
+//! block away and then skips the late clear. Paths that do neither come to it as before.
 //!
-//! The earlier clear needs a place that only the paths come to that give the block
-//! back: the store itself, or the unlock if they have one of their own. It is made in
-//! padding, for no word is free. Paths skip the late clear if branches lead them
-//! there. If they run into it and the others branch, these clear in padding instead.
+//! The earlier clear needs a place that only such paths come to: the store that gives the
+//! block back, or the unlock if they have one of their own, and the call that frees it.
+//! It is made in padding, for no word is free. Where no path needs the late clear any
+//! more it is dropped. Else paths skip it if branches lead them there; and if they run
+//! into it and the others branch, these clear in padding instead.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ use super::super::explore::Explorer;
 use super::super::function::Function;
 use super::super::state::{Cell, State};
 use super::padding::Pads;
+use super::removal::Removals;
 use super::{Attempt, Change, EARLY, NOP, Refusal, encode, material};
 
 /// The register that code in padding may overwrite where nothing needs it.
@@ -38,9 +40,9 @@ struct Paths {
 /// What a clear is for, by the paths that come to it.
 #[derive(Default)]
 struct Ways {
-    /// Those on which the block was given back and the lock dropped.
+    /// Those on which the block was given back and the lock dropped, or freed.
     armed: Paths,
-    /// Those on which the field still holds a block that was not given back.
+    /// Those on which the field still holds a block that was neither.
     others: Paths,
 }
 
@@ -50,15 +52,24 @@ impl Attempt<'_, '_, '_> {
         &self,
         explorer: &mut Explorer<'_, '_>,
         places: &BTreeSet<u64>,
-        dropped: &BTreeSet<u64>,
+        removals: &Removals,
     ) -> Result<Vec<Change>, Refusal> {
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
         let mut pads = Pads::of(self.program);
         let mut changes = Vec::new();
-        for clear in dropped {
+        // Room for what is removed is taken first, that of the clears afterwards.
+        let removed = removals.replaced(self, &mut pads, &mut changes)?;
+        for clear in removals.dropped().iter().chain(removed.keys()) {
             let join = join_before(&function, *clear);
             let ways = self.ways(explorer, &function, join)?;
             let past = clear + 4;
+            if ways.others.states.is_empty() {
+                changes.push(self.replace(*clear, removed.get(clear).copied().unwrap_or(NOP))?);
+                continue;
+            }
+            if removed.contains_key(clear) {
+                return Err(Refusal::NoRoom);
+            }
             if ways.armed.fall == ways.others.fall && ways.armed.fall {
                 return Err(Refusal::NoRoom);
             }
@@ -80,8 +91,7 @@ impl Attempt<'_, '_, '_> {
             for branch in &ways.others.branches {
                 changes.push(self.redirect(*branch, thunk)?);
             }
-            let old = self.program.word(*clear).ok_or(Refusal::Unreadable)?.0;
-            changes.push(Change::word(self.program, *clear, old, NOP, EARLY)?);
+            changes.push(self.replace(*clear, NOP)?);
         }
         for place in places {
             changes.extend(self.clear_at_gift(explorer, &function, &mut pads, *place)?);
@@ -105,7 +115,7 @@ impl Attempt<'_, '_, '_> {
             let paths = match state.cell {
                 // There is nothing to clear any more.
                 Cell::Null | Cell::Cleared | Cell::Other => continue,
-                Cell::Block if state.armed.is_some() => &mut ways.armed,
+                Cell::Block if self.is_given(&state) => &mut ways.armed,
                 Cell::Block => &mut ways.others,
             };
             let own = function.range.contains(&from);
@@ -124,10 +134,15 @@ impl Attempt<'_, '_, '_> {
             paths.states.push(state);
         }
         let both = ways.armed.branches.intersection(&ways.others.branches).next().is_some();
-        if both || ways.armed.states.is_empty() || ways.others.states.is_empty() {
+        if both || ways.armed.states.is_empty() {
             return Err(Refusal::NoRoom);
         }
         Ok(ways)
+    }
+
+    /// Whether the block was given away on a path, at a place where the rewrite clears.
+    fn is_given(&self, state: &State) -> bool {
+        state.armed.is_some() || state.freed.is_some_and(|at| self.before.frees.contains(&at))
     }
 
     /// A clear in padding before the instruction at a place, which is a call or a
@@ -142,7 +157,7 @@ impl Attempt<'_, '_, '_> {
         let thunk = pads.next(5).ok_or(Refusal::NoPadding)?;
         let old = self.program.word(place).ok_or(Refusal::Unreadable)?.0;
         let (words, back, call) = match function.op(place) {
-            Op::Call(target) => {
+            Op::Call(target) | Op::Branch(target) => {
                 let words = self.words(explorer, place, thunk, SCRATCH)?;
                 (words, target, encode::relative(old, place, thunk))
             }
@@ -168,14 +183,20 @@ impl Attempt<'_, '_, '_> {
         Change::word(self.program, branch, old, new, EARLY)
     }
 
-    /// The places that only paths come to that give the block back: the unlocks, or
-    /// else the stores.
+    /// The places that only paths come to that give the block away: the unlocks, or
+    /// else the stores, and the calls that free it.
     pub(super) fn gifts(&self, function: &Function) -> Vec<BTreeSet<u64>> {
         let own = |at: &u64| function.range.contains(at);
-        let unlocks: BTreeSet<u64> = self.before.late.values().map(|w| w.unlocked.0).collect();
-        let gives = self.before.gives.clone();
+        let unlocks = self.armed();
+        let with_frees = |places: &BTreeSet<u64>| {
+            let sites = self.before.sites_of(places.iter().chain(&self.before.frees));
+            sites.into_iter().collect::<BTreeSet<u64>>()
+        };
         let whole = |places: &BTreeSet<u64>| !places.is_empty() && places.iter().all(own);
-        [unlocks, gives].into_iter().filter(whole).collect()
+        let mut places = [&unlocks, &self.before.gives].map(with_frees).to_vec();
+        places.dedup();
+        places.retain(whole);
+        places
     }
 }
 

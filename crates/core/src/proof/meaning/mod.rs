@@ -15,7 +15,7 @@ pub(super) use file::examine_plan;
 use super::case::{Shown, Version, Versions};
 use super::interleaving::{self, ASKED, Property};
 use super::rewrite;
-use super::steps::{Room, Steps};
+use super::steps::Steps;
 use super::{Defect, Proof, Verdict};
 use crate::address::{VmAddr, Word};
 use crate::arm64::Instruction;
@@ -62,13 +62,12 @@ pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Res
 
 /// What is asked of the patched version. What the original violates as well is none of
 /// the rewrite's doing, but for the race that a clear is moved to close; a `strict`
-/// refinement moves none. A full pool's block that is read again to be freed cannot be
-/// cleared before, so where only that is left it stays as it was.
+/// refinement moves none.
 fn properties(versions: &Versions, strict: bool) -> Vec<Check> {
     let asked = versions.after.interleavings.checks();
     let before = &versions.before.interleavings;
     let own = ASKED.iter().zip(asked).map(|((property, name), check)| {
-        let own = *property == Property::NoRaceWindow && !strict && races_with_room(versions);
+        let own = *property == Property::NoRaceWindow && !strict;
         let inherited = !own && before.violation(*property).is_some();
         match check.status {
             Status::Fail if inherited => {
@@ -78,13 +77,6 @@ fn properties(versions: &Versions, strict: bool) -> Vec<Check> {
         }
     });
     own.collect()
-}
-
-/// Whether the patched version still races where the pool has room.
-fn races_with_room(versions: &Versions) -> bool {
-    let scenes = versions.after.interleavings.scenes();
-    let mut violations = scenes.iter().flat_map(|(_, found)| &found.violations);
-    violations.any(|one| one.property == Property::NoRaceWindow && one.room != Some(Room::Full))
 }
 
 /// The steps of both versions, for the field that the rewrite clears earlier.

@@ -49,6 +49,9 @@ fn callee(at: VmAddr, word: Word) -> Option<VmAddr> {
 /// The words of the function that begins at `start`, if it is one of the image
 /// and short.
 pub(super) fn function_at(rewrite: &Rewrite<'_>, start: VmAddr) -> Option<Vec<Word>> {
+    if let Some(words) = standing_at(rewrite, start) {
+        return Some(words);
+    }
     let (origin, bytes) = rewrite.surroundings.text();
     let starts = rewrite.surroundings.function_starts()?;
     let own = starts.binary_search(&start).ok()?;
@@ -59,4 +62,12 @@ pub(super) fn function_at(rewrite: &Rewrite<'_>, start: VmAddr) -> Option<Vec<Wo
     };
     let words: Vec<Word> = Word::all(bytes.get(first..end)?).collect();
     (words.len() <= MAX_WORDS).then_some(words)
+}
+
+/// The words in padding from `start` on, if an earlier rewrite put code there.
+fn standing_at(rewrite: &Rewrite<'_>, start: VmAddr) -> Option<Vec<Word>> {
+    rewrite.standing.iter().find_map(|piece| {
+        let index = (0..piece.words.len()).find(|&index| piece.at.instruction(index) == start)?;
+        Some(piece.words[index..].iter().copied().take(MAX_WORDS).collect())
+    })
 }

@@ -62,6 +62,8 @@ pub struct Rewrite<'a> {
     pub after: &'a [Word],
     /// Code of the rewrite's own, in padding.
     pub added: &'a [Piece],
+    /// Code that stood in padding before, which an earlier rewrite put there.
+    pub standing: &'a [Piece],
     /// What calls are for.
     pub stubs: &'a Stubs,
     /// The rest of the image.
@@ -90,8 +92,10 @@ pub struct Stubs {
     pub lock: BTreeSet<VmAddr>,
     /// Stubs of the functions that release a lock.
     pub unlock: BTreeSet<VmAddr>,
-    /// Stubs of `free`.
+    /// Stubs of `free` and of the deletes that take nothing but a pointer.
     pub free: BTreeSet<VmAddr>,
+    /// Stubs of the deletes that take a size as well.
+    pub free_sized: BTreeSet<VmAddr>,
     /// Stubs of functions that end the program.
     pub ends: BTreeSet<VmAddr>,
     /// Stubs of functions that throw.
@@ -102,6 +106,10 @@ pub struct Stubs {
 const LOCKS: [&str; 2] = ["_os_unfair_lock_lock", "_pthread_mutex_lock"];
 /// Functions that release the lock that is their argument, and do nothing else.
 const UNLOCKS: [&str; 2] = ["_os_unfair_lock_unlock", "_pthread_mutex_unlock"];
+/// Functions that give back the memory their argument points to, or do nothing for NULL.
+const FREES: [&str; 3] = ["_free", "__ZdlPv", "__ZdaPv"];
+/// The same, with a size as the second argument.
+const FREES_SIZED: [&str; 2] = ["__ZdlPvm", "__ZdaPvm"];
 /// Functions that end the program.
 const ENDS: [&str; 6] = [
     "_abort",
@@ -125,7 +133,8 @@ impl Stubs {
                 name if LOCKS.contains(&name) => &mut stubs.lock,
                 name if ENDS.contains(&name) => &mut stubs.ends,
                 name if THROWS.contains(&name) => &mut stubs.throws,
-                "_free" => &mut stubs.free,
+                name if FREES.contains(&name) => &mut stubs.free,
+                name if FREES_SIZED.contains(&name) => &mut stubs.free_sized,
                 _ => continue,
             };
             of_kind.insert(stub.address);
@@ -148,6 +157,8 @@ pub enum Permission {
     SkipsNullClear,
     /// What a block captured is taken not to change while the block runs.
     TakesCapturesAsConstant,
+    /// A clear that was a release store comes earlier as a plain one: the lock orders it.
+    ClearsWithoutRelease,
 }
 
 impl Permission {
@@ -159,6 +170,7 @@ impl Permission {
             Permission::SkipsNullFree => "skips-null-free",
             Permission::SkipsNullClear => "skips-null-clear",
             Permission::TakesCapturesAsConstant => "takes-captures-as-constant",
+            Permission::ClearsWithoutRelease => "clears-without-release",
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::macho::Image;
 use crate::patch::{Proven, Prover};
 use crate::proof::of_plan::Around;
 
+/// The protection of a segment that holds code.
+const EXECUTE: u32 = 4;
+
 /// The proof of rewrites by meaning: refinement of the original function.
 #[derive(Clone, Copy, Debug)]
 pub struct ByRefinement;
@@ -46,6 +49,7 @@ pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Re
         before: &words(before)?,
         after: &words(after)?,
         added: &added(before, after)?,
+        standing: &standing(before),
         stubs: &stubs,
         surroundings: &surroundings,
         call_sites,
@@ -95,11 +99,35 @@ pub fn refine_every_change(before: &Image<'_>, after: &Image<'_>) -> Result<usiz
     Ok(count)
 }
 
+/// The runs of words in executable segments that belong to no section and are not zero,
+/// load commands apart.
+fn standing(image: &Image<'_>) -> Vec<Piece> {
+    let sections = image.sections();
+    let is_padding = |at: VmAddr| !sections.iter().any(|section| section.range().contains(&at));
+    let mut pieces: Vec<Piece> = Vec::new();
+    for segment in image.segments().iter().filter(|one| one.initial_protection & EXECUTE != 0) {
+        let header = if segment.offset.0 == 0 { image.header_size() } else { 0 };
+        let words = Word::all(segment.bytes).enumerate();
+        for (index, word) in words.skip(header.div_ceil(Word::SIZE) as usize) {
+            let at = segment.address.instruction(index);
+            if word.0 == 0 || !is_padding(at) {
+                continue;
+            }
+            match pieces.last_mut() {
+                Some(piece) if piece.at.instruction(piece.words.len()) == at => {
+                    piece.words.push(word);
+                }
+                _ => pieces.push(Piece { at, words: vec![word] }),
+            }
+        }
+    }
+    pieces
+}
+
 /// The runs of words that differ in executable segments and belong to no section.
 /// What differs in a section is data, or code of another function, which
 /// [`refine`] takes to be as it was.
 pub(in crate::proof) fn added(before: &Image<'_>, after: &Image<'_>) -> Result<Vec<Piece>> {
-    const EXECUTE: u32 = 4;
     let sections = before.sections();
     let is_padding = |at: VmAddr| {
         let holds = |start: VmAddr, size: u64| start <= at && at < start.plus(size);

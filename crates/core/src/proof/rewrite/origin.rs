@@ -122,7 +122,7 @@ pub(super) fn origin(values: &dyn Origins, point: &Point, terms: &Terms, address
         },
         Node::Returned(..) => Origin::Object,
         Node::Memory(..) | Node::Unary(Unary::SignExtend(_), _) => Origin::Index,
-        Node::Binary(Binary::ShiftLeft, ..) => Origin::Index,
+        Node::Binary(Binary::ShiftLeft | Binary::Multiply, ..) => Origin::Index,
         Node::Binary(Binary::And, _, mask) if terms.as_constant(mask).is_some() => Origin::Index,
         Node::Select(_, then, otherwise) => {
             let then = origin(values, point, terms, then);

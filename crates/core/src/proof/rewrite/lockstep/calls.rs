@@ -6,13 +6,14 @@ use crate::address::VmAddr;
 use crate::arm64::semantics::{Operation, Places, Register, Term};
 use crate::proof::function::Function;
 use crate::proof::obligation::Name;
+use crate::proof::rewrite::origin::is_receivers;
 use crate::proof::rewrite::{Permission, helpers};
 use crate::proof::tables;
 use crate::proof::transfer::Transfer;
 use crate::proof::values::{Atom, Value};
 
 /// How deep functions of the same image are followed.
-const MAX_DEPTH: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 
 /// The words of a function that is followed although no clear is pending.
 const MAX_SHORT: usize = 64;
@@ -32,6 +33,7 @@ pub(super) enum Role {
     Lock,
     Unlock,
     Free,
+    FreeSized,
     Ends,
     Throws,
     Other(Option<VmAddr>),
@@ -55,6 +57,7 @@ impl Lockstep<'_> {
             Some(place) if stubs.lock.contains(&place) => Role::Lock,
             Some(place) if stubs.unlock.contains(&place) => Role::Unlock,
             Some(place) if stubs.free.contains(&place) => Role::Free,
+            Some(place) if stubs.free_sized.contains(&place) => Role::FreeSized,
             Some(place) if stubs.ends.contains(&place) => Role::Ends,
             Some(place) if stubs.throws.contains(&place) => Role::Throws,
             place => Role::Other(place),
@@ -82,6 +85,7 @@ impl Lockstep<'_> {
         }
         let arguments = match role {
             Role::Lock | Role::Unlock | Role::Free => Places::general(Register::new(0)),
+            Role::FreeSized => Places::new(3, 0),
             Role::Ends => Places::NONE,
             Role::Throws | Role::Other(_) => ARGUMENTS,
         };
@@ -107,11 +111,19 @@ impl Lockstep<'_> {
         if matches!(role, Role::Lock | Role::Unlock) {
             self.pass_lock(&mut key, &fact, role)?;
         }
+        // A lock that could be taken has an address.
+        let lock = fact.point.get(Register::new(0));
+        if matches!(role, Role::Free | Role::FreeSized) {
+            self.free(&mut key, &fact);
+        }
         let pads = match role {
             Role::Throws | Role::Other(_) => self.pads(&key)?,
             _ => None,
         };
         self.after_call(&key, &mut fact, back);
+        if role == Role::Lock {
+            fact.point.zero.insert(lock, false);
+        }
         let next = Key { old: back.0, new: back.1, ..key.clone() };
         let pad = pads.map(|(old, new)| (Key { old, new, ..key }, fact.clone()));
         let next = (role != Role::Throws).then_some((next, fact));
@@ -132,8 +144,22 @@ impl Lockstep<'_> {
         }
         if role == Role::Unlock {
             key.late.extend(key.given.difference(&key.cleared).copied().collect::<Vec<_>>());
+            key.unlocked = true;
         }
         Ok(())
+    }
+
+    /// A block is freed. The allocator may hand it out again at once.
+    fn free(&self, key: &mut Key, fact: &Fact) {
+        let block = fact.point.get(Register::new(0));
+        let Some(atom) = block.as_atom().filter(|_| fact.point.is_zero(block) != Some(true)) else {
+            return;
+        };
+        if key.unlocked {
+            let fields = self.known.places(atom).into_iter().filter(is_receivers);
+            key.late
+                .extend(fields.filter(|field| !key.cleared.contains(field)).collect::<Vec<_>>());
+        }
     }
 
     /// Whether to follow a function that is called. A short one is, for it may be a piece

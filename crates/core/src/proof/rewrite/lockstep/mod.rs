@@ -50,8 +50,11 @@ struct Key {
     pending: BTreeSet<Value>,
     /// Fields whose block was stored elsewhere.
     given: BTreeSet<Value>,
-    /// Of these, those whose lock was dropped before they were cleared.
+    /// Of these, those whose lock was dropped before they were cleared; and those whose
+    /// block was freed, after a lock was dropped, before they were cleared.
     late: BTreeSet<Value>,
+    /// Whether a lock was dropped.
+    unlocked: bool,
     /// Fields that the new version has cleared.
     cleared: BTreeSet<Value>,
     /// What comparisons gave on this path; nothing unless paths are told apart by them.
@@ -89,7 +92,8 @@ struct Lockstep<'a> {
     moved: BTreeSet<Value>,
     /// Whether paths are told apart by what comparisons gave.
     tells_paths_apart: bool,
-    /// The fields that the new version clears after the lock was dropped, and where.
+    /// The fields that the new version clears after the lock was dropped, or the block
+    /// freed, and where.
     cleared_late: BTreeMap<Value, VmAddr>,
 }
 
@@ -145,6 +149,7 @@ impl Lockstep<'_> {
             pending: BTreeSet::new(),
             given: BTreeSet::new(),
             late: BTreeSet::new(),
+            unlocked: false,
             cleared: BTreeSet::new(),
             answers: BTreeMap::new(),
         };
@@ -203,7 +208,11 @@ impl Lockstep<'_> {
             (Some(_), _) => Obligation::new(name, Status::Skipped, "another obligation failed"),
             (None, Some((_, &at))) if name == Name::ClearBeforeUnlock => Obligation {
                 at: vec![at],
-                ..Obligation::new(name, Status::Fail, format!("{at} clears after the unlock"))
+                ..Obligation::new(
+                    name,
+                    Status::Fail,
+                    format!("{at} clears after the unlock or the free"),
+                )
             },
             (None, _) if name == Name::ClearBeforeUnlock && self.moved.is_empty() => {
                 Obligation::new(name, Status::Skipped, "no clear of a field was moved")

@@ -61,6 +61,11 @@ impl Lockstep<'_> {
             Next::Call(target) => {
                 self.same(&before, reads.without(ARGUMENTS), Name::SameCalls, &key)?;
                 let role = self.role(&before, target);
+                if self.is_added(key.new) && !matches!(new, Operation::Branch { .. }) {
+                    let detail =
+                        "code in padding has no entry in the unwind tables and makes a call";
+                    return Err(Broken::new(Name::SameExits, key.new, detail));
+                }
                 let back = match new {
                     Operation::Branch { .. } => self.returns_to(&before),
                     _ => Some(key.new.instruction(1)),

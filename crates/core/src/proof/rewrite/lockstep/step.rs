@@ -1,9 +1,12 @@
 //! From one pair of instructions to the next: which of the two versions goes on.
 
+use super::calls::MAX_DEPTH;
 use super::fact::Fact;
 use super::{Broken, Key, Lockstep, Outcome, Piece};
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Data, Event, Footprint, Next, Operation, Register, Term, decode};
+use crate::arm64::semantics::{
+    Address, Data, Event, Footprint, Next, Operation, Places, Register, Term, decode,
+};
 use crate::proof::function::Function;
 use crate::proof::obligation::Name;
 use crate::proof::rewrite::Permission;
@@ -40,6 +43,9 @@ impl Lockstep<'_> {
                     return self.pair(key, fact, &old, &new);
                 }
                 continue;
+            }
+            if let Some(kept) = self.half_cleared(&mut key, &fact, &old, &new) {
+                return self.pair(key, fact, &kept, &new);
             }
             if !self.clear_alone(&mut key, &mut fact, &old, &new)?
                 && !self.alone(&mut key, &mut fact, &old, &new)
@@ -136,9 +142,12 @@ impl Lockstep<'_> {
         };
         let Executed { state, .. } = self.transfer.execute(at, operation, point);
         let terms = &self.transfer.terms;
-        let (start, event) = terms.last_event(state.history)?;
+        let (mut start, event) = terms.last_event(state.history)?;
         let Event::Store { address, bytes: 8, value } = event else { return None };
         let null = point.value(terms, *value).and_then(|value| value.as_constant()) == Some(0);
+        if let Some((earlier, Event::Barrier)) = terms.last_event(start) {
+            start = earlier;
+        }
         let alone = start == terms.beginning() && self.writes_nothing(&state);
         (null && alone).then(|| receivers_field(point, terms, *address)).flatten()
     }
@@ -164,6 +173,8 @@ impl Lockstep<'_> {
         {
             if !key.pending.remove(&field) {
                 self.permissions.insert(Permission::SkipsNullClear);
+            } else if matches!(old, Operation::Access { ordered: true, .. }) {
+                self.permissions.insert(Permission::ClearsWithoutRelease);
             }
             fact.point.memory.clear();
             key.old = key.old.instruction(1);
@@ -193,6 +204,38 @@ impl Lockstep<'_> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Where the old version stores two registers and the new one only one of them, because
+    /// the other half is a clear that was made before: the store of that one.
+    fn half_cleared(
+        &mut self,
+        key: &mut Key,
+        fact: &Fact,
+        old: &Operation,
+        new: &Operation,
+    ) -> Option<Operation> {
+        let Operation::AccessPair { load: false, registers, size, address } = *old else {
+            return None;
+        };
+        let Address::Offset(base, offset) = address else { return None };
+        let half = |register, offset| Operation::Access {
+            load: false,
+            register,
+            size,
+            address: Address::Offset(base, offset),
+            ordered: false,
+        };
+        let (first, second) = (half(registers.0, offset), half(registers.1, offset + 8));
+        for (cleared, kept) in [(first, second), (second, first)] {
+            if kept == *new
+                && let Some(field) = self.cleared(key.old, &cleared, &fact.point)
+                && key.pending.remove(&field)
+            {
+                return Some(kept);
+            }
+        }
+        None
     }
 
     /// Whether the old version comes to an instruction after some that fill registers.
@@ -230,6 +273,70 @@ impl Lockstep<'_> {
             self.fill_old(key.old, old, fact);
             key.old = key.old.instruction(1);
             return true;
+        }
+        self.enters_alone(key, fact, old)
+    }
+
+    /// Lets the old version go into a function of the image: where the new one is in a
+    /// copy of it, or has no such call because the function only clears.
+    fn enters_alone(&mut self, key: &mut Key, fact: &mut Fact, old: &Operation) -> bool {
+        let copied = self.is_added(key.new);
+        match *old {
+            Operation::Branch { target } if self.helper(target, helpers::MAX_WORDS) => {
+                let follows = copied || !key.pending.is_empty();
+                key.old = if follows { target } else { key.old };
+                follows
+            }
+            Operation::Call { target } if self.helper(target, helpers::MAX_WORDS) => {
+                let back = key.old.instruction(1);
+                let new_back = match (copied, self.returns_to(fact)) {
+                    (true, Some(at)) => at,
+                    (false, _) if !key.pending.is_empty() => {
+                        return self.clears_in_call(key, fact, target);
+                    }
+                    _ => return false,
+                };
+                fact.point.set(Register::LR, Value::constant(back.0));
+                fact.set_own(Register::LR, Some(Value::constant(new_back.0)));
+                key.calls.push((back, new_back));
+                key.old = target;
+                key.calls.len() <= MAX_DEPTH
+            }
+            _ => false,
+        }
+    }
+
+    /// Passes a call that only the old version makes, of a function that clears fields
+    /// which the new version has cleared, fills registers that callers do not keep, and
+    /// does nothing else.
+    fn clears_in_call(&mut self, key: &mut Key, fact: &mut Fact, target: VmAddr) -> bool {
+        const KEPT: Places = Places::new(0xfff8_0000, 0xff00);
+        let back = key.old.instruction(1);
+        let mut inside = fact.clone();
+        let mut pending = key.pending.clone();
+        inside.point.set(Register::LR, Value::constant(back.0));
+        inside.set_own(Register::LR, fact.own(Register::LR));
+        let mut at = target;
+        for _ in 0..MAX_ALONE {
+            inside.arrive(at, &mut self.known);
+            let Ok(operation) = self.operation(Side::Old, at) else { return false };
+            if let Some(field) = self.cleared(at, &operation, &inside.point) {
+                if !pending.remove(&field) {
+                    return false;
+                }
+                inside.point.memory.clear();
+            } else if self.fills_registers(at, &operation, &inside.point.clone(), Side::Old) {
+                if !Footprint::of(&operation).writes.common(KEPT).is_empty() {
+                    return false;
+                }
+                self.fill_old(at, &operation, &mut inside);
+            } else if matches!(operation, Operation::Return { register: Some(Register::LR), .. }) {
+                (key.pending, key.old, *fact) = (pending, back, inside);
+                return true;
+            } else if operation != Operation::Nothing {
+                return false;
+            }
+            at = at.instruction(1);
         }
         false
     }
