@@ -295,6 +295,64 @@ fn test_names_the_form_and_where_nothing_occurs_the_nearest_misses() {
     }
 }
 
+/// The push, the unlock and its argument, with the name of the function that is called.
+fn unlocking(function: &str) -> String {
+    format!(
+        "name = \"unlocking\"\narchitectures = [\"arm64e\"]\nfunctions = {{ unlock = \"{function}\" }}\n\
+         pattern = \"\"\"\nstr {{impl}}, [{{slot}}, #{{slots}}]\nadd x0, {{pool}}, {{lock}}\nbl {{unlock}}\n\"\"\"\n"
+    )
+}
+
+#[test]
+fn a_place_that_calls_another_function_does_not_match() {
+    let right = unlocking("_os_unfair_lock_unlock");
+    let ran = Catalog::new(&[("mine.toml", &right)], &[]).run(&["signatures", "test", "d"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("unlocking at 0x2be06c"), "{}", ran.stdout);
+    let wrong = unlocking("_free");
+    let ran = Catalog::new(&[("mine.toml", &wrong)], &[]).run(&["signatures", "test", "d"]);
+    assert!(!ran.stdout.contains("unlocking at"), "{}", ran.stdout);
+    let left_out = "places left out: they call other functions than the signature's";
+    assert!(ran.stdout.contains(left_out), "{}", ran.stdout);
+    // `patch` does not take such a place either.
+    let push_only = "name = \"mine\"\nsignature = \"unlocking\"\nsummary = \"\"\nrewrite = \"\"\"\n\
+                     ?\nadd x0, {lock}, {pool}\n?\n\"\"\"\n";
+    let catalog = Catalog::new(&[("mine.toml", &wrong)], &[("mine.toml", push_only)]);
+    let ran = catalog.run(&["patch", "d", "--dry-run", "--patch", "mine"]);
+    assert_eq!(ran.error_code(), "AGX-0203", "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn lint_names_the_lines_that_a_rewrite_cannot_give_back() {
+    let ran = Catalog::new(&[("mine.toml", SOUND)], &[("mine.toml", REWRITE)])
+        .run(&["signatures", "lint"]);
+    assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+    let told = "cleared: not line 1 (`str xzr, [{self}, {ivar}]`), whose self the rewrite loses";
+    let line = ran.stdout.lines().find(|line| line.contains("original-restorable"));
+    let failed = ran.stdout.lines().any(|line| {
+        line.contains("FAIL") && line.contains("original-restorable") && line.contains(told)
+    });
+    assert!(failed, "{line:?} in {}", ran.stdout);
+}
+
+/// A signature and a patch without roles are proven by what the code does.
+#[test]
+fn an_authors_own_rewrite_is_proven_to_do_the_same_or_refuted_by_name() {
+    let freeing =
+        SOUND.replace("str xzr, [{self}, {ivar}]\nldp", "mov x0, {impl}\nbl {free}\n?\nldp");
+    let added = REWRITE.replace("nop\n?", "add x0, {impl}, #0\n?\n?\n?");
+    let catalog = Catalog::new(&[("mine.toml", &freeing)], &[("mine.toml", &added)]);
+    let ran = catalog.run(&["prove", "d", "--patch", "cleared"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("a strict refinement"), "{}", ran.stdout);
+
+    let catalog = Catalog::new(&[("mine.toml", SOUND)], &[("mine.toml", REWRITE)]);
+    let ran = catalog.run(&["prove", "d", "--patch", "cleared"]);
+    assert_eq!(ran.code, 7, "{}{}", ran.stdout, ran.stderr);
+    let lacking = "it differs from the original where no permission allows it: clear-kept";
+    assert!(ran.stdout.contains(lacking), "{}", ran.stdout);
+}
+
 #[test]
 fn the_search_for_other_tools_finds_the_published_place_among_others() {
     let ran = run(["signatures", "explain", "agx-encoder-release"]);

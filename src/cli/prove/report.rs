@@ -118,10 +118,15 @@ impl Proving {
         let Some(permissions) = &self.shown.permissions else { return Ok(()) };
         let names: Vec<&str> = permissions.iter().map(|one| one.as_str()).collect();
         match (self.shown.verdict, names.as_slice()) {
-            (Verdict::Refuted, _) => writeln!(
-                out,
-                "  it does something else than the original, and no permission covers that"
-            ),
+            (Verdict::Refuted, _) => {
+                let failed = self.shown.with_status(Status::Fail);
+                let failed: Vec<&str> = failed.iter().map(|check| check.name).collect();
+                writeln!(
+                    out,
+                    "  it differs from the original where no permission allows it: {}",
+                    failed.join(", ")
+                )
+            }
             (_, []) => writeln!(
                 out,
                 "  a strict refinement: the same stores, calls, loads and exits on every path"

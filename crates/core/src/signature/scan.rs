@@ -65,13 +65,18 @@ pub struct Misfit {
 
 impl NearMiss {
     /// The near miss as a sentence, of a pattern of which `telling` lines say
-    /// something.
+    /// something. Every line that differs is in it, up to a limit.
     pub fn sentence(&self, telling: usize) -> String {
-        let NearMiss { at, fitting, line, wanted, found, .. } = self;
-        format!(
-            "{at}: {fitting} of {telling} lines fit; the first that does not is line {}, `{wanted}`, where {found} stands",
-            line + 1
-        )
+        const MAX_LINES: usize = 12;
+        let mut sentence = format!("{}: {} of {telling} lines fit", self.at, self.fitting);
+        for misfit in self.misfits.iter().take(MAX_LINES) {
+            let Misfit { line, wanted, found } = misfit;
+            sentence += &format!("; line {} is `{wanted}`, and {found} stands there", line + 1);
+        }
+        match self.misfits.len().saturating_sub(MAX_LINES) {
+            0 => sentence,
+            more => sentence + &format!("; {more} more lines differ"),
+        }
     }
 }
 
