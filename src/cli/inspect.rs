@@ -17,8 +17,8 @@ use agxpatch_core::error::{Error, Result};
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Container, FileType, Image, Slice, Universal};
 use agxpatch_core::patch::{
-    self, Engine, Examination, Examined, Extent, KnownBuild, KnownRelease, NamedMethod, Occurrence,
-    Place, Selection, Sighting, Site, Sites, State, signature_kind,
+    self, Engine, Examination, Examined, Extent, KnownBuild, KnownRelease, MatchResult,
+    NamedMethod, Occurrence, Place, Selection, Site, Sites, State, signature_kind,
 };
 use agxpatch_core::signature::{Misfit, NearMiss};
 
@@ -158,7 +158,7 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
     let uuids = inspection.slices.iter().filter_map(|slice| slice.uuid.as_deref());
     inspection.release =
         uuids.filter_map(|uuid| engine.catalogue().known_release(uuid)).next().cloned();
-    match engine.look_for_any_and_select(&file, selection) {
+    match engine.find_any_selected(&file, selection) {
         Ok(sighting) => inspection.see(engine, sighting),
         // What is wrong with the catalogue says nothing of the file.
         Err(error) if error.exit() == Exit::Usage => return Err(error),
@@ -261,9 +261,9 @@ impl Inspection {
     }
 
     /// Takes in what was found.
-    fn see(&mut self, engine: &Engine, sighting: Sighting) {
+    fn see(&mut self, engine: &Engine, sighting: MatchResult) {
         match &sighting {
-            Sighting::Found(found) => {
+            MatchResult::Found(found) => {
                 self.state = state_of(engine, found);
                 let shown = found.sites.iter().map(|site| {
                     let Place { words, window, .. } = &site.place;
@@ -273,9 +273,9 @@ impl Inspection {
                 self.sites = shown.collect();
                 self.elsewhere = found.elsewhere.clone();
             }
-            Sighting::Partly { .. } => self.state = "partly-patched",
-            Sighting::Several { places } => self.places = places.clone(),
-            Sighting::Absent { nearest, telling } => {
+            MatchResult::Partly { .. } => self.state = "partly-patched",
+            MatchResult::Several { places } => self.places = places.clone(),
+            MatchResult::Absent { nearest, telling } => {
                 let misfits = nearest.iter().flat_map(|miss| {
                     miss.misfits.iter().map(|misfit| (miss.at.instruction(misfit.line), misfit))
                 });

@@ -8,7 +8,7 @@ use agxpatch_core::codesign::{self, Concern, EmbeddedSignature, HashType};
 use agxpatch_core::edit;
 use agxpatch_core::error::Error;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_core::patch::{self, Engine, FilePlan, Outcome, Selection, Sighting, Site, State};
+use agxpatch_core::patch::{self, Engine, FilePlan, MatchResult, Outcome, Selection, Site, State};
 use agxpatch_core::proof::{self, Verdict};
 use agxpatch_host::Host;
 use agxpatch_host::driver::DriverBundle;
@@ -133,11 +133,11 @@ fn slice_sealed(slice: &Slice<'_>) -> Check {
 fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Vec<Site>) {
     const NAME: &str = "sequence-once";
     let failed = |error: &Error| vec![Check::fail(NAME, plain(error))];
-    let sighting = match engine.look_for_any(file) {
+    let sighting = match engine.find_any(file) {
         Ok(sighting) => sighting,
         Err(error) => return (failed(&error), Vec::new()),
     };
-    if let Sighting::Absent { nearest, telling } = &sighting {
+    if let MatchResult::Absent { nearest, telling } = &sighting {
         let near = nearest.iter().map(|miss| {
             let read = engine.disassembler.one(miss.found, miss.at.instruction(miss.line));
             let name = read.text.split_whitespace().next().unwrap_or_default().to_owned();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::finder::{Verdict, Way, rewrite};
 use agxpatch_core::macho::{Image, Universal};
-use agxpatch_core::patch::{Engine, Examined, Extent, Sighting};
+use agxpatch_core::patch::{Engine, Examined, Extent, MatchResult};
 use agxpatch_core::proof::rewrite::refine_images;
 use agxpatch_simulate::driver::{self, Variant};
 
@@ -29,7 +29,7 @@ fn examined(engine: &Engine) -> Examined {
 fn the_verdict_about_the_published_method_names_the_catalogues_site() {
     let engine = Engine::built_in().unwrap();
     let file = Universal::parse(published()).unwrap();
-    let sites = engine.look_for_any(&file).and_then(Sighting::sites).unwrap();
+    let sites = engine.find_any(&file).and_then(MatchResult::sites).unwrap();
     let [site] = sites.sites.as_slice() else { panic!("{:?}", sites.sites) };
     let window = site.place.window.clone();
     let found = examined(&engine);

@@ -1,8 +1,8 @@
 //! The page that shows the proof.
 
 use agxpatch_core::check::Check;
+use agxpatch_core::proof::html::{LOCKLESS, Page, Version, render};
 use agxpatch_core::proof::interleaving::{Interleavings, check};
-use agxpatch_core::proof::picture::{LOCKLESS, Page, Version, render};
 use agxpatch_core::proof::steps::Steps;
 
 use crate::published::{DEFAULT, LEGACY, ORIGINAL, listing, steps};

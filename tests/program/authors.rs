@@ -455,7 +455,7 @@ fn the_method_chooses_among_places_and_the_others_are_listed() {
     let engine = Engine::new(with(&text)).unwrap();
     let file = Universal::parse(driver()).unwrap();
     let signature = engine.catalogue().signature("frequent").unwrap();
-    let found = engine.look(&file, signature).unwrap().sites().unwrap();
+    let found = engine.find(&file, signature).unwrap().sites().unwrap();
     assert_eq!(found.sites.len(), 1);
     let method = found.sites[0].place.method.as_deref();
     assert_eq!(method, Some("-[AGXG16XFamilyComputeContext destroyImpl]"));
@@ -469,7 +469,7 @@ fn a_list_of_methods_that_the_file_does_not_have_is_refused_with_the_nearest_nam
     let engine = Engine::new(with(&text)).unwrap();
     let file = Universal::parse(driver()).unwrap();
     let signature = engine.catalogue().signature("frequent").unwrap();
-    let error = engine.look(&file, signature).unwrap_err();
+    let error = engine.find(&file, signature).unwrap_err();
     assert_eq!(error.code().as_str(), "AGX-0202");
     let nearest: Vec<&str> = error
         .context()
@@ -487,7 +487,7 @@ fn a_sequence_that_stands_only_in_other_methods_is_refused_with_their_names() {
     let engine = Engine::new(with(&text)).unwrap();
     let file = Universal::parse(driver()).unwrap();
     let signature = engine.catalogue().signature("clear").unwrap();
-    let error = engine.look(&file, signature).unwrap_err();
+    let error = engine.find(&file, signature).unwrap_err();
     assert_eq!(error.message(), "the sequence is in a different method than expected");
     let told = |(name, value): &(&str, String)| *name == "at" && value.contains("destroyImpl]");
     assert!(error.context().iter().any(told), "{error:?}");

@@ -13,7 +13,7 @@ use agxpatch_core::edit::{self, Edit};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    self, EARLIER_CLEAR, Engine, Outcome, Selection, Sighting, Sites, State,
+    self, EARLIER_CLEAR, Engine, MatchResult, Outcome, Selection, Sites, State,
 };
 use agxpatch_core::proof;
 
@@ -137,7 +137,7 @@ impl DriverPatcher for EnginePatcher<'_> {
             Ok(file) => file,
             Err(error) => return Content::Unknown { reason: error.to_string() },
         };
-        let found = self.engine.look_for_any(&file).and_then(Sighting::sites);
+        let found = self.engine.find_any(&file).and_then(MatchResult::sites);
         match found.as_ref().map(Sites::state) {
             Ok(Some(State::Original)) => Content::Original,
             Ok(Some(State::Patched { patch })) => Content::Patched { patch: patch.clone() },

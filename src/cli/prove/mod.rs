@@ -11,10 +11,10 @@ use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{EARLIER_CLEAR, Engine, Examined, Plan};
 use agxpatch_core::proof::abstract_rewrite::AbstractRewrite;
+use agxpatch_core::proof::html::{self, Page};
 use agxpatch_core::proof::interleaving::check;
 use agxpatch_core::proof::meaning::Rewriting;
-use agxpatch_core::proof::picture::{self, Page};
-use agxpatch_core::proof::{self, Shown, Version, Versions, tla};
+use agxpatch_core::proof::{self, ProofReport, Version, Versions, tla};
 
 use super::patch::DOES_NOT_FIX;
 use super::{Session, files};
@@ -162,7 +162,7 @@ fn by_meaning(
 /// Writes what was asked for, and says what was found.
 fn proving(
     patch: &str,
-    shown: Shown,
+    shown: ProofReport,
     does_not_fix: Vec<String>,
     args: &Args,
     subject: &str,
@@ -173,7 +173,7 @@ fn proving(
         written.extend(emit_tla(directory, patch, versions_of(&shown)?, args)?);
     }
     if let Some(page) = &args.html {
-        let html = picture::render(&page_of(subject, facts, &shown)?)?;
+        let html = html::render(&page_of(subject, facts, &shown)?)?;
         storage::write(page, html.as_bytes(), args.force)?;
         written.push(page.display().to_string());
     }
@@ -197,7 +197,7 @@ fn proving(
 }
 
 /// Both versions as a page or specification needs them.
-fn versions_of(shown: &Shown) -> Result<&Versions> {
+fn versions_of(shown: &ProofReport) -> Result<&Versions> {
     shown.versions.as_ref().map_err(Error::clone)
 }
 
@@ -271,10 +271,10 @@ fn emit_tla(directory: &Path, patch: &str, shown: &Versions, args: &Args) -> Res
 fn page_of<'a>(
     subject: &'a str,
     facts: Vec<(&'a str, String)>,
-    shown: &'a Shown,
+    shown: &'a ProofReport,
 ) -> Result<Page<'a>> {
     let versions = versions_of(shown)?;
-    let version = |name: &'a str, version: &'a Version| picture::Version {
+    let version = |name: &'a str, version: &'a Version| html::Version {
         name,
         listing: &version.listing,
         steps: &version.steps,

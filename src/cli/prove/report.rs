@@ -9,10 +9,10 @@ use crate::report::{self, Report, printable};
 use agxpatch_core::check::Status;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::patch::{Examined, Site};
+use agxpatch_core::proof::html::LOCKLESS;
 use agxpatch_core::proof::interleaving::{ASKED, Act, Move, Outcome, Property, Trace, Violation};
-use agxpatch_core::proof::picture::LOCKLESS;
 use agxpatch_core::proof::steps::Room;
-use agxpatch_core::proof::{Shown, Verdict};
+use agxpatch_core::proof::{ProofReport, Verdict};
 
 #[derive(Serialize)]
 pub(super) struct Proving {
@@ -26,7 +26,7 @@ pub(super) struct Proving {
     pub(super) function: Option<Examined>,
     pub(super) threads: u8,
     #[serde(flatten)]
-    pub(super) shown: Shown,
+    pub(super) shown: ProofReport,
     /// Whether a reader that takes no lock is lost under the patched version.
     pub(super) lockless_reader_is_lost: bool,
     /// What another thread can meet under each version of the function, and under two

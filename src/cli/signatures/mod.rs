@@ -15,7 +15,9 @@ use agxpatch_core::check::{self, Check};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Architecture, Universal};
-use agxpatch_core::patch::{Engine, KnownRelease, Patch, Sighting, Signature, anchor_hits, lint};
+use agxpatch_core::patch::{
+    Engine, KnownRelease, MatchResult, Patch, Signature, anchor_hits, lint,
+};
 use agxpatch_core::signature::{Code, Many, Pattern, Template};
 use agxpatch_simulate::driver::{self, Variant};
 
@@ -227,7 +229,7 @@ fn against_the_synthetic_driver(engine: &Engine) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for ((signature, pattern), hits) in compiled.into_iter().zip(hits) {
         let name = &signature.name;
-        let chosen = hits > 1 && matches!(engine.look(&file, signature), Ok(Sighting::Found(_)));
+        let chosen = hits > 1 && matches!(engine.find(&file, signature), Ok(MatchResult::Found(_)));
         let how = if chosen { ", of which the methods choose" } else { "" };
         checks.push(Check::from(
             "unique-in-synthetic-driver",

@@ -19,7 +19,7 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::error::Result;
 use agxpatch_core::exit::Exit;
 use agxpatch_core::macho::{Slice, Universal};
-use agxpatch_core::patch::{self, Engine, Examination, Extent, Form, Signature, State};
+use agxpatch_core::patch::{self, Engine, Examination, Extent, PatternVariant, Signature, State};
 use agxpatch_core::signature::{Code, Many, Match, NearMiss};
 
 #[derive(Serialize)]
@@ -105,13 +105,13 @@ pub fn occurrences(engine: &Engine, path: &Path) -> Result<Occurrences> {
     let mut parts = SparseFile::open(path)?;
     let texts = texts(&mut parts)?;
     let known = engine.all_forms()?;
-    let forms: Vec<(&Signature, &Form)> = known
+    let forms: Vec<(&Signature, &PatternVariant)> = known
         .iter()
         .flat_map(|(signature, forms)| forms.iter().map(move |form| (*signature, form)))
         .collect();
     let mut found = Vec::new();
     for text in &texts {
-        let here: Vec<&(&Signature, &Form)> =
+        let here: Vec<&(&Signature, &PatternVariant)> =
             forms.iter().filter(|(signature, _)| signature.is_for(&text.architecture)).collect();
         let many = Many::new(here.iter().map(|(_, form)| &form.pattern));
         let longest = here.iter().map(|(_, form)| form.pattern.len()).max().unwrap_or(1);
@@ -202,7 +202,7 @@ fn near(
     engine: &Engine,
     parts: &mut SparseFile,
     texts: &[Text],
-    known: &[(&Signature, &[Form])],
+    known: &[(&Signature, &[PatternVariant])],
 ) -> Result<Vec<Nearest>> {
     let mut nearest_of = Vec::new();
     for text in texts {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::arm64::Disassembler;
 use agxpatch_core::arm64::semantics::{
-    Address, Next, Operation, Places, Register, State, Terms, Test, decode, execute,
+    Address, Next, Operation, Register, RegisterSet, State, Terms, Test, decode, execute,
 };
 use unicorn_engine::RegisterARM64;
 
@@ -114,8 +114,8 @@ fn every_instruction_kind_does_in_the_emulator_what_its_meaning_says() {
             known += 1;
             for _ in 0..STATES_A_WORD {
                 let checked = match operation {
-                    Operation::Bounded { .. } if !exists(word) => continue,
-                    Operation::Bounded { reads, writes, memory } => {
+                    Operation::Unmodelled { .. } if !exists(word) => continue,
+                    Operation::Unmodelled { reads, writes, memory } => {
                         let bounds = Bounds { reads, writes, memory };
                         bench.check_bounds(kind, word, bounds, &mut random)
                     }
@@ -141,7 +141,7 @@ fn every_instruction_kind_does_in_the_emulator_what_its_meaning_says() {
         "Authenticate",
         "Barrier",
         "Bitfield",
-        "Bounded",
+        "Unmodelled",
         "Branch",
         "BranchIf",
         "BranchOnBit",
@@ -374,8 +374,8 @@ impl Bench {
 /// What an instruction may touch.
 #[derive(Debug)]
 struct Bounds {
-    reads: Places,
-    writes: Places,
+    reads: RegisterSet,
+    writes: RegisterSet,
     memory: bool,
 }
 

@@ -11,7 +11,7 @@ use super::value::{Atom, NULL, Tag, UNKNOWN, Value};
 const BOUND_REACH: u64 = 24;
 
 /// The most entries of a jump table.
-const MOST_ENTRIES: u64 = 1024;
+const MAX_ENTRIES: u64 = 1024;
 
 impl Explorer<'_, '_> {
     /// Executes a branch.
@@ -360,7 +360,7 @@ fn bound(load: u64, function: &Function) -> Option<u64> {
                 index = source;
             }
             Op::Add { to: ZR, from, by: Operand::Immediate(last), subtract: true, .. }
-                if from == index && above && last < MOST_ENTRIES =>
+                if from == index && above && last < MAX_ENTRIES =>
             {
                 return Some(last + 1);
             }

@@ -3,7 +3,7 @@
 
 use super::decode::Op;
 use super::events::Reason;
-use super::explore::{DEEPEST, Explorer};
+use super::explore::{Explorer, MAX_CALL_DEPTH};
 use super::function::Function;
 use super::state::{Cell, Flags, State};
 use super::story::Happening;
@@ -101,17 +101,17 @@ pub enum Worth {
 }
 
 /// The instructions a function may have to be followed although it takes no lock.
-const SHORT: usize = 64;
+const MAX_SHORT: usize = 64;
 
 /// The instructions a function may have to be followed for a lock that is taken by a
 /// function it calls.
-const MIDDLING: usize = 240;
+const MAX_MIDDLING: usize = 240;
 
 /// How deep functions are followed because they are short.
-const SHALLOW: u8 = 3;
+const MAX_SHORT_DEPTH: u8 = 3;
 
 /// How many functions are looked at to find out.
-const MOST_LOOKED_AT: usize = 64;
+const MAX_EXAMINED: usize = 64;
 
 impl Explorer<'_, '_> {
     /// `bl`
@@ -144,8 +144,11 @@ impl Explorer<'_, '_> {
             return self.external(state, at, name, out);
         }
         match self.worth(target) {
-            worth if worth == Worth::Followed || worth == Worth::Short && state.depth < SHALLOW => {
-                if state.depth >= DEEPEST {
+            worth
+                if worth == Worth::Followed
+                    || worth == Worth::Short && state.depth < MAX_SHORT_DEPTH =>
+            {
+                if state.depth >= MAX_CALL_DEPTH {
                     return self.refuse(at, Reason::TooDeep);
                 }
                 if state.depth == 0 {
@@ -199,7 +202,7 @@ impl Explorer<'_, '_> {
         }
         let start = self.program.starts().binary_search(&target).is_ok();
         let worth = if start { self.worth(target) } else { Worth::Followed };
-        if worth == Worth::Followed || worth == Worth::Short && state.depth < SHALLOW {
+        if worth == Worth::Followed || worth == Worth::Short && state.depth < MAX_SHORT_DEPTH {
             if start && state.depth == 0 && state.through == 0 {
                 (state.through, state.site) = (target, at);
             }
@@ -441,11 +444,11 @@ impl Explorer<'_, '_> {
         if locks {
             return Worth::Followed;
         }
-        let middling = function.ops.len() <= MIDDLING;
+        let middling = function.ops.len() <= MAX_MIDDLING;
         if middling && open.clone().into_iter().any(|callee| self.calls_of(callee).0) {
             return Worth::Followed;
         }
-        if function.ops.len() <= SHORT {
+        if function.ops.len() <= MAX_SHORT {
             return Worth::Short;
         }
         let mut known = open.clone();
@@ -458,7 +461,7 @@ impl Explorer<'_, '_> {
                 known.push(callee);
                 open.push(callee);
             }
-            if unresolved || known.len() > MOST_LOOKED_AT {
+            if unresolved || known.len() > MAX_EXAMINED {
                 return Worth::PassedUnknown;
             }
         }

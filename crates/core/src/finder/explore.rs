@@ -29,24 +29,24 @@ pub struct Budget {
 }
 
 /// Visits of one place before values that only count up are forgotten.
-const SOME_VISITS: u32 = 16;
+const MAX_EXACT_VISITS: u32 = 16;
 
 /// Of the first visits of a place each of these is kept, to be compared with later ones.
-const SAMPLED: u32 = 4;
+const SAMPLE_INTERVAL: u32 = 4;
 
 /// Visits of one place before all is forgotten that loops produce.
-const MANY_VISITS: u32 = 96;
+const MAX_VISITS: u32 = 96;
 
 /// The states a function may be good for that is called, before the call is passed
 /// over.
-const MANY_INSIDE: usize = 120;
+const MAX_CALLEE_STATES: usize = 120;
 
 /// How often exploration starts again, with another stack slot to track or another
 /// call to pass over.
-const RESTARTS: usize = 120;
+const MAX_RESTARTS: usize = 120;
 
 /// The deepest nesting of calls that is followed.
-pub const DEEPEST: u8 = 16;
+pub const MAX_CALL_DEPTH: u8 = 16;
 
 struct Node {
     state: Rc<State>,
@@ -137,7 +137,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
     pub fn run(&mut self, entry: u64, cell: Option<Value>) -> Notes {
         self.cell = cell;
         self.steps = 0;
-        for _ in 0..RESTARTS {
+        for _ in 0..MAX_RESTARTS {
             self.start(entry);
             while let Some(number) = self.queue.pop_front() {
                 self.parent = number;
@@ -248,7 +248,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         if state.through != 0 && !self.program.is_fragment(state.through) {
             let visits = self.inside.entry(state.through).or_insert(0);
             *visits += 1;
-            if *visits > MANY_INSIDE {
+            if *visits > MAX_CALLEE_STATES {
                 self.worth.insert(state.through, Worth::PassedUnknown);
                 self.again = true;
                 return;
@@ -272,13 +272,13 @@ impl<'p, 'a> Explorer<'p, 'a> {
             return;
         };
         *visits += 1;
-        if *visits <= SOME_VISITS {
-            if visits.is_multiple_of(SAMPLED) {
+        if *visits <= MAX_EXACT_VISITS {
+            if visits.is_multiple_of(SAMPLE_INTERVAL) {
                 samples.push(Rc::new(state.clone()));
             }
             return;
         }
-        let (many, samples) = (*visits > MANY_VISITS, samples.clone());
+        let (many, samples) = (*visits > MAX_VISITS, samples.clone());
         if many {
             state.facts.clear();
         }

@@ -14,7 +14,7 @@ use super::decode::{ALL, FLAGS, Op, Operand, SP, bit, decode};
 use super::image::Program;
 
 /// The most instructions of a function that is analysed.
-pub const LONGEST: u64 = 60_000;
+pub const MAX_WORDS: u64 = 60_000;
 
 /// The registers a call passes arguments in, with the one for results by address.
 const ARGUMENTS: u64 = 0x1ff;
@@ -43,7 +43,7 @@ impl Function {
     /// Decodes the function at these addresses; `None` if it is too long.
     pub fn read(program: &Program<'_>, range: Range<u64>) -> Option<Function> {
         let count = (range.end - range.start) / Word::SIZE;
-        if count > LONGEST {
+        if count > MAX_WORDS {
             return None;
         }
         let op = |at| program.word(at).map_or(Op::Unknown, |word| decode(word, VmAddr(at)));

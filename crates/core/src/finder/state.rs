@@ -117,7 +117,7 @@ pub struct State {
 }
 
 /// The most facts that are kept.
-const MOST_FACTS: usize = 8;
+const MAX_FACTS: usize = 8;
 
 impl State {
     /// At the entry of a function.
@@ -185,7 +185,7 @@ impl State {
 
     /// Remembers an answer.
     pub fn remember(&mut self, question: Question, answer: bool) {
-        if self.facts.len() == MOST_FACTS {
+        if self.facts.len() == MAX_FACTS {
             self.facts.remove(0);
         }
         self.facts.push((question, answer));

@@ -56,10 +56,10 @@ pub enum Tag {
 }
 
 /// The deepest nesting of loads that is told apart.
-const DEEPEST: u8 = 4;
+const MAX_LOAD_DEPTH: u8 = 4;
 
 /// The most summands.
-const MOST_ATOMS: usize = 6;
+const MAX_ATOMS: usize = 6;
 
 #[derive(Debug)]
 struct Linear {
@@ -157,7 +157,7 @@ impl Values {
 
     /// What is loaded from an address; `None` if loads nest too deep.
     pub fn load(&mut self, address: Value) -> Option<Value> {
-        if address == UNKNOWN || self.linear(address).depth >= DEEPEST {
+        if address == UNKNOWN || self.linear(address).depth >= MAX_LOAD_DEPTH {
             return None;
         }
         Some(self.atom(Atom::Load(address)))
@@ -183,7 +183,7 @@ impl Values {
         atoms.extend_from_slice(&b.atoms);
         atoms.sort_unstable();
         let constant = a.constant.wrapping_add(b.constant);
-        (atoms.len() <= MOST_ATOMS).then(|| self.intern(atoms, constant))
+        (atoms.len() <= MAX_ATOMS).then(|| self.intern(atoms, constant))
     }
 
     /// The difference; `None` if it is not a sum.

@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::signature;
 
 use super::catalogue::Signature;
-use super::look::{Hit, Known, Text, site};
-use super::sighting::{self, MAX_PLACES, Occurrence, Searched, Sighting, Sites};
+use super::find::{Hit, Known, Text, site};
+use super::match_result::{self, MAX_PLACES, MatchResult, Occurrence, Searched, Sites};
 
 /// The hits of a signature, by what its methods say of them.
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub(super) fn by_method(
     texts: &[Text<'_, '_>],
     known: Known<'_>,
     hits: &[Hit],
-) -> Result<Option<Sighting>> {
+) -> Result<Option<MatchResult>> {
     let (signature, forms) = known;
     if hits.is_empty() && forms.len() < 2 {
         // Without a rewrite there is nothing to be mixed with.
@@ -51,7 +51,7 @@ pub(super) fn by_method(
         ambiguous.extend(sorted.sites);
         return several(texts, known, ambiguous).map(Some);
     }
-    if let Some(mixture) = sighting::mixture(&sorted.without, forms) {
+    if let Some(mixture) = match_result::mixture(&sorted.without, forms) {
         return Ok(Some(mixture));
     }
     if hits.is_empty() {
@@ -70,7 +70,7 @@ pub(super) fn by_hand(
     known: Known<'_>,
     hits: &[Hit],
     addresses: &[VmAddr],
-) -> Result<Sighting> {
+) -> Result<MatchResult> {
     let holds = |hit: &Hit, address: &VmAddr| {
         let length = known.1[hit.form].pattern.len();
         (hit.found.at..hit.found.at.instruction(length)).contains(address)
@@ -162,15 +162,15 @@ fn found(
     known: Known<'_>,
     mut sites: Vec<&Hit>,
     elsewhere: Vec<&Hit>,
-) -> Result<Sighting> {
+) -> Result<MatchResult> {
     sites.sort_by_key(|hit| (hit.text, hit.found.at));
     let sites = sites.into_iter().map(|hit| site(texts, known, hit)).collect::<Result<_>>()?;
-    Ok(Sighting::Found(Sites { sites, elsewhere: occurrences(texts, known, &elsewhere)? }))
+    Ok(MatchResult::Found(Sites { sites, elsewhere: occurrences(texts, known, &elsewhere)? }))
 }
 
-fn several(texts: &[Text<'_, '_>], known: Known<'_>, mut hits: Vec<&Hit>) -> Result<Sighting> {
+fn several(texts: &[Text<'_, '_>], known: Known<'_>, mut hits: Vec<&Hit>) -> Result<MatchResult> {
     hits.sort_by_key(|hit| (hit.text, hit.found.at));
-    Ok(Sighting::Several { places: occurrences(texts, known, &hits)? })
+    Ok(MatchResult::Several { places: occurrences(texts, known, &hits)? })
 }
 
 /// Names longer than this, in bytes, are left out: a hostile file may have thousands

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::signature::Pattern;
 
 use super::catalogue::{Catalogue, Patch, Signature};
-use super::sighting::State;
+use super::match_result::State;
 
 /// The catalogue with the tools to apply it.
 pub struct Engine {
@@ -16,13 +16,13 @@ pub struct Engine {
     pub assembler: Assembler,
     /// Words to text.
     pub disassembler: Disassembler,
-    compiled: Vec<OnceCell<Vec<Form>>>,
+    compiled: Vec<OnceCell<Vec<PatternVariant>>>,
 }
 
 /// One of the forms in which a sequence occurs: as the compiler made it, or as
 /// a patch rewrote it.
 #[derive(Clone, Debug)]
-pub struct Form {
+pub struct PatternVariant {
     /// Which form.
     pub state: State,
     /// How to recognise it.
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// The forms of a signature, the original first.
-    pub fn forms(&self, signature: &Signature) -> Result<&[Form]> {
+    pub fn forms(&self, signature: &Signature) -> Result<&[PatternVariant]> {
         let known = &self.catalogue.signatures;
         match known.iter().position(|known| known.name == signature.name) {
             Some(number) => self.forms_of(number),
@@ -80,12 +80,12 @@ impl Engine {
     }
 
     /// The forms of every signature, in the catalogue's order.
-    pub fn all_forms(&self) -> Result<Vec<(&Signature, &[Form])>> {
+    pub fn all_forms(&self) -> Result<Vec<(&Signature, &[PatternVariant])>> {
         let signatures = self.catalogue.signatures.iter().enumerate();
         signatures.map(|(number, signature)| Ok((signature, self.forms_of(number)?))).collect()
     }
 
-    fn forms_of(&self, number: usize) -> Result<&[Form]> {
+    fn forms_of(&self, number: usize) -> Result<&[PatternVariant]> {
         let cell = &self.compiled[number];
         if let Some(forms) = cell.get() {
             return Ok(forms);
@@ -94,16 +94,19 @@ impl Engine {
         Ok(cell.get_or_init(|| forms))
     }
 
-    fn compile(&self, signature: &Signature) -> Result<Vec<Form>> {
+    fn compile(&self, signature: &Signature) -> Result<Vec<PatternVariant>> {
         let original = self.pattern(&signature.pattern, |line| {
             self.catalogue.signature_place(&signature.name, line)
         })?;
-        let mut forms = vec![Form { state: State::Original, pattern: original }];
+        let mut forms = vec![PatternVariant { state: State::Original, pattern: original }];
         for patch in self.catalogue.patches_for(&signature.name) {
             let mut pattern =
                 self.pattern(&patch.rewrite, |line| self.catalogue.patch_place(&patch.name, line))?;
             self.complete(patch, &mut pattern, &forms[0].pattern)?;
-            forms.push(Form { state: State::Patched { patch: patch.name.clone() }, pattern });
+            forms.push(PatternVariant {
+                state: State::Patched { patch: patch.name.clone() },
+                pattern,
+            });
         }
         Ok(forms)
     }

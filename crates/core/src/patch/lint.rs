@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::signature::{Captures, Kind, Pattern, Rendered, Value};
 
 use super::catalogue::{Patch, Pinned, Signature};
-use super::engine::{Engine, Form};
+use super::engine::{Engine, PatternVariant};
 
 /// How many fixed bits an anchor needs: with these, a word chosen at random
 /// matches less than once in a million.
@@ -27,7 +27,7 @@ pub fn lint(engine: &Engine) -> Vec<Check> {
 fn of_signature(engine: &Engine, signature: &Signature) -> Vec<Check> {
     const COMPILES: &str = "compiles";
     let name = &signature.name;
-    let (original, rewrites) = match engine.forms(signature).map(<[Form]>::split_first) {
+    let (original, rewrites) = match engine.forms(signature).map(<[PatternVariant]>::split_first) {
         Ok(Some((original, rewrites))) => (&original.pattern, rewrites),
         Ok(None) => return vec![Check::fail(COMPILES, format!("{name}: no form"))],
         Err(error) => return vec![Check::fail(COMPILES, format!("{name}: {}", in_a_line(&error)))],
@@ -65,7 +65,7 @@ fn anchor(signature: &Signature, pattern: &Pattern) -> Check {
 }
 
 /// A name that stands once and that no rewrite uses only weakens the pattern.
-fn captures_used(signature: &Signature, original: &Pattern, rewrites: &[Form]) -> Check {
+fn captures_used(signature: &Signature, original: &Pattern, rewrites: &[PatternVariant]) -> Check {
     let used: BTreeSet<&String> =
         rewrites.iter().flat_map(|rewrite| rewrite.pattern.source.names.keys()).collect();
     let times = |name: &String| {

@@ -17,28 +17,28 @@ mod by_meaning;
 mod catalogue;
 mod choose;
 mod engine;
+mod find;
 mod lint;
-mod look;
+mod match_result;
 mod meaning;
 mod methods;
 mod original;
 mod plan;
 mod provenance;
 mod seal;
-mod sighting;
 mod verify;
 
 pub use by_meaning::{
     EARLIER_CLEAR, MeaningOutcome, MeaningPlan, Proven, Prover, RefusedFunction, RewrittenFunction,
 };
 pub use catalogue::{Catalogue, KnownBuild, KnownRelease, KnownState, Patch, Signature};
-pub use engine::{Engine, Form};
+pub use engine::{Engine, PatternVariant};
+pub use find::{Selection, calls_fit};
 pub use lint::{anchor_hits, lint};
-pub use look::{Selection, calls_fit};
+pub use match_result::{MatchResult, Occurrence, Place, Site, Sites, State, nearest_first};
 pub use meaning::{Examination, Examined, Extent, Severity, worst};
 pub use methods::{NamedMethod, functions_named, methods_named};
 pub use original::OriginalCode;
 pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
 pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
-pub use sighting::{Occurrence, Place, Sighting, Site, Sites, State, nearest_first};
 pub use verify::{kind as signature_kind, verify};

@@ -15,10 +15,10 @@ use crate::macho::Universal;
 use crate::signature::{Captures, Pattern, Rendered};
 
 use super::catalogue::Patch;
-use super::engine::{Engine, Form};
-use super::look::Selection;
+use super::engine::{Engine, PatternVariant};
+use super::find::Selection;
+use super::match_result::{Occurrence, Place, Site, Sites, State};
 use super::seal;
-use super::sighting::{Occurrence, Place, Site, Sites, State};
 
 /// What is to be done to a file: the rewrites of all its sites, together.
 #[derive(Clone, Debug, Serialize)]
@@ -96,9 +96,9 @@ impl Engine {
         let sighting = match named {
             Some(named) => {
                 let signature = self.catalogue().signature(&named.signature)?;
-                self.look_and_select(file, signature, selection)?
+                self.find_selected(file, signature, selection)?
             }
-            None => self.look_for_any_and_select(file, selection)?,
+            None => self.find_any_selected(file, selection)?,
         };
         let sites = sighting.sites()?;
         let wanted = match (patch, named) {
@@ -163,7 +163,12 @@ impl Engine {
     }
 
     /// Renders, assembles and reads back the window as it is to be.
-    fn rewrite(&self, forms: &[Form], wanted: &State, site: &Site) -> Result<Vec<PlannedWord>> {
+    fn rewrite(
+        &self,
+        forms: &[PatternVariant],
+        wanted: &State,
+        site: &Site,
+    ) -> Result<Vec<PlannedWord>> {
         let form = |state: &State| {
             let found = forms.iter().find(|form| form.state == *state);
             found.map(|form| &form.pattern).ok_or_else(|| {

@@ -7,10 +7,10 @@ use crate::finder::Verdict;
 use crate::macho::{Slice, Universal};
 
 use super::engine::Engine;
-use super::look::Selection;
+use super::find::Selection;
+use super::match_result::{MatchResult, Place, Site, Sites, State};
 use super::meaning::{Examined, Extent};
 use super::original::OriginalCode;
-use super::sighting::{Place, Sighting, Site, Sites, State};
 
 /// Everything that must hold of a patched driver, each with what was seen.
 ///
@@ -23,7 +23,7 @@ pub fn verify(
 ) -> Result<(Vec<Check>, Option<Sites>)> {
     let file = Universal::parse(bytes)?;
     let mut checks = vec![readers(&file)];
-    let sighting = engine.look_for_any_and_select(&file, selection);
+    let sighting = engine.find_any_selected(&file, selection);
     let sites = windows(engine, &file, sighting, &mut checks);
     for slice in &file.slices {
         checks.push(sealed(slice));
@@ -59,10 +59,10 @@ const FOUND: &str = "sequence-once";
 fn windows(
     engine: &Engine,
     file: &Universal<'_>,
-    sighting: Result<Sighting>,
+    sighting: Result<MatchResult>,
     checks: &mut Vec<Check>,
 ) -> Option<Sites> {
-    let found = match sighting.and_then(Sighting::sites) {
+    let found = match sighting.and_then(MatchResult::sites) {
         Ok(found) => found,
         Err(error) => {
             checks.extend(rewritten(engine, file, &error));

@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::function::Function;
+use super::jump_tables;
 use super::site::{LandingPads, Roles, Surroundings};
 use super::steps::{Event, Step};
-use super::tables;
 use super::values::{Atom, Point, Value, Values};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{Address, Atomic, Data, Extend, Operation, Register};
@@ -273,7 +273,7 @@ impl Scan<'_> {
             | Operation::BranchOnZero { target, .. }
             | Operation::BranchOnBit { target, .. } => vec![target, following],
             Operation::BranchRegister { .. } => {
-                tables::targets(self.function, self.surroundings, at)?
+                jump_tables::targets(self.function, self.surroundings, at)?
             }
             _ => vec![following],
         };

@@ -13,9 +13,9 @@
 
 use std::ops::Range;
 
+use super::branch_scan;
 use super::function::Function;
 use super::obligation::{Name, Obligation};
-use super::reach;
 use super::site::Surroundings;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Address, Operand, Operation, Register, decode};
@@ -83,11 +83,11 @@ fn foreign_reads(
     range: &Range<VmAddr>,
 ) -> Vec<Reference> {
     // The longest literal is of sixteen bytes.
-    const LONGEST: u64 = 16;
+    const MAX_DISTANCE: u64 = 16;
     let (origin, bytes) = surroundings.text();
-    let from = VmAddr(range.start.0.saturating_sub(LONGEST - Word::SIZE));
+    let from = VmAddr(range.start.0.saturating_sub(MAX_DISTANCE - Word::SIZE));
     let mut found = Vec::new();
-    reach::each(&reach::REFERENCES, origin, bytes, &(from..range.end), |index| {
+    branch_scan::each(&branch_scan::REFERENCES, origin, bytes, &(from..range.end), |index| {
         let at = origin.instruction(index);
         let operation = word_at(bytes, index).and_then(|word| decode(word, at));
         if !after.range().contains(&at) {
@@ -120,7 +120,7 @@ pub(super) fn through_pages(
     let mut found = Vec::new();
     let (first, last) = (page(range.start), page(VmAddr(range.end.0.saturating_sub(1))));
     for page in [first, last].into_iter().take(if first == last { 1 } else { 2 }) {
-        reach::each_page_address(origin, bytes, page, |index| {
+        branch_scan::each_page_address(origin, bytes, page, |index| {
             let register = word_at(bytes, index).map_or(31, |word| word.0 & 31);
             let around = function_around(surroundings, origin.instruction(index), bytes.len() / 4);
             let uses = around.filter_map(|user| {

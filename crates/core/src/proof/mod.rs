@@ -8,44 +8,44 @@
 
 pub mod abstract_rewrite;
 mod approach;
-mod case;
+mod branch_scan;
 mod code_as_data;
-mod deadness;
-mod facts;
-mod findings;
+mod failed_obligations;
 mod function;
-mod inbound;
+pub mod html;
+mod incoming_branches;
 pub mod interleaving;
+mod judge;
+mod jump_tables;
+mod liveness;
 mod lock_apart;
 pub mod meaning;
 mod null_entry;
 mod obligation;
-mod of_plan;
+mod path_condition;
 mod paths;
-pub mod picture;
-mod reach;
+mod proof_report;
 mod refinement;
 pub mod rewrite;
 mod site;
 pub mod steps;
-mod tables;
 pub mod tla;
 mod transfer;
 mod values;
 
-pub use case::{Shown, Version, Versions, examine, rewrites};
+pub use judge::{Judgement, allow, check_default, check_standing, judge, require, with_site};
 pub use obligation::{Name, Obligation};
-pub use of_plan::{Judgement, allow, check_default, check_standing, judge, require, with_site};
 pub use paths::{Act, Decision, Exit, Path, Step, paths};
+pub use proof_report::{ProofReport, Version, Versions, examine, rewrites};
 pub use site::{Defect, LandingPads, Roles, Site, Surroundings};
 
 use serde::Serialize;
 
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Places, Terms};
+use crate::arm64::semantics::{RegisterSet, Terms};
 use crate::check::Status;
 use crate::error::{Code, Error, Result};
-use findings::Findings;
+use failed_obligations::FailedObligations;
 use function::Function;
 
 /// The outcome of a proof.
@@ -91,7 +91,7 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
     let before = Function { entry: site.entry, words: site.before };
     let after = Function { entry: site.entry, words: site.after };
     let mut obligations = vec![understood(site, before, after)?, only_window_changed(site)];
-    let inbound = inbound::examine(site, before, after)?;
+    let inbound = incoming_branches::examine(site, before, after)?;
     obligations.extend(inbound.obligations);
     let values = inbound.values;
     obligations.push(lock_apart::roles(site, &values)?);
@@ -100,7 +100,7 @@ pub fn prove(site: &Site<'_>) -> Result<Proof> {
     let old = paths::traces(&mut terms, before, site.window(), &site.roles)?;
     obligations.push(lock_apart::obligation(&terms, &old, &values, site.window_start));
     let new = paths::traces(&mut terms, after, site.window(), &site.roles)?;
-    let mut findings = Findings::default();
+    let mut findings = FailedObligations::default();
     let compared = refinement::compare(&mut terms, site, &old, &new, &mut findings);
     let pairs = format!(
         "on all {} pairs of the {} old and {} new paths",
@@ -164,24 +164,24 @@ fn only_window_changed(site: &Site<'_>) -> Obligation {
 fn clobbered_dead(
     after: Function<'_>,
     surroundings: &dyn Surroundings,
-    differing: &[(VmAddr, Places)],
+    differing: &[(VmAddr, RegisterSet)],
 ) -> Result<Obligation> {
     let name = Name::ClobberedDead;
-    let places = differing.iter().fold(Places::NONE, |all, (_, some)| all.union(*some));
+    let places = differing.iter().fold(RegisterSet::NONE, |all, (_, some)| all.union(*some));
     if places.is_empty() {
         let detail = "no register is left with another value";
         return Ok(Obligation::new(name, Status::Pass, detail));
     }
-    let outcome = deadness::follow(after, surroundings, differing)?;
+    let outcome = liveness::check_dead(after, surroundings, differing)?;
     Ok(match outcome.used {
         Some(used) => {
             let detail = format!("{} {} {}, which the rewrite changes", used.at, used.how, used.of);
             Obligation { at: vec![used.at], ..Obligation::new(name, Status::Fail, detail) }
         }
         None => {
-            let ends = outcome.ends.len();
+            let ends = outcome.exits.len();
             let detail = format!("{places}: written before any read on the way to {ends} exits");
-            Obligation { at: outcome.ends, ..Obligation::new(name, Status::Pass, detail) }
+            Obligation { at: outcome.exits, ..Obligation::new(name, Status::Pass, detail) }
         }
     })
 }

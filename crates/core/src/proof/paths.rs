@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::facts::Facts;
 use super::function::Function;
+use super::path_condition::PathCondition;
 use super::site::Roles;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{
@@ -20,7 +20,7 @@ use crate::arm64::semantics::{
 use crate::error::{Code, Error, Result};
 
 /// More paths than a window of a dozen words can sensibly have.
-const MOST_PATHS: usize = 1024;
+const MAX_PATHS: usize = 1024;
 
 /// One way through the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,7 +102,7 @@ impl std::fmt::Display for Exit {
 #[derive(Clone)]
 pub(super) struct Trace {
     pub path: Path,
-    pub facts: Facts,
+    pub facts: PathCondition,
     /// The tests behind the decisions.
     pub tests: Vec<(VmAddr, Test)>,
     /// What others can see, in order.
@@ -166,7 +166,7 @@ pub(super) fn traces_from(
 ) -> Result<Vec<Trace>> {
     let initial = State::initial(terms);
     let ground = Window { function, window, roles, initial: initial.clone() };
-    walk(terms, &ground, start, initial, Facts::default())
+    walk(terms, &ground, start, initial, PathCondition::default())
 }
 
 /// The code that is walked, and what its effects mean.
@@ -215,7 +215,7 @@ pub(super) fn walk(
     ground: &dyn Ground,
     start: VmAddr,
     initial: State,
-    facts: Facts,
+    facts: PathCondition,
 ) -> Result<Vec<Trace>> {
     let mut walk = Walk { terms, ground };
     let path = Path { decisions: Vec::new(), steps: Vec::new(), exit: Exit::To(start) };
@@ -230,7 +230,7 @@ pub(super) fn walk(
     let mut open = vec![(start, first)];
     let mut done = Vec::new();
     while let Some((at, trace)) = open.pop() {
-        if open.len() + done.len() > MOST_PATHS {
+        if open.len() + done.len() > MAX_PATHS {
             return Err(Error::new(Code::NotUnderstood, "the window has too many paths")
                 .with("address", start));
         }
@@ -322,7 +322,7 @@ impl Walk<'_> {
                 .next("this tool proves only windows without loops or indirect branches"));
         }
         let operation = self.ground.operation(at)?;
-        if matches!(operation, Operation::Bounded { .. }) {
+        if matches!(operation, Operation::Unmodelled { .. }) {
             return Err(Error::new(
                 Code::NotUnderstood,
                 "the window contains an instruction whose effect is not modelled",

@@ -11,17 +11,17 @@
 //! Not compared are the addresses calls return to, which are where the calls
 //! stand, and time.
 
-use super::findings::Findings;
+use super::failed_obligations::FailedObligations;
 use super::obligation::Name;
 use super::paths::{Act, Exit, Seen, Trace};
 use super::site::{Defect, Roles, Site};
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Event, Flags, Node, Places, Register, Term, Terms, Test};
+use crate::arm64::semantics::{Event, Flags, Node, Register, RegisterSet, Term, Terms, Test};
 
 /// What comparing the paths leaves to be looked at.
 pub(super) struct Compared {
     /// Where control goes on with registers that hold another value, and which.
-    pub differing: Vec<(VmAddr, Places)>,
+    pub differing: Vec<(VmAddr, RegisterSet)>,
     /// How many pairs of paths some input takes.
     pub pairs: usize,
 }
@@ -32,7 +32,7 @@ pub(super) fn compare(
     site: &Site<'_>,
     old: &[Trace],
     new: &[Trace],
-    findings: &mut Findings,
+    findings: &mut FailedObligations,
 ) -> Compared {
     let mut compared = Compared { differing: Vec::new(), pairs: 0 };
     old.iter().chain(new).for_each(|trace| decided(terms, trace, findings));
@@ -60,7 +60,7 @@ pub(super) fn compare(
 }
 
 /// No decision may rest on what nothing is promised about.
-pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
+pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut FailedObligations) {
     for &(at, test) in &trace.tests {
         let specified = match test {
             Test::Zero(term, _) => terms.is_specified(term),
@@ -74,7 +74,11 @@ pub(super) fn decided(terms: &Terms, trace: &Trace, findings: &mut Findings) {
 }
 
 /// The event with everything the facts decide put in.
-pub(super) fn decided_by(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen) -> Seen {
+pub(super) fn decided_by(
+    terms: &mut Terms,
+    facts: &super::path_condition::PathCondition,
+    seen: &Seen,
+) -> Seen {
     let mut seen = seen.clone();
     match &mut seen.event {
         Event::Store { value, .. } => *value = facts.resolve(terms, *value),
@@ -93,7 +97,12 @@ pub(super) fn decided_by(terms: &mut Terms, facts: &super::facts::Facts, seen: &
 }
 
 /// The same, with a store that turns out to clear the field called that.
-fn resolved(terms: &mut Terms, facts: &super::facts::Facts, seen: &Seen, roles: &Roles) -> Seen {
+fn resolved(
+    terms: &mut Terms,
+    facts: &super::path_condition::PathCondition,
+    seen: &Seen,
+    roles: &Roles,
+) -> Seen {
     let mut seen = decided_by(terms, facts, seen);
     if let (Act::Store, Event::Store { value, address, bytes: 8 }) = (seen.act, &seen.event)
         && terms.as_constant(*value) == Some(0)
@@ -123,7 +132,7 @@ impl Pair<'_> {
         self.new.last().map_or(self.site.window_start, |seen| seen.at)
     }
 
-    fn push(&self, findings: &mut Findings) {
+    fn push(&self, findings: &mut FailedObligations) {
         let (old, new) = (Self::of(self.old, is(Act::Push)), Self::of(self.new, is(Act::Push)));
         if old != new {
             let at = new.first().or(old.first()).map_or(self.end(), |seen| seen.at);
@@ -147,7 +156,7 @@ impl Pair<'_> {
         }
     }
 
-    fn clear(&self, findings: &mut Findings) {
+    fn clear(&self, findings: &mut FailedObligations) {
         let (old, new) = (Self::of(self.old, is(Act::Clear)), Self::of(self.new, is(Act::Clear)));
         if old.len() != new.len() {
             let at = new.last().map_or(self.end(), |seen| seen.at);
@@ -165,7 +174,7 @@ impl Pair<'_> {
         }
     }
 
-    fn unlock(&self, findings: &mut Findings) {
+    fn unlock(&self, findings: &mut FailedObligations) {
         let (old, new) = (Self::of(self.old, is(Act::Unlock)), Self::of(self.new, is(Act::Unlock)));
         if !same_events(&old, &new) {
             let at = new.last().map_or(self.end(), |seen| seen.at);
@@ -178,7 +187,7 @@ impl Pair<'_> {
         }
     }
 
-    fn free(&self, findings: &mut Findings) {
+    fn free(&self, findings: &mut FailedObligations) {
         let blocks = |events| Self::of(events, is(Act::Free { null: false }));
         let (old, new) = (blocks(self.old), blocks(self.new));
         let missing = unmatched(&old, &new);
@@ -200,7 +209,7 @@ impl Pair<'_> {
     }
 
     /// Other calls and stores, and the order of everything.
-    fn rest(&self, findings: &mut Findings) {
+    fn rest(&self, findings: &mut FailedObligations) {
         let calls = |events| Self::of(events, is(Act::Call));
         let (old, new) = (calls(self.old), calls(self.new));
         if !same_events(&old, &new) {
@@ -218,7 +227,7 @@ impl Pair<'_> {
 
     /// The order of what is on both sides, the clear and `free(NULL)` apart, and
     /// what the clear passes when it moves.
-    fn order(&self, findings: &mut Findings) {
+    fn order(&self, findings: &mut FailedObligations) {
         let ordered = |events, others: &[Seen]| -> Vec<Seen> {
             let kept: &[Seen] = events;
             let there = |seen: &Seen| others.iter().any(|other| other.event == seen.event);
@@ -258,7 +267,7 @@ impl Pair<'_> {
 }
 
 /// No read where there was none: it might fault.
-pub(super) fn loads(old: &Trace, new: &Trace, findings: &mut Findings) {
+pub(super) fn loads(old: &Trace, new: &Trace, findings: &mut FailedObligations) {
     let mut calls = 0;
     let mut places: Vec<(Term, u8, usize)> =
         old.faults.iter().map(|fault| (fault.address, fault.bytes, fault.calls)).collect();
@@ -310,9 +319,9 @@ fn exits(
     terms: &mut Terms,
     site: &Site<'_>,
     (old, new): (&Trace, &Trace),
-    facts: &super::facts::Facts,
-    findings: &mut Findings,
-) -> Option<(VmAddr, Places)> {
+    facts: &super::path_condition::PathCondition,
+    findings: &mut FailedObligations,
+) -> Option<(VmAddr, RegisterSet)> {
     let same = match (old.path.exit, new.path.exit) {
         (Exit::Return(_), Exit::Return(_)) => true,
         (old, new) => old == new,
@@ -327,7 +336,7 @@ fn exits(
         matches!(terms.node(old), Node::Unspecified(_))
             || facts.resolve(terms, old) == facts.resolve(terms, new)
     };
-    let mut differing = Places::NONE;
+    let mut differing = RegisterSet::NONE;
     for register in Register::all().filter(|&r| !equal(old.state.get(r), new.state.get(r))) {
         let at = new.path.steps.last().map_or(site.window_start, |step| step.at);
         let detail = format!("{register} holds another value when a path leaves at {at}");
@@ -336,17 +345,17 @@ fn exits(
         } else if register.is_callee_saved() && register != site.roles.impl_ {
             findings.fail(Name::SameCalleeSaved, at, detail);
         } else {
-            differing = differing.union(Places::general(register));
+            differing = differing.union(RegisterSet::general(register));
         }
     }
     for number in 0..32 {
         let (old, new) = (old.state.vector(number), new.state.vector(number));
         if !(equal(old.0, new.0) && equal(old.1, new.1)) {
-            differing = differing.union(Places::vector(number));
+            differing = differing.union(RegisterSet::vector(number));
         }
     }
     if !same_flags(terms, old.state.flags, new.state.flags) {
-        differing = differing.union(Places::FLAGS);
+        differing = differing.union(RegisterSet::FLAGS);
     }
     match new.path.exit {
         Exit::To(to) if !differing.is_empty() => Some((to, differing)),

@@ -84,7 +84,7 @@ impl Transfer {
                 after.memory.push((place, value));
             }
         }
-        if let Operation::Bounded { writes, .. } = operation
+        if let Operation::Unmodelled { writes, .. } = operation
             && writes.has_flags()
         {
             after.tested = None;

@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::function::Function;
+use super::jump_tables;
 use super::site::Surroundings;
-use super::tables;
 use super::transfer::{Executed, Transfer};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{
@@ -386,7 +386,7 @@ impl<'a> Values<'a> {
             }
             Next::Go(target) => match constant(&self.transfer, target) {
                 Some(target) => vec![(target, point)],
-                None => tables::targets(self.function, self.surroundings, at)?
+                None => jump_tables::targets(self.function, self.surroundings, at)?
                     .into_iter()
                     .map(|target| (target, point.clone()))
                     .collect(),

@@ -4,7 +4,7 @@ use agxpatch_core::check::{Check, Status};
 use agxpatch_core::edit::sha256;
 use agxpatch_core::error::Code;
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{Engine, KnownState, Sighting, Site, State};
+use agxpatch_core::patch::{Engine, KnownState, MatchResult, Site, State};
 use agxpatch_core::proof;
 
 use super::{Judge, Verdict};
@@ -31,7 +31,7 @@ impl Judge for EngineJudge<'_> {
                 return Verdict::Listed { name };
             }
         }
-        let sighting = self.engine.look_for_any(&file).and_then(Sighting::sites);
+        let sighting = self.engine.find_any(&file).and_then(MatchResult::sites);
         match sighting {
             Err(absent) if absent.code() == Code::NoMatch => {
                 by_meaning::verdict(self.engine, &file, absent)

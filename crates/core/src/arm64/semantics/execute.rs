@@ -49,7 +49,7 @@ pub fn execute(terms: &mut Terms, state: &mut State, operation: &Operation) -> N
         | Operation::VectorDuplicate { .. }
         | Operation::VectorFromGeneral { .. }
         | Operation::GeneralFromVector { .. } => vector(terms, state, operation),
-        Operation::Bounded { writes, memory, .. } => state.forget(terms, writes, memory),
+        Operation::Unmodelled { writes, memory, .. } => state.forget(terms, writes, memory),
         _ => compute(terms, state, operation),
     }
     Next::Fall

@@ -9,7 +9,7 @@
 use super::execute::execute;
 use super::flags::{Flags, FlagsNode};
 use super::operation::Operation;
-use super::places::Places;
+use super::register_set::RegisterSet;
 use super::state::{Next, State, Test};
 use super::term::{Event, Half, History, Node, Term, Terms};
 use super::{Condition, Register};
@@ -18,39 +18,39 @@ use super::{Condition, Register};
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     /// Read in any way: for a result, an address, a decision.
-    pub reads: Places,
+    pub reads: RegisterSet,
     /// Overwritten whole, without regard to the old value.
-    pub writes: Places,
+    pub writes: RegisterSet,
 }
 
 impl Footprint {
     /// The footprint of an instruction. That of a call is what the instruction
     /// itself reads; the callee is for the caller to add.
     pub fn of(operation: &Operation) -> Footprint {
-        if let Operation::Bounded { reads, .. } = *operation {
-            return Footprint { reads, writes: Places::NONE };
+        if let Operation::Unmodelled { reads, .. } = *operation {
+            return Footprint { reads, writes: RegisterSet::NONE };
         }
         let mut terms = Terms::new();
         let initial = State::initial(&mut terms);
         let mut state = initial.clone();
         let next = execute(&mut terms, &mut state, operation);
-        let mut reads = Reads { terms: &terms, found: Places::NONE };
+        let mut reads = Reads { terms: &terms, found: RegisterSet::NONE };
         reads.next(next);
         reads.history(state.history);
-        let mut writes = Places::NONE;
+        let mut writes = RegisterSet::NONE;
         for register in Register::all().filter(|&r| state.get(r) != initial.get(r)) {
             reads.term(state.get(register));
-            writes = writes.union(Places::general(register));
+            writes = writes.union(RegisterSet::general(register));
         }
         for number in (0..32).filter(|&n| state.vector(n) != initial.vector(n)) {
             let (low, high) = state.vector(number);
             reads.term(low);
             reads.term(high);
-            writes = writes.union(Places::vector(number));
+            writes = writes.union(RegisterSet::vector(number));
         }
         if state.flags != initial.flags {
             reads.flags(state.flags);
-            writes = writes.union(Places::FLAGS);
+            writes = writes.union(RegisterSet::FLAGS);
         }
         Footprint { reads: reads.found, writes }
     }
@@ -58,7 +58,7 @@ impl Footprint {
 
 struct Reads<'a> {
     terms: &'a Terms,
-    found: Places,
+    found: RegisterSet,
 }
 
 impl Reads<'_> {
@@ -91,10 +91,10 @@ impl Reads<'_> {
     fn term(&mut self, term: Term) {
         match self.terms.node(term) {
             Node::Register(register) => {
-                self.found = self.found.union(Places::general(register));
+                self.found = self.found.union(RegisterSet::general(register));
             }
             Node::Vector(number, Half::Low | Half::High) => {
-                self.found = self.found.union(Places::vector(number));
+                self.found = self.found.union(RegisterSet::vector(number));
             }
             Node::Memory(_, address, _) => self.term(address),
             Node::Select(condition, then, otherwise) => {
@@ -120,7 +120,7 @@ impl Reads<'_> {
 
     fn flags(&mut self, flags: Flags) {
         match self.terms.flags_node(flags) {
-            FlagsNode::Initial => self.found = self.found.union(Places::FLAGS),
+            FlagsNode::Initial => self.found = self.found.union(RegisterSet::FLAGS),
             FlagsNode::Sum { left, right, carry, .. } => {
                 self.term(left);
                 self.term(right);
@@ -138,15 +138,15 @@ impl Reads<'_> {
 
 impl Terms {
     /// The places of the start that a value is made of.
-    pub fn places_in(&self, term: Term) -> Places {
-        let mut reads = Reads { terms: self, found: Places::NONE };
+    pub fn places_in(&self, term: Term) -> RegisterSet {
+        let mut reads = Reads { terms: self, found: RegisterSet::NONE };
         reads.term(term);
         reads.found
     }
 
     /// The same, of flags.
-    pub fn places_in_flags(&self, flags: Flags) -> Places {
-        let mut reads = Reads { terms: self, found: Places::NONE };
+    pub fn places_in_flags(&self, flags: Flags) -> RegisterSet {
+        let mut reads = Reads { terms: self, found: RegisterSet::NONE };
         reads.flags(flags);
         reads.found
     }

@@ -10,7 +10,7 @@
 //! ones patched: general registers whole, pointer authentication, atomics without
 //! exclusive pairs, and those vector instructions that clear and copy. Of
 //! floating point, the other vector instructions and exclusive pairs only the
-//! bounds are known ([`Operation::Bounded`]): that control goes on to the next
+//! bounds are known ([`Operation::Unmodelled`]): that control goes on to the next
 //! word, and which registers may be read and written. That is enough to follow a
 //! register through a function and too little for a window. Anything else is
 //! unknown and for the caller to refuse. Two things are simpler than in the
@@ -26,8 +26,8 @@ mod flags;
 mod footprint;
 mod memory;
 mod operation;
-mod places;
 mod register;
+mod register_set;
 mod state;
 mod term;
 
@@ -39,7 +39,7 @@ pub use operation::{
     Address, Atomic, Bitfield, Data, Extend, Field, Modifier, MoveWide, OneSource, Operand,
     Operation, Size,
 };
-pub use places::Places;
 pub use register::Register;
+pub use register_set::RegisterSet;
 pub use state::{Callee, Next, State, Test};
 pub use term::{Binary, Event, Half, History, Key, Node, Term, Terms, Unary};

@@ -1,7 +1,7 @@
 //! The instructions the semantics knows, typed.
 
 use super::Register;
-use super::places::Places;
+use super::register_set::RegisterSet;
 use super::term::{Binary, Key};
 use crate::address::VmAddr;
 
@@ -253,9 +253,9 @@ pub enum Operation {
     /// Goes on to the next instruction; what it does is bounded and not worked
     /// out. It reads nothing but `reads`, changes nothing but `writes`, all of
     /// which it may leave alone, and memory only where `memory` says so.
-    Bounded {
-        reads: Places,
-        writes: Places,
+    Unmodelled {
+        reads: RegisterSet,
+        writes: RegisterSet,
         memory: bool,
     },
 }

@@ -3,7 +3,7 @@
 use super::Register;
 use super::flags::{Condition, Flags};
 use super::operation::Field;
-use super::places::Places;
+use super::register_set::RegisterSet;
 use super::term::{Event, Half, History, Term, Terms};
 
 /// Registers, flags and memory, as terms over the state of the start.
@@ -129,7 +129,7 @@ impl State {
 
     /// Nothing is promised any more about these places, nor about memory where
     /// that is said.
-    pub fn forget(&mut self, terms: &mut Terms, places: Places, memory: bool) {
+    pub fn forget(&mut self, terms: &mut Terms, places: RegisterSet, memory: bool) {
         for register in Register::all().filter(|&register| places.has(register)) {
             self.set(register, terms.unspecified());
         }

@@ -4,7 +4,7 @@ use super::super::image::Program;
 
 /// How far after the load commands padding is left alone: tools that add a load
 /// command put it there.
-const KEPT_FREE: u64 = 256;
+const RESERVED: u64 = 256;
 
 /// The runs of padding, used from their beginnings.
 pub struct Pads {
@@ -14,7 +14,7 @@ pub struct Pads {
 impl Pads {
     /// The padding of an image.
     pub fn of(program: &Program<'_>) -> Pads {
-        Pads { runs: program.padding(KEPT_FREE) }
+        Pads { runs: program.padding(RESERVED) }
     }
 
     /// Where so many words would go.

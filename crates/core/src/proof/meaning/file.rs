@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Universal};
 use crate::patch::{Engine, Examined, MeaningOutcome, Plan};
 use crate::proof::Defect;
-use crate::proof::case::Shown;
+use crate::proof::proof_report::ProofReport;
 use crate::proof::rewrite::{self, ByRefinement};
 
 use super::{Compared, examine};
@@ -64,7 +64,7 @@ impl Rewriting {
     ///
     /// # Errors
     /// As [`examine`].
-    pub fn prove(&self, engine: &Engine, function: &Examined, threads: u8) -> Result<Shown> {
+    pub fn prove(&self, engine: &Engine, function: &Examined, threads: u8) -> Result<ProofReport> {
         self.with_images(function.slice, |before, after| {
             let function = function.function;
             examine(engine, &Compared { before, after, function, declared: &[] }, threads)
@@ -96,7 +96,7 @@ pub(in crate::proof) fn examine_plan(
     plan: &Plan,
     declared: &[Defect],
     threads: u8,
-) -> Result<Shown> {
+) -> Result<ProofReport> {
     let place = &plan.site.place;
     let slice = file.slices.get(place.slice).ok_or_else(|| {
         Error::new(Code::Bug, "a plan is for a slice that the file does not have")

@@ -12,8 +12,8 @@ use std::ops::Range;
 pub use file::Rewriting;
 pub(super) use file::examine_plan;
 
-use super::case::{Shown, Version, Versions};
 use super::interleaving::{self, ASKED, Property};
+use super::proof_report::{ProofReport, Version, Versions};
 use super::rewrite;
 use super::steps::Steps;
 use super::{Defect, Proof, Verdict};
@@ -42,7 +42,7 @@ pub struct Compared<'i, 'a> {
 ///
 /// # Errors
 /// As [`rewrite::refine_images`].
-pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Result<Shown> {
+pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Result<ProofReport> {
     let Compared { before, after, function, declared } = *compared;
     let refinement = rewrite::refine_images(before, after, function)?;
     let proof = Proof { obligations: refinement.obligations };
@@ -57,7 +57,7 @@ pub fn examine(engine: &Engine, compared: &Compared<'_, '_>, threads: u8) -> Res
         verdict = verdict.max(if leak { Verdict::DeclaredDefect } else { Verdict::Refuted });
     }
     let permissions = Some(refinement.permissions);
-    Ok(Shown { verdict, permissions, proof, versions, properties })
+    Ok(ProofReport { verdict, permissions, proof, versions, properties })
 }
 
 /// What is asked of the patched version. What the original violates as well is none of

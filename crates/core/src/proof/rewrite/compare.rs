@@ -9,10 +9,10 @@
 use super::origin::{is_apart, is_from_field, receivers_field};
 use super::{Comparison, Mode, Outcome, Permission};
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Event, History, Node, Places, Register, State, Term, Terms};
-use crate::proof::facts::Facts;
-use crate::proof::findings::Findings;
+use crate::arm64::semantics::{Event, History, Node, Register, RegisterSet, State, Term, Terms};
+use crate::proof::failed_obligations::FailedObligations;
 use crate::proof::obligation::Name;
+use crate::proof::path_condition::PathCondition;
 use crate::proof::paths::{Act, Exit, Fault, Seen, Trace};
 use crate::proof::refinement;
 use crate::proof::site::Defect;
@@ -78,7 +78,7 @@ impl Start<'_> {
         }
     }
 
-    fn view<'t>(&self, terms: &mut Terms, facts: &Facts, trace: &'t Trace) -> View<'t> {
+    fn view<'t>(&self, terms: &mut Terms, facts: &PathCondition, trace: &'t Trace) -> View<'t> {
         let mut view = View { trace, fixed: Vec::new(), clears: Vec::new(), null_frees: 0 };
         let mut after = 0;
         for seen in &trace.events {
@@ -107,7 +107,7 @@ struct Pair<'a> {
     start: &'a Start<'a>,
     terms: &'a Terms,
     /// What holds on the pair.
-    facts: &'a Facts,
+    facts: &'a PathCondition,
     old: &'a View<'a>,
     new: &'a View<'a>,
 }
@@ -130,7 +130,7 @@ impl Pair<'_> {
     }
 
     /// The events that may not move.
-    fn fixed(&self, findings: &mut Findings) {
+    fn fixed(&self, findings: &mut FailedObligations) {
         let without = |these: &[Seen], others: &[Seen]| -> Vec<Seen> {
             let lost = refinement::unmatched(&frees(these), &frees(others));
             let lost: Vec<VmAddr> = lost.iter().map(|seen| seen.at).collect();
@@ -182,7 +182,7 @@ impl Pair<'_> {
     }
 
     /// No load where there was none, but for the offset of a field that is cleared.
-    fn loads(&self, findings: &mut Findings) {
+    fn loads(&self, findings: &mut FailedObligations) {
         let is_offset = |fault: &Fault| {
             let cell = self.terms.as_constant(fault.address).map(|at| Atom::Cell(VmAddr(at)));
             let mut clears = self.new.clears.iter();
@@ -306,7 +306,7 @@ impl Pair<'_> {
 
     /// After a clear the field is not read, in either version: what is read is
     /// compared as if the clear had not been.
-    fn reads_after_clear(&self, field: Value, findings: &mut Findings) {
+    fn reads_after_clear(&self, field: Value, findings: &mut FailedObligations) {
         for view in [self.old, self.new] {
             // What is executed several times counts as read at the last of them.
             let steps = &view.trace.path.steps;
@@ -329,7 +329,7 @@ impl Pair<'_> {
 
     /// What the rewrite is for: the lock under which the block is given back, or
     /// that is dropped before it is freed, is not dropped with the field still set.
-    fn before_unlock(&self, findings: &mut Findings) {
+    fn before_unlock(&self, findings: &mut FailedObligations) {
         for (index, clear) in self.new.clears.iter().enumerate() {
             let is_first = !self.new.clears[..index].iter().any(|one| one.field == clear.field);
             if !is_first || self.clears_null(clear) {
@@ -384,9 +384,9 @@ fn exits(
     terms: &mut Terms,
     start: VmAddr,
     (old, new): (&Trace, &Trace),
-    facts: &Facts,
-    findings: &mut Findings,
-) -> Option<(VmAddr, Places)> {
+    facts: &PathCondition,
+    findings: &mut FailedObligations,
+) -> Option<(VmAddr, RegisterSet)> {
     let at = new.path.steps.last().map_or(start, |step| step.at);
     let same = match (old.path.exit, new.path.exit) {
         (Exit::Return(_), Exit::Return(_)) | (Exit::Trap(_), Exit::Trap(_)) => true,
@@ -401,7 +401,7 @@ fn exits(
         matches!(terms.node(old), Node::Unspecified(_))
             || facts.resolve(terms, old) == facts.resolve(terms, new)
     };
-    let mut differing = Places::NONE;
+    let mut differing = RegisterSet::NONE;
     for register in Register::all() {
         if equal(old.state.get(register), new.state.get(register)) {
             continue;
@@ -410,16 +410,16 @@ fn exits(
             let detail = format!("sp holds another value when a path leaves at {at}");
             findings.fail(Name::SameStack, at, detail);
         }
-        differing = differing.union(Places::general(register));
+        differing = differing.union(RegisterSet::general(register));
     }
     for number in 0..32 {
         let (old, new) = (old.state.vector(number), new.state.vector(number));
         if !(equal(old.0, new.0) && equal(old.1, new.1)) {
-            differing = differing.union(Places::vector(number));
+            differing = differing.union(RegisterSet::vector(number));
         }
     }
     if !refinement::same_flags(terms, old.state.flags, new.state.flags) {
-        differing = differing.union(Places::FLAGS);
+        differing = differing.union(RegisterSet::FLAGS);
     }
     match new.path.exit {
         Exit::To(to) if !differing.is_empty() => Some((to, differing)),

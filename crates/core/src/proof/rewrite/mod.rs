@@ -31,16 +31,16 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::code_as_data;
-use super::findings::Findings;
+use super::failed_obligations::FailedObligations;
 use super::function::Function;
-use super::inbound;
+use super::incoming_branches;
 use super::obligation::{Name, Obligation};
 use super::paths::{self, Act, Ground, Trace};
 use super::site::{LandingPads, Surroundings};
 use super::values::{Point, Values};
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{
-    Callee, Event, Operation, Places, Register, State, Term, Terms, Test,
+    Callee, Event, Operation, Register, RegisterSet, State, Term, Terms, Test,
 };
 use crate::check::Status;
 use crate::error::{Code, Error, Result};
@@ -203,7 +203,7 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
         return Err(Error::new(Code::NotUnderstood, "the two versions differ in length")
             .with("function", rewrite.entry));
     }
-    let elsewhere = inbound::from_elsewhere(rewrite.surroundings, after.range());
+    let elsewhere = incoming_branches::from_elsewhere(rewrite.surroundings, after.range());
     let entries: BTreeSet<VmAddr> = elsewhere.into_iter().map(|entry| entry.to).collect();
     let not_read = not_read(rewrite, after);
     let compared = by_paths(rewrite, before, after, &entries, not_read.clone());
@@ -335,10 +335,10 @@ struct Comparison<'a> {
 
 /// What came out of comparing all paths.
 struct Outcome {
-    findings: Findings,
+    findings: FailedObligations,
     permissions: BTreeSet<Permission>,
     /// Where control goes on with registers that hold another value, and which.
-    differing: Vec<(VmAddr, Places)>,
+    differing: Vec<(VmAddr, RegisterSet)>,
     pairs: usize,
     /// How many new paths clear a field.
     clearing: usize,
@@ -347,7 +347,7 @@ struct Outcome {
 impl Comparison<'_> {
     fn all(&mut self, starts: &[(VmAddr, Point)], mode: Mode) -> Result<Outcome> {
         let mut outcome = Outcome {
-            findings: Findings::default(),
+            findings: FailedObligations::default(),
             permissions: BTreeSet::new(),
             differing: Vec::new(),
             pairs: 0,
@@ -473,9 +473,9 @@ impl Point {
     /// A symbolic state in which the registers hold what is known of them: one
     /// term for one value, numbers where they are numbers, and what is known to be
     /// zero or not as facts.
-    fn state(&self, terms: &mut Terms) -> (State, super::facts::Facts) {
+    fn state(&self, terms: &mut Terms) -> (State, super::path_condition::PathCondition) {
         let mut state = State::initial(terms);
-        let mut facts = super::facts::Facts::default();
+        let mut facts = super::path_condition::PathCondition::default();
         for register in Register::all() {
             let value = self.get(register);
             let term = match value.as_constant() {

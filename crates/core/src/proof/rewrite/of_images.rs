@@ -8,7 +8,7 @@ use crate::check::Status;
 use crate::error::{Code, Error, Result};
 use crate::macho::Image;
 use crate::patch::{Proven, Prover};
-use crate::proof::of_plan::Around;
+use crate::proof::judge::Around;
 
 /// The protection of a segment that holds code.
 const EXECUTE: u32 = 4;

@@ -12,8 +12,8 @@ use crate::address::VmAddr;
 use crate::arm64::semantics::Operation;
 use crate::error::Result;
 use crate::proof::function::Function;
+use crate::proof::jump_tables;
 use crate::proof::site::Surroundings;
-use crate::proof::tables;
 
 /// Addresses that follow one another, in either version.
 type Edges = BTreeMap<VmAddr, BTreeSet<VmAddr>>;
@@ -88,7 +88,7 @@ fn successors(
         Operation::BranchIf { target, .. }
         | Operation::BranchOnZero { target, .. }
         | Operation::BranchOnBit { target, .. } => vec![target, following],
-        Operation::BranchRegister { .. } => tables::targets(function, surroundings, at)?,
+        Operation::BranchRegister { .. } => jump_tables::targets(function, surroundings, at)?,
         _ => vec![following],
     };
     next.retain(|to| function.range().contains(to));

@@ -7,10 +7,10 @@
 //! without regard to the disassembler, and held against an emulator in the
 //! tests.
 
-mod bounded;
 mod branch;
 mod data;
 mod memory;
+mod unmodelled;
 mod vector;
 
 use super::Register;
@@ -24,10 +24,10 @@ pub fn decode(word: Word, address: VmAddr) -> Option<Operation> {
         0b0000 if w <= 0xffff => Some(Operation::Trap),
         0b1000 | 0b1001 => data::immediate(w, address),
         0b1010 | 0b1011 => branch::branch_or_system(w, address),
-        0b0101 | 0b1101 => data::register(w).or_else(|| bounded::data(w)),
-        0b0111 | 0b1111 => vector::vector(w).or_else(|| Some(bounded::vector(w))),
+        0b0101 | 0b1101 => data::register(w).or_else(|| unmodelled::data(w)),
+        0b0111 | 0b1111 => vector::vector(w).or_else(|| Some(unmodelled::vector(w))),
         group if group & 0b0101 == 0b0100 => {
-            memory::access(w, address).or_else(|| bounded::access(w))
+            memory::access(w, address).or_else(|| unmodelled::access(w))
         }
         _ => None,
     }

@@ -3,12 +3,12 @@
 use super::fact::Fact;
 use super::{Broken, Key, Lockstep, Outcome};
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Operation, Places, Register, Term};
+use crate::arm64::semantics::{Operation, Register, RegisterSet, Term};
 use crate::proof::function::Function;
+use crate::proof::jump_tables;
 use crate::proof::obligation::Name;
 use crate::proof::rewrite::origin::is_receivers;
 use crate::proof::rewrite::{Permission, helpers};
-use crate::proof::tables;
 use crate::proof::transfer::Transfer;
 use crate::proof::values::{Atom, Value};
 
@@ -22,10 +22,10 @@ const MAX_SHORT: usize = 64;
 const LOCK_BYTES: u8 = 4;
 
 /// The registers a function may get arguments in.
-pub(super) const ARGUMENTS: Places = Places::new(0x1ff, 0xff);
+pub(super) const ARGUMENTS: RegisterSet = RegisterSet::new(0x1ff, 0xff);
 /// The registers that hold something at a return: results, what a callee keeps, the
 /// return address and the stack pointer.
-const RETURNED: Places = Places::new(0xfff8_0003, 0xff0f);
+const RETURNED: RegisterSet = RegisterSet::new(0xfff8_0003, 0xff0f);
 
 /// What a call is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,9 @@ impl Lockstep<'_> {
             return Ok(pad.into_iter().chain([inside]).collect());
         }
         let arguments = match role {
-            Role::Lock | Role::Unlock | Role::Free => Places::general(Register::new(0)),
-            Role::FreeSized => Places::new(3, 0),
-            Role::Ends => Places::NONE,
+            Role::Lock | Role::Unlock | Role::Free => RegisterSet::general(Register::new(0)),
+            Role::FreeSized => RegisterSet::new(3, 0),
+            Role::Ends => RegisterSet::NONE,
             Role::Throws | Role::Other(_) => ARGUMENTS,
         };
         self.same(&fact, arguments, Name::SameCalls, &key)?;
@@ -228,7 +228,7 @@ impl Lockstep<'_> {
             fact.set_same(register);
             self.known.left_by_call(Atom::Made(key.old, register), number == 0);
         }
-        fact.differ = fact.differ.without(Places::new(0, 0xffff_00ff).with_flags());
+        fact.differ = fact.differ.without(RegisterSet::new(0, 0xffff_00ff).with_flags());
         if back.0 != back.1 {
             fact.set_own(Register::LR, None);
         }
@@ -245,7 +245,8 @@ impl Lockstep<'_> {
         let constant = self.transfer.terms.as_constant(target).map(VmAddr);
         if constant.is_none() && own && key.old == key.new {
             let function = |words| Function { words, ..self.before };
-            let of = |words| tables::targets(function(words), self.rewrite.surroundings, key.old);
+            let of =
+                |words| jump_tables::targets(function(words), self.rewrite.surroundings, key.old);
             if let (Ok(old), Ok(new)) = (of(self.before.words), of(self.after.words))
                 && old == new
             {

@@ -219,7 +219,7 @@ impl Fact {
     /// Takes down what an instruction compares.
     pub(super) fn compare(&mut self, operation: &Operation, before: &Fact) {
         let sets_flags = match operation {
-            Operation::Bounded { writes, .. } => writes.has_flags(),
+            Operation::Unmodelled { writes, .. } => writes.has_flags(),
             operation => Footprint::of(operation).writes.has_flags(),
         };
         if sets_flags {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::condition::Compared;
 use super::origins::Known;
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Node, Places, Register, Term, Terms};
+use crate::arm64::semantics::{Node, Register, RegisterSet, Term, Terms};
 use crate::proof::values::{Atom, Point, Value};
 
 /// Eight bytes of the frame.
@@ -29,7 +29,7 @@ pub(super) struct Fact {
     /// The old version's registers.
     pub point: Point,
     /// What may hold another value in the new version.
-    pub differ: Places,
+    pub differ: RegisterSet,
     /// The new version's values of such registers.
     pub own: BTreeMap<Register, Value>,
     /// By the distance from the stack pointer at the entry.
@@ -42,7 +42,7 @@ pub(super) struct Fact {
 
 impl Fact {
     pub(super) fn new(point: Point) -> Fact {
-        let (differ, own, frame) = (Places::NONE, BTreeMap::new(), BTreeMap::new());
+        let (differ, own, frame) = (RegisterSet::NONE, BTreeMap::new(), BTreeMap::new());
         Fact { point, differ, own, frame, escaped: false, compared: None }
     }
 
@@ -71,7 +71,7 @@ impl Fact {
         if same && value.is_some_and(is_lasting) {
             return self.set_same(register);
         }
-        self.differ = self.differ.union(Places::general(register));
+        self.differ = self.differ.union(RegisterSet::general(register));
         match value {
             Some(value) => self.own.insert(register, value),
             None => self.own.remove(&register),
@@ -80,7 +80,7 @@ impl Fact {
 
     /// A register holds the same in both versions from here on.
     pub(super) fn set_same(&mut self, register: Register) {
-        self.differ = self.differ.without(Places::general(register));
+        self.differ = self.differ.without(RegisterSet::general(register));
         self.own.remove(&register);
     }
 

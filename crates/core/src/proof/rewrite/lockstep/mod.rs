@@ -15,6 +15,7 @@
 //! The facts are those of a forward analysis over pairs of addresses ([`Fact`]); the
 //! analysis runs until nothing changes, and whatever does not hold ends it.
 
+mod alone;
 mod calls;
 mod condition;
 mod fact;

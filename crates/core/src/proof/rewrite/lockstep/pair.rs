@@ -4,7 +4,7 @@ use super::calls::ARGUMENTS;
 use super::fact::{Fact, Slot};
 use super::{Broken, Key, Lockstep, Outcome};
 use crate::arm64::semantics::{
-    Event, Footprint, Next, Operation, Places, Register, State, Term, Test,
+    Event, Footprint, Next, Operation, Register, RegisterSet, State, Term, Test,
 };
 use crate::proof::obligation::Name;
 use crate::proof::rewrite::origin::{is_apart, is_receivers, receivers_field};
@@ -79,7 +79,13 @@ impl Lockstep<'_> {
     }
 
     /// Registers that hold the same in both versions, or an obligation fails.
-    pub(super) fn same(&self, fact: &Fact, places: Places, name: Name, key: &Key) -> Outcome<()> {
+    pub(super) fn same(
+        &self,
+        fact: &Fact,
+        places: RegisterSet,
+        name: Name,
+        key: &Key,
+    ) -> Outcome<()> {
         let differ = places.common(fact.differ);
         match differ.is_empty() {
             true => Ok(()),
@@ -124,7 +130,7 @@ impl Lockstep<'_> {
         self.loads(key, before, state)?;
         fact.point = executed.point.clone();
         self.stores(key, fact, before, state)?;
-        if let Operation::Bounded { reads, writes, memory } = *operation {
+        if let Operation::Unmodelled { reads, writes, memory } = *operation {
             return self.bounded(key, fact, before, (reads, writes, memory));
         }
         let signs = matches!(operation, Operation::Sign { .. } | Operation::Authenticate { .. });
@@ -156,7 +162,7 @@ impl Lockstep<'_> {
     /// Vector registers and flags.
     fn written_elsewhere(&self, fact: &mut Fact, before: &Fact, state: &State) {
         let (terms, initial) = (&self.transfer.terms, &self.transfer.initial);
-        let mut set = |place: Places, made_of: Places| {
+        let mut set = |place: RegisterSet, made_of: RegisterSet| {
             fact.differ = match made_of.common(before.differ).is_empty() {
                 true => fact.differ.without(place),
                 false => fact.differ.union(place),
@@ -165,10 +171,10 @@ impl Lockstep<'_> {
         for number in (0..32).filter(|&n| state.vector(n) != initial.vector(n)) {
             let (low, high) = state.vector(number);
             let made_of = terms.places_in(low).union(terms.places_in(high));
-            set(Places::vector(number), made_of);
+            set(RegisterSet::vector(number), made_of);
         }
         if state.flags != initial.flags {
-            set(Places::FLAGS, terms.places_in_flags(state.flags));
+            set(RegisterSet::FLAGS, terms.places_in_flags(state.flags));
         }
     }
 
@@ -177,7 +183,7 @@ impl Lockstep<'_> {
         key: &Key,
         fact: &mut Fact,
         before: &Fact,
-        (reads, writes, memory): (Places, Places, bool),
+        (reads, writes, memory): (RegisterSet, RegisterSet, bool),
     ) -> Outcome<()> {
         if !reads.common(before.differ).is_empty() {
             fact.differ = fact.differ.union(writes);

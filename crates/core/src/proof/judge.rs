@@ -16,8 +16,8 @@ use crate::macho::{Image, Universal};
 use crate::patch::{Engine, FilePlan, ORIGINAL, Plan, Selection, Site as FoundSite, State};
 use crate::signature::Captures;
 
-use super::case::{rewrites, verdict_on};
 use super::interleaving;
+use super::proof_report::{rewrites, verdict_on};
 use super::rewrite::{self, Rewrite, Stubs};
 use super::steps::Steps;
 use super::{Defect, LandingPads, Obligation, Proof, Roles, Site, Surroundings, Verdict, prove};

@@ -9,13 +9,13 @@
 
 use std::ops::Range;
 
+use super::branch_scan;
 use super::code_as_data;
 use super::function::Function;
+use super::jump_tables;
 use super::null_entry::{self, Entry};
 use super::obligation::{Name, Obligation};
-use super::reach;
 use super::site::{LandingPads, Site, Surroundings};
-use super::tables;
 use super::values::Values;
 use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Operation, decode};
@@ -108,7 +108,7 @@ pub(super) fn from_elsewhere(
     let inside = function.start.instruction(1)..function.end;
     let (origin, bytes) = surroundings.text();
     let mut found = Vec::new();
-    reach::each(&reach::BRANCHES, origin, bytes, &inside, |index| {
+    branch_scan::each(&branch_scan::BRANCHES, origin, bytes, &inside, |index| {
         let from = origin.instruction(index);
         let Some(word) = Word::all(&bytes[index * 4..index * 4 + 4]).next() else { return };
         let operation = decode(as_plain_branch(word), from);
@@ -185,7 +185,7 @@ fn through_tables(site: &Site<'_>, after: Function<'_>) -> Result<Obligation> {
     }
     let mut entering = Vec::new();
     for &at in &branches {
-        let targets = tables::targets(after, site.surroundings, at)?;
+        let targets = jump_tables::targets(after, site.surroundings, at)?;
         if targets.iter().any(|target| interior.contains(target)) {
             entering.push(at);
         }

@@ -4,41 +4,41 @@ use super::Register;
 
 /// A set of general registers, vector registers and the flags.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Places {
+pub struct RegisterSet {
     general: u32,
     vector: u32,
     flags: bool,
 }
 
-impl Places {
+impl RegisterSet {
     /// Nothing.
-    pub const NONE: Places = Places { general: 0, vector: 0, flags: false };
+    pub const NONE: RegisterSet = RegisterSet { general: 0, vector: 0, flags: false };
     /// The flags alone.
-    pub const FLAGS: Places = Places { general: 0, vector: 0, flags: true };
+    pub const FLAGS: RegisterSet = RegisterSet { general: 0, vector: 0, flags: true };
 
     /// General registers from a set of numbers, and vector registers.
-    pub const fn new(general: u32, vector: u32) -> Places {
-        Places { general, vector, flags: false }
+    pub const fn new(general: u32, vector: u32) -> RegisterSet {
+        RegisterSet { general, vector, flags: false }
     }
 
     /// The same, and the flags.
-    pub const fn with_flags(self) -> Places {
-        Places { flags: true, ..self }
+    pub const fn with_flags(self) -> RegisterSet {
+        RegisterSet { flags: true, ..self }
     }
 
     /// One general register.
-    pub fn general(register: Register) -> Places {
-        Places::new(1 << register.index(), 0)
+    pub fn general(register: Register) -> RegisterSet {
+        RegisterSet::new(1 << register.index(), 0)
     }
 
     /// One vector register.
-    pub fn vector(number: u8) -> Places {
-        Places::new(0, 1 << (number & 31))
+    pub fn vector(number: u8) -> RegisterSet {
+        RegisterSet::new(0, 1 << (number & 31))
     }
 
     /// Everything in either.
-    pub fn union(self, other: Places) -> Places {
-        Places {
+    pub fn union(self, other: RegisterSet) -> RegisterSet {
+        RegisterSet {
             general: self.general | other.general,
             vector: self.vector | other.vector,
             flags: self.flags | other.flags,
@@ -46,8 +46,8 @@ impl Places {
     }
 
     /// Everything in both.
-    pub fn common(self, other: Places) -> Places {
-        Places {
+    pub fn common(self, other: RegisterSet) -> RegisterSet {
+        RegisterSet {
             general: self.general & other.general,
             vector: self.vector & other.vector,
             flags: self.flags & other.flags,
@@ -55,8 +55,8 @@ impl Places {
     }
 
     /// Everything here and not there.
-    pub fn without(self, other: Places) -> Places {
-        Places {
+    pub fn without(self, other: RegisterSet) -> RegisterSet {
+        RegisterSet {
             general: self.general & !other.general,
             vector: self.vector & !other.vector,
             flags: self.flags & !other.flags,
@@ -80,11 +80,11 @@ impl Places {
 
     /// Whether there is nothing in it.
     pub fn is_empty(self) -> bool {
-        self == Places::NONE
+        self == RegisterSet::NONE
     }
 }
 
-impl std::fmt::Display for Places {
+impl std::fmt::Display for RegisterSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let general = Register::all()
             .filter(|&register| self.has(register))

@@ -6,9 +6,9 @@
 //! under the patch, and every obligation. Everything on it is computed from the
 //! words; there is no drawing that could fall behind them.
 
-mod html;
 mod lanes;
 mod listing;
+mod markup;
 mod paths;
 
 use crate::arm64::Instruction;
@@ -17,7 +17,7 @@ use crate::error::Result;
 
 use super::interleaving::{Interleavings, Property, Readers, Scene, Trace, replay, shortest_harm};
 use super::steps::{Room, Steps};
-use html::escape;
+use markup::escape;
 
 /// One version of the window.
 #[derive(Clone, Copy)]

@@ -9,26 +9,26 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::function::Function;
+use super::jump_tables;
 use super::site::Surroundings;
-use super::tables;
 use crate::address::VmAddr;
-use crate::arm64::semantics::{Footprint, Operation, Places};
+use crate::arm64::semantics::{Footprint, Operation, RegisterSet};
 use crate::error::Result;
 
 /// `x0`..`x8` and `v0`..`v7`: arguments and the address of an indirect result.
-const ARGUMENTS: Places = Places::new(0x1ff, 0xff);
+const ARGUMENTS: RegisterSet = RegisterSet::new(0x1ff, 0xff);
 /// `x0`..`x7` and `v0`..`v7`: results. `x19`..`x29`, `sp` and the lower halves of
 /// `v8`..`v15`: what the caller finds as it left it.
-const AT_RETURN: Places = Places::new(0xbff8_00ff, 0xffff);
+const AT_RETURN: RegisterSet = RegisterSet::new(0xbff8_00ff, 0xffff);
 /// What a call leaves nothing promised about. Of `v8`..`v15` it keeps half.
-const CLOBBERED: Places = Places::new(0x4007_ffff, 0xffff_00ff).with_flags();
+const CLOBBERED: RegisterSet = RegisterSet::new(0x4007_ffff, 0xffff_00ff).with_flags();
 
 /// A read of a register that should be dead.
-pub(super) struct Use {
+pub(super) struct Read {
     /// Where.
     pub at: VmAddr,
     /// Of what.
-    pub of: Places,
+    pub of: RegisterSet,
     /// In which way.
     pub how: &'static str,
 }
@@ -36,43 +36,43 @@ pub(super) struct Use {
 /// What a walk found.
 pub(super) struct Outcome {
     /// The first read of a register that should be dead, if there is one.
-    pub used: Option<Use>,
+    pub used: Option<Read>,
     /// The returns and tail calls that were reached.
-    pub ends: Vec<VmAddr>,
+    pub exits: Vec<VmAddr>,
 }
 
 /// Follows `places` from each address in `from` through `function`.
-pub(super) fn follow(
+pub(super) fn check_dead(
     function: Function<'_>,
     surroundings: &dyn Surroundings,
-    from: &[(VmAddr, Places)],
+    from: &[(VmAddr, RegisterSet)],
 ) -> Result<Outcome> {
     let mut walk =
-        Walk { function, surroundings, seen: BTreeMap::new(), open: Vec::new(), ends: Vec::new() };
+        Walk { function, surroundings, seen: BTreeMap::new(), open: Vec::new(), exits: Vec::new() };
     for &(address, places) in from {
         walk.go(address, places);
     }
     while let Some((address, places)) = walk.open.pop() {
         if let ControlFlow::Break(used) = walk.step(address, places)? {
-            return Ok(Outcome { used: Some(used), ends: walk.ends });
+            return Ok(Outcome { used: Some(used), exits: walk.exits });
         }
     }
-    walk.ends.sort();
-    walk.ends.dedup();
-    Ok(Outcome { used: None, ends: walk.ends })
+    walk.exits.sort();
+    walk.exits.dedup();
+    Ok(Outcome { used: None, exits: walk.exits })
 }
 
 struct Walk<'a> {
     function: Function<'a>,
     surroundings: &'a dyn Surroundings,
     /// What was already followed from each address.
-    seen: BTreeMap<VmAddr, Places>,
-    open: Vec<(VmAddr, Places)>,
-    ends: Vec<VmAddr>,
+    seen: BTreeMap<VmAddr, RegisterSet>,
+    open: Vec<(VmAddr, RegisterSet)>,
+    exits: Vec<VmAddr>,
 }
 
 impl Walk<'_> {
-    fn go(&mut self, to: VmAddr, places: Places) {
+    fn go(&mut self, to: VmAddr, places: RegisterSet) {
         let seen = self.seen.entry(to).or_default();
         let new = places.without(*seen);
         if !new.is_empty() {
@@ -81,15 +81,15 @@ impl Walk<'_> {
         }
     }
 
-    fn step(&mut self, at: VmAddr, places: Places) -> Result<ControlFlow<Use>> {
+    fn step(&mut self, at: VmAddr, places: RegisterSet) -> Result<ControlFlow<Read>> {
         let operation = self.function.operation(at)?;
         let footprint = Footprint::of(&operation);
-        let reads = |set: Places, how| {
+        let reads = |set: RegisterSet, how| {
             let of = places.common(set);
             if of.is_empty() {
                 ControlFlow::Continue(())
             } else {
-                ControlFlow::Break(Use { at, of, how })
+                ControlFlow::Break(Read { at, of, how })
             }
         };
         if let ControlFlow::Break(used) = reads(footprint.reads, "reads") {
@@ -100,11 +100,11 @@ impl Walk<'_> {
         match operation {
             Operation::Trap => {}
             Operation::Return { .. } => {
-                self.ends.push(at);
+                self.exits.push(at);
                 return Ok(reads(AT_RETURN, "returns with"));
             }
             Operation::Branch { target } if !self.function.range().contains(&target) => {
-                self.ends.push(at);
+                self.exits.push(at);
                 return Ok(reads(AT_RETURN.union(ARGUMENTS), "tail-calls with"));
             }
             Operation::Branch { target } => self.go(target, left),
@@ -114,7 +114,7 @@ impl Walk<'_> {
                 if self.function.range().contains(&target) {
                     self.go(target, left);
                 } else {
-                    self.ends.push(at);
+                    self.exits.push(at);
                     let tail = reads(AT_RETURN.union(ARGUMENTS), "tail-calls with");
                     if tail.is_break() {
                         return Ok(tail);
@@ -123,7 +123,7 @@ impl Walk<'_> {
                 self.go(following, left);
             }
             Operation::BranchRegister { .. } => {
-                for target in tables::targets(self.function, self.surroundings, at)? {
+                for target in jump_tables::targets(self.function, self.surroundings, at)? {
                     self.go(target, left);
                 }
             }
@@ -132,11 +132,11 @@ impl Walk<'_> {
                 if call.is_break() {
                     return Ok(call);
                 }
-                // A function that ends in a call ends in one that does not return.
+                // A function that exits in a call exits in one that does not return.
                 if self.function.range().contains(&following) {
                     self.go(following, left.without(CLOBBERED));
                 } else {
-                    self.ends.push(at);
+                    self.exits.push(at);
                 }
             }
             _ => self.go(following, left),

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 /// How many instructions before the branch are looked at.
 const REACH: usize = 24;
 /// More entries than a compiler would put into one table.
-const MOST_ENTRIES: u64 = 4096;
+const MAX_ENTRIES: u64 = 4096;
 
 /// Every target of the indirect branch at `at`.
 pub(super) fn targets(
@@ -147,7 +147,7 @@ impl Table {
         let address = terms.as_constant(address)?;
         let (index, stride) = unshift(terms, index);
         let entries = bound(terms, block, index)?;
-        let fits = 1 << stride == width && entries <= MOST_ENTRIES;
+        let fits = 1 << stride == width && entries <= MAX_ENTRIES;
         fits.then_some(Table { base, address, width, signed, scale, entries })
     }
 }

@@ -5,7 +5,7 @@ use crate::arm64::Instruction;
 use crate::proof::steps::{Event, Room, Steps};
 
 use super::Version;
-use super::html::escape;
+use super::markup::escape;
 
 pub(super) fn section(before: &Version<'_>, after: &Version<'_>) -> String {
     let pairs = || before.listing.iter().zip(after.listing);

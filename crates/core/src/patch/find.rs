@@ -13,9 +13,9 @@ use crate::signature::{self, Captures, Many, Match, Value};
 
 use super::catalogue::Signature;
 use super::choose;
-use super::engine::{Engine, Form};
+use super::engine::{Engine, PatternVariant};
+use super::match_result::{self, MatchResult, Place, Site};
 use super::methods::Methods;
-use super::sighting::{self, Place, Sighting, Site};
 
 /// How the places to patch are chosen among those where a sequence stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Text<'f, 'a> {
 }
 
 /// A signature to look for, with its forms.
-pub(super) type Known<'e> = (&'e Signature, &'e [Form]);
+pub(super) type Known<'e> = (&'e Signature, &'e [PatternVariant]);
 
 /// A place where a form of a signature stands.
 pub(super) struct Hit {
@@ -53,18 +53,18 @@ impl Engine {
     ///
     /// # Errors
     /// If the file has no such slice, or one cannot be read. That the sequence
-    /// is not there is a [`Sighting`] and no error.
-    pub fn look(&self, file: &Universal<'_>, signature: &Signature) -> Result<Sighting> {
-        self.look_and_select(file, signature, &Selection::ByMethod)
+    /// is not there is a [`MatchResult`] and no error.
+    pub fn find(&self, file: &Universal<'_>, signature: &Signature) -> Result<MatchResult> {
+        self.find_selected(file, signature, &Selection::ByMethod)
     }
 
     /// As [`Engine::look`], with another way to choose.
-    pub fn look_and_select(
+    pub fn find_selected(
         &self,
         file: &Universal<'_>,
         signature: &Signature,
         selection: &Selection,
-    ) -> Result<Sighting> {
+    ) -> Result<MatchResult> {
         let known = (signature, self.forms(signature)?);
         let texts = texts(file);
         let hits = scan(&texts, &[known]).pop().unwrap_or_default();
@@ -84,16 +84,16 @@ impl Engine {
     /// # Errors
     /// If a signature had to be looked for and cannot be compiled. If none is there,
     /// as [`Engine::look`].
-    pub fn look_for_any(&self, file: &Universal<'_>) -> Result<Sighting> {
-        self.look_for_any_and_select(file, &Selection::ByMethod)
+    pub fn find_any(&self, file: &Universal<'_>) -> Result<MatchResult> {
+        self.find_any_selected(file, &Selection::ByMethod)
     }
 
-    /// As [`Engine::look_for_any`], with another way to choose.
-    pub fn look_for_any_and_select(
+    /// As [`Engine::find_any`], with another way to choose.
+    pub fn find_any_selected(
         &self,
         file: &Universal<'_>,
         selection: &Selection,
-    ) -> Result<Sighting> {
+    ) -> Result<MatchResult> {
         let texts = texts(file);
         let signatures = &self.catalogue().signatures;
         let (first, others) = signatures.split_at(signatures.len().min(1));
@@ -130,7 +130,7 @@ fn judge(
     known: Known<'_>,
     hits: &[Hit],
     selection: &Selection,
-) -> Result<Option<Sighting>> {
+) -> Result<Option<MatchResult>> {
     readable(file, texts, known.0)?;
     match selection {
         Selection::ByMethod => choose::by_method(texts, known, hits),
@@ -172,7 +172,7 @@ fn scan(texts: &[Text<'_, '_>], known: &[Known<'_>]) -> Vec<Vec<Hit>> {
     let mut hits: Vec<Vec<Hit>> = known.iter().map(|_| Vec::new()).collect();
     for (text, here) in texts.iter().enumerate() {
         let Ok((_, code)) = &here.read else { continue };
-        let forms: Vec<(usize, usize, &Form)> = known
+        let forms: Vec<(usize, usize, &PatternVariant)> = known
             .iter()
             .enumerate()
             .filter(|(_, (signature, _))| here.is_for(signature))
@@ -216,7 +216,7 @@ fn absent(
     file: &Universal<'_>,
     texts: &[Text<'_, '_>],
     (signature, forms): Known<'_>,
-) -> Result<Sighting> {
+) -> Result<MatchResult> {
     let code = readable(file, texts, signature)?;
     choose::refuse_missing_methods(texts, signature)?;
     let mut named = Vec::new();
@@ -225,7 +225,7 @@ fn absent(
         let functions = text.methods()?.functions_named(image, &signature.methods)?;
         named.extend(functions.into_iter().filter_map(|function| code.part(function)));
     }
-    sighting::absent(&named, &code, forms)
+    match_result::absent(&named, &code, forms)
 }
 
 /// The place of a hit, with what stands there.

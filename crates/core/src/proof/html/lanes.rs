@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::proof::interleaving::{Act, Move, Replay, Thread, Turn};
 use crate::proof::steps::Event;
 
-use super::html::escape;
+use super::markup::escape;
 
 const LEFT: usize = 56;
 const LANE: usize = 158;

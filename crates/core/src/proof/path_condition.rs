@@ -4,12 +4,12 @@ use crate::arm64::semantics::{Condition, Flags, Term, Terms, Test};
 
 /// Outcomes of branches, none of which contradicts another as far as is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct PathCondition {
     flags: Vec<(Flags, u16)>,
     zero: Vec<(Term, bool)>,
 }
 
-impl Facts {
+impl PathCondition {
     /// Adds that `test` holds. False if that contradicts what is known, so that
     /// nothing satisfies all of it.
     pub fn assume(&mut self, terms: &Terms, test: Test) -> bool {
@@ -42,7 +42,7 @@ impl Facts {
     }
 
     /// Everything known to either, or none if they contradict one another.
-    pub fn joined(&self, terms: &Terms, other: &Facts) -> Option<Facts> {
+    pub fn joined(&self, terms: &Terms, other: &PathCondition) -> Option<PathCondition> {
         let mut joined = self.clone();
         let zero = other.zero.iter().map(|&(term, zero)| Test::Zero(term, zero));
         let flags =

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use serde::{Serialize, Serializer};
 
 use super::interleaving::{self, Interleavings, Property};
+use super::judge::{declared, names_roles};
 use super::meaning;
-use super::of_plan::{declared, names_roles};
 use super::rewrite::Permission;
 use super::steps::Steps;
 use super::{Defect, Obligation, Proof, Site, Verdict, prove, with_site};
@@ -38,7 +38,7 @@ pub struct Version {
 
 /// Everything shown of a patch.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shown {
+pub struct ProofReport {
     /// What it comes to, given what the patch declares.
     pub verdict: Verdict,
     /// The differences from the original that were found and are permitted, where no
@@ -83,9 +83,9 @@ pub fn rewrites(
     let sighting = match named {
         Some(patch) => {
             let signature = engine.catalogue().signature(&patch.signature)?;
-            engine.look_and_select(file, signature, selection)?
+            engine.find_selected(file, signature, selection)?
         }
-        None => engine.look_for_any_and_select(file, selection)?,
+        None => engine.find_any_selected(file, selection)?,
     };
     let found = sighting.sites()?;
     let wanted = match (named, found.state()) {
@@ -104,7 +104,12 @@ pub fn rewrites(
 ///
 /// # Errors
 /// As [`prove`], or as [`meaning::examine`].
-pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) -> Result<Shown> {
+pub fn examine(
+    engine: &Engine,
+    file: &Universal<'_>,
+    plan: &Plan,
+    threads: u8,
+) -> Result<ProofReport> {
     if !names_roles(plan) {
         return meaning::examine_plan(engine, file, plan, &declared(engine, plan)?, threads);
     }
@@ -116,7 +121,7 @@ pub fn examine(engine: &Engine, file: &Universal<'_>, plan: &Plan, threads: u8) 
         let verdict =
             proof.verdict(site.declared).max(verdict_on(&after.interleavings, site.declared));
         let versions = Ok(Versions { before, after });
-        Ok(Shown { verdict, permissions: None, proof, versions, properties })
+        Ok(ProofReport { verdict, permissions: None, proof, versions, properties })
     })
 }
 
@@ -149,14 +154,14 @@ pub(super) fn verdict_on(found: &Interleavings, declared: &[Defect]) -> Verdict 
         .unwrap_or(Verdict::Holds)
 }
 
-impl Shown {
+impl ProofReport {
     /// Obligations and properties, in one list.
     pub fn checks(&self) -> Vec<Check> {
         let obligations = self.proof.obligations.iter().map(Obligation::check);
         obligations.chain(self.properties.iter().cloned()).collect()
     }
 
-    /// Those of [`Shown::checks`] that have a status.
+    /// Those of [`ProofReport::checks`] that have a status.
     pub fn with_status(&self, status: Status) -> Vec<Check> {
         self.checks().into_iter().filter(|check| check.status == status).collect()
     }

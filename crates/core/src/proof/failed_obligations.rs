@@ -9,15 +9,15 @@ use crate::check::Status;
 
 /// The failures of the obligations the comparison of paths decides.
 #[derive(Default)]
-pub(super) struct Findings(BTreeMap<Name, Vec<Finding>>);
+pub(super) struct FailedObligations(BTreeMap<Name, Vec<FailedObligation>>);
 
-struct Finding {
+struct FailedObligation {
     at: VmAddr,
     detail: String,
     defect: Option<Defect>,
 }
 
-impl Findings {
+impl FailedObligations {
     /// Whether everything holds.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -32,7 +32,7 @@ impl Findings {
     pub fn fail_by(&mut self, name: Name, at: VmAddr, detail: String, defect: Option<Defect>) {
         let findings = self.0.entry(name).or_default();
         if !findings.iter().any(|known| known.detail == detail && known.defect == defect) {
-            findings.push(Finding { at, detail, defect });
+            findings.push(FailedObligation { at, detail, defect });
         }
     }
 

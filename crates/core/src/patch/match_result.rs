@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::macho::Architecture;
 use crate::signature::{self, Captures, NearMiss};
 
-use super::engine::Form;
+use super::engine::PatternVariant;
 
 /// The form in which a sequence stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ impl fmt::Display for State {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "sighting", rename_all = "kebab-case")]
-pub enum Sighting {
+pub enum MatchResult {
     /// The sequence, once in each of the places to patch.
     Found(Sites),
     /// A mixture of its forms, every word of which is of one or the other.
@@ -151,19 +151,19 @@ impl Place {
     }
 }
 
-impl Sighting {
+impl MatchResult {
     /// The places to patch, or an error that says what was found instead.
     pub fn sites(self) -> Result<Sites> {
         match self {
-            Sighting::Found(sites) => Ok(sites),
-            Sighting::Partly { at, original, of } => {
+            MatchResult::Found(sites) => Ok(sites),
+            MatchResult::Partly { at, original, of } => {
                 Err(Error::new(Code::PartlyPatched, "the window is only partially rewritten")
                     .with("address", at)
                     .with("words of the original", format!("{original} of {of}"))
                     .next("start from the original file; this one is only partially patched"))
             }
-            Sighting::Several { places } => Err(several(&places)),
-            Sighting::Absent { nearest, telling } => Err(absent_error(&nearest, telling)),
+            MatchResult::Several { places } => Err(several(&places)),
+            MatchResult::Absent { nearest, telling } => Err(absent_error(&nearest, telling)),
         }
     }
 }
@@ -205,13 +205,13 @@ pub(super) enum Searched<'a> {
 pub(super) fn absent(
     named: &[signature::Code<'_>],
     code: &[signature::Code<'_>],
-    forms: &[Form],
-) -> Result<Sighting> {
+    forms: &[PatternVariant],
+) -> Result<MatchResult> {
     let Some(original) = forms.first() else {
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
     let nearest = nearest_first(&original.pattern, named, code, MAX_NEAREST);
-    Ok(Sighting::Absent { nearest, telling: original.pattern.telling() })
+    Ok(MatchResult::Absent { nearest, telling: original.pattern.telling() })
 }
 
 /// The nearest misses of a pattern, at most `count`: those in the `named` functions
@@ -239,7 +239,7 @@ pub fn nearest_first(
 }
 
 /// The first mixture of the forms in the code.
-pub(super) fn mixture(searched: &[Searched<'_>], forms: &[Form]) -> Option<Sighting> {
+pub(super) fn mixture(searched: &[Searched<'_>], forms: &[PatternVariant]) -> Option<MatchResult> {
     let (original, rewrites) = forms.split_first()?;
     searched.iter().find_map(|searched| mixture_in(searched, original, rewrites, forms))
 }
@@ -249,15 +249,15 @@ pub(super) fn mixture(searched: &[Searched<'_>], forms: &[Form]) -> Option<Sight
 /// may be a `nop`.
 fn mixture_in(
     searched: &Searched<'_>,
-    original: &Form,
-    rewrites: &[Form],
-    forms: &[Form],
-) -> Option<Sighting> {
+    original: &PatternVariant,
+    rewrites: &[PatternVariant],
+    forms: &[PatternVariant],
+) -> Option<MatchResult> {
     let (code, at_least) = match searched {
         Searched::Method(code) => (code, 0),
         Searched::Slice(code) => (code, 2),
     };
-    let template = |form: &Form, line: usize| form.pattern.templates[line].clone();
+    let template = |form: &PatternVariant, line: usize| form.pattern.templates[line].clone();
     let telling: Vec<usize> = (0..original.pattern.len())
         .filter(|&line| rewrites.iter().any(|r| template(r, line) != template(original, line)))
         .collect();
@@ -280,14 +280,14 @@ fn mixture_in(
             }
             let original = of_original(&window);
             let believable = original + at_least <= telling.len();
-            believable.then_some(Sighting::Partly { at, original, of: telling.len() })
+            believable.then_some(MatchResult::Partly { at, original, of: telling.len() })
         },
     )
 }
 
 /// Whether the captured values of a window agree if each line is read as the
 /// first form it can be.
-fn agree(window: &[Word], start: VmAddr, forms: &[Form]) -> bool {
+fn agree(window: &[Word], start: VmAddr, forms: &[PatternVariant]) -> bool {
     let mut captures = Captures::default();
     window.iter().enumerate().all(|(line, &word)| {
         let at = start.instruction(line);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::proof::steps::{Event, Path, Room};
 
 use super::Version;
-use super::html::escape;
+use super::markup::escape;
 
 /// Room for the names of the bars, width of a step, gap, and where rows begin.
 const LEFT: usize = 86;
