@@ -94,7 +94,7 @@ fn a_profile_that_requires_filevault_is_noticed_before_the_start_it_prevents() {
     let blocked = deploy(&mac).unwrap_err();
     assert_eq!(blocked.code(), Code::NotReady, "FileVault is on by now: {blocked:?}");
 
-    // Whoever restarts all the same has one more start, and then the way back of recoveryOS.
+    // An owner who restarts all the same has one more start, and then the way back of recoveryOS.
     reboot(&heedless);
     assert_eq!(heedless.machine().unwrap().filevault, FileVault::On);
     assert!(matches!(heedless.reboot().unwrap(), Boot::Panic { .. }));
