@@ -35,7 +35,7 @@ pub fn load_here(library: &Path) -> Loaded {
     Loaded::No(said.unwrap_or_else(|| "the loader gives no reason".to_owned()))
 }
 
-/// Makes a Metal device in this process and lets it encode empty work. Metal gives a program without windows
+/// Makes a Metal device in this process and lets it encode empty work, and then two threads compute. Metal gives a program without windows
 /// its default device only where Core Graphics is loaded.
 pub fn device_here() -> Loaded {
     const FRAMEWORKS: [&str; 2] = [
@@ -65,6 +65,8 @@ pub fn device_here() -> Loaded {
     }
     // SAFETY: what Metal answered is a device.
     #[allow(unsafe_code)]
-    let encoded = unsafe { super::encode::encode_here(device) };
+    let encoded = unsafe {
+        super::encode::encode_here(device).and_then(|()| super::dispatch::dispatch_here(device))
+    };
     encoded.map_or_else(Loaded::No, |()| Loaded::Yes)
 }

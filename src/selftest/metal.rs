@@ -6,7 +6,8 @@
 //! tried as `run` does it, on the smallest program there is that makes a Metal
 //! device. That is this one: a copy of it that has given up the hardened runtime
 //! ([`codesign::without_hardened_runtime`]), for into this one itself nothing can
-//! be inserted. The device is made and a few empty encoders on it (`encode`).
+//! be inserted. The device is made and a few empty encoders on it (`encode`),
+//! and two threads compute on it, whose results are checked (`dispatch`).
 //!
 //! The library reports from inside which driver was loaded and what its code is;
 //! what follows from that is for [`super::judge`].

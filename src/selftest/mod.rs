@@ -19,6 +19,7 @@
 mod arena;
 mod bundle;
 mod child;
+mod dispatch;
 mod driver;
 mod encode;
 mod function;
