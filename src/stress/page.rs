@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::comparison::{Account, Comparison, Difference};
 use super::report::Counted;
 use super::statistics::Interval;
+use super::text::p_number;
 use crate::report::page::{Frame, escape};
 
 /// Size of the drawing, in CSS pixels: names to the left, and a line for each of them.
@@ -120,25 +121,42 @@ fn comparisons(out: &mut String, comparisons: &[Comparison]) -> std::fmt::Result
     writeln!(
         out,
         "<h2>Comparisons</h2>\n<div class=\"table\"><table>\n<tr><th>configuration</th>\
-         <th>against</th><th>of</th><th class=\"n\">points</th><th class=\"n\">interval</th>\
+         <th>against</th><th>of</th><th class=\"n\">difference</th><th class=\"n\">interval</th>\
          <th class=\"n\">{p}</th><th></th></tr>"
     )?;
     for each in comparisons {
         for (what, difference) in [("crashes", &each.crashes), ("incomplete", &each.failures)] {
             writeln!(
                 out,
-                "<tr><td>{}</td><td>{}</td><td>{what}</td><td class=\"n\">{:+.1}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{:.2e}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{what}</td><td class=\"n\">{:+.1} points</td>\
+                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
                 escape(&each.configuration),
                 escape(&each.reference),
                 difference.value * 100.0,
                 span(difference.interval, 100.0),
-                difference.adjusted_p,
+                p_number(difference.adjusted_p),
                 word(difference),
             )?;
         }
+        throughput(out, each)?;
     }
     writeln!(out, "</table></div>")
+}
+
+/// The row of a comparison's throughput, where both sides have one.
+fn throughput(out: &mut String, comparison: &Comparison) -> std::fmt::Result {
+    let Some(ratio) = &comparison.throughput else { return Ok(()) };
+    let range = ratio.interval.map(|Interval { low, high }| format!("{low:.2} to {high:.2}"));
+    writeln!(
+        out,
+        "<tr><td>{}</td><td>{}</td><td>throughput</td><td class=\"n\">x {:.2}</td>\
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td></td></tr>",
+        escape(&comparison.configuration),
+        escape(&comparison.reference),
+        ratio.value,
+        range.unwrap_or_default(),
+        ratio.adjusted_p.or(ratio.p).map_or(String::new(), p_number),
+    )
 }
 
 fn word(difference: &Difference) -> &'static str {

@@ -223,7 +223,12 @@ fn tell(difference: &Difference) -> String {
 /// Of several comparisons the p-values are corrected, and the text says so.
 fn p_value(p: f64, comparisons: usize) -> String {
     let name = if comparisons > 1 { "corrected p" } else { "p" };
-    if p < 0.0001 { format!("{name} = {p:.1e}") } else { format!("{name} = {p:.4}") }
+    format!("{name} = {}", p_number(p))
+}
+
+/// A p-value to four places, or as a power of ten where those are all zero.
+pub(super) fn p_number(p: f64) -> String {
+    if p < 0.0001 { format!("{p:.1e}") } else { format!("{p:.4}") }
 }
 
 fn failures(out: &mut dyn Write, trials: &[Trial]) -> io::Result<()> {
