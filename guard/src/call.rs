@@ -156,6 +156,8 @@ pub trait Objects {
     fn sweeps_elsewhere(&self) -> bool {
         false
     }
+    /// Lets other threads run, such as the guard's own when it is far behind.
+    fn give_way(&self) {}
     /// Says that `thread` has waited for `record` for `milliseconds`.
     fn long_wait(&self, record: &Record, milliseconds: u64);
 }

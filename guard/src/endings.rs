@@ -73,8 +73,13 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
     /// Has the quarantine's bounds kept, after an encoder went into `shard`. A release may deallocate, and so call the driver: it is
     /// never made inside another call.
     pub(crate) fn relieve(&self, thread: &Thread, shard: usize) {
-        if !self.objects.sweeps_elsewhere() && !thread.is_inside() {
-            self.empty(thread, shard, self.objects.now());
+        let is_inside = thread.is_inside();
+        if !self.objects.sweeps_elsewhere() {
+            if !is_inside {
+                self.empty(thread, shard, self.objects.now());
+            }
+        } else if !is_inside && self.quarantine.is_far_over() {
+            self.objects.give_way();
         }
     }
 

@@ -98,6 +98,11 @@ impl Objects for Process {
         true
     }
 
+    fn give_way(&self) {
+        // SAFETY: takes nothing and touches none of this library's memory.
+        unsafe { sys::sched_yield() };
+    }
+
     fn long_wait(&self, record: &Record, milliseconds: u64) {
         let encoder = record.address();
         let owner = record.owner();

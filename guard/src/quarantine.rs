@@ -43,6 +43,8 @@ pub enum Over {
 
 /// Threads that end encoders at the same time mostly meet in different shards.
 const SHARDS: usize = 8;
+/// How many more than twice the limit may be kept before threads that end encoders give way.
+const MAX_BEHIND: u64 = 1024;
 
 #[derive(Default)]
 struct Shard {
@@ -112,6 +114,11 @@ impl Quarantine {
     /// Whether more are kept than may be, as far as one look tells.
     pub fn is_over(&self) -> bool {
         self.kept() > (self.per_shard * self.used) as u64
+    }
+
+    /// Whether so many more are kept that the thread that lets them go has fallen behind.
+    pub fn is_far_over(&self) -> bool {
+        self.kept() > 2 * (self.per_shard * self.used) as u64 + MAX_BEHIND
     }
 
     /// How many encoders are kept now.

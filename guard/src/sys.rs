@@ -166,7 +166,6 @@ unsafe extern "C" {
     pub fn pthread_detach(thread: usize) -> c_int;
     pub fn pthread_self() -> usize;
     pub fn pthread_getname_np(thread: usize, name: *mut c_char, size: usize) -> c_int;
-    #[cfg(not(target_os = "macos"))]
     pub fn sched_yield() -> c_int;
     #[cfg(target_os = "macos")]
     pub fn os_unfair_lock_lock(lock: *mut u32);

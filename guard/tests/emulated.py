@@ -111,6 +111,10 @@ class Scenarios(unittest.TestCase):
             out, _ = self.holds("buffers", 8, 500, AGX_GUARD=mode, AGX_GUARD_QUARANTINE_MS="1")
             self.assertRegex(out, r"^\d+ encoders")
 
+    def test_eight_busy_threads_do_not_leave_the_guards_thread_behind(self):
+        out, _ = self.holds("buffers", 8, 2000, AGX_GUARD_QUARANTINE="64", AGX_GUARD_QUARANTINE_MS="1")
+        self.assertLess(int(re.search(r"at most (\d+) objects alive", out)[1]), 4000, out)
+
     def test_nested_and_super_calls_and_calls_to_other_encoders_go_through(self):
         self.holds("nested")
 
@@ -379,6 +383,18 @@ class Races(unittest.TestCase):
                 report = json.load(file)
         self.assertEqual([(found["times"], found["kind"]) for found in report["findings"]], [(3, "use-after-end")])
         self.assertEqual((report["findings_dropped"], report["counters"]["races_use_after_end"]), (0, 3))
+
+
+class Readme(unittest.TestCase):
+    def test_each_test_that_the_readme_names_is_there(self):
+        with open(os.path.join(HERE, "..", "README.md"), encoding="utf-8") as file:
+            named = set(re.findall(r"`(test_\w+)`", file.read()))
+        there = set()
+        for name in ("emulated.py", "macos_build.py"):
+            with open(os.path.join(HERE, name), encoding="utf-8") as file:
+                there |= set(re.findall(r"def (test_\w+)", file.read()))
+        self.assertGreater(len(named), 30)
+        self.assertEqual(named - there, set())
 
 
 class Crashes(unittest.TestCase):

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <sched.h>
 #include <unwind.h>
 
 #define CHECK(...) do { if (!(__VA_ARGS__)) { failures++; printf("line %d: not so: %s\n", __LINE__, #__VA_ARGS__); } } while (0)
@@ -244,7 +245,7 @@ static const struct { const char *name; void *address; } symbols[] = {
   {"_object_getClass", object_getClass}, {"_objc_autoreleasePoolPush", push_pool}, {"_objc_autoreleasePoolPop", pop_pool},
   {"_objc_getClass", objc_getClass}, {"_sel_getName", sel_getName}, {"_sel_registerName", sel_registerName}, {"_abort", abort},
   {"_close", close}, {"_free", free}, {"_getenv", getenv}, {"_getpid", getpid}, {"_memcmp", memcmp}, {"_memcpy", memcpy},
-  {"_memmove", memmove}, {"_memset", memset}, {"_posix_memalign", posix_memalign}, {"_strlen", strlen}, {"_unlink", unlink},
+  {"_memmove", memmove}, {"_memset", memset}, {"_posix_memalign", posix_memalign}, {"_sched_yield", sched_yield}, {"_strlen", strlen}, {"_unlink", unlink},
   {"_write", write}, {"dyld_stub_binder", abort}, {"_gpu_bundle_find_trusted", find_trusted_bundle},
 };
 static void *symbol(const char *name) {

@@ -452,6 +452,7 @@ static int a_commit_may_wait_for_room(void) {
 }
 
 /* Eight threads, each with command buffers of its own, every encoder from a factory. */
+static uint64_t most_live;
 static void *make_and_commit(void *argument) {
   for (uint64_t at = 0; at < calls_wanted; at++) {
     AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
@@ -463,6 +464,8 @@ static void *make_and_commit(void *argument) {
     }
     [buffer commit];
     [buffer release];
+    uint64_t live = __atomic_load_n(&fake_live_objects, __ATOMIC_RELAXED), most = most_live;
+    while (live > most && !__atomic_compare_exchange_n(&most_live, &most, live, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
   }
   return NULL;
 }
@@ -475,7 +478,8 @@ static int buffers_by_the_thousand(int count, uint64_t buffers) {
   CHECK(agx_guard_counter("refused_ended") + agx_guard_counter("refused_double_end") + agx_guard_counter("refused_gone") == 0);
   while (fake_live_objects) { usleep(1000); agx_guard_sweep(); }
   CHECK(agx_guard_known_encoders() == 0);
-  printf("%lu encoders, %lu calls, %lu waits\n", agx_guard_counter("encoders_tracked"), agx_guard_counter("calls"), agx_guard_counter("waits"));
+  printf("%lu encoders, %lu calls, %lu waits, at most %lu objects alive\n", agx_guard_counter("encoders_tracked"), agx_guard_counter("calls"),
+         agx_guard_counter("waits"), most_live);
   return 0;
 }
 
