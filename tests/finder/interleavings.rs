@@ -12,8 +12,9 @@ use agxpatch_core::proof::meaning::{Compared, steps};
 use agxpatch_core::proof::rewrite::refine_images;
 use agxpatch_core::proof::steps::Room;
 
-use super::compilers::{self, Compiled};
 use super::verdicts::judged;
+use agxpatch_oracles::shapes::{self, Compiled};
+use agxpatch_oracles::tools::is_full;
 
 #[derive(Default)]
 struct Count {
@@ -25,9 +26,9 @@ struct Count {
 #[test]
 fn the_race_is_in_the_interleavings_of_the_original_and_of_no_rewrite() {
     let count: Mutex<Count> = Mutex::default();
-    let every = if compilers::is_full() { 1 } else { 8 };
-    let jobs = compilers::jobs().into_iter().skip(3).step_by(every).collect();
-    compilers::each(jobs, |Compiled { job, image }| {
+    let every = if is_full() { 1 } else { 8 };
+    let jobs = shapes::jobs().into_iter().skip(3).step_by(every).collect();
+    shapes::each(jobs, |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let before = file.slices[0].image().unwrap();
         let program = Program::new(&before).unwrap();

@@ -12,9 +12,10 @@ use agxpatch_core::finder::{Program, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::rewrite::refine_images;
 
-use super::compilers::{self, Compiled, Job};
 use super::rewrites::{OBJECT, run};
 use super::verdicts::judged;
+use agxpatch_oracles::shapes::{self, Compiled, Job};
+use agxpatch_oracles::tools::is_full;
 
 /// How many states a mutant runs on that the proof lets pass.
 const ROUNDS: u64 = 60;
@@ -75,7 +76,7 @@ fn mutate(image: &Image<'_>, entry: u64, name: &str, count: &Mutex<Count>) {
     let all: BTreeSet<[u8; 4]> =
         places.iter().map(|at| bytes[*at..at + 4].try_into().unwrap()).collect();
     let mut found = Count { functions: 1, ..Count::default() };
-    let few = |at: &&usize| compilers::is_full() || changed.contains(&(**at as u64));
+    let few = |at: &&usize| is_full() || changed.contains(&(**at as u64));
     for &at in places.iter().filter(few) {
         let own: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
         for word in all.iter().filter(|word| **word != own) {
@@ -101,15 +102,15 @@ fn mutate(image: &Image<'_>, entry: u64, name: &str, count: &Mutex<Count>) {
 
 #[test]
 fn a_rewrite_with_one_wrong_word_is_refused_or_does_the_same() {
-    let full = compilers::is_full();
+    let full = is_full();
     let wanted = |job: &Job| {
         job.flags == ["-O2"]
             && (full || job.version == 22 && job.source.ends_with("guard.cpp"))
             && [14, 22].contains(&job.version)
     };
     let count: Mutex<Count> = Mutex::default();
-    let jobs: Vec<Job> = compilers::jobs().into_iter().filter(wanted).collect();
-    compilers::each(jobs, |Compiled { job, image }| {
+    let jobs: Vec<Job> = shapes::jobs().into_iter().filter(wanted).collect();
+    shapes::each(jobs, |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();

@@ -14,8 +14,9 @@ use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::rewrite::refine_images;
 use unicorn_engine::{Arch, Mode, Prot, RegisterARM64, Unicorn};
 
-use super::compilers::{self, Compiled};
 use super::verdicts::judged;
+use agxpatch_oracles::shapes::{self, Compiled};
+use agxpatch_oracles::tools::is_full;
 
 const STACK: u64 = 0x7000_0000;
 const STACK_SIZE: u64 = 0x10000;
@@ -230,7 +231,7 @@ const REGISTERS: [RegisterARM64; 31] = {
 
 /// How many states each function runs on.
 fn rounds() -> u64 {
-    if compilers::is_full() { 1000 } else { 6 }
+    if is_full() { 1000 } else { 6 }
 }
 
 #[derive(Default)]
@@ -244,9 +245,9 @@ struct Count {
 #[test]
 fn rewritten_functions_do_the_same_and_clear_earlier() {
     let count: Mutex<Count> = Mutex::default();
-    let every = if compilers::is_full() { 1 } else { 8 };
-    let jobs = compilers::jobs().into_iter().step_by(every).collect();
-    compilers::each(jobs, |Compiled { job, image }| {
+    let every = if is_full() { 1 } else { 8 };
+    let jobs = shapes::jobs().into_iter().step_by(every).collect();
+    shapes::each(jobs, |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let original = file.slices[0].image().unwrap();
         let program = Program::new(&original).unwrap();

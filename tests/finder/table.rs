@@ -11,8 +11,9 @@ use agxpatch_core::finder::{Program, Way, examine, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::rewrite::refine_images;
 
-use super::compilers::{self, Compiled};
 use super::verdicts::{BUDGET, judged};
+use agxpatch_oracles::shapes::{self, Compiled};
+use agxpatch_oracles::tools::is_full;
 
 /// What became of one function.
 #[derive(Default)]
@@ -26,11 +27,11 @@ struct Row {
 
 #[test]
 fn the_table_of_shapes_is_what_the_compilations_give() {
-    if compilers::is_full() {
+    if is_full() {
         return;
     }
     let rows: Mutex<BTreeMap<String, Row>> = Mutex::default();
-    compilers::each(compilers::jobs(), |Compiled { image, .. }| {
+    shapes::each(shapes::jobs(), |Compiled { image, .. }| {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();

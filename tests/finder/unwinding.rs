@@ -5,15 +5,15 @@ use agxpatch_core::finder::{Program, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::rewrite::refine_images;
 
-use super::compilers::{self, Compiled, Job};
 use super::verdicts::judged;
+use agxpatch_oracles::shapes::{self, Compiled, Job};
 
 /// The C++ shapes, compiled in some of the ways.
 fn guards(flags: &[&[&'static str]]) -> Vec<Job> {
     let wanted = |job: &Job| {
         job.source.ends_with("guard.cpp") && flags.iter().any(|flags| job.flags == *flags)
     };
-    compilers::jobs().into_iter().filter(wanted).collect()
+    shapes::jobs().into_iter().filter(wanted).collect()
 }
 
 fn functions(image: &Image<'_>) -> Vec<std::ops::Range<VmAddr>> {
@@ -26,7 +26,7 @@ fn functions(image: &Image<'_>) -> Vec<std::ops::Range<VmAddr>> {
 #[test]
 fn functions_unwound_by_dwarf_have_their_landing_pads_and_rules() {
     let signed: &[&str] = &["-O2", "-mbranch-protection=standard"];
-    compilers::each(guards(&[&["-O2"], signed]), |Compiled { job, image }| {
+    shapes::each(guards(&[&["-O2"], signed]), |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let mut pads = 0;
@@ -47,7 +47,7 @@ fn functions_unwound_by_dwarf_have_their_landing_pads_and_rules() {
 /// the code does, and the proof says so.
 #[test]
 fn a_rewrite_that_leads_exceptions_elsewhere_is_refused() {
-    compilers::each(guards(&[&["-O1"], &["-O2"], &["-Os"]]), |Compiled { job, image }| {
+    shapes::each(guards(&[&["-O1"], &["-O2"], &["-Os"]]), |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use agxpatch_core::finder::{Budget, Program, Verdict, examine};
 use agxpatch_core::macho::Universal;
 
-use super::compilers::{self, Compiled};
+use agxpatch_oracles::shapes::{self, Compiled};
 
 /// What a function's name says about it.
 const WORDS: [(&str, &str); 4] = [
@@ -45,7 +45,7 @@ struct Count {
 #[test]
 fn no_compilation_of_a_known_shape_gets_a_wrong_verdict() {
     let counts: Mutex<BTreeMap<String, Count>> = Mutex::default();
-    compilers::each(compilers::jobs(), |Compiled { job, image }| {
+    shapes::each(shapes::jobs(), |Compiled { job, image }| {
         let file = Universal::parse(&image).unwrap();
         let program = Program::new(&file.slices[0].image().unwrap()).unwrap();
         for (start, wanted) in judged(&program) {
@@ -81,9 +81,9 @@ fn no_compilation_of_a_known_shape_gets_a_wrong_verdict() {
 /// to the store, in this order.
 #[test]
 fn a_witness_names_the_store_the_unlock_and_the_late_clear() {
-    let driver = |job: &compilers::Job| job.source.ends_with("driver.m") && job.flags == ["-O2"];
-    let jobs = compilers::jobs().into_iter().filter(driver).collect();
-    compilers::each(jobs, |Compiled { image, .. }| {
+    let driver = |job: &shapes::Job| job.source.ends_with("driver.m") && job.flags == ["-O2"];
+    let jobs = shapes::jobs().into_iter().filter(driver).collect();
+    shapes::each(jobs, |Compiled { image, .. }| {
         let file = Universal::parse(&image).unwrap();
         let program = Program::new(&file.slices[0].image().unwrap()).unwrap();
         let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");

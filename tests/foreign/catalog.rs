@@ -8,9 +8,8 @@ use std::process::{Command, Output};
 use apple_codesign::cryptography::DigestType;
 
 use crate::engine::{assert_sealed, parts};
-use crate::judge;
-use crate::signer::{How, sign};
-use crate::toolchain::{Kind, Toolchain};
+use agxpatch_oracles::signer::{How, sign};
+use agxpatch_oracles::{Kind, Toolchain, signature_judge as judge, tools};
 
 const SIGNATURE: &str = r#"
 name = "recycle-release"
@@ -103,10 +102,10 @@ impl Bench {
 }
 
 /// The instructions of `_release` without addresses and encodings.
-fn release(tools: &Toolchain, file: &[u8]) -> Vec<String> {
+fn release(file: &[u8]) -> Vec<String> {
     let arguments =
         ["--macho", "--arch=arm64", "--dis-symname", "_release", "-d", "--no-show-raw-insn"];
-    let listing = tools.ask(&tools.objdump, &arguments, file);
+    let listing = tools::ask("llvm-objdump", &arguments, file).unwrap();
     let instruction = |line: &str| line.split_once('\t').map(|(_, text)| text.replace('\t', " "));
     listing.lines().filter_map(instruction).collect()
 }
@@ -121,7 +120,7 @@ fn read(path: &Path) -> Vec<u8> {
 
 #[test]
 fn a_function_of_a_stranger_s_is_patched_through_a_catalogue_and_put_back() {
-    let Some(tools) = Toolchain::find() else { return };
+    let Some(toolchain) = Toolchain::find() else { return };
     let how = How {
         certificate: true,
         hardened: true,
@@ -129,8 +128,8 @@ fn a_function_of_a_stranger_s_is_patched_through_a_catalogue_and_put_back() {
     };
     for source in PROGRAMS {
         let bench = Bench::new();
-        let images = ["arm64", "x86_64"].map(|name| tools.link(source, name, Kind::Library));
-        let before = sign(&tools.universal(&images), how);
+        let images = ["arm64", "x86_64"].map(|name| toolchain.link(source, name, Kind::Library));
+        let before = sign(&toolchain.universal(&images, &[]), how);
         std::fs::write(bench.path("before"), &before).unwrap();
 
         let patch = ["patch", "before", "-o", "after", "--patch", "recycle-release"];
@@ -140,7 +139,7 @@ fn a_function_of_a_stranger_s_is_patched_through_a_catalogue_and_put_back() {
         assert!(said.contains("proven") && !said.contains("not proven"), "{said}");
         let after = read(&bench.path("after"));
         assert_eq!(judge::problems(&after), [""; 0]);
-        assert_swapped(&release(&tools, &before), &release(&tools, &after));
+        assert_swapped(&release(&before), &release(&after));
         let differs = code(&before).into_iter().zip(code(&after)).filter(|(old, new)| old != new);
         assert_eq!(differs.count(), 1, "the x86_64 code is untouched");
         bench.succeeds(&["verify", "--file", "after"]);
@@ -162,9 +161,9 @@ fn assert_swapped(before: &[String], after: &[String]) {
 
 #[test]
 fn a_file_without_the_sequence_is_not_written() {
-    let Some(tools) = Toolchain::find() else { return };
+    let Some(toolchain) = Toolchain::find() else { return };
     let bench = Bench::new();
-    let image = tools.link("int start(int x) { return x * 3; }", "arm64", Kind::Library);
+    let image = toolchain.link("int start(int x) { return x * 3; }", "arm64", Kind::Library);
     std::fs::write(bench.path("before"), image).unwrap();
     let output = bench.agxpatch(&["patch", "before", "-o", "after", "--patch", "recycle-release"]);
     assert!(!output.status.success());

@@ -6,8 +6,7 @@ use agxpatch_core::codesign::EmbeddedSignature;
 use agxpatch_core::error::Code;
 
 use crate::engine::{Part, assert_sealed, one_word, parts, patch, was_sealed};
-use crate::judge;
-use crate::toolchain::{Kind, Toolchain};
+use agxpatch_oracles::{Kind, Toolchain, signature_judge as judge};
 
 const CORPUS: &str = "AGXPATCH_CORPUS";
 

@@ -4,7 +4,7 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::arm64::{Assembler, extensions};
 use agxpatch_core::macho::Universal;
 
-use crate::toolchain::{Kind, Toolchain};
+use agxpatch_oracles::{Kind, Toolchain};
 
 #[test]
 fn clang_makes_the_same_words() {

@@ -9,7 +9,4 @@ mod catalog;
 mod corpus;
 mod engine;
 mod extensions;
-mod judge;
 mod reseal;
-mod signer;
-mod toolchain;

@@ -4,9 +4,8 @@ use agxpatch_core::codesign::{EmbeddedSignature, Kind as SignatureKind};
 use apple_codesign::cryptography::DigestType;
 
 use crate::engine::{assert_sealed, one_word, parts, patch, was_sealed};
-use crate::judge;
-use crate::signer::{How, sign};
-use crate::toolchain::{Kind, Toolchain};
+use agxpatch_oracles::signer::{How, sign};
+use agxpatch_oracles::{Kind, Toolchain, signature_judge as judge, tools};
 
 /// Enough data for several 16 KiB pages in each image.
 const SOURCE: &str = "
@@ -37,7 +36,7 @@ fn ways() -> Vec<How> {
 }
 
 fn universal(tools: &Toolchain, kind: Kind) -> Vec<u8> {
-    tools.universal(&[tools.link(SOURCE, "arm64", kind), tools.link(SOURCE, "x86_64", kind)])
+    tools.universal(&[tools.link(SOURCE, "arm64", kind), tools.link(SOURCE, "x86_64", kind)], &[])
 }
 
 /// A word of the code of each slice, and no change at all.
@@ -128,10 +127,11 @@ fn the_changed_word_is_all_that_a_disassembler_sees_changed() {
     let mut change = one_word(&before, text.start);
     change.new = 0x5280_0540_u32.to_le_bytes().to_vec(); // mov w0, #42
     let after = patch(&before, std::slice::from_ref(&change)).unwrap();
-    let listing = |file| tools.ask(&tools.objdump, &["--macho", "--arch=all", "-d"], file);
+    let listing =
+        |file| tools::ask("llvm-objdump", &["--macho", "--arch=all", "-d"], file).unwrap();
     let (old, new) = (listing(&before), listing(&after));
     let differing: Vec<_> = old.lines().zip(new.lines()).filter(|(old, new)| old != new).collect();
     assert_eq!(old.lines().count(), new.lines().count());
     let [(_, now)] = differing[..] else { panic!("{differing:#?}") };
-    assert!(now.contains("52800540") || now.contains("mov\tw0, #42"), "{now}");
+    assert!(now.contains("mov\tw0, #0x2a") || now.contains("mov\tw0, #42"), "{now}");
 }

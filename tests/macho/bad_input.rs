@@ -6,7 +6,7 @@ use agxpatch_core::macho::Universal;
 
 use crate::examine::everything;
 use crate::mini::{self, ARM64, HEADER, Mini, le32, le64};
-use crate::tools::Workshop;
+use crate::tools::Libraries;
 
 fn refusal(bytes: &[u8]) -> (Code, String) {
     let error = everything(bytes).unwrap_err();
@@ -229,8 +229,8 @@ fn a_symbol_whose_name_is_not_there_has_an_empty_one() {
 
 #[test]
 fn a_file_cut_at_any_byte_is_refused_and_never_more() {
-    let workshop = Workshop::new();
-    let whole = workshop.bytes();
+    let libraries = Libraries::new();
+    let whole = libraries.bytes();
     everything(&whole).unwrap();
     for length in 0..whole.len() {
         let error = everything(&whole[..length]).unwrap_err();

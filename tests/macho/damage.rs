@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::examine::everything;
 use crate::memory;
-use crate::tools::{LAYOUTS, Workshop};
+use crate::tools::{LAYOUTS, Libraries};
 
 /// Room for what does not grow with the file: at most 255 segments and
 /// sections, 42 slices, and the text of an error.
@@ -18,11 +18,11 @@ const CONSTANT: usize = 64 * 1024;
 pub fn originals() -> &'static [Vec<u8>] {
     static FILES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     FILES.get_or_init(|| {
-        let workshop = Workshop::new();
+        let libraries = Libraries::new();
         let read = |path| std::fs::read(path).unwrap();
         let mut files: Vec<_> =
-            LAYOUTS.iter().map(|layout| read(workshop.library("arm64", layout))).collect();
-        files.push(read(workshop.universal(&[])));
+            LAYOUTS.iter().map(|layout| read(libraries.library("arm64", layout))).collect();
+        files.push(libraries.universal(&[]));
         files
     })
 }

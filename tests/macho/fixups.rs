@@ -8,13 +8,13 @@ use agxpatch_core::macho::{Fixup, Pointer, Universal};
 use proptest::prelude::*;
 
 use crate::mini::{self, ARM64E, Mini, le32, le64};
-use crate::tools::{LAYOUTS, Workshop, ask};
+use crate::tools::{LAYOUTS, Libraries, ask};
 
 #[test]
 fn fixups_are_those_llvm_reads() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
-        let path = workshop.library(architecture, LAYOUTS[1]);
+        let path = libraries.library(architecture, LAYOUTS[1]);
         let bytes = fs::read(&path).unwrap();
         let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
         let fixups = image.chained_fixups().unwrap().unwrap();
@@ -48,8 +48,8 @@ fn fixups_are_those_llvm_reads() {
 
 #[test]
 fn resolving_one_pointer_agrees_with_walking_the_chain() {
-    let workshop = Workshop::new();
-    let bytes = workshop.bytes();
+    let libraries = Libraries::new();
+    let bytes = libraries.bytes();
     let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
     let fixups = image.chained_fixups().unwrap().unwrap();
     for fixup in fixups.each() {

@@ -6,7 +6,7 @@ use agxpatch_core::address::{SliceOffset, VmAddr};
 use agxpatch_core::macho::Universal;
 
 use crate::mini::{ARM64, Mini, le32, le64};
-use crate::tools::{LAYOUTS, Workshop, ask};
+use crate::tools::{LAYOUTS, Libraries, ask};
 
 fn hex(text: &str) -> u64 {
     u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).unwrap()
@@ -20,9 +20,9 @@ fn field<'t>(told: &'t str, name: &str) -> Vec<&'t str> {
 
 #[test]
 fn sections_are_those_llvm_reads() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
-        let path = workshop.library(architecture, LAYOUTS[0]);
+        let path = libraries.library(architecture, LAYOUTS[0]);
         let bytes = fs::read(&path).unwrap();
         let file = Universal::parse(&bytes).unwrap();
         let image = file.slices[0].image().unwrap();
@@ -48,9 +48,9 @@ fn sections_are_those_llvm_reads() {
 
 #[test]
 fn symbols_are_those_llvm_reads() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
-        let path = workshop.library(architecture, LAYOUTS[1]);
+        let path = libraries.library(architecture, LAYOUTS[1]);
         let bytes = fs::read(&path).unwrap();
         let file = Universal::parse(&bytes).unwrap();
         let symbols = file.slices[0].image().unwrap().symbols().unwrap();
@@ -73,9 +73,9 @@ fn symbols_are_those_llvm_reads() {
 
 #[test]
 fn function_starts_are_those_llvm_reads() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
-        let path = workshop.library(architecture, LAYOUTS[0]);
+        let path = libraries.library(architecture, LAYOUTS[0]);
         let bytes = fs::read(&path).unwrap();
         let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
         let told = ask("llvm-objdump", &["--macho", "--function-starts=addrs"], &path);
@@ -97,8 +97,8 @@ fn function_starts_are_those_llvm_reads() {
 
 #[test]
 fn identity_and_signature_are_those_llvm_reads() {
-    let workshop = Workshop::new();
-    let path = workshop.library("arm64", LAYOUTS[0]);
+    let libraries = Libraries::new();
+    let path = libraries.library("arm64", LAYOUTS[0]);
     let bytes = fs::read(&path).unwrap();
     let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
     let told = ask("llvm-objdump", &["--macho", "--private-headers"], &path);
@@ -119,8 +119,8 @@ fn identity_and_signature_are_those_llvm_reads() {
 
 #[test]
 fn every_byte_of_every_section_is_where_its_address_says() {
-    let workshop = Workshop::new();
-    let bytes = workshop.bytes();
+    let libraries = Libraries::new();
+    let bytes = libraries.bytes();
     let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
     for section in image.sections() {
         assert_eq!(section.bytes.is_empty(), section.is_zero_fill(), "{}", section.name);

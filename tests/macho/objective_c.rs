@@ -9,7 +9,7 @@ use agxpatch_core::error::Code;
 use agxpatch_core::macho::Universal;
 
 use crate::mini::{self, ARM64E, Mini, le32, le64};
-use crate::tools::{LAYOUTS, Workshop, ask};
+use crate::tools::{LAYOUTS, Libraries, ask};
 
 fn methods(path: &Path) -> BTreeSet<String> {
     let bytes = fs::read(path).unwrap();
@@ -29,10 +29,10 @@ fn judged(path: &Path) -> BTreeSet<String> {
 
 #[test]
 fn methods_are_found_in_every_layout_under_the_names_their_symbols_have() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
         for layout in LAYOUTS {
-            let path = workshop.library(architecture, layout);
+            let path = libraries.library(architecture, layout);
             let mut expected = judged(&path);
             assert_eq!(expected.len(), 7);
             if layout.contains(&"-no_fixup_chains") {
@@ -46,9 +46,9 @@ fn methods_are_found_in_every_layout_under_the_names_their_symbols_have() {
 
 #[test]
 fn methods_are_found_in_stripped_images_too() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for layout in LAYOUTS {
-        let path = workshop.library("arm64", layout);
+        let path = libraries.library("arm64", layout);
         let before = methods(&path);
         ask("llvm-strip", &["-x"], &path);
         assert!(judged(&path).is_empty());
@@ -58,10 +58,10 @@ fn methods_are_found_in_stripped_images_too() {
 
 #[test]
 fn instance_variables_lead_to_the_cells_the_compiler_named() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for architecture in ["arm64", "x86_64"] {
         for layout in LAYOUTS {
-            let path = workshop.library(architecture, layout);
+            let path = libraries.library(architecture, layout);
             let bytes = fs::read(&path).unwrap();
             let image = Universal::parse(&bytes).unwrap().slices[0].image().unwrap();
             let symbols = image.symbols().unwrap();

@@ -1,10 +1,9 @@
-//! A folder with a compiler, a linker and LLVM's tools.
+//! Libraries with Objective-C metadata, built here, and what LLVM's tools say of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use tempfile::TempDir;
+use agxpatch_oracles::{Source, Toolchain, tools};
 
 /// Classes, categories (one on a foreign class), instance variables, functions
 /// that are visible and functions that are not, and pointers to both.
@@ -43,38 +42,25 @@ pub const LAYOUTS: [&[&str]; 4] = [
     &["-no_fixup_chains", "-no_objc_relative_method_lists"],
 ];
 
-pub struct Workshop(TempDir);
+pub struct Libraries(Toolchain);
 
-impl Workshop {
-    pub fn new() -> Workshop {
-        Workshop(tempfile::tempdir().unwrap())
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, bytes).unwrap();
-        path
+impl Libraries {
+    pub fn new() -> Libraries {
+        Libraries(Toolchain::find().expect("clang, lld and llvm"))
     }
 
     /// Compiles [`SOURCE`] and links it into a library for macOS.
     pub fn library(&self, architecture: &str, layout: &[&str]) -> PathBuf {
-        let name = format!("{architecture}{}", layout.concat());
-        let (object, library) = (self.path(&format!("{name}.o")), self.path(&name));
-        let source = self.write("source.m", SOURCE.as_bytes());
-        let target = format!("--target={architecture}-apple-macos13");
-        run(tool("clang")
-            .args([&target, "-O1", "-fobjc-runtime=macosx", "-c", "-o"])
-            .args([&object, &source]));
-        run(linker()
-            .args(["-arch", architecture, "-platform_version", "macos", "13.0", "13.0"])
-            .args(["-dylib", "-undefined", "dynamic_lookup", "-install_name", "@rpath/it"])
-            .args(layout)
-            .arg("-o")
-            .args([&library, &object]));
+        let library = self.0.path(&format!("{architecture}{}", layout.concat()));
+        let link = [&["-dylib", "-install_name", "@rpath/it"], layout].concat();
+        let source = Source {
+            text: SOURCE,
+            extension: "m",
+            macos: "13.0",
+            compile: &["-O1", "-fobjc-runtime=macosx"],
+            link: &link,
+        };
+        self.0.build(source, architecture, &library);
         library
     }
 
@@ -84,56 +70,14 @@ impl Workshop {
     }
 
     /// A universal file of the two architectures.
-    pub fn universal(&self, options: &[&str]) -> PathBuf {
-        let out = self.path("universal");
-        run(tool("llvm-lipo")
-            .arg("-create")
-            .args(["arm64", "x86_64"].map(|name| self.library(name, LAYOUTS[0])))
-            .args(options)
-            .arg("-output")
-            .arg(&out));
-        out
+    pub fn universal(&self, options: &[&str]) -> Vec<u8> {
+        let images = ["arm64", "x86_64"];
+        let images = images.map(|name| fs::read(self.library(name, LAYOUTS[0])).unwrap());
+        self.0.universal(&images, options)
     }
 }
 
 /// What a tool prints about a file.
 pub fn ask(name: &str, options: &[&str], file: &Path) -> String {
-    run(tool(name).args(options).arg(file))
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The newest of a tool's Debian versions that is installed. Older ones do not
-/// know relative method lists or chained fixups.
-fn tool(name: &str) -> Command {
-    let names = [format!("{name}-22"), format!("{name}-19"), name.to_owned()];
-    let found = names.iter().find(|name| on_path(name));
-    Command::new(
-        found.unwrap_or_else(|| panic!("these tests need {name}: apt-get install llvm-19 clang")),
-    )
-}
-
-/// lld for Mach-O: Debian's, or the one every Rust toolchain brings.
-fn linker() -> Command {
-    if let Some(name) = ["ld64.lld-22", "ld64.lld-19"].into_iter().find(|name| on_path(name)) {
-        return Command::new(name);
-    }
-    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]));
-    let hosts = Path::new(sysroot.trim()).join("lib/rustlib");
-    let bundled = fs::read_dir(hosts).ok().and_then(|hosts| {
-        hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|path| path.exists())
-    });
-    let mut command = Command::new(bundled.expect("these tests need lld: apt-get install lld-19"));
-    command.args(["-flavor", "darwin"]);
-    command
-}
-
-fn on_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).exists())
+    tools::ask_about(name, options, file).expect("an LLVM tool")
 }

@@ -7,7 +7,8 @@ use agxpatch_core::error::Code;
 use agxpatch_core::macho::{Architecture, Container, Universal};
 
 use crate::mini::{self, ARM64, ARM64E, Mini, X86_64};
-use crate::tools::{Workshop, ask};
+use crate::tools::{LAYOUTS, Libraries};
+use agxpatch_oracles::tools;
 
 fn thin(cpu: (u32, u32)) -> Vec<u8> {
     Mini::with_text(cpu, 0x1000).bytes()
@@ -23,14 +24,13 @@ fn numbers(text: &str, word: &str) -> Vec<u64> {
 
 #[test]
 fn slices_of_joined_files_are_those_llvm_reads() {
-    let workshop = Workshop::new();
+    let libraries = Libraries::new();
     for (options, container) in [(&[][..], Container::Fat32), (&["-fat64"], Container::Fat64)] {
-        let path = workshop.universal(options);
-        let bytes = fs::read(&path).unwrap();
+        let bytes = libraries.universal(options);
         let file = Universal::parse(&bytes).unwrap();
         assert_eq!(file.container, container);
 
-        let told = ask("llvm-objdump", &["--macho", "--universal-headers"], &path);
+        let told = tools::ask("llvm-objdump", &["--macho", "--universal-headers"], &bytes).unwrap();
         let ours = |of: fn(&agxpatch_core::macho::Slice) -> u64| -> Vec<u64> {
             file.slices.iter().map(of).collect()
         };
@@ -43,7 +43,7 @@ fn slices_of_joined_files_are_those_llvm_reads() {
 
         for slice in &file.slices {
             let name = slice.architecture.to_string();
-            let alone = fs::read(workshop.library(&name, crate::tools::LAYOUTS[0])).unwrap();
+            let alone = fs::read(libraries.library(&name, LAYOUTS[0])).unwrap();
             assert_eq!(slice.bytes, alone, "{name}");
             slice.image().unwrap();
         }

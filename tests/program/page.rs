@@ -3,16 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use agxpatch_oracles::tools;
+
 /// The compiler whose output the page shows, and its linker.
 const TOOLS: [(&str, &str); 2] = [("clang", "clang-14"), ("ld64.lld", "ld64.lld-14")];
-
-/// Set in an environment that must have the tools; then it is a failure to lack them.
-const REQUIRED: &str = "AGXPATCH_REQUIRE_TOOLS";
-
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
 
 /// A folder like the root of the tree, and one for PATH.
 fn prepare(root: &Path) -> Option<PathBuf> {
@@ -25,9 +19,8 @@ fn prepare(root: &Path) -> Option<PathBuf> {
     std::fs::create_dir(&tools).unwrap();
     link(Path::new(env!("CARGO_BIN_EXE_agxpatch")), &tools.join("agxpatch"));
     for (name, versioned) in TOOLS {
-        let Some(found) = find(versioned) else {
-            assert!(std::env::var_os(REQUIRED).is_none(), "{versioned} is missing");
-            eprintln!("SKIPPED: {versioned} is missing; on Debian: apt-get install clang lld");
+        let Some(found) = tools::find(versioned) else {
+            tools::skip(versioned);
             return None;
         };
         link(&found, &tools.join(name));

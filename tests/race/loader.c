@@ -48,7 +48,7 @@ static void *memory(u64 size) {
     return (void *)at;
 }
 
-// What the image's functions work on, as tests/finder/shapes has it.
+// What the image's functions work on, as crates/oracles/shapes has it.
 struct pool {
     u64 size;
     u32 count;

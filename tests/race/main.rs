@@ -5,15 +5,13 @@
 //! second thread look wherever the lock is dropped or the block freed. Nothing depends
 //! on speed.
 
-#[path = "../finder/compilers.rs"]
-mod compilers;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
 use agxpatch_core::macho::Universal;
-use compilers::Compiled;
+use agxpatch_oracles::shapes::{self, Compiled};
+use agxpatch_oracles::tools;
 
 const QEMU: &str = "qemu-aarch64-static";
 const CLANG: &str = "clang-22";
@@ -24,8 +22,7 @@ const RUNS: [(&str, &[&str]); 2] =
 
 /// Why the race cannot be run here, if it cannot.
 fn missing() -> Option<&'static str> {
-    let absent = |tool: &&str| Command::new(tool).arg("--version").output().is_err();
-    [QEMU, CLANG, "ld.lld-22"].into_iter().find(absent)
+    [QEMU, CLANG, "ld.lld-22"].into_iter().find(|tool| tools::find(tool).is_none())
 }
 
 fn loader(folder: &Path) -> PathBuf {
@@ -81,19 +78,17 @@ fn patched(path: &Path) -> PathBuf {
 #[test]
 fn the_original_hands_out_a_block_that_is_in_use_and_the_rewrite_never() {
     if let Some(tool) = missing() {
-        assert!(std::env::var_os("AGXPATCH_REQUIRE_TOOLS").is_none(), "{tool} is missing");
-        eprintln!("SKIPPED: {tool} is missing; scripts/setup test installs it");
-        return;
+        return tools::skip(tool);
     }
     let folder = tempfile::tempdir().unwrap();
     let loader = loader(folder.path());
-    let mut jobs = compilers::jobs();
+    let mut jobs = shapes::jobs();
     jobs.retain(|job| job.source.ends_with("plain.c"));
     // Each set of flags is one form of the code; all of them take a minute.
-    let every = if compilers::is_full() { 1 } else { 5 };
+    let every = if tools::is_full() { 1 } else { 5 };
     let jobs = jobs.into_iter().step_by(every).collect();
     let number = Mutex::new(0);
-    compilers::each(jobs, |Compiled { job, image }| {
+    shapes::each(jobs, |Compiled { job, image }| {
         let number = {
             let mut number = number.lock().unwrap();
             *number += 1;

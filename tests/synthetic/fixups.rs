@@ -6,7 +6,8 @@
 use goblin::mach::MachO;
 use goblin::mach::load_command::CommandVariant;
 
-use super::harness::{arm64e, driver, image, llvm};
+use super::harness::{arm64e, driver, image};
+use agxpatch_oracles::tools::ask as llvm;
 
 const PAGE: u64 = 0x4000;
 const NO_CHAIN: u64 = 0xffff;

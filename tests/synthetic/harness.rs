@@ -1,8 +1,6 @@
 //! One built driver a variant, and plain looks into its bytes.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use agxpatch_simulate::driver::{self, Variant};
@@ -53,33 +51,4 @@ pub fn image(slice: &[u8]) -> MachO<'_> {
 /// Every image of a file, as goblin sees it.
 pub fn images(file: &[u8]) -> Vec<MachO<'_>> {
     slices(file).into_iter().map(|(_, _, bytes)| image(bytes)).collect()
-}
-
-/// Runs an LLVM tool on a file and returns what it printed. It must succeed and
-/// must not complain. `None`, after a line that says so, where it is missing.
-pub fn llvm(tool: &str, args: &[&str], file: &[u8]) -> Option<String> {
-    let Some(program) = newest(tool) else {
-        let required = std::env::var_os("AGXPATCH_REQUIRE_TOOLS").is_some();
-        assert!(!required, "{tool} is missing");
-        eprintln!("SKIPPED: {tool} is missing; on Debian: apt-get install llvm");
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("driver");
-    std::fs::write(&path, file).unwrap();
-    let output = Command::new(program).args(args).arg(&path).output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{tool} {args:?}: {complaint}");
-    assert_eq!(complaint, "", "{tool} {args:?}");
-    Some(String::from_utf8(output.stdout).unwrap())
-}
-
-/// The newest version of the tool on the path.
-fn newest(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let versions = (13..40).rev().map(|version| format!("{tool}-{version}"));
-    versions
-        .chain([tool.to_owned()])
-        .find_map(|name| folders.iter().map(|folder| folder.join(&name)).find(|p| p.is_file()))
 }

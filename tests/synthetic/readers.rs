@@ -3,7 +3,8 @@
 use agxpatch_simulate::driver::Variant;
 use object::{Object, ObjectSection};
 
-use super::harness::{arm64e, driver, images, llvm};
+use super::harness::{arm64e, driver, images};
+use agxpatch_oracles::tools::ask as llvm;
 
 /// goblin, object and the LLVM tools read it and have nothing to complain about.
 fn loads(name: &str) {

@@ -19,7 +19,9 @@ impl Touched {
     /// These crates, by their names or by those of their folders.
     pub fn named(names: &[String]) -> Touched {
         let full = |name: &String| match name.as_str() {
-            "core" | "host" | "deploy" | "simulate" | "fuzz" => format!("agxpatch-{name}"),
+            "core" | "host" | "deploy" | "oracles" | "simulate" | "fuzz" => {
+                format!("agxpatch-{name}")
+            }
             _ => name.clone(),
         };
         Touched { packages: names.iter().map(full).collect(), ..Touched::default() }

@@ -1,15 +1,15 @@
-//! Compiling the shapes for macOS on whatever machine this is.
+//! The sources of `shapes/`, compiled for macOS on whatever machine this is.
+//!
+//! Each source is a form of the driver's logic. Every clang that is installed compiles
+//! it, at five levels and with flags that change the form of the code. The name of each
+//! function says what is right about it (`shapes/shape.h`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Set in an environment that must have the tools; then a missing one is a failure.
-const REQUIRED: &str = "AGXPATCH_REQUIRE_TOOLS";
-
-/// Set to try everything.
-const FULL: &str = "AGXPATCH_FULL";
+use crate::tools::{self, is_full};
 
 /// The versions of clang that Debian 12 carries.
 const ALL_VERSIONS: [u32; 6] = [13, 14, 15, 16, 19, 22];
@@ -32,19 +32,20 @@ const FLAGS: [(&[&str], &[&str]); 8] = [
 /// One way to compile one source.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// The source.
     pub source: PathBuf,
+    /// The version of clang.
     pub version: u32,
+    /// Its options.
     pub flags: Vec<&'static str>,
 }
 
 /// What became of it.
 pub struct Compiled {
+    /// How it was compiled.
     pub job: Job,
+    /// The linked image.
     pub image: Vec<u8>,
-}
-
-pub fn is_full() -> bool {
-    std::env::var_os(FULL).is_some()
 }
 
 /// Every way in which the shapes are compiled here.
@@ -65,7 +66,7 @@ pub fn jobs() -> Vec<Job> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/finder/shapes");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shapes");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut sources: Vec<PathBuf> =
         files.filter(|path| path.extension().is_some_and(|end| end != "h")).collect();
@@ -76,10 +77,8 @@ fn sources() -> Vec<PathBuf> {
 /// Compiles every job, on all processors, and hands each image to `look`. Does
 /// nothing but say so where a compiler is missing and none is required.
 pub fn each(jobs: Vec<Job>, look: impl Fn(Compiled) + Sync) {
-    if let Err(missing) = tools(&jobs) {
-        assert!(std::env::var_os(REQUIRED).is_none(), "{missing} is missing");
-        eprintln!("SKIPPED: {missing} is missing; scripts/setup test installs it");
-        return;
+    if let Err(missing) = required(&jobs) {
+        return tools::skip(&missing);
     }
     let folder = tempfile::tempdir().unwrap();
     let next = AtomicUsize::new(0);
@@ -102,13 +101,13 @@ pub fn each(jobs: Vec<Job>, look: impl Fn(Compiled) + Sync) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-fn tools(jobs: &[Job]) -> Result<(), String> {
+fn required(jobs: &[Job]) -> Result<(), String> {
     let mut versions: Vec<u32> = jobs.iter().map(|job| job.version).collect();
     versions.sort_unstable();
     versions.dedup();
     let compilers = versions.iter().map(|version| format!("clang-{version}"));
     for tool in compilers.chain(std::iter::once("ld64.lld-22".to_owned())) {
-        if Command::new(&tool).arg("--version").output().is_err() {
+        if tools::find(&tool).is_none() {
             return Err(tool);
         }
     }

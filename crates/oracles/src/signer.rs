@@ -7,7 +7,9 @@ use apple_codesign::{
 };
 use x509_certificate::KeyAlgorithm;
 
+/// The team that signs.
 pub const TEAM: &str = "ABCDE12345";
+/// The identifier of what is signed.
 pub const IDENTIFIER: &str = "org.example.subject";
 
 const ENTITLEMENTS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
