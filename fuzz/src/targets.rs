@@ -5,18 +5,12 @@ use std::fs;
 use agxpatch::crash;
 use agxpatch::launch::environment::{Driver, Way};
 use agxpatch::launch::guard_report::GuardReports;
-use agxpatch_core::Result;
-use agxpatch_core::address::SliceOffset;
 use agxpatch_core::arm64::Assembler;
-use agxpatch_core::codesign::{self, EmbeddedSignature};
-use agxpatch_core::macho::{Image, Universal};
-use agxpatch_core::patch::{Catalogue, Engine};
-use agxpatch_core::proof::rewrite::ByRefinement;
+use agxpatch_core::patch::Catalogue;
 use agxpatch_core::signature::Pattern;
 use agxpatch_simulate::crash_report::CrashReport;
-use agxpatch_simulate::driver::{self, Variant};
 
-use crate::machines;
+use crate::{images, machines};
 
 /// One parser and what it is tried with.
 pub struct Target {
@@ -29,10 +23,14 @@ pub struct Target {
 }
 
 /// Every parser of what others wrote.
-pub const TARGETS: [Target; 11] = [
-    Target { name: "mach-o", seeds: drivers, run: mach_o },
-    Target { name: "plan", seeds: drivers, run: plan },
-    Target { name: "code-signature", seeds: signatures, run: code_signature },
+pub const TARGETS: [Target; 15] = [
+    Target { name: "mach-o", seeds: images::images, run: images::mach_o },
+    Target { name: "fixups", seeds: images::images, run: images::fixups },
+    Target { name: "objective-c", seeds: images::images, run: images::objective_c },
+    Target { name: "unwinding", seeds: images::images, run: images::unwinding },
+    Target { name: "verdicts", seeds: images::images, run: images::verdicts },
+    Target { name: "plan", seeds: images::images, run: images::plan },
+    Target { name: "code-signature", seeds: images::signatures, run: images::code_signature },
     Target { name: "crash-report", seeds: crash_reports, run: crash_report },
     Target { name: "pattern", seeds: patterns, run: pattern },
     Target { name: "catalogue", seeds: catalogues, run: catalogue },
@@ -46,69 +44,6 @@ pub const TARGETS: [Target; 11] = [
 /// The target of this name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
-}
-
-fn drivers() -> Vec<Vec<u8>> {
-    let built = Variant::ALL.iter().step_by(4).map(driver::build);
-    built.filter_map(Result::ok).collect()
-}
-
-fn mach_o(bytes: &[u8]) {
-    let Ok(file) = Universal::parse(bytes) else { return };
-    for slice in &file.slices {
-        if let Ok(image) = slice.image() {
-            read_whole(&image);
-        }
-    }
-}
-
-fn read_whole(image: &Image<'_>) {
-    let _ = image.symbols().map(|symbols| symbols.iter().count());
-    let _ = image.stubs();
-    let _ = image.pointers();
-    let _ = image.methods();
-    let _ = image.ivars();
-    let _ = image.chained_fixups();
-    for start in image.function_starts().unwrap_or_default().into_iter().take(8) {
-        let _ = image.function_containing(start);
-    }
-}
-
-fn plan(bytes: &[u8]) {
-    let Ok(file) = Universal::parse(bytes) else { return };
-    with_engine(|engine| {
-        let _ = engine.plan(&file, None);
-        let _ = engine.plan_by_meaning(&file, &ByRefinement);
-    });
-}
-
-fn with_engine(work: impl FnOnce(&Engine)) {
-    thread_local! {
-        static ENGINE: Option<Engine> = Engine::built_in().ok();
-    }
-    ENGINE.with(|engine| engine.as_ref().map(work));
-}
-
-/// The signatures of the synthetic drivers, each alone.
-fn signatures() -> Vec<Vec<u8>> {
-    let drivers = drivers();
-    let cut_out = drivers.iter().filter_map(|bytes| {
-        let file = Universal::parse(bytes).ok()?;
-        let slice = file.slices.first()?;
-        let range = slice.code_signature().ok()??;
-        Some(slice.bytes.get(range.start.0 as usize..range.end.0 as usize)?.to_vec())
-    });
-    cut_out.collect()
-}
-
-fn code_signature(bytes: &[u8]) {
-    if let Ok(signature) = EmbeddedSignature::parse(bytes) {
-        let _ = (signature.kind(), signature.cd_hashes(), signature.entitlements());
-    }
-    // As a slice that is nothing but its signature.
-    let whole = SliceOffset(0)..SliceOffset(bytes.len() as u64);
-    let _ = codesign::check(bytes, whole.clone());
-    let _ = codesign::reseal(bytes, Default::default(), whole, &[]);
 }
 
 fn crash_reports() -> Vec<Vec<u8>> {
