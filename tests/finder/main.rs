@@ -14,3 +14,4 @@ mod rewrites;
 mod table;
 mod unwinding;
 mod verdicts;
+mod wrong_rewrites;

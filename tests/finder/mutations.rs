@@ -31,12 +31,12 @@ struct Count {
     wrong: Vec<String>,
 }
 
-fn proven(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
+pub fn proven(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
     refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
 }
 
 /// Whether a processor tells the two apart.
-fn differ(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
+pub fn differ(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
     let cells: Vec<u64> = (0..8).map(|field| OBJECT + 8 * field).collect();
     (1..=ROUNDS).any(|seed| {
         let seed = seed.wrapping_mul(0x1234_5678_9abc_def1);
