@@ -12,9 +12,10 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::finder::{Program, examine, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 
-use super::compilers::{self, Compiled, Job};
+
 use super::mutations::{differ, proven};
 use super::verdicts::{BUDGET, judged};
+use agxpatch_oracles::shapes::{self, Compiled, Job};
 
 /// The functions whose rewrites are spoilt.
 const FUNCTIONS: [&str; 8] = [
@@ -313,12 +314,12 @@ fn spoil(
 
 #[test]
 fn every_wrong_rewrite_of_compiled_functions_is_refused_or_does_the_same() {
-    let jobs = compilers::jobs();
+    let jobs = shapes::jobs();
     let wanted = |job: &Job| job.version == 22 && job.flags == ["-O2"];
     let jobs: Vec<Job> = jobs.into_iter().filter(wanted).collect();
     let outcomes = Mutex::default();
     let wrong = Mutex::default();
-    compilers::each(jobs, |Compiled { image, .. }| {
+    shapes::each(jobs, |Compiled { image, .. }| {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();
