@@ -155,7 +155,7 @@ pub struct Journaled {
 pub fn gather(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Facts> {
     let mut missing = Vec::new();
     let release = had("macOS", machine::release(host), &mut missing);
-    let system = had("system volume", volume::system_volume(host), &mut missing);
+    let snapshot = had("system volume", volume::booted_snapshot(host), &mut missing).flatten();
     let session = had("boot session", machine::boot_session(host), &mut missing);
     let booted = manifest::on_volume(host, Path::new("/"));
     let booted = had("manifest of the running system", booted, &mut missing).flatten();
@@ -179,7 +179,7 @@ pub fn gather(host: &dyn Host, patcher: &dyn DriverPatcher) -> Result<Facts> {
         driver_path: path,
         driver,
         driver_in_shared_cache: cached,
-        snapshot: system.and_then(|system| system.snapshot),
+        snapshot,
         session,
         booted_manifest: booted,
         manifest,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{files, layout};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_host::sip::Sip;
-use agxpatch_host::volume::{self, SystemVolume};
+use agxpatch_host::volume;
 use agxpatch_host::{Command, CsrConfig, Host, Tool};
 
 /// Mounts the live volume read-write in our own directory, or uses it where an
@@ -16,7 +16,7 @@ pub fn mount(host: &dyn Host) -> Result<PathBuf> {
     // A look at it that did not come to its end.
     unmount_at(host, &layout::look_point())?;
     let system = volume::system_volume(host)?;
-    if is_mounted_at(&system, &at) {
+    if is(system.mounted_at.as_deref(), &at) {
         return Ok(at);
     }
     if let Some(elsewhere) = &system.mounted_at {
@@ -25,7 +25,7 @@ pub fn mount(host: &dyn Host) -> Result<PathBuf> {
             .next("let the macOS update finish; then sudo shutdown -r now, and run this again"));
     }
     mount_at(host, &system.device, &at, "nobrowse").map_err(|error| explain_mount(host, error))?;
-    if !is_mounted_at(&volume::system_volume(host)?, &at) {
+    if !is(volume::live_mount(host)?.as_deref(), &at) {
         return Err(Error::new(
             Code::WrongVolume,
             "the live volume is no longer where it was mounted",
@@ -44,8 +44,9 @@ pub fn mount_at(host: &dyn Host, device: &str, at: &Path, options: &str) -> Resu
     host.ask(&command).map(drop)
 }
 
-fn is_mounted_at(system: &SystemVolume, at: &Path) -> bool {
-    system.mounted_at.as_deref().map(Path::new) == Some(at)
+/// Whether what is mounted at one place, if anything, is mounted at the other.
+fn is(mounted: Option<&str>, at: &Path) -> bool {
+    mounted.map(Path::new) == Some(at)
 }
 
 /// What a program without Full Disk Access may lack, root's included.
@@ -92,8 +93,8 @@ pub fn unmount_at(host: &dyn Host, at: &Path) -> Result<()> {
     if host.metadata(at)?.is_none() {
         return Ok(());
     }
-    match volume::system_volume(host) {
-        Ok(system) if is_mounted_at(&system, at) => umount(host, at)?,
+    match volume::live_mount(host) {
+        Ok(mounted) if is(mounted.as_deref(), at) => umount(host, at)?,
         Ok(_) => {}
         // What diskutil does not tell does not keep anything mounted.
         Err(error) => umount(host, at).map_err(|_| error)?,

@@ -12,7 +12,7 @@ use plist::{Dictionary, Value};
 use serde::Serialize;
 
 use super::{Command, Host, Output, Tool, tool_failed, unknown_answer};
-use agxpatch_core::error::Result;
+use agxpatch_core::error::{Error, Result};
 
 /// How the sealed snapshots Apple's installer makes are named.
 pub const SEALED_PREFIX: &str = "com.apple.os.update-";
@@ -106,13 +106,8 @@ pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
     let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);
     let (root, output) = property_list(host, &command)?;
     let unknown = |expected: &str| unknown_answer(&command, expected, &output);
-    let running = string(&root, "DeviceIdentifier").ok_or_else(|| unknown("DeviceIdentifier"))?;
     let is_snapshot = boolean(&root, "APFSSnapshot").unwrap_or(false);
-    let device = if is_snapshot {
-        without_snapshot(running).ok_or_else(|| unknown("a device like disk3s1s1"))?
-    } else {
-        running
-    };
+    let device = live_device(&root, &unknown)?;
     let group = string(&root, "APFSVolumeGroupID").ok_or_else(|| unknown("APFSVolumeGroupID"))?;
     let free = unsigned(&root, "APFSContainerFree").ok_or_else(|| unknown("APFSContainerFree"))?;
     let live_command = Command::question(Tool::Diskutil, ["info", "-plist", device]);
@@ -121,7 +116,7 @@ pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
         return Err(unknown_answer(&live_command, "the volume group of /", &live_output));
     }
     check_role(host, device)?;
-    let mounted_at = string(&live, "MountPoint").filter(|at| !at.is_empty() && *at != "/");
+    let mounted_at = mount_point(&live);
     Ok(SystemVolume {
         device: device.to_owned(),
         snapshot: string(&root, "APFSSnapshotName").filter(|_| is_snapshot).map(str::to_owned),
@@ -132,6 +127,30 @@ pub fn system_volume(host: &dyn Host) -> Result<SystemVolume> {
         ownership_ignored: mounted_at.is_some()
             && boolean(&live, "GlobalPermissionsEnabled") == Some(false),
     })
+}
+
+/// Where the live volume is mounted, if it is: two questions where [`system_volume`] has
+/// three, for one that is known to be the right one.
+pub fn live_mount(host: &dyn Host) -> Result<Option<String>> {
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", "/"]);
+    let (root, output) = property_list(host, &command)?;
+    let device = live_device(&root, &|expected| unknown_answer(&command, expected, &output))?;
+    let command = Command::question(Tool::Diskutil, ["info", "-plist", device]);
+    let (live, _) = property_list(host, &command)?;
+    Ok(mount_point(&live).map(str::to_owned))
+}
+
+/// The device of the live volume, by what diskutil tells of `/`.
+fn live_device<'d>(root: &'d Dictionary, unknown: &dyn Fn(&str) -> Error) -> Result<&'d str> {
+    let running = string(root, "DeviceIdentifier").ok_or_else(|| unknown("DeviceIdentifier"))?;
+    match boolean(root, "APFSSnapshot") {
+        Some(true) => without_snapshot(running).ok_or_else(|| unknown("a device like disk3s1s1")),
+        _ => Ok(running),
+    }
+}
+
+fn mount_point(volume: &Dictionary) -> Option<&str> {
+    string(volume, "MountPoint").filter(|at| !at.is_empty() && *at != "/")
 }
 
 /// `disk3s1s1` without the snapshot's suffix, however many digits it has.

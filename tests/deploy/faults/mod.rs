@@ -172,7 +172,7 @@ fn a_fingerprint_tells_macs_apart_by_what_a_program_can_see() {
     reboot(&other);
     reboot(&other);
     assert!(same(&other), "another session with the same past");
-    other.write_new(Path::new("/private/var/db/x"), b"", 0o600).unwrap();
+    other.write_new(Path::new("/private/var/db/x"), b"x", 0o600).unwrap();
     let unforced = other.fork().unwrap();
     assert!(!same(&other));
     other.sync_file(Path::new("/private/var/db/x")).unwrap();
@@ -180,6 +180,12 @@ fn a_fingerprint_tells_macs_apart_by_what_a_program_can_see() {
     other.remove_file(Path::new("/private/var/db/x")).unwrap();
     other.sync_directory(Path::new("/private/var/db")).unwrap();
     assert!(same(&other), "inodes that are gone");
+    let empty = other.fork().unwrap();
+    empty.write_new(Path::new("/private/var/db/x"), b"", 0o600).unwrap();
+    let unforced = empty.fork().unwrap();
+    empty.sync_file(Path::new("/private/var/db/x")).unwrap();
+    let print = |mac: &SimulatedMac| mac.fingerprint().unwrap();
+    assert_eq!(print(&empty), print(&unforced), "what is empty with and without being forced");
     other.change(|machine| machine.tagged = None).unwrap();
     assert!(!same(&other), "another snapshot for the next boot");
 }

@@ -50,6 +50,15 @@ impl Node {
         }
     }
 
+    /// Whether it is a file or a directory with nothing in it.
+    fn is_empty(&self) -> bool {
+        match &self.content {
+            Content::File { length, .. } => *length == 0,
+            Content::Directory(names) => names.is_empty(),
+            Content::Link(_) => false,
+        }
+    }
+
     pub fn names(&self) -> Option<&BTreeMap<String, u64>> {
         match &self.content {
             Content::Directory(names) => Some(names),
@@ -126,11 +135,13 @@ impl Volume {
     }
 
     /// An inode as programs see it and as the disk has it; none on the side where
-    /// it is not, or where both are the same.
+    /// it is not, or where both are the same. Something empty that has not reached the disk
+    /// is found empty after a loss of power, so that it counts as the same.
     pub fn sides(&self, number: u64) -> Option<(Option<&Node>, Option<&Node>)> {
         let inode = self.inodes.get(&number)?;
         Some(match &inode.disk {
             Disk::Same => (None, Some(&inode.now)),
+            Disk::Nothing if inode.now.is_empty() => (None, Some(&inode.now)),
             Disk::Nothing => (Some(&inode.now), None),
             Disk::Older(older) => (Some(&inode.now), Some(older)),
         })
