@@ -442,8 +442,12 @@ impl Host for SimulatedMac {
 
     fn lock(&self, path: &Path) -> Result<Lock> {
         // The file is made like any other, so that a link planted there is met.
-        if self.metadata(path)?.is_none() {
-            self.write_new(path, b"", 0o600)?;
+        // Another program may make it first: then it is there, which is all that is wanted.
+        if self.metadata(path)?.is_none()
+            && let Err(error) = self.write_new(path, b"", 0o600)
+            && error.code() != Code::PathExists
+        {
+            return Err(error);
         }
         self.question(|held| files::only_a_file(held, path))?;
         self.store.lock(&path.to_string_lossy())?.ok_or_else(|| agxpatch_host::locked(path))
