@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::launch::library;
 use crate::report::style::{BAD, GOOD, RESET, STRONG};
 use crate::report::{self, Report};
-use crate::selftest::{self, Loaded, Means, Private, Selftest};
+use crate::selftest::{self, Inputs, Loaded, ReportRedactor, Selftest};
 use crate::storage;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
@@ -77,12 +77,12 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     if let Some(path) = &args.record {
         return record(host.as_ref(), &engine, path, session);
     }
-    let means = Means {
+    let inputs = Inputs {
         engine: &engine,
         guard: guard(args.guard_library.as_deref())?,
-        private: Private::new(names()),
+        redactor: ReportRedactor::new(names()),
     };
-    let result = selftest::run(host.as_ref(), &means);
+    let result = selftest::run(host.as_ref(), &inputs);
     let written = args.report.as_ref().map(|path| path.display().to_string());
     let report = Selftested { program: Version::of_this_program()?, result, written };
     if let Some(path) = &args.report {

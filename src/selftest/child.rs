@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Far longer than anything tried here takes, the first start of a program that
 /// macOS has never seen included.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_DURATION: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 /// As much of what a child says as is kept.
-const KEPT: u64 = 64 << 10;
+const MAX_OUTPUT: u64 = 64 << 10;
 
 /// What a child did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Done {
     /// How it ended and the first thing it complained of.
     pub(super) fn sentence(&self) -> String {
         let how = match self.ended.map(|status| (status.code(), status.signal())) {
-            None => format!("it did not end within {} s", LONGEST.as_secs()),
+            None => format!("it did not end within {} s", MAX_DURATION.as_secs()),
             Some((Some(code), _)) => format!("it exited with {code}"),
             Some((None, Some(signal))) => format!("signal {signal} ended it"),
             Some((None, None)) => "it ended in no known way".to_owned(),
@@ -53,7 +53,7 @@ impl Done {
 /// # Errors
 /// Where it cannot be started or waited for.
 pub(super) fn run(command: &mut Command) -> io::Result<Done> {
-    run_for(command, LONGEST)
+    run_for(command, MAX_DURATION)
 }
 
 fn run_for(command: &mut Command, longest: Duration) -> io::Result<Done> {
@@ -81,7 +81,7 @@ fn wait(child: &mut Child, longest: Duration) -> io::Result<Option<ExitStatus>> 
 fn listen(from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     spawn(move || {
         let mut kept = Vec::new();
-        let mut from = from.take(KEPT);
+        let mut from = from.take(MAX_OUTPUT);
         // What was read before an error is what there is.
         drop(from.read_to_end(&mut kept));
         // The rest is taken from the child, or it would wait for us.

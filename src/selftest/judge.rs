@@ -14,7 +14,7 @@ use agxpatch_core::error::Result;
 use super::child::Done;
 
 /// A child that made a device, or tried to.
-pub(super) struct Tried {
+pub(super) struct ChildRun {
     /// What it did.
     pub(super) done: std::io::Result<Done>,
     /// What the guard told from inside; none where it told nothing.
@@ -22,7 +22,7 @@ pub(super) struct Tried {
 }
 
 /// Whether a device was made.
-pub(super) fn device(name: &'static str, tried: &Tried) -> Check {
+pub(super) fn device(name: &'static str, tried: &ChildRun) -> Check {
     match &tried.done {
         Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
         Ok(done) => {
@@ -33,7 +33,7 @@ pub(super) fn device(name: &'static str, tried: &Tried) -> Check {
 }
 
 /// The guard must be in the process, and have hooked what it found.
-pub(super) fn guard(name: &'static str, tried: &Tried) -> Check {
+pub(super) fn guard(name: &'static str, tried: &ChildRun) -> Check {
     let report = match ended_well(name, tried) {
         Ok(report) => report,
         Err(check) => return check,
@@ -50,7 +50,7 @@ pub(super) fn guard(name: &'static str, tried: &Tried) -> Check {
 }
 
 /// The driver must have asked whether coalescing is off, and have coalesced nothing.
-pub(super) fn coalescing_off(name: &'static str, tried: &Tried) -> Check {
+pub(super) fn coalescing_off(name: &'static str, tried: &ChildRun) -> Check {
     let report = match ended_well(name, tried) {
         Ok(report) => report,
         Err(check) => return check,
@@ -68,7 +68,7 @@ pub(super) fn coalescing_off(name: &'static str, tried: &Tried) -> Check {
 }
 
 /// The copy must be what was loaded, and its code the patched one.
-pub(super) fn copy(name: &'static str, tried: &Tried, asked: &Driver) -> Check {
+pub(super) fn copy(name: &'static str, tried: &ChildRun, asked: &Driver) -> Check {
     match ended_well(name, tried) {
         Err(check) => check,
         Ok(report) => match guard_report::complaint(report, asked) {
@@ -79,7 +79,10 @@ pub(super) fn copy(name: &'static str, tried: &Tried, asked: &Driver) -> Check {
 }
 
 /// The guard's report, if the child ended well and left one.
-fn ended_well<'t>(name: &'static str, tried: &'t Tried) -> std::result::Result<&'t Value, Check> {
+fn ended_well<'t>(
+    name: &'static str,
+    tried: &'t ChildRun,
+) -> std::result::Result<&'t Value, Check> {
     let done = match &tried.done {
         Ok(done) => done,
         Err(reason) => return Err(Check::skipped(name, format!("no child process: {reason}"))),
@@ -93,16 +96,17 @@ fn ended_well<'t>(name: &'static str, tried: &'t Tried) -> std::result::Result<&
 }
 
 /// Whether an inserted library met the predicted fate.
-pub(super) fn fate(name: &'static str, done: &Done, expected: Fate) -> Check {
-    let seen = Fate::of(done);
-    let how = if seen == Fate::Refused { format!(" ({})", done.sentence()) } else { String::new() };
+pub(super) fn insertion(name: &'static str, done: &Done, expected: Insertion) -> Check {
+    let seen = Insertion::of(done);
+    let how =
+        if seen == Insertion::Refused { format!(" ({})", done.sentence()) } else { String::new() };
     let detail = format!("{}{how}; predicted: {}", seen.words(), expected.words());
     Check::from(name, seen == expected, detail)
 }
 
 /// What can become of an inserted library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Insertion {
     /// The variable was ignored.
     Dropped,
     /// It was loaded.
@@ -111,21 +115,21 @@ pub(super) enum Fate {
     Refused,
 }
 
-impl Fate {
+impl Insertion {
     /// The guard says on standard error that it can do nothing in such a program.
-    fn of(done: &Done) -> Fate {
+    fn of(done: &Done) -> Insertion {
         match (done.well(), done.complained.contains("agx-guard:")) {
-            (true, true) => Fate::Inserted,
-            (true, false) => Fate::Dropped,
-            (false, _) => Fate::Refused,
+            (true, true) => Insertion::Inserted,
+            (true, false) => Insertion::Dropped,
+            (false, _) => Insertion::Refused,
         }
     }
 
     fn words(self) -> &'static str {
         match self {
-            Fate::Dropped => "dropped",
-            Fate::Inserted => "inserted",
-            Fate::Refused => "refused",
+            Insertion::Dropped => "dropped",
+            Insertion::Inserted => "inserted",
+            Insertion::Refused => "refused",
         }
     }
 }
@@ -149,8 +153,8 @@ mod tests {
         }
     }
 
-    fn tried(wait_status: i32, inside: Option<Value>) -> Tried {
-        Tried { done: Ok(done(wait_status, "")), inside: Ok(inside) }
+    fn tried(wait_status: i32, inside: Option<Value>) -> ChildRun {
+        ChildRun { done: Ok(done(wait_status, "")), inside: Ok(inside) }
     }
 
     fn report(way: &str, code: &str) -> Value {
@@ -218,11 +222,13 @@ mod tests {
     fn a_library_in_a_program_of_apples_is_dropped_inserted_or_refused() {
         let inserted = "agx-guard: this process authenticates pointers";
         let refused = "dyld[1]: Library not loaded: not valid for use in process";
-        for (wait_status, said, seen) in
-            [(0, "", Fate::Dropped), (0, inserted, Fate::Inserted), (6, refused, Fate::Refused)]
-        {
-            for predicted in [Fate::Dropped, Fate::Inserted, Fate::Refused] {
-                let check = fate("f", &done(wait_status, said), predicted);
+        for (wait_status, said, seen) in [
+            (0, "", Insertion::Dropped),
+            (0, inserted, Insertion::Inserted),
+            (6, refused, Insertion::Refused),
+        ] {
+            for predicted in [Insertion::Dropped, Insertion::Inserted, Insertion::Refused] {
+                let check = insertion("f", &done(wait_status, said), predicted);
                 let right = if seen == predicted { Status::Pass } else { Status::Fail };
                 assert_eq!(check.status, right, "{}", check.detail);
                 assert!(check.detail.starts_with(seen.words()));

@@ -14,24 +14,24 @@ use agxpatch_core::check::Check;
 use agxpatch_host::driver::DriverBundle;
 use agxpatch_host::load_trial::LOAD_IN_CHILD;
 
-use super::arena::Arena;
 use super::child;
 use super::driver::Driver;
-use super::private::Private;
-use super::{Means, NO_GUARD};
+use super::report_redactor::ReportRedactor;
+use super::scratch::Scratch;
+use super::{Inputs, NO_GUARD};
 
 /// The checks, in the order of what they say.
 pub(super) const CHECKS: [&str; 4] =
     ["installed-driver-loads", "unchanged-copy-loads", "patched-copy-loads", "guard-loads"];
 
 /// Tries each file.
-pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<Check> {
-    let private = &means.private;
+pub(super) fn checks(scratch: &Scratch, driver: &Driver, inputs: &Inputs<'_>) -> Vec<Check> {
+    let redactor = &inputs.redactor;
     let [installed, unchanged, patched, library] = CHECKS;
     let copy = |name: &'static str, folder: &str, file: &str, bytes: Option<&[u8]>, none: &str| {
-        match bytes.map(|bytes| arena.put(&[folder, file], bytes)) {
+        match bytes.map(|bytes| scratch.put(&[folder, file], bytes)) {
             None => Check::skipped(name, none),
-            Some(Ok(path)) => try_to_load(name, &path, private),
+            Some(Ok(path)) => try_to_load(name, &path, redactor),
             Some(Err(reason)) => Check::skipped(name, format!("no copy can be written: {reason}")),
         }
     };
@@ -42,20 +42,20 @@ pub(super) fn checks(arena: &Arena, driver: &Driver, means: &Means<'_>) -> Vec<C
     vec![
         bundle.map_or_else(
             || Check::skipped(installed, "no driver of Apple's is asked for"),
-            |bundle| try_to_load(installed, &bundle.executable(), private),
+            |bundle| try_to_load(installed, &bundle.executable(), redactor),
         ),
         copy(unchanged, "unchanged", name, original, nothing),
         copy(patched, "patched", name, rewritten, "there is no patched copy to load"),
-        copy(library, "guard", LIBRARY, means.guard.as_deref(), NO_GUARD),
+        copy(library, "guard", LIBRARY, inputs.guard.as_deref(), NO_GUARD),
     ]
 }
 
-fn try_to_load(name: &'static str, library: &Path, private: &Private) -> Check {
+fn try_to_load(name: &'static str, library: &Path, redactor: &ReportRedactor) -> Check {
     let done = std::env::current_exe()
         .and_then(|program| child::run(Command::new(program).args(LOAD_IN_CHILD).arg(library)));
     match done {
         Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
         Ok(done) if done.well() => Check::pass(name, "loaded, and its initialisers ran"),
-        Ok(done) => Check::fail(name, private.without(&done.sentence())),
+        Ok(done) => Check::fail(name, redactor.without(&done.sentence())),
     }
 }

@@ -10,19 +10,19 @@ use agxpatch_host::machine::{self, FileVault, LibraryValidation, Signer};
 use agxpatch_host::sip::Sip;
 use agxpatch_host::{Command, FileKind, Host, Kind, Tool, flag, unknown_answer, volume};
 
-use super::private::Private;
+use super::report_redactor::ReportRedactor;
 
 /// Every question.
-pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
-    let known = |name, answer: Result<String>| form(name, answer, private);
+pub(super) fn checks(host: &dyn Host, redactor: &ReportRedactor) -> Vec<Check> {
+    let known = |name, answer: Result<String>| form(name, answer, redactor);
     let mut checks = vec![
         tools(host),
         known("hardware", hardware(host)),
         process(host),
         known("macos", machine::release(host).map(|release| release.to_string())),
-        same_release(host, private),
+        same_release(host, redactor),
     ];
-    checks.extend(sip(host, private));
+    checks.extend(sip(host, redactor));
     checks.extend([
         known("filevault", machine::filevault(host).map(filevault)),
         known("library-validation", machine::library_validation(host).map(library_validation)),
@@ -36,31 +36,31 @@ pub(super) fn checks(host: &dyn Host, private: &Private) -> Vec<Check> {
             "staged-update",
             volume::staged_update(host, None).map(|update| staged(update.as_ref())),
         ),
-        driver_file(host, private),
-        driver_signer(host, private),
+        driver_file(host, redactor),
+        driver_signer(host, redactor),
         known("bless", bless(host)),
     ]);
     checks
 }
 
 /// PASS with the answer, or FAIL with what came instead.
-fn form(name: &'static str, answer: Result<String>, private: &Private) -> Check {
+fn form(name: &'static str, answer: Result<String>, redactor: &ReportRedactor) -> Check {
     match answer {
-        Ok(text) => Check::pass(name, private.without(&text)),
-        Err(error) => Check::fail(name, told(&error, private)),
+        Ok(text) => Check::pass(name, redactor.without(&text)),
+        Err(error) => Check::fail(name, told(&error, redactor)),
     }
 }
 
 /// An error with the answer that was not understood, which is what a maintainer
 /// needs: of a text its words, of a property list only the keys.
-fn told(error: &Error, private: &Private) -> String {
+fn told(error: &Error, redactor: &ReportRedactor) -> String {
     let mut text = error.to_string();
     for (name, value) in error.context() {
         let value = if value.contains("<plist") { keys(value) } else { value.clone() };
         let line: Vec<&str> = value.lines().map(str::trim).collect();
         text.push_str(&format!("; {name}: {}", line.join(" | ")));
     }
-    private.without(&text)
+    redactor.without(&text)
 }
 
 /// The keys of a property list, without what they stand for.
@@ -110,14 +110,14 @@ fn bless(host: &dyn Host) -> Result<String> {
 
 /// `sw_vers` and the file that a deployment goes by must name the same version; the
 /// builds differ where a Background Security Improvement is installed.
-fn same_release(host: &dyn Host, private: &Private) -> Check {
+fn same_release(host: &dyn Host, redactor: &ReportRedactor) -> Check {
     const NAME: &str = "system-version-file";
     let on_disk = machine::release(host);
     match on_disk.and_then(|disk| Ok((disk, machine::sw_vers(host, "-productVersion")?))) {
         Ok((on_disk, said)) => {
             Check::from(NAME, on_disk.version == said, format!("{on_disk}; sw_vers: {said}"))
         }
-        Err(error) => Check::fail(NAME, told(&error, private)),
+        Err(error) => Check::fail(NAME, told(&error, redactor)),
     }
 }
 
@@ -137,15 +137,15 @@ fn library_validation(state: LibraryValidation) -> String {
 }
 
 /// Who signed the driver's file, where there is one.
-fn driver_signer(host: &dyn Host, private: &Private) -> Check {
+fn driver_signer(host: &dyn Host, redactor: &ReportRedactor) -> Check {
     const NAME: &str = "driver-signer";
     match DriverBundle::installed(host) {
         Ok(bundle) if is_in_shared_cache(host, &bundle) => Check::skipped(NAME, IN_SHARED_CACHE),
         Ok(bundle) => {
             let signed = machine::signer(host, &bundle.executable()).map(signer);
-            form(NAME, signed, private)
+            form(NAME, signed, redactor)
         }
-        Err(error) => Check::fail(NAME, told(&error, private)),
+        Err(error) => Check::fail(NAME, told(&error, redactor)),
     }
 }
 
@@ -167,19 +167,19 @@ fn signer(signer: Signer) -> String {
     }
 }
 
-fn sip(host: &dyn Host, private: &Private) -> Vec<Check> {
+fn sip(host: &dyn Host, redactor: &ReportRedactor) -> Vec<Check> {
     let bits = match host.csr_active_config() {
         Ok(Some(bits)) => Check::pass("csr-system-call", bits.to_string()),
         Ok(None) => Check::skipped("csr-system-call", "this system has no such call"),
-        Err(error) => Check::fail("csr-system-call", told(&error, private)),
+        Err(error) => Check::fail("csr-system-call", told(&error, redactor)),
     };
     let sip = match Sip::ask(host) {
         Ok(sip) => sip,
-        Err(error) => return vec![bits, Check::fail("csrutil", told(&error, private))],
+        Err(error) => return vec![bits, Check::fail("csrutil", told(&error, redactor))],
     };
     let root = if sip.authenticated_root { "enabled" } else { "disabled" };
     let said = match &sip.csrutil {
-        None => unheard(private.without(&sip.unanswered.join("; "))),
+        None => unheard(redactor.without(&sip.unanswered.join("; "))),
         Some(csrutil) => {
             let qualifier = csrutil.qualifier.as_ref();
             let qualifier = qualifier.map_or_else(String::new, |words| format!(" ({words})"));
@@ -287,7 +287,7 @@ fn staged(update: Option<&volume::StagedUpdate>) -> String {
     }
 }
 
-fn driver_file(host: &dyn Host, private: &Private) -> Check {
+fn driver_file(host: &dyn Host, redactor: &ReportRedactor) -> Check {
     const NAME: &str = "driver-file";
     let bundle = DriverBundle::installed(host);
     if bundle.as_ref().is_ok_and(|bundle| is_in_shared_cache(host, bundle)) {
@@ -311,5 +311,5 @@ fn driver_file(host: &dyn Host, private: &Private) -> Check {
             )
         }
     });
-    form(NAME, answer, private)
+    form(NAME, answer, redactor)
 }

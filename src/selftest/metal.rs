@@ -27,10 +27,10 @@ use agxpatch_core::macho::{Architecture, Universal};
 use agxpatch_host::machine::{self, LibraryValidation};
 use agxpatch_host::{CsrConfig, Host};
 
-use super::Means;
-use super::arena::Arena;
+use super::Inputs;
 use super::child;
-use super::judge::{self, Fate, Tried};
+use super::judge::{self, ChildRun, Insertion};
+use super::scratch::Scratch;
 
 /// What the child is started with, so that [`crate::cli`] and this agree.
 const DEVICE: [&str; 2] = ["selftest", "--device"];
@@ -46,29 +46,29 @@ pub(super) const CHECKS: [&str; 6] = [
 ];
 
 /// Tries each way.
-pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<Check> {
+pub(super) fn checks(host: &dyn Host, scratch: &Scratch, inputs: &Inputs<'_>) -> Vec<Check> {
     let [device, inserted, coalescing, by_lookup, by_path, apples] = CHECKS;
     let all = |reason: &str| CHECKS.map(|name| Check::skipped(name, reason)).to_vec();
-    let program = match probe(arena) {
+    let program = match probe(scratch) {
         Ok(program) => program,
-        Err(error) => return all(&means.private.without(&error.to_string())),
+        Err(error) => return all(&inputs.redactor.without(&error.to_string())),
     };
-    let trial = Trial { arena, program: &program };
+    let trial = Trial { scratch, program: &program };
     let mut checks = vec![judge::device(device, &trial.run(None))];
-    let Some(guard) = means.guard.as_deref() else {
+    let Some(guard) = inputs.guard.as_deref() else {
         checks.extend(CHECKS[1..].iter().map(|name| Check::skipped(name, super::NO_GUARD)));
         return checks;
     };
-    let guard = match library::unpack(host, arena.root(), guard) {
+    let guard = match library::unpack(host, scratch.root(), guard) {
         Ok(guard) => guard,
-        Err(error) => return all(&means.private.without(&error.to_string())),
+        Err(error) => return all(&inputs.redactor.without(&error.to_string())),
     };
     let plain = Wanted { library: Some(guard.clone()), ..Wanted::default() };
     checks.push(judge::guard(inserted, &trial.run(Some(&plain))));
     let without = Wanted { no_coalescing: true, ..plain.clone() };
     checks.push(judge::coalescing_off(coalescing, &trial.run(Some(&without))));
     for (name, way) in [(by_lookup, Way::Lookup), (by_path, Way::Path)] {
-        checks.push(match scoped::prepare(host, arena.root(), means.engine, way) {
+        checks.push(match scoped::prepare(host, scratch.root(), inputs.engine, way) {
             Ok(copy) => {
                 let wanted = Wanted { driver: Some(copy.driver.clone()), ..plain.clone() };
                 judge::copy(name, &trial.run(Some(&wanted)), &copy.driver)
@@ -78,19 +78,19 @@ pub(super) fn checks(host: &dyn Host, arena: &Arena, means: &Means<'_>) -> Vec<C
     }
     checks.push(apples_program(apples, host, &guard));
     for check in &mut checks {
-        check.detail = means.private.without(&check.detail);
+        check.detail = inputs.redactor.without(&check.detail);
     }
     checks
 }
 
 /// A copy of this program that libraries may be inserted into: its arm64 slice
 /// alone, so that it is that one whatever its parent runs as.
-fn probe(arena: &Arena) -> Result<PathBuf> {
+fn probe(scratch: &Scratch) -> Result<PathBuf> {
     let failed = |reason: std::io::Error| {
         Error::new(Code::ReadFailed, "this program cannot be copied").with("reason", reason)
     };
     let program = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
-    arena.put(&["probe"], &soft(&program)?).map_err(failed)
+    scratch.put(&["probe"], &soft(&program)?).map_err(failed)
 }
 
 fn soft(program: &[u8]) -> Result<Vec<u8>> {
@@ -106,15 +106,15 @@ fn soft(program: &[u8]) -> Result<Vec<u8>> {
 }
 
 struct Trial<'a> {
-    arena: &'a Arena,
+    scratch: &'a Scratch,
     program: &'a Path,
 }
 
 impl Trial<'_> {
-    fn run(&self, wanted: Option<&Wanted>) -> Tried {
-        let reports = match tempfile::tempdir_in(self.arena.root()) {
+    fn run(&self, wanted: Option<&Wanted>) -> ChildRun {
+        let reports = match tempfile::tempdir_in(self.scratch.root()) {
             Ok(folder) => folder,
-            Err(error) => return Tried { done: Err(error), inside: Ok(None) },
+            Err(error) => return ChildRun { done: Err(error), inside: Ok(None) },
         };
         let ours = |name: &OsStr| {
             let name = name.to_string_lossy();
@@ -132,7 +132,7 @@ impl Trial<'_> {
         let done = child::run(command.args(DEVICE).env_clear().envs(variables));
         let mut told = GuardReports::read(reports.path());
         let inside = told.broken.pop().map_or_else(|| Ok(told.reports.pop()), Err);
-        Tried { done, inside }
+        ChildRun { done, inside }
     }
 }
 
@@ -150,18 +150,18 @@ fn apples_program(name: &'static str, host: &dyn Host, guard: &Path) -> Check {
     let variables = compose(Variables::new(), &wanted);
     match child::run(Command::new(APPLES).env_clear().envs(variables)) {
         Err(reason) => Check::skipped(name, format!("no child process: {reason}")),
-        Ok(done) => judge::fate(name, &done, expected),
+        Ok(done) => judge::insertion(name, &done, expected),
     }
 }
 
 /// What the published facts foretell for the protections of this machine.
-fn expectation(host: &dyn Host) -> Result<Fate> {
+fn expectation(host: &dyn Host) -> Result<Insertion> {
     let bits = host.csr_active_config()?.unwrap_or(CsrConfig::PROTECTED);
     Ok(if !bits.allows(CsrConfig::TASK_FOR_PID) {
-        Fate::Dropped
+        Insertion::Dropped
     } else if machine::library_validation(host)? == LibraryValidation::Off {
-        Fate::Inserted
+        Insertion::Inserted
     } else {
-        Fate::Refused
+        Insertion::Refused
     })
 }

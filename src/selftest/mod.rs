@@ -8,27 +8,27 @@
 //! installed is inspected, planned, proven and patched in memory (`driver`,
 //! `function`, `bundle`), copies of it and the guard are loaded by child processes
 //! (`load`), and Metal makes a device with each of them (`metal`, `judge`). What is
-//! written goes to one temporary directory (`arena`).
+//! written goes to one temporary directory (`scratch`).
 //!
 //! The result is meant to be attached to a public report. It is made of what
 //! this program says about things and never of the things: no user name, serial
-//! number or volume identifier (`private`), and no byte of the driver.
+//! number or volume identifier (`report_redactor`), and no byte of the driver.
 //!
 //! It does not say that the fix works. That only a workload can show.
 
-mod arena;
 mod bundle;
 mod child;
 mod dispatch;
 mod driver;
 mod encode;
 mod function;
-mod here;
+mod in_child;
 mod judge;
 mod load;
 mod machine;
 mod metal;
-mod private;
+mod report_redactor;
+mod scratch;
 
 use std::borrow::Cow;
 
@@ -38,8 +38,8 @@ use agxpatch_core::check::{self, Check};
 use agxpatch_core::patch::Engine;
 use agxpatch_host::{Host, Kind};
 
-pub use here::{Loaded, device_here, load_here};
-pub use private::Private;
+pub use in_child::{Loaded, device_here, load_here};
+pub use report_redactor::ReportRedactor;
 
 /// Some checks about one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,13 +60,13 @@ pub struct Selftest {
 }
 
 /// What the selftest may use besides the machine.
-pub struct Means<'a> {
+pub struct Inputs<'a> {
     /// Looks for the sequence, plans and proves.
     pub engine: &'a Engine,
     /// The guard library's bytes, where there is one.
     pub guard: Option<Cow<'a, [u8]>>,
     /// What must not be in the result.
-    pub private: Private,
+    pub redactor: ReportRedactor,
 }
 
 /// Why what needs the guard is skipped without one.
@@ -74,10 +74,10 @@ const NO_GUARD: &str = "this build does not include the guard library; name one 
 
 /// Asks everything. A question that cannot be answered is a check that failed,
 /// never an end of the asking.
-pub fn run(host: &dyn Host, means: &Means<'_>) -> Selftest {
-    let questions = machine::checks(host, &means.private);
-    let (about, driver) = driver::checks(host, means.engine);
-    let [loading, metal] = tried(host, &driver, means);
+pub fn run(host: &dyn Host, inputs: &Inputs<'_>) -> Selftest {
+    let questions = machine::checks(host, &inputs.redactor);
+    let (about, driver) = driver::checks(host, inputs.engine);
+    let [loading, metal] = tried(host, &driver, inputs);
     let sections = vec![
         Section { title: "what the system answers", checks: questions },
         Section { title: "the driver that is installed", checks: about },
@@ -89,7 +89,7 @@ pub fn run(host: &dyn Host, means: &Means<'_>) -> Selftest {
 }
 
 /// What is tried with the loader and with Metal.
-fn tried(host: &dyn Host, driver: &driver::Driver, means: &Means<'_>) -> [Vec<Check>; 2] {
+fn tried(host: &dyn Host, driver: &driver::Driver, inputs: &Inputs<'_>) -> [Vec<Check>; 2] {
     let skipped = |reason: &str| {
         [&load::CHECKS[..], &metal::CHECKS[..]]
             .map(|names| names.iter().map(|name| Check::skipped(name, reason)).collect())
@@ -97,8 +97,10 @@ fn tried(host: &dyn Host, driver: &driver::Driver, means: &Means<'_>) -> [Vec<Ch
     if host.kind() != Kind::Real {
         return skipped("this Mac exists only as data: it has no loader and no Metal");
     }
-    match arena::Arena::new() {
-        Ok(arena) => [load::checks(&arena, driver, means), metal::checks(host, &arena, means)],
+    match scratch::Scratch::new() {
+        Ok(scratch) => {
+            [load::checks(&scratch, driver, inputs), metal::checks(host, &scratch, inputs)]
+        }
         Err(reason) => skipped(&format!("no temporary directory can be made: {reason}")),
     }
 }

@@ -12,7 +12,6 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::finder::{Program, examine, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 
-
 use super::mutations::{differ, proven};
 use super::verdicts::{BUDGET, judged};
 use agxpatch_oracles::shapes::{self, Compiled, Job};

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use agxpatch::selftest::{self, Means, Private, Selftest};
+use agxpatch::selftest::{self, Inputs, ReportRedactor, Selftest};
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::check::{Check, Status};
 use agxpatch_core::edit;
@@ -18,8 +18,8 @@ static DRIVER: LazyLock<Vec<u8>> = LazyLock::new(|| build(&Variant::PUBLISHED).u
 
 fn selftest(mac: &SimulatedMac) -> Selftest {
     let engine = Engine::built_in().unwrap();
-    let private = Private::new([mac.machine().unwrap().login]);
-    selftest::run(mac, &Means { engine: &engine, guard: None, private })
+    let redactor = ReportRedactor::new([mac.machine().unwrap().login]);
+    selftest::run(mac, &Inputs { engine: &engine, guard: None, redactor })
 }
 
 fn checks(selftest: &Selftest) -> impl Iterator<Item = &Check> {

@@ -5,21 +5,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A temporary directory that only this user may enter.
-pub(super) struct Arena {
+pub(super) struct Scratch {
     _directory: tempfile::TempDir,
     root: PathBuf,
 }
 
-impl Arena {
+impl Scratch {
     /// Makes it, where the user's temporary files go.
     ///
     /// # Errors
     /// Where no such directory can be made.
-    pub(super) fn new() -> io::Result<Arena> {
+    pub(super) fn new() -> io::Result<Scratch> {
         let directory = tempfile::tempdir()?;
         // A Mac's leads through links, which what is tried here follows nowhere.
         let root = directory.path().canonicalize()?;
-        Ok(Arena { _directory: directory, root })
+        Ok(Scratch { _directory: directory, root })
     }
 
     /// The directory, without a link on the way.

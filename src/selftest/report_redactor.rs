@@ -6,18 +6,18 @@
 
 /// The words to keep out, besides the forms that are known to be private.
 #[derive(Clone, Debug, Default)]
-pub struct Private {
+pub struct ReportRedactor {
     names: Vec<String>,
 }
 
-impl Private {
+impl ReportRedactor {
     /// Keeps out these names, of users or machines. Very short ones are ignored:
     /// they would eat the text around them.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Private {
+    pub fn new(names: impl IntoIterator<Item = String>) -> ReportRedactor {
         let mut names: Vec<String> = names.into_iter().filter(|name| name.len() > 2).collect();
         // A name that contains another goes first.
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-        Private { names }
+        ReportRedactor { names }
     }
 
     /// `text` without what is private.
@@ -78,27 +78,27 @@ fn is_uuid(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Private;
+    use super::ReportRedactor;
 
     #[test]
     fn people_and_machines_are_not_named() {
-        let private = Private::new(["jane".to_owned(), "janes-mac".to_owned()]);
+        let redactor = ReportRedactor::new(["jane".to_owned(), "janes-mac".to_owned()]);
         let text =
             "/Users/jane/lib, janes-mac, 0CE453FF-9F17-321F-BC18-383573A48221, /Users/Shared";
-        assert_eq!(private.without(text), "/Users/<name>/lib, <name>, <uuid>, /Users/Shared");
+        assert_eq!(redactor.without(text), "/Users/<name>/lib, <name>, <uuid>, /Users/Shared");
     }
 
     #[test]
     fn the_directory_of_a_users_temporary_files_is_not_named() {
         let text = "no /private/var/folders/zz/zyxvpxvq6csfx0000gn/T/.tmpA/probe here";
         let told = "no /private/var/folders/<name>/<name>/T/.tmpA/probe here";
-        assert_eq!(Private::default().without(text), told);
+        assert_eq!(ReportRedactor::default().without(text), told);
     }
 
     #[test]
     fn the_rest_of_a_text_stays_as_it_is() {
-        let private = Private::new(["root".to_owned(), "al".to_owned()]);
+        let redactor = ReportRedactor::new(["root".to_owned(), "al".to_owned()]);
         let text = "enabled (Custom Configuration), 0x6f, disk3s1s1, root, all - and é";
-        assert_eq!(private.without(text), text);
+        assert_eq!(redactor.without(text), text);
     }
 }
