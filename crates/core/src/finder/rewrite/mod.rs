@@ -15,16 +15,15 @@
 mod encode;
 mod layout;
 mod material;
+mod outcome;
 mod padding;
+mod places;
 mod removal;
 mod split;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::Serialize;
-
-use crate::address::{SliceOffset, VmAddr};
+use crate::address::SliceOffset;
 use crate::error::Result;
 use crate::macho::Image;
 
@@ -37,116 +36,7 @@ use super::verdict::{Findings, examine_with};
 use layout::Layout;
 use removal::Removals;
 
-/// How a function was rewritten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// The clear stands after the call that takes the lock.
-    AfterLock,
-    /// Before the call that drops it.
-    BeforeUnlock,
-    /// Before the call of the function that takes it.
-    BeforeCall,
-    /// In padding, through which the lock is dropped.
-    Padding,
-    /// In padding, on the paths only that give the block back. Others clear it as before.
-    PathsApart,
-}
-
-/// Why a function is not rewritten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refusal {
-    /// It does not clear late.
-    NotLate,
-    /// The late clear is part of an instruction that cannot do without it.
-    OtherClear,
-    /// The late clear stands in another function that cannot be called without it.
-    ElsewhereCleared,
-    /// No register holds what the clear needs.
-    NoMaterial,
-    /// There are not as many words to drop as to insert.
-    NoRoom,
-    /// An indirect branch.
-    IndirectBranch,
-    /// The address of an instruction is taken.
-    AddressTaken,
-    /// Another function branches into this one.
-    EnteredElsewhere,
-    /// A distance no longer fits its field.
-    TooFar,
-    /// The exception table has no room for a number, or cannot be read.
-    TableWidth,
-    /// The frame is set up, or unwound by other rules, where instructions would move.
-    UnwindRules,
-    /// A word cannot be read.
-    Unreadable,
-    /// There is no padding near.
-    NoPadding,
-    /// The rewritten code does not do the same.
-    NotTheSame,
-    /// The rewritten code is not proven to do the same.
-    NotProven,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::NotLate => "the function does not clear late",
-            Refusal::OtherClear => "the late clear cannot be taken out of its instruction",
-            Refusal::ElsewhereCleared => {
-                "the late clear cannot be taken out of the function that is called for it"
-            }
-            Refusal::NoMaterial => "no register holds the address of the field",
-            Refusal::NoRoom => "the function has no room for the earlier clear",
-            Refusal::IndirectBranch => "an indirect branch keeps the code from moving",
-            Refusal::AddressTaken => "the address of an instruction is used",
-            Refusal::EnteredElsewhere => "another function branches into this one",
-            Refusal::TooFar => "a branch would not reach its target",
-            Refusal::TableWidth => "the exception table cannot be written",
-            Refusal::UnwindRules => "code would move past a place where unwinding changes",
-            Refusal::Unreadable => "an instruction cannot be read",
-            Refusal::NoPadding => "there is no padding for the earlier clear",
-            Refusal::NotTheSame => "the rewritten function would not end as the original does",
-            Refusal::NotProven => "the rewritten function is not proven to do the same",
-        })
-    }
-}
-
-/// One change of the slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Where.
-    pub at: SliceOffset,
-    /// What stands there.
-    pub old: Vec<u8>,
-    /// The new words.
-    pub new: Vec<u8>,
-    /// Why.
-    pub why: &'static str,
-}
-
-impl Change {
-    fn word(
-        program: &Program<'_>,
-        at: u64,
-        old: u32,
-        new: u32,
-        why: &'static str,
-    ) -> Result<Change, Refusal> {
-        let at = program.image().offset_of(VmAddr(at)).ok_or(Refusal::Unreadable)?;
-        Ok(Change { at, old: old.to_le_bytes().to_vec(), new: new.to_le_bytes().to_vec(), why })
-    }
-}
-
-/// A function, rewritten.
-#[derive(Clone, Debug)]
-pub struct Rewritten {
-    /// How, for each field that was cleared late.
-    pub ways: Vec<Way>,
-    /// The changes, in the order of the slice.
-    pub changes: Vec<Change>,
-}
+pub use outcome::{Change, Refusal, Rewritten, Way};
 
 const NOP: u32 = 0xd503_201f;
 
@@ -292,53 +182,6 @@ impl Attempt<'_, '_, '_> {
         Err(refusal.unwrap_or(Refusal::NoMaterial))
     }
 
-    /// The places where the clear may go, each a set to be used together.
-    fn places(&self, explorer: &mut Explorer<'_, '_>, way: Way) -> Vec<BTreeSet<u64>> {
-        let Some(function) = explorer.function_at(self.entry) else { return Vec::new() };
-        let own = |at: &u64| function.range.contains(at);
-        let given = || self.before.given_under.iter();
-        match way {
-            Way::AfterLock => {
-                let locks = given().filter_map(|lock| self.before.locks.get(lock)).flatten();
-                locks.copied().filter(own).map(|at| BTreeSet::from([at + 4])).collect()
-            }
-            Way::BeforeUnlock | Way::Padding => {
-                let unlocks = given().filter_map(|lock| self.before.unlocks.get(lock)).flatten();
-                let sites = self.before.sites_of(unlocks);
-                let all: BTreeSet<u64> = sites.into_iter().filter(own).collect();
-                let armed = self.before.sites_of(self.armed().iter());
-                let armed: BTreeSet<u64> = armed.intersection(&all).copied().collect();
-                let mut places = vec![all, armed];
-                places.dedup();
-                places.retain(|places| !places.is_empty());
-                // The helper that unlocks may be called in several places.
-                places.extend(self.calls(&function));
-                places
-            }
-            Way::BeforeCall => self.calls(&function),
-            Way::PathsApart => self.gifts(&function),
-        }
-    }
-
-    /// The calls that drop the lock under which the block went to the pool.
-    fn armed(&self) -> BTreeSet<u64> {
-        self.before.late.values().map(|witness| witness.unlocked.0).collect()
-    }
-
-    /// The calls of functions of this image, last first.
-    fn calls(&self, function: &super::function::Function) -> Vec<BTreeSet<u64>> {
-        let calls = function.ops.iter().enumerate().filter_map(|(index, op)| match op {
-            Op::Call(target) if self.program.stub(*target).is_none() => {
-                Some(BTreeSet::from([function.range.start + 4 * index as u64]))
-            }
-            _ => None,
-        });
-        let mut calls: Vec<BTreeSet<u64>> = calls.collect();
-        calls.reverse();
-        calls.truncate(8);
-        calls
-    }
-
     /// The words that clear the cell at a place, given the states there.
     fn words(
         &self,
@@ -376,47 +219,6 @@ impl Attempt<'_, '_, '_> {
         let mut changes = layout.changes(at, words.len(), EARLY)?;
         changes.extend(copies);
         Ok(changes)
-    }
-
-    /// The instructions that only made the address of a dropped clear.
-    fn feeders(&self, explorer: &mut Explorer<'_, '_>, dropped: &BTreeSet<u64>) -> BTreeSet<u64> {
-        let mut found = BTreeSet::new();
-        let Some(function) = explorer.function_at(self.entry) else { return found };
-        for clear in dropped {
-            let Op::Store(access) = function.op(*clear) else { continue };
-            let mut wanted: Vec<u8> = match access.place {
-                super::decode::Place::Indexed(_, super::decode::Operand::Shifted(index, 0)) => {
-                    vec![index]
-                }
-                place => place.base().into_iter().collect(),
-            };
-            // Back over straight code, as long as the register is used for nothing else.
-            let mut at = *clear;
-            while let Some(register) = wanted.last().copied() {
-                at -= 4;
-                let joins = function.is_join(at + 4) && at + 4 != *clear;
-                if joins || !function.range.contains(&at) || *clear - at > 32 {
-                    break;
-                }
-                let alone = function.live(*clear + 4) & super::decode::bit(register) == 0;
-                match function.op(at) {
-                    Op::Load(load) if load.registers == (register, None) && alone => {
-                        found.insert(at);
-                        match load.place {
-                            super::decode::Place::Offset(base, _) if base == register => {}
-                            _ => break,
-                        }
-                    }
-                    Op::Constant { to, .. } if to == register && alone => {
-                        found.insert(at);
-                        wanted.pop();
-                    }
-                    Op::Nop => {}
-                    _ => break,
-                }
-            }
-        }
-        found
     }
 
     fn in_padding(

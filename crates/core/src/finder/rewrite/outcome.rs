@@ -1,0 +1,119 @@
+//! What a rewrite comes to: the way that was taken, the changes, or why there are none.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::address::{SliceOffset, VmAddr};
+use crate::finder::image::Program;
+
+/// How a function was rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// The clear stands after the call that takes the lock.
+    AfterLock,
+    /// Before the call that drops it.
+    BeforeUnlock,
+    /// Before the call of the function that takes it.
+    BeforeCall,
+    /// In padding, through which the lock is dropped.
+    Padding,
+    /// In padding, on the paths only that give the block back. Others clear it as before.
+    PathsApart,
+}
+
+/// Why a function is not rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// It does not clear late.
+    NotLate,
+    /// The late clear is part of an instruction that cannot do without it.
+    OtherClear,
+    /// The late clear stands in another function that cannot be called without it.
+    ElsewhereCleared,
+    /// No register holds what the clear needs.
+    NoMaterial,
+    /// There are not as many words to drop as to insert.
+    NoRoom,
+    /// An indirect branch.
+    IndirectBranch,
+    /// The address of an instruction is taken.
+    AddressTaken,
+    /// Another function branches into this one.
+    EnteredElsewhere,
+    /// A distance no longer fits its field.
+    TooFar,
+    /// The exception table has no room for a number, or cannot be read.
+    TableWidth,
+    /// The frame is set up, or unwound by other rules, where instructions would move.
+    UnwindRules,
+    /// A word cannot be read.
+    Unreadable,
+    /// There is no padding near.
+    NoPadding,
+    /// The rewritten code does not do the same.
+    NotTheSame,
+    /// The rewritten code is not proven to do the same.
+    NotProven,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NotLate => "the function does not clear late",
+            Refusal::OtherClear => "the late clear cannot be taken out of its instruction",
+            Refusal::ElsewhereCleared => {
+                "the late clear cannot be taken out of the function that is called for it"
+            }
+            Refusal::NoMaterial => "no register holds the address of the field",
+            Refusal::NoRoom => "the function has no room for the earlier clear",
+            Refusal::IndirectBranch => "an indirect branch keeps the code from moving",
+            Refusal::AddressTaken => "the address of an instruction is used",
+            Refusal::EnteredElsewhere => "another function branches into this one",
+            Refusal::TooFar => "a branch would not reach its target",
+            Refusal::TableWidth => "the exception table cannot be written",
+            Refusal::UnwindRules => "code would move past a place where unwinding changes",
+            Refusal::Unreadable => "an instruction cannot be read",
+            Refusal::NoPadding => "there is no padding for the earlier clear",
+            Refusal::NotTheSame => "the rewritten function would not end as the original does",
+            Refusal::NotProven => "the rewritten function is not proven to do the same",
+        })
+    }
+}
+
+/// One change of the slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub at: SliceOffset,
+    /// What stands there.
+    pub old: Vec<u8>,
+    /// The new words.
+    pub new: Vec<u8>,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl Change {
+    pub(super) fn word(
+        program: &Program<'_>,
+        at: u64,
+        old: u32,
+        new: u32,
+        why: &'static str,
+    ) -> Result<Change, Refusal> {
+        let at = program.image().offset_of(VmAddr(at)).ok_or(Refusal::Unreadable)?;
+        Ok(Change { at, old: old.to_le_bytes().to_vec(), new: new.to_le_bytes().to_vec(), why })
+    }
+}
+
+/// A function, rewritten.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// How, for each field that was cleared late.
+    pub ways: Vec<Way>,
+    /// The changes, in the order of the slice.
+    pub changes: Vec<Change>,
+}
