@@ -58,7 +58,7 @@ impl Engine {
         self.find_selected(file, signature, &Selection::ByMethod)
     }
 
-    /// As [`Engine::look`], with another way to choose.
+    /// As [`Engine::find`], with another way to choose.
     pub fn find_selected(
         &self,
         file: &Universal<'_>,
@@ -83,7 +83,7 @@ impl Engine {
     ///
     /// # Errors
     /// If a signature had to be looked for and cannot be compiled. If none is there,
-    /// as [`Engine::look`].
+    /// as [`Engine::find`].
     pub fn find_any(&self, file: &Universal<'_>) -> Result<MatchResult> {
         self.find_any_selected(file, &Selection::ByMethod)
     }
