@@ -10,7 +10,9 @@
 //! model checker) stay with that program. Failures panic, as in any test.
 
 pub mod shapes;
+#[cfg(feature = "signer")]
 pub mod signature_judge;
+#[cfg(feature = "signer")]
 pub mod signer;
 mod toolchain;
 pub mod tools;
