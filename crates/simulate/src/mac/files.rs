@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::Extent;
+use super::effects::Extent;
 use super::machine::{Machine, Mode, Place};
 use super::store::Held;
 use super::volume::{Content, Node, Object, ROOT, Volume};

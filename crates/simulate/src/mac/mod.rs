@@ -15,11 +15,13 @@
 //! it returns, so that processes can come and go, or be killed, between any two.
 
 mod boot;
+mod effects;
 mod factory;
 mod fault;
 mod files;
 mod fingerprint;
 mod gone;
+mod host;
 mod loader;
 mod machine;
 mod shared;
@@ -27,10 +29,9 @@ mod store;
 mod tools;
 mod volume;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 pub use boot::Boot;
 pub use factory::{BUNDLE, DRIVER, LIBRARY_VALIDATION, Model, PLUGIN, SYSTEM_VERSION, driver_path};
@@ -43,12 +44,9 @@ pub use machine::{
 };
 pub use volume::{Loss, Object};
 
-use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_host::system::System;
-use agxpatch_host::{
-    Command, CommandKind, CsrConfig, File, Host, Input, Kind, LoadTrial, Loading, Lock, Metadata,
-    Output, Status, Tool,
-};
+use agxpatch_core::error::Result;
+use agxpatch_host::{Output, Status};
+use effects::Answer;
 use store::{Held, Store};
 
 /// Tells who signed these bytes, for the simulated `codesign`.
@@ -197,260 +195,6 @@ impl SimulatedMac {
 
     fn question<T>(&self, ask: impl FnOnce(&mut Held) -> Result<T>) -> Result<T> {
         self.answer(|held| ask(held).map(Ok))
-    }
-
-    /// Counts an effect and carries it out as far as the planned fault lets it.
-    /// `carry_out` is told whether to stop midway, or to run out of space.
-    fn counted<T>(&self, carry_out: impl Fn(&mut Held, Extent) -> Result<T>) -> Result<T> {
-        let result = self.answer(|held| {
-            // One fault at a time: crashes are shown once the planned one has struck.
-            if let Some(witness) = self.witness.as_ref().filter(|_| held.machine.fault.is_none()) {
-                self.show_crashes(held, witness, &carry_out);
-            }
-            held.machine.effects += 1;
-            let now = held.machine.effects;
-            match held.machine.fault.filter(|plan| plan.at == now) {
-                None => carry_out(held, Extent::Whole).map(Ok),
-                Some(plan) => self.strike(held, plan.fault, &carry_out),
-            }
-        });
-        self.get_signals();
-        result
-    }
-
-    /// Cuts copies of the Mac off at the effect that is about to happen.
-    fn show_crashes<T>(
-        &self,
-        held: &Held,
-        witness: &FaultObserver,
-        carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
-    ) {
-        let number = held.machine.effects + 1;
-        for fault in Fault::all().into_iter().filter(Fault::is_crash) {
-            let store = Store::in_memory(held.machine.clone(), held.objects.clone());
-            let copy = self.beside(store);
-            // A copy that was cut off has nothing to say.
-            drop(copy.store.work(|held| {
-                held.machine.effects += 1;
-                copy.strike(held, fault, carry_out)
-            }));
-            witness(number, fault, copy.process());
-        }
-    }
-
-    fn strike<T>(
-        &self,
-        held: &mut Held,
-        fault: Fault,
-        carry_out: &impl Fn(&mut Held, Extent) -> Result<T>,
-    ) -> Result<Answer<T>> {
-        held.machine.fault = None;
-        let reach = match fault {
-            Fault::InputOutput => return carry_out(held, Extent::InputOutput).map(Ok),
-            Fault::NoSpace => return carry_out(held, Extent::NoSpace).map(Ok),
-            Fault::Signal { signal } => {
-                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
-                return carry_out(held, Extent::Whole).map(Ok);
-            }
-            Fault::Power { reach, .. } | Fault::Kill { reach } => reach,
-        };
-        // What the caller would have heard is lost with the caller.
-        match reach {
-            Reach::Before => {}
-            Reach::Midway => drop(carry_out(held, Extent::Midway)),
-            Reach::After => drop(carry_out(held, Extent::Whole)),
-        }
-        let killed = match fault {
-            Fault::Power { loss, .. } => {
-                boot::lose_power(&mut held.machine, loss);
-                false
-            }
-            _ => true,
-        };
-        self.killed.store(killed, Ordering::Relaxed);
-        let machine = &held.machine;
-        let struck = Some((fault, machine.effects));
-        Ok(Err(Gone { killed, mode: machine.mode.clone(), struck }))
-    }
-
-    /// Sends this process the signals that faults sent it. A process on a Mac in a
-    /// directory is killed for real, now that the state is kept.
-    fn get_signals(&self) {
-        if self.killed.load(Ordering::Relaxed) && self.store.is_kept() {
-            let own = rustix::process::getpid();
-            // Should the kernel refuse, the process is ended another way next.
-            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-        }
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(signal) = asked.filter(|_| self.store.is_kept()) {
-            signal.raise();
-        }
-    }
-}
-
-/// What a call came to: a result, or an end of its caller.
-type Answer<T> = std::result::Result<T, Gone>;
-
-/// How much of an effect happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// All of it.
-    Whole,
-    /// Half.
-    Midway,
-    /// Nothing, and `EIO`.
-    InputOutput,
-    /// Half of a write, nothing of anything else, and `ENOSPC`.
-    NoSpace,
-}
-
-impl Host for SimulatedMac {
-    fn kind(&self) -> Kind {
-        Kind::Data
-    }
-
-    fn run(&self, command: &Command) -> Result<Output> {
-        let judge = self.judge.clone();
-        self.question(|_| Ok(()))?;
-        if command.input == Input::Terminal && !self.has_terminal() {
-            return Err(Error::new(
-                Code::NoTerminal,
-                "the tool needs input, but there is no terminal",
-            )
-            .with("command", command)
-            .next("run this from a terminal"));
-        }
-        if command.kind == CommandKind::Effect {
-            return self.counted(|held, extent| tools::run(held, command, extent, &judge));
-        }
-        let changes =
-            matches!(command.tool, Tool::Bless | Tool::Diskutil | Tool::Mount | Tool::Umount)
-                && command.arguments.first().is_some_and(|word| word != "info" && word != "apfs");
-        self.question(|held| {
-            if !changes {
-                return tools::run(held, command, Extent::Whole, &judge);
-            }
-            let before = held.machine.clone();
-            let output = tools::run(held, command, Extent::Whole, &judge)?;
-            if held.machine == before {
-                return Ok(output);
-            }
-            held.machine = before;
-            Err(Error::new(Code::Bug, "a command declared read-only changes the machine")
-                .with("command", command))
-        })
-    }
-
-    fn csr_active_config(&self) -> Result<Option<CsrConfig>> {
-        self.question(|held| {
-            let machine = &held.machine;
-            Ok(machine.csr_syscall.then_some(CsrConfig(machine.active_csr)))
-        })
-    }
-
-    fn shared_cache_contains(&self, path: &Path) -> Result<Option<bool>> {
-        self.question(|held| {
-            let cached = |name: &String| Path::new(&factory::driver_path(name)) == path;
-            Ok(Some(held.machine.shared_cache.iter().any(cached)))
-        })
-    }
-
-    fn trusted_gpu_bundle(&self, name: &str) -> Result<Option<Option<PathBuf>>> {
-        self.question(|held| {
-            let bundle = Path::new("/System/Library/Extensions").join(format!("{name}.bundle"));
-            Ok(Some(Some(bundle).filter(|bundle| files::is_directory(&held.machine, bundle))))
-        })
-    }
-
-    fn try_load(&self, trial: &LoadTrial<'_>) -> Result<Loading> {
-        self.question(|held| Ok(loader::answer(held, &self.judge, trial)))
-    }
-
-    fn effective_user(&self) -> u32 {
-        self.machine().map_or(u32::MAX, |machine| machine.user)
-    }
-
-    fn has_terminal(&self) -> bool {
-        match self.machine().map(|machine| machine.terminal) {
-            Ok(Terminal::Here) => System.has_terminal(),
-            Ok(Terminal::RightPassword | Terminal::WrongPassword) => true,
-            Ok(Terminal::None) | Err(_) => false,
-        }
-    }
-
-    fn now(&self) -> jiff::Timestamp {
-        let seconds = self.machine().map_or(0, |machine| machine.clock);
-        jiff::Timestamp::from_second(seconds).unwrap_or_default()
-    }
-
-    fn pause(&self, time: Duration) {
-        // A Mac that is gone has no clock to set, which the next question tells.
-        drop(self.change(|machine| machine.clock += time.as_secs() as i64));
-    }
-
-    fn metadata(&self, path: &Path) -> Result<Option<Metadata>> {
-        self.question(|held| files::metadata(held, path))
-    }
-
-    fn read(&self, path: &Path) -> Result<File> {
-        self.question(|held| files::read(held, path))
-    }
-
-    fn list(&self, path: &Path) -> Result<Vec<String>> {
-        self.question(|held| files::list(held, path))
-    }
-
-    fn create_directory(&self, path: &Path, mode: u32) -> Result<()> {
-        self.counted(|held, extent| files::create_directory(held, path, mode, extent))
-    }
-
-    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        self.counted(|held, extent| files::write_new(held, path, bytes, mode, extent))
-    }
-
-    fn append(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        self.counted(|held, extent| files::append(held, path, bytes, extent))
-    }
-
-    fn sync_file(&self, path: &Path) -> Result<()> {
-        self.counted(|held, extent| files::sync(held, path, false, extent))
-    }
-
-    fn sync_directory(&self, path: &Path) -> Result<()> {
-        self.counted(|held, extent| files::sync(held, path, true, extent))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.counted(|held, extent| files::rename(held, from, to, extent))
-    }
-
-    fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        self.counted(|held, extent| files::alter(held, path, extent, |node| node.mode = mode))
-    }
-
-    fn set_owner(&self, path: &Path, user: u32, group: u32) -> Result<()> {
-        self.counted(|held, extent| files::set_owner(held, path, extent, (user, group)))
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<()> {
-        self.counted(|held, extent| files::remove(held, path, false, extent))
-    }
-
-    fn remove_directory(&self, path: &Path) -> Result<()> {
-        self.counted(|held, extent| files::remove(held, path, true, extent))
-    }
-
-    fn lock(&self, path: &Path) -> Result<Lock> {
-        // The file is made like any other, so that a link planted there is met.
-        // Another program may make it first: then it is there, which is all that is wanted.
-        if self.metadata(path)?.is_none()
-            && let Err(error) = self.write_new(path, b"", 0o600)
-            && error.code() != Code::PathExists
-        {
-            return Err(error);
-        }
-        self.question(|held| files::only_a_file(held, path))?;
-        self.store.lock(&path.to_string_lossy())?.ok_or_else(|| agxpatch_host::locked(path))
     }
 }
 

@@ -4,10 +4,14 @@
 //! for all inputs when they are the same [`Term`], within one [`Terms`]. The
 //! converse does not hold: two terms that differ may still be equal, and a proof
 //! that compares them refuses in that case. Simplification is there to make
-//! equal things the same term where compilers write them differently; each rule
-//! is an identity of 64-bit arithmetic.
+//! equal things the same term where compilers write them differently.
+
+mod function;
+mod simplify;
 
 use std::collections::HashMap;
+
+pub use function::{Binary, Key, Unary};
 
 use super::Register;
 use super::flags::{Condition, Flags, FlagsNode};
@@ -27,73 +31,6 @@ pub enum Half {
     Low,
     /// Bits 64 to 127.
     High,
-}
-
-/// A key of pointer authentication.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Key {
-    /// Instruction key A.
-    IA,
-    /// Instruction key B.
-    IB,
-    /// Data key A.
-    DA,
-    /// Data key B.
-    DB,
-}
-
-/// An operation on one value.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Unary {
-    /// Sign extension of the lowest bits; the number says how many.
-    SignExtend(u8),
-    /// Leading zeros of 64 bits.
-    LeadingZeros,
-    /// The 64 bits in the opposite order.
-    ReverseBits,
-    /// Bytes in the opposite order within groups of so many bytes.
-    ReverseBytes(u8),
-    /// A pointer without its authentication code.
-    Strip,
-}
-
-/// An operation on two values.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Binary {
-    /// Sum, modulo 2^64.
-    Add,
-    /// Difference, modulo 2^64.
-    Subtract,
-    /// Product, modulo 2^64.
-    Multiply,
-    /// Upper half of the unsigned 128-bit product.
-    MultiplyHigh,
-    /// Upper half of the signed 128-bit product.
-    SignedMultiplyHigh,
-    /// Unsigned quotient; 0 for a zero divisor.
-    Divide,
-    /// Signed quotient, towards zero; 0 for a zero divisor.
-    SignedDivide,
-    /// Bitwise and.
-    And,
-    /// Bitwise or.
-    Or,
-    /// Bitwise exclusive or.
-    Xor,
-    /// Shift left by the amount modulo 64.
-    ShiftLeft,
-    /// Shift right by the amount modulo 64, zeros from above.
-    ShiftRight,
-    /// Shift right by the amount modulo 64, copies of the sign from above.
-    ShiftRightSigned,
-    /// Rotate right by the amount modulo 64.
-    RotateRight,
-    /// Rotate the lower 32 bits right by the amount modulo 32.
-    RotateRight32,
-    /// The first value signed with the second as the modifier.
-    Sign(Key),
-    /// The first value authenticated with the second as the modifier.
-    Authenticate(Key),
 }
 
 /// What a term is made of.
@@ -320,138 +257,5 @@ impl Terms {
     pub fn invert(&mut self, term: Term) -> Term {
         let ones = self.constant(u64::MAX);
         self.binary(Binary::Xor, term, ones)
-    }
-
-    /// An operation on one value.
-    pub fn unary(&mut self, operation: Unary, term: Term) -> Term {
-        if let Some(value) = self.as_constant(term)
-            && let Some(result) = operation.of(value)
-        {
-            return self.constant(result);
-        }
-        self.intern(Node::Unary(operation, term))
-    }
-
-    /// An operation on two values.
-    pub fn binary(&mut self, operation: Binary, left: Term, right: Term) -> Term {
-        let (left, right) = self.ordered(operation, left, right);
-        let constants = (self.as_constant(left), self.as_constant(right));
-        if let (Some(a), Some(b)) = constants
-            && let Some(result) = operation.of(a, b)
-        {
-            return self.constant(result);
-        }
-        match constants.1 {
-            Some(b) => self.with_constant(operation, left, right, b),
-            None if left == right && matches!(operation, Binary::Subtract | Binary::Xor) => {
-                self.constant(0)
-            }
-            None if left == right && matches!(operation, Binary::And | Binary::Or) => left,
-            None => match (operation, self.node(left)) {
-                (Binary::Authenticate(key), Node::Binary(Binary::Sign(with), value, modifier))
-                    if key == with && modifier == right =>
-                {
-                    value
-                }
-                _ => self.intern(Node::Binary(operation, left, right)),
-            },
-        }
-    }
-
-    /// Commutative operands in one order, a number last.
-    fn ordered(&self, operation: Binary, left: Term, right: Term) -> (Term, Term) {
-        let commutes = matches!(
-            operation,
-            Binary::Add | Binary::Multiply | Binary::And | Binary::Or | Binary::Xor
-        );
-        let left_is_number = self.as_constant(left).is_some();
-        let right_is_number = self.as_constant(right).is_some();
-        let swap =
-            left_is_number && !right_is_number || left_is_number == right_is_number && right < left;
-        if commutes && swap { (right, left) } else { (left, right) }
-    }
-
-    fn with_constant(&mut self, operation: Binary, left: Term, right: Term, b: u64) -> Term {
-        use Binary::{Add, And, Or, ShiftLeft, ShiftRight, ShiftRightSigned, Subtract, Xor};
-        let inner = self.node(left);
-        match (operation, b, inner) {
-            (Subtract, _, _) => self.offset(left, b.wrapping_neg()),
-            (Add | Or | Xor | ShiftLeft | ShiftRight | ShiftRightSigned, 0, _) => left,
-            (And, 0, _) => right,
-            (And, _, _) if !b & self.possible_bits(left) == 0 => left,
-            (Add | And | Or | Xor, _, Node::Binary(same, x, y)) if same == operation => {
-                match self.as_constant(y).and_then(|a| operation.of(a, b)) {
-                    Some(both) => {
-                        let both = self.constant(both);
-                        self.binary(operation, x, both)
-                    }
-                    None => self.intern(Node::Binary(operation, left, right)),
-                }
-            }
-            _ => self.intern(Node::Binary(operation, left, right)),
-        }
-    }
-
-    /// The bits that may be set: a superset.
-    fn possible_bits(&self, term: Term) -> u64 {
-        match self.node(term) {
-            Node::Constant(value) => value,
-            Node::Memory(_, _, bytes) if bytes < 8 => (1 << (8 * bytes)) - 1,
-            Node::Binary(Binary::And, a, b) => self.possible_bits(a) & self.possible_bits(b),
-            Node::Binary(Binary::Or | Binary::Xor, a, b) => {
-                self.possible_bits(a) | self.possible_bits(b)
-            }
-            Node::Binary(Binary::RotateRight32, _, _) => LOW_32,
-            Node::Select(_, a, b) => self.possible_bits(a) | self.possible_bits(b),
-            _ => u64::MAX,
-        }
-    }
-}
-
-impl Unary {
-    /// The result, where it does not depend on secret keys.
-    pub fn of(self, value: u64) -> Option<u64> {
-        Some(match self {
-            Unary::SignExtend(bits) => {
-                let above = 64 - u32::from(bits.clamp(1, 64));
-                ((value << above) as i64 >> above) as u64
-            }
-            Unary::LeadingZeros => u64::from(value.leading_zeros()),
-            Unary::ReverseBits => value.reverse_bits(),
-            Unary::ReverseBytes(2) => {
-                (value >> 8 & 0x00ff_00ff_00ff_00ff) | (value & 0x00ff_00ff_00ff_00ff) << 8
-            }
-            Unary::ReverseBytes(4) => value.swap_bytes().rotate_left(32),
-            Unary::ReverseBytes(_) => value.swap_bytes(),
-            Unary::Strip => return None,
-        })
-    }
-}
-
-impl Binary {
-    /// The result, where it does not depend on secret keys.
-    pub fn of(self, a: u64, b: u64) -> Option<u64> {
-        let amount = (b % 64) as u32;
-        Some(match self {
-            Binary::Add => a.wrapping_add(b),
-            Binary::Subtract => a.wrapping_sub(b),
-            Binary::Multiply => a.wrapping_mul(b),
-            Binary::MultiplyHigh => ((u128::from(a) * u128::from(b)) >> 64) as u64,
-            Binary::SignedMultiplyHigh => {
-                ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64
-            }
-            Binary::Divide => a.checked_div(b).unwrap_or(0),
-            Binary::SignedDivide if b == 0 => 0,
-            Binary::SignedDivide => (a as i64).wrapping_div(b as i64) as u64,
-            Binary::And => a & b,
-            Binary::Or => a | b,
-            Binary::Xor => a ^ b,
-            Binary::ShiftLeft => a << amount,
-            Binary::ShiftRight => a >> amount,
-            Binary::ShiftRightSigned => ((a as i64) >> amount) as u64,
-            Binary::RotateRight => a.rotate_right(amount),
-            Binary::RotateRight32 => u64::from((a as u32).rotate_right((b % 32) as u32)),
-            Binary::Sign(_) | Binary::Authenticate(_) => return None,
-        })
     }
 }

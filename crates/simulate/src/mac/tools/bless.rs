@@ -4,7 +4,7 @@
 //! `--last-sealed-snapshot` clears the tag first and asks for the owner's
 //! password afterwards, so that a wrong password leaves the tag cleared.
 
-use super::super::Extent;
+use super::super::effects::Extent;
 use super::super::machine::{Machine, Mode, Mount, Place, Snapshot, Terminal};
 use super::super::volume::Volume;
 use super::{answer, password, usage};

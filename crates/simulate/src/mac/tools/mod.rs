@@ -14,9 +14,10 @@ mod small;
 
 use std::sync::Arc;
 
+use super::effects::Extent;
 use super::machine::{Machine, Said, Signer};
 use super::store::Held;
-use super::{Extent, SignatureJudge, answer};
+use super::{SignatureJudge, answer};
 use agxpatch_core::codesign;
 use agxpatch_core::error::Result;
 use agxpatch_core::macho::{Slice, Universal};

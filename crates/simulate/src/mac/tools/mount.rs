@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::super::effects::Extent;
+use super::super::files;
 use super::super::machine::{Machine, Mode, Mount, Place, device};
-use super::super::{Extent, files};
 use super::{answer, usage};
 use agxpatch_host::{CsrConfig, Output, Tool};
 
