@@ -16,9 +16,6 @@ const SOURCE: &str = "
     int start(void) { return neighbour(7) + table[3]; }
 ";
 
-const AD_HOC: How =
-    How { certificate: false, hardened: false, digests: (DigestType::Sha256, None) };
-
 fn ways() -> Vec<How> {
     let digests = [
         (DigestType::Sha256, None),
@@ -82,7 +79,7 @@ fn expected_claims(how: How) -> Vec<String> {
 #[test]
 fn the_judge_sees_a_word_changed_without_resealing() {
     let Some(tools) = Toolchain::find() else { return };
-    let signed = sign(&universal(&tools, Kind::Library), AD_HOC);
+    let signed = sign(&universal(&tools, Kind::Library), How::AD_HOC);
     assert_eq!(judge::problems(&signed), [""; 0]);
     for part in parts(&signed).unwrap() {
         let mut broken = signed.clone();
@@ -119,7 +116,7 @@ fn an_unsigned_slice_is_refused_by_name() {
 #[test]
 fn the_changed_word_is_all_that_a_disassembler_sees_changed() {
     let Some(tools) = Toolchain::find() else { return };
-    let before = sign(&universal(&tools, Kind::Library), How { certificate: true, ..AD_HOC });
+    let before = sign(&universal(&tools, Kind::Library), How { certificate: true, ..How::AD_HOC });
     let arm64 = parts(&before).unwrap().into_iter().find(|part| {
         u32::from_le_bytes(before[part.bytes.start + 4..][..4].try_into().unwrap()) == 0x0100_000c
     });

@@ -24,7 +24,11 @@ program, are touched.";
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let result = match words.split_first() {
-        Some((verb, crates)) if verb == "dev" => dev(crates),
+        Some((verb, crates))
+            if verb == "dev" && !crates.iter().any(|name| name.starts_with('-')) =>
+        {
+            dev(crates)
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::FAILURE;

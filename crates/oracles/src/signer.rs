@@ -28,6 +28,12 @@ pub struct How {
     pub digests: (DigestType, Option<DigestType>),
 }
 
+impl How {
+    /// As `rcodesign sign` does without options.
+    pub const AD_HOC: How =
+        How { certificate: false, hardened: false, digests: (DigestType::Sha256, None) };
+}
+
 /// `file` with every slice signed.
 pub fn sign(file: &[u8], how: How) -> Vec<u8> {
     let (certificate, key) = create_self_signed_code_signing_certificate(
