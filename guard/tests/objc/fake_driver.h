@@ -1,4 +1,5 @@
-/* A driver that crashes just as AGX does, for a GNU Objective-C runtime on arm64 Linux.
+/* A driver that crashes just as AGX does, for GNU's Objective-C runtime on arm64 Linux and for Apple's on a Mac. Where it uses what
+ * only one of the two has, `apple.m` and `gnu.m` say so.
  *
  * Its encoders read `_impl` without a lock and without a test, at the offsets of the published crashes; destroyImpl gives
  * `_impl` back to a pool, lets the pool's lock go, and only then clears the instance variable; a second endEncoding is an
@@ -24,13 +25,22 @@ extern int fake_holds;
 extern int fake_open, fake_most_open;
 /* A deallocated object keeps its memory and loses its class, so that every later message to it faults. */
 extern int fake_poisons;
+/* The next object of the same size lies where the one that was deallocated last lay. */
+extern int fake_reuses;
 /* Called inside deferredEndEncoding, if set. */
 extern void (*fake_during_end)(void);
+/* Throws a C++ exception: throws.cc has one. */
+extern void (*fake_throw)(int number);
 
+/* Neither runtime has a root class that both have, and the guard hooks what lies below the root. */
+#ifdef __clang__
+__attribute__((objc_root_class))
+#endif
 @interface FakeObject {
   Class isa;
   int32_t _references;
 }
++ (void)initialize; /* Apple's runtime sends it to every class */
 + (id)alloc;
 - (id)init;
 - (id)retain;
@@ -82,7 +92,7 @@ extern void (*fake_during_end)(void);
 - (int64_t)sumFormat:(int)count, ...;
 - (id)device;
 - (BOOL)isCoalescable;
-/* nesting */
+/* nesting, and other ways out */
 - (uint64_t)nest:(int)depth;
 - (uint64_t)callOther:(AGXFakeFamilyComputeContext *)other meeting:(void *)barrier;
 - (void)leaveByJump:(void *)buffer;
@@ -92,6 +102,8 @@ extern void (*fake_during_end)(void);
 - (void)exitThread;
 - (void)throwItself;
 - (void)throwThrough:(AGXFakeFamilyComputeContext *)other;
+- (int)throwNumber:(int)number; /* by fake_throw */
+- (int)throwNumber:(int)number from:(AGXFakeFamilyComputeContext *)other;
 - (void)throwWith:(uint64_t)a :(uint64_t)b :(uint64_t)c :(uint64_t)d :(uint64_t)e :(uint64_t)f :(uint64_t)g;
 - (int)backtraceInto:(void **)frames count:(int)count;
 - (id)initFailing;
