@@ -9,6 +9,7 @@ mod main_job;
 mod memory;
 mod options;
 mod page;
+mod places;
 mod reports;
 mod rewrites;
 #[path = "../schema/mod.rs"]
