@@ -85,7 +85,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
             let claim = || self.ledger.claim(thread, call.object);
             let record = match known.unwrap_or_else(claim) {
                 Claimed::New(record) => {
-                    record.set(BUFFER);
+                    record.become_buffer();
                     self.note_event(thread, call, record.sequence.born());
                     if self.settings.mode != Mode::Serialize {
                         break Entered::new(record, record, Role::Outer);
@@ -110,7 +110,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                     // The address of an encoder that was never seen to go.
                     self.give_place_back(record);
                     self.ledger.begin_again(record);
-                    record.set(BUFFER);
+                    record.become_buffer();
                 }
                 break entered;
             }

@@ -35,11 +35,21 @@ pub enum Kind {
     Commit = 11,
     /// `commitEncoder`: a command buffer ends the encoders it keeps. In a commit, the last step that concerns encoders.
     CommitEncoder = 12,
+    /// `encode…Event…`, and the end of a command buffer of Metal 4: Metal asserts there while an encoder is open.
+    Event = 13,
 }
 
 impl Kind {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Kind::Event as usize + 1;
+
     pub(crate) fn ends(self) -> bool {
         matches!(self, Kind::End | Kind::DeferredEnd | Kind::Destroy)
+    }
+
+    /// Whether Metal asserts at it while an encoder of the command buffer is open.
+    pub(crate) fn needs_encoders_ended(self) -> bool {
+        matches!(self, Kind::Factory | Kind::Event | Kind::Commit)
     }
 
     pub(crate) fn deallocates(self) -> bool {

@@ -147,7 +147,9 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 self.reserve_place(thread);
                 self.enter_buffer(thread, call)
             }
-            Kind::Buffer | Kind::Commit | Kind::CommitEncoder => self.enter_buffer(thread, call),
+            Kind::Buffer | Kind::Event | Kind::Commit | Kind::CommitEncoder => {
+                self.enter_buffer(thread, call)
+            }
             Kind::BufferDealloc if self.ledger.find(call.object).is_none() => {
                 Verdict::Dispatch(Entered::BARE)
             }
@@ -321,8 +323,11 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if call.kind == Kind::Reinit && record.state() == State::Ended {
             self.revive(thread, call.object, record);
         }
-        if call.kind == Kind::Factory && result != 0 && self.objects.is_new_kind(result) {
-            self.meet(thread, call, result, entered);
+        if call.kind == Kind::Factory && result != 0 {
+            if self.objects.is_new_kind(result) {
+                self.meet(thread, call, result, entered);
+            }
+            record.sequence.open(thread, call.caller, result);
         }
         let mut quarantined = None;
         if record.rise() {

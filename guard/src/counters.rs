@@ -40,6 +40,7 @@ counters! {
     RacesOverlap, "races_overlap", "calls to an encoder or command buffer that another thread was inside of";
     RacesAfterEnd, "races_use_after_end", "calls to an encoder that was ended";
     RacesAfterCommit, "races_use_after_commit", "calls to a command buffer that was committed";
+    RacesOpenEncoder, "races_open_encoder", "calls to a command buffer while an encoder of another thread's was open on it";
     RacesTorn, "races_torn_sequence", "dispatches, draws and copies with state that another thread set or changed";
     HandedOver, "handed_over", "changes of thread within the calls to an encoder where they harm nothing";
     WouldRefuse, "would_refuse", "observe mode: calls that guard mode would have refused";

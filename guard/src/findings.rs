@@ -215,6 +215,10 @@ fn describe(json: &mut Json, finding: &Finding, who: &Who, stack: &[usize]) {
             thread(json, &record.sequence.ended().who());
             frames(json, &record.sequence.ended().frames());
         }
+        Hazard::OpenEncoder => {
+            thread(json, &record.sequence.born().who());
+            frames(json, &record.sequence.born().frames());
+        }
         Hazard::Overlap | Hazard::Torn => {
             method(json, earlier);
             // SAFETY: the token of a block, which is never given back.

@@ -57,7 +57,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if known.is_some()
             || !matches!(
                 call.kind,
-                Kind::Factory | Kind::Buffer | Kind::Commit | Kind::CommitEncoder
+                Kind::Factory | Kind::Buffer | Kind::Event | Kind::Commit | Kind::CommitEncoder
             )
         {
             return known;
@@ -65,7 +65,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         match self.ledger.claim(thread, call.object) {
             Claimed::Known(record) => Some(record),
             Claimed::New(record) => {
-                record.set(BUFFER);
+                record.become_buffer();
                 self.note_event(thread, call, record.sequence.born());
                 self.ledger.unlock(record);
                 Some(record)
@@ -103,6 +103,7 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
                 record.set_state(State::Live);
                 self.begin_sequence(thread, call, record);
             }
+            Kind::Factory if result != 0 => record.sequence.open(thread, call.caller, result),
             Kind::Dealloc | Kind::BufferDealloc => {
                 record.forget();
                 thread.tally.add(Counter::Gone);

@@ -5,6 +5,7 @@
 //! | overlap | a thread calls while another is inside the same encoder or its command buffer |
 //! | use after end | a call to an encoder that was ended |
 //! | use after commit | a call to a command buffer that was committed |
+//! | open encoder | a call of a factory, of an event method or of `commit` while an encoder that another thread made on this command buffer is open |
 //! | torn sequence | a dispatch, draw or copy whose state a call of another thread set, or changed in between |
 //!
 //! A change of thread anywhere else is how programs use a serial queue: it is counted as handed over and is not a finding. What only
@@ -36,6 +37,8 @@ pub enum Hazard {
     UseAfterCommit = 3,
     /// State of one thread, work of another.
     Torn = 4,
+    /// A command buffer is used while another thread's encoder on it is open.
+    OpenEncoder = 5,
 }
 
 impl Hazard {
@@ -46,6 +49,7 @@ impl Hazard {
             Hazard::UseAfterEnd => "use-after-end",
             Hazard::UseAfterCommit => "use-after-commit",
             Hazard::Torn => "torn-sequence",
+            Hazard::OpenEncoder => "open-encoder",
         }
     }
 
@@ -55,6 +59,7 @@ impl Hazard {
             Hazard::UseAfterEnd => Counter::RacesAfterEnd,
             Hazard::UseAfterCommit => Counter::RacesAfterCommit,
             Hazard::Torn => Counter::RacesTorn,
+            Hazard::OpenEncoder => Counter::RacesOpenEncoder,
         }
     }
 }
@@ -168,9 +173,29 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         if committed && !self.objects.is_driver(call.caller) {
             self.comes_after(thread, Hazard::UseAfterCommit, call, record);
         }
+        if record.sequence.is_opened_by_another(thread) && call.kind.needs_encoders_ended() {
+            self.meets_open_encoder(thread, call, record);
+        }
         if call.kind == Kind::Commit && !committed {
             record.set(COMMITTED);
             self.note_event(thread, call, record.sequence.ended());
+        }
+    }
+
+    /// Metal asserts here where an encoder of the buffer is open. One that this thread made is the program's plain mistake; one of another
+    /// thread's is a race. In mode `serialize` all encoders have one lock, which does not tell whose this is.
+    #[cold]
+    #[inline(never)]
+    fn meets_open_encoder(&self, thread: &Thread, call: &Call, buffer: &Record) {
+        let (earlier, encoder) = buffer.sequence.opened();
+        let can_be_told = self.settings.mode != Mode::Serialize;
+        if can_be_told
+            && !self.objects.is_driver(call.caller)
+            && let Some(record) = self.ledger.find(encoder)
+            && record.is_guarded_by(buffer.lock())
+            && record.state() == State::Live
+        {
+            self.found(thread, Hazard::OpenEncoder, record, earlier, call);
         }
     }
 

@@ -297,6 +297,12 @@ impl Record {
         self.address.store(address, Ordering::Release);
     }
 
+    /// The object is a command buffer, in which no encoder has been made.
+    pub(crate) fn become_buffer(&self) {
+        self.set(BUFFER);
+        self.sequence.forget_opened();
+    }
+
     /// Forgets the object: from here on its address means nothing. The caller holds the lock and keeps it.
     pub fn forget(&self) {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Release);

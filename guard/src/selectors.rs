@@ -140,11 +140,12 @@ pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
     if selector == "commitEncoder" {
         return Some(Kind::CommitEncoder);
     }
-    // Those of Metal 4, whose queue commits.
-    let begins_or_ends =
-        selector.starts_with("beginCommandBuffer") || selector == "endCommandBuffer";
-    let named = selector == "enqueue" || begins_or_ends;
-    (named || adds_handler || encodes_event).then_some(Kind::Buffer)
+    // Metal 4's queue commits; its buffers are begun and ended.
+    if encodes_event || selector == "endCommandBuffer" {
+        return Some(Kind::Event);
+    }
+    let named = selector == "enqueue" || selector.starts_with("beginCommandBuffer");
+    (named || adds_handler).then_some(Kind::Buffer)
 }
 
 /// Whether a method may be called from a frame of the guard's: not one with variable arguments. On a Mac those lie on the stack, and no

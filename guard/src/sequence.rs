@@ -59,6 +59,8 @@ pub struct Rare {
     aside: Place,
     /// A call that set state which another thread then changed, until something is encoded with it.
     torn: Place,
+    /// Of a command buffer: the last factory call, with the encoder it returned in the place of the method.
+    open: Place,
     born: Event,
     ended: Event,
 }
@@ -112,6 +114,29 @@ impl Sequence {
         let known =
             [self.rare.aside.get(), self.last.get()].into_iter().find(|site| site.thread == thread);
         known.unwrap_or(Site { thread, caller: 0, method: 0 })
+    }
+
+    /// Notes the encoder that a command buffer's factory returned.
+    pub fn open(&self, thread: &Thread, caller: usize, encoder: usize) {
+        self.rare.open.set(Site { thread: thread.token(), caller, method: encoder });
+    }
+
+    /// Whether the last factory call of a command buffer was another thread's.
+    #[inline(always)]
+    pub fn is_opened_by_another(&self, thread: &Thread) -> bool {
+        let opener = self.rare.open.thread.load(Relaxed);
+        opener != 0 && opener != thread.token()
+    }
+
+    /// The last factory call of a command buffer: its thread, where it returned to, and the encoder.
+    pub fn opened(&self) -> (Site, usize) {
+        let site = self.rare.open.get();
+        (Site { method: 0, ..site }, site.method)
+    }
+
+    /// Forgets it, for the record stands for another object now.
+    pub fn forget_opened(&self) {
+        self.rare.open.thread.store(0, Relaxed);
     }
 
     /// The creation of the record's object, or where it was first met. Names and no pointer to a thread, for a thread's block is used again.

@@ -38,7 +38,9 @@ const KINDS: [Kind; KIND as usize + 1] = {
         BufferDealloc,
         Commit,
         CommitEncoder,
+        Event,
     ];
+    assert!(known.len() == Kind::COUNT);
     let mut kinds = [Method; KIND as usize + 1];
     let mut at = 0;
     while at < known.len() {

@@ -153,14 +153,15 @@ fn only_command_buffer_methods_that_touch_encoders_are_guarded() {
     assert_eq!(kind("computeCommandEncoderWithConfig:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("blitCommandEncoderCommon:", "@24@0:8^v16"), Some(Kind::Factory));
     assert_eq!(kind("setCommandEncoder:", "v24@0:8@16"), None);
-    for selector in ["enqueue", "endCommandBuffer", "beginCommandBufferWithAllocator:"] {
+    for selector in ["enqueue", "beginCommandBufferWithAllocator:"] {
         assert_eq!(kind(selector, "v16@0:8"), Some(Kind::Buffer), "{selector}");
     }
+    assert_eq!(kind("endCommandBuffer", "v16@0:8"), Some(Kind::Event));
     assert_eq!(kind("commitEncoder", "v16@0:8"), Some(Kind::CommitEncoder));
     assert_eq!(kind("commit", "v16@0:8"), Some(Kind::Commit));
     assert_eq!(kind("commitWithDeadline:", "v24@0:8d16"), Some(Kind::Commit));
-    assert_eq!(kind("encodeSignalEvent:value:", "v32@0:8@16Q24"), Some(Kind::Buffer));
-    assert_eq!(kind("encodeWaitForEvent:value:", "v32@0:8@16Q24"), Some(Kind::Buffer));
+    assert_eq!(kind("encodeSignalEvent:value:", "v32@0:8@16Q24"), Some(Kind::Event));
+    assert_eq!(kind("encodeWaitForEvent:value:", "v32@0:8@16Q24"), Some(Kind::Event));
     assert_eq!(kind("addCompletedHandler:", "v24@0:8@?16"), Some(Kind::Buffer));
     assert_eq!(kind("dealloc", "v16@0:8"), Some(Kind::BufferDealloc));
     for selector in ["waitUntilCompleted", "waitUntilScheduled", "status", "retain", "setLabel:"] {

@@ -99,6 +99,9 @@ impl Race {
             Some("overlap") => "two threads were inside one encoder or command buffer",
             Some("use-after-end") => "an encoder was used after its end",
             Some("use-after-commit") => "a command buffer was used after its commit",
+            Some("open-encoder") => {
+                "a command buffer was used while another thread's encoder on it was open"
+            }
             Some("torn-sequence") => "work was encoded with state that another thread had set",
             _ => "two calls raced",
         };

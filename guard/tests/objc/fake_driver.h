@@ -136,6 +136,7 @@ __attribute__((objc_root_class))
 }
 - (void)setCurrentEncoder:(id)encoder;
 - (void)commitEncoder;
+- (void)validate;
 - (void)commit;
 - (void)enqueue;
 - (void)encodeSignalEvent:(id)event value:(uint64_t)value;
@@ -151,6 +152,7 @@ __attribute__((objc_root_class))
 }
 - (AGXFakeFamilyComputeContext *)computeCommandEncoder;
 - (AGXFakeFamilyComputeContext *)computeCommandEncoderWithConfig:(int)config;
+- (void)encodeWorkForEvent:(id)event;         /* makes and ends an encoder of its own, so that none is open in between */
 - (AGXFakeFamilyBlitContext *)blitCommandEncoder;
 - (id)unknownCommandEncoder;
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder;

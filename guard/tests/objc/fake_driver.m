@@ -110,6 +110,7 @@ static void give_back(FakeObject *object, size_t size) {
 - (void)insertDebugSignpost:(const char *)text { use(&_impl, &_sum, 0x98); }
 - (uint64_t)sum { return _sum; }
 - (void)dealloc {
+  if (_impl && !_ended) fail("Command encoder released without endEncoding");
   if (_impl) free(_impl);
   [super dealloc];
 }
@@ -263,9 +264,12 @@ static void give_back(FakeObject *object, size_t size) {
 - (void)enqueue {}
 - (void)waitUntilCompleted { usleep(1000); }
 - (void)addCompletedHandler:(void (*)(id))handler {}
+- (void)validate {
+  if (_currentEncoder) fail("-[IOGPUFakeCommandBuffer validate]: a command encoder was not ended");
+}
 - (void)commit {
   if (_committed) fail("commit an already committed command buffer");
-  if (_currentEncoder) fail("command encoder released without endEncoding");
+  [self validate];
   _committed = 1;
   [self commitEncoder];
 }
@@ -311,6 +315,7 @@ static void give_back(FakeObject *object, size_t size) {
   _currentEncoder = encoder;
   return [encoder retain]; /* one reference is the buffer's */
 }
+- (void)encodeWorkForEvent:(id)event { [[self computeCommandEncoder] endEncoding]; }
 - (AGXFakeFamilyBlitContext *)blitCommandEncoder {
   if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
   [self commitEncoder];
@@ -323,7 +328,10 @@ static void give_back(FakeObject *object, size_t size) {
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder { return _previousComputeCommandEncoder; }
 - (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder { _previousComputeCommandEncoder = encoder; }
 - (BOOL)askPrevious { return [_previousComputeCommandEncoder isCoalescable]; }
-- (void)addCompletedHandler:(void (*)(id))handler { _handler = handler; }
+- (void)addCompletedHandler:(void (*)(id))handler {
+  if (_committed) fail("Completed handler provided after commit call");
+  _handler = handler;
+}
 - (void)commit {
   [super commit];
   stop(STOP_SUBMITTING); /* a full queue */
@@ -350,7 +358,7 @@ static void give_back(FakeObject *object, size_t size) {
   return _currentEncoder = [[AGXFakeFamilyComputeContext_mtlnext alloc] initWithCommandBuffer:self config:0];
 }
 - (void)endCommandBuffer {
-  if (_currentEncoder) fail("command encoder released without endEncoding");
+  [self validate];
   [self commitEncoder];
 }
 @end

@@ -350,7 +350,7 @@ static int a_stopped_thread_meets_another(int scenario) {
     break;
   case 1: /* a factory reads the kept encoder's _impl while an event method ends it */
     stop_at = STOP_COALESCING, second = signal_an_event;
-    [[shared computeCommandEncoder] endEncoding];
+    [shared encodeWorkForEvent:nil];
     break;
   case 2: /* an event method and a factory */
     stop_at = STOP_COMMIT_ENCODER, second = make_a_blit_encoder;
@@ -787,7 +787,7 @@ static int a_jump_out_of_a_method_frees_its_encoder(void) {
 #define PLACES 16
 static void *places[PLACES]; /* encoders; clang has no atomic functions for pointers to objects */
 static int hazard;
-enum { ALL, NULL_98, NULL_184, NULL_5C8, NULL_5F4, FREED, DOUBLE_END };
+enum { ALL, NULL_98, NULL_184, NULL_5C8, NULL_5F4, FREED, DOUBLE_END, NULL_IN_SET_BUFFER };
 
 static int ending[PLACES];
 
@@ -795,7 +795,7 @@ static Compute *encoder_at(unsigned place) { return __atomic_load_n(&places[plac
 
 static void touch(Compute *one, unsigned which) {
   Size size = {1, 2, 3};
-  switch (hazard == ALL ? which % 6 : hazard >= FREED ? 5 : (unsigned)hazard - 1) {
+  switch (hazard == ALL ? which % 6 : hazard == NULL_IN_SET_BUFFER ? 4 : hazard >= FREED ? 5 : (unsigned)hazard - 1) {
   case 0: [one prepareForEnqueue]; break;
   case 1: [one allocateUSCSpillBuffer]; break;
   case 2: [one setComputePipelineState:nil]; break;
@@ -952,6 +952,30 @@ void *race_commit(void *buffer) {
   return NULL;
 }
 
+void *race_make(void *buffer) {
+  platform_name_thread("maker");
+  id one = [(AGXFakeFamilyCommandBuffer *)buffer computeCommandEncoder];
+  __asm__ volatile(""); /* not a tail call */
+  return one;
+}
+void *race_make_another(void *buffer) {
+  platform_name_thread("second");
+  id one = [(AGXFakeFamilyCommandBuffer *)buffer blitCommandEncoder];
+  __asm__ volatile("");
+  return one;
+}
+void *race_signal(void *buffer) {
+  platform_name_thread("signaller");
+  [(AGXFakeFamilyCommandBuffer *)buffer encodeSignalEvent:nil value:1];
+  return NULL;
+}
+static void do_nothing(id buffer) {}
+void *race_add_handler(void *buffer) {
+  platform_name_thread("adder");
+  [(AGXFakeFamilyCommandBuffer *)buffer addCompletedHandler:do_nothing];
+  return NULL;
+}
+
 /* What a serial queue with many threads does: each piece of work sets its state and encodes, one thread after another. */
 static pthread_mutex_t serial_queue = PTHREAD_MUTEX_INITIALIZER;
 static void *work_serially(void *buffer) {
@@ -983,9 +1007,27 @@ static int threads_race(int scenario) {
     CHECK(agx_guard_counter("handed_over") > 0);
     return 0;
   }
+  static void *(*const second_uses[])(void *) = {race_make_another, race_signal, race_commit};
+  if (scenario >= 6 && scenario <= 8) { /* one thread's encoder is open, another one uses the buffer: the driver asserts */
+    in_thread(race_make, buffer);
+    platform_on_queue(second_uses[scenario - 6], buffer);
+    return 0;
+  }
   Compute *one = [buffer computeCommandEncoder];
   pthread_t thread;
   switch (scenario) {
+  case 9: /* a handler is added after the commit, at which the driver asserts */
+    [one endEncoding];
+    in_thread(race_commit, buffer);
+    platform_on_queue(race_add_handler, buffer);
+    break;
+  case 10: /* the thread that ends an encoder is not the one that made it, and it goes on with the buffer: not a race */
+    in_thread(race_end, one);
+    one = platform_on_queue(race_make_another, buffer);
+    in_thread(race_end, one);
+    in_thread(race_signal, buffer);
+    in_thread(race_commit, buffer);
+    break;
   case 0: /* overlap: one thread is inside while another calls */
     pthread_create(&thread, NULL, run_errand, &(struct errand){race_hold, one});
     wait_until_held();
