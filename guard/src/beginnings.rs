@@ -1,5 +1,5 @@
-//! How an encoder's life begins: with its `init…`, which may have to wait for a place, may fail, and may begin a second life at an
-//! address whose last encoder was never seen to go.
+//! How an encoder's life begins: with its `init…`, which may have to wait for a place, may fail,
+//! and may begin a second life at an address whose last encoder was never seen to go.
 
 use crate::call::{Call, Entered, Objects, Verdict};
 use crate::calls::Guard;
@@ -41,7 +41,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         Verdict::Dispatch(entered)
     }
 
-    /// A record at the start of a life, with its lock. `None` where waiting for the lock of an address's last life was given up.
+    /// A record at the start of a life, with its lock. `None` where waiting for the lock of an
+    /// address's last life was given up.
     fn begin(&self, thread: &Thread, object: usize) -> Option<(&Record, Entered)> {
         loop {
             let record = match self.ledger.claim(thread, object) {
@@ -162,8 +163,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// Before a factory method: waits for the place of the encoder it is about to make. Inside the factory it would be too late,
-    /// for a thread inside a guarded call is never made to wait.
+    /// Before a factory method: waits for the place of the encoder it is about to make. Inside the
+    /// factory it would be too late, for a thread inside a guarded call is never made to wait.
     pub(crate) fn reserve_place(&self, thread: &Thread) {
         let waits = self.throttle.is_on() && !thread.is_inside() && thread.places() == 0;
         if waits {

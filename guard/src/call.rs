@@ -33,16 +33,15 @@ pub enum Kind {
     BufferDealloc = 10,
     /// `commit` and its like.
     Commit = 11,
-    /// `commitEncoder`: a command buffer ends the encoders it keeps. In a commit, the last step that concerns encoders.
+    /// `commitEncoder`: a command buffer ends the encoders it keeps. In a commit, the last step
+    /// that concerns encoders.
     CommitEncoder = 12,
-    /// `encode…Event…`, and the end of a command buffer of Metal 4: Metal asserts there while an encoder is open.
+    /// `encode…Event…`, and the end of a command buffer of Metal 4: Metal asserts there while an
+    /// encoder is open.
     Event = 13,
 }
 
 impl Kind {
-    /// How many there are.
-    pub(crate) const COUNT: usize = Kind::Event as usize + 1;
-
     pub(crate) fn ends(self) -> bool {
         matches!(self, Kind::End | Kind::DeferredEnd | Kind::Destroy)
     }
@@ -137,7 +136,8 @@ pub trait Objects {
     fn is_held_once(&self, object: usize) -> bool;
     /// Reads the pointer at `object + offset`.
     fn implementation(&self, object: usize, offset: u32) -> usize;
-    /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes descend from.
+    /// Whether `caller` is an address in the driver's own code, or in the frameworks its classes
+    /// descend from.
     fn is_driver(&self, caller: usize) -> bool;
     /// The calling thread.
     fn who(&self) -> Who {
@@ -161,8 +161,8 @@ pub trait Objects {
     fn is_new_kind(&self, _object: usize) -> bool {
         false
     }
-    /// Whether ended encoders are let go on a thread of the guard's own, which is told now that there are some to let go; else they
-    /// are let go where they are ended.
+    /// Whether ended encoders are let go on a thread of the guard's own, which is told now that
+    /// there are some to let go; else they are let go where they are ended.
     fn sweeps_elsewhere(&self) -> bool {
         false
     }

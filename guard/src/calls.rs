@@ -9,22 +9,27 @@
 //!
 //! What only asks who an encoder is, such as `device` and `label`, goes through whatever the state.
 //!
-//! Three rules keep this from refusing what is right. A call nested in another of the same thread on the same encoder is the
-//! driver's own and always goes through. `init` begins a new life whatever the ledger said of that address. And an ended encoder
-//! that the driver begins again (`reInitWithCommandBuffer:`) is live again: it coalesces consecutive compute encoders. An ended
+//! Three rules keep this from refusing what is right. A call nested in another of the same thread
+//! on the same encoder is the driver's own and always goes through. `init` begins a new life
+//! whatever the ledger said of that address. And an ended encoder that the driver begins again
+//! (`reInitWithCommandBuffer:`) is live again: it coalesces consecutive compute encoders. An ended
 //! encoder that a getter merely returns stays ended.
 //!
-//! A command buffer and its encoders have one lock (see [`crate::record`]), so a call that the driver makes to an encoder from inside
-//! `commit` or a factory is nested too. Sub-encoders of a parallel render encoder have locks of their own, for Metal lets each
-//! be used by a thread of its own; so has an encoder whose command buffer is not known. A thread takes a second lock while it has one
-//! only where the driver calls from one such group into another, and a circle of waiting threads is broken ([`crate::waits`]). A commit
-//! lets go of the lock before it submits and calls handlers ([`crate::commits`]).
+//! A command buffer and its encoders have one lock (see [`crate::record`]), so a call that the
+//! driver makes to an encoder from inside `commit` or a factory is nested too. Sub-encoders of a
+//! parallel render encoder have locks of their own, for Metal lets each be used by a thread of its
+//! own; so has an encoder whose command buffer is not known. A thread takes a second lock while it
+//! has one only where the driver calls from one such group into another, and a circle of waiting
+//! threads is broken ([`crate::waits`]). A commit lets go of the lock before it submits and calls
+//! handlers ([`crate::commits`]).
 //!
-//! A place of the throttle is waited for before a factory method is entered, outside of every lock: the driver makes each encoder
-//! inside one, and a thread that is inside a guarded call is never made to wait.
+//! A place of the throttle is waited for before a factory method is entered, outside of every lock:
+//! the driver makes each encoder inside one, and a thread that is inside a guarded call is never
+//! made to wait.
 //!
-//! What a call does to an object (retain, release, read `_impl`) goes through [`Objects`], so that the same rules run
-//! against a real Objective-C runtime, against simulated objects on the host, and under loom.
+//! What a call does to an object (retain, release, read `_impl`) goes through [`Objects`], so that
+//! the same rules run against a real Objective-C runtime, against simulated objects on the host,
+//! and under loom.
 
 use alloc::boxed::Box;
 
@@ -91,8 +96,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         self.enter_slow(thread, call)
     }
 
-    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder whose lock is free, and whose
-    /// last call was this thread's.
+    /// The common case of [`Guard::enter`], without a call: an encoding call to a live encoder
+    /// whose lock is free, and whose last call was this thread's.
     #[inline(always)]
     pub fn enter_fast(&self, thread: &Thread, call: &Call) -> Fast<'_> {
         let &Call { object, impl_offset, .. } = call;
@@ -206,8 +211,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// Gives a new record, whose own lock the caller holds, the lock that is to guard it. `None` when the caller does not hold that one:
-    /// then the record is to be looked for again.
+    /// Gives a new record, whose own lock the caller holds, the lock that is to guard it. `None`
+    /// when the caller does not hold that one: then the record is to be looked for again.
     pub(crate) fn place(&self, thread: &Thread, record: &Record) -> Option<Entered> {
         let Some(lock) = self.shared_lock(thread) else {
             return Some(Entered::new(record, record, Role::Outer));
@@ -217,7 +222,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         lock.is_held_by(thread).then(|| Entered::new(record, lock, Role::Nested))
     }
 
-    /// The lock of an encoder that this thread makes or meets first: that of the command buffer in whose method it does so.
+    /// The lock of an encoder that this thread makes or meets first: that of the command buffer in
+    /// whose method it does so.
     pub(crate) fn shared_lock(&self, thread: &Thread) -> Option<&Record> {
         if self.settings.mode == Mode::Serialize {
             return Some(&self.only_lock);

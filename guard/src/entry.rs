@@ -1,116 +1,28 @@
-//! Where hooked methods meet the rules: the two functions the thunks call, the process's one guard, and its threads.
+//! Where hooked methods meet the rules: the two functions the thunks call, the process's one guard,
+//! and its threads.
 
 use core::cell::UnsafeCell;
-use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 
-use crate::backtrace;
-use crate::call::{Call, Entered, Fast, Kind, Objects, Verdict};
+use crate::call::{Entered, Fast, Kind, Objects, Verdict};
 use crate::calls::Guard;
 use crate::counters::{COUNTERS, Counter};
-use crate::driver_code;
-use crate::event::{MAX_NAME, Who};
-use crate::findings;
-use crate::hooks;
+use crate::event::Who;
+use crate::left_calls::close_left_call;
 use crate::own_thread;
-use crate::races::{Finding, Hazard, Part};
+use crate::process::Process;
 use crate::record::Record;
 use crate::refused;
-use crate::runtime;
-use crate::say::{say, say_always};
+use crate::say::say_always;
 use crate::settings::{Mode, Settings};
 use crate::slot::{SLOTS, Slot};
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
 use crate::thread::{Frame, Registry, Role, Thread};
 use crate::thunk;
-use crate::watchdog;
 
 /// Chains of the ledger: far more than encoders are ever alive at once.
 const BUCKETS: usize = 4096;
-
-/// The objects of this process.
-pub struct Process;
-
-impl Objects for Process {
-    fn retain(&self, object: usize) {
-        runtime::retain(object);
-    }
-
-    fn release(&self, object: usize) {
-        runtime::release(object);
-    }
-
-    fn is_held_once(&self, object: usize) -> bool {
-        runtime::references(object) == 1
-    }
-
-    #[inline(always)]
-    fn implementation(&self, object: usize, offset: u32) -> usize {
-        // SAFETY: a method of the object is being called, so it is an object of a class whose `_impl` lies there.
-        unsafe { ((object + offset as usize) as *const usize).read_volatile() }
-    }
-
-    fn is_driver(&self, caller: usize) -> bool {
-        driver_code::contains(caller) || thunk::is_return(caller)
-    }
-
-    fn now(&self) -> u64 {
-        sys::now()
-    }
-
-    fn who(&self) -> Who {
-        let mut who = Who { id: sys::thread_id(), ..Who::UNKNOWN };
-        // SAFETY: the place is as long as it is said to be; the call ends the name within it.
-        unsafe {
-            sys::pthread_getname_np(sys::pthread_self(), who.name.as_mut_ptr().cast(), MAX_NAME)
-        };
-        sys::queue_label(&mut who.queue);
-        who
-    }
-
-    fn frames(&self, call: &Call, frames: &mut [usize]) {
-        if call.frame == 0 {
-            frames.iter_mut().take(1).for_each(|frame| *frame = call.caller);
-            return;
-        }
-        backtrace::walk(current(), call.frame, frames, |caller| !driver_code::contains(caller));
-    }
-
-    fn part(&self, method: usize) -> Part {
-        slot_of(method).and_then(|slot| SLOTS.get(slot)).map_or(Part::Other, Slot::part)
-    }
-
-    fn has_found(&self, hazard: Hazard, earlier: usize, later: usize) -> bool {
-        findings::count_again(hazard, earlier, later)
-    }
-
-    fn find(&self, finding: &Finding) {
-        findings::keep(finding, &self.who(), |frames| self.frames(finding.later, frames));
-    }
-
-    fn is_new_kind(&self, object: usize) -> bool {
-        hooks::hook_on_sight(object)
-    }
-
-    fn sweeps_elsewhere(&self) -> bool {
-        watchdog::ask_for_sweep();
-        true
-    }
-
-    fn give_way(&self) {
-        // SAFETY: takes nothing and touches none of this library's memory.
-        unsafe { sys::sched_yield() };
-    }
-
-    fn long_wait(&self, record: &Record, milliseconds: u64) {
-        let encoder = record.address();
-        let owner = record.owner();
-        say(format_args!(
-            "waited {milliseconds} ms for encoder or command buffer {encoder:#x}, held by thread block {owner:#x}"
-        ));
-    }
-}
 
 /// The slot of a method, which the core knows by its thunk's address; 0 stands for none.
 pub fn slot_of(method: usize) -> Option<usize> {
@@ -125,7 +37,8 @@ static GUARD: Only = Only(UnsafeCell::new(MaybeUninit::uninit()));
 static STARTED: AtomicBool = AtomicBool::new(false);
 static OBSERVES: AtomicBool = AtomicBool::new(false);
 
-/// Whether calls may take the fast path: in a mode that locks, where a thread's block is found without a call.
+/// Whether calls may take the fast path: in a mode that locks, where a thread's block is found
+/// without a call.
 pub fn has_fast_path() -> bool {
     !OBSERVES.load(Ordering::Relaxed) && own_thread::is_direct()
 }
@@ -173,11 +86,12 @@ pub fn current() -> &'static Thread {
 
 /// Called by the thunks before a hooked method: answers the code to run, or 0 to return zero.
 ///
-/// The common case is decided here, without a call and without touching the stack; everything else in [`enter_slow`].
+/// The common case is decided here, without a call and without touching the stack; everything else
+/// in [`enter_slow`].
 ///
 /// # Safety
-/// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk, `saved` points to the
-/// registers saved there.
+/// Called by the common path in [`thunk`] alone: `thunk` is the address of an installed thunk,
+/// `saved` points to the registers saved there.
 pub unsafe extern "C" fn agx_guard_enter(
     object: usize,
     thunk: usize,
@@ -312,7 +226,8 @@ pub unsafe extern "C" fn agx_guard_leave(result: usize) -> usize {
 fn wake_and_answer(record: &Record, caller: usize) -> usize {
     // SAFETY: a thunk is installed.
     unsafe { started() }.ledger.wake(record);
-    // Hidden, so that this is called last: were the answer known to be the argument, every call would keep it on the stack.
+    // Hidden, so that this is called last: were the answer known to be the argument, every call
+    // would keep it on the stack.
     core::hint::black_box(caller)
 }
 
@@ -329,8 +244,10 @@ fn leave_slow(result: usize) -> usize {
     frame.caller
 }
 
-fn close(thread: &Thread, frame: &Frame, result: usize) {
-    // SAFETY: the frame's slot was in range when it was pushed; records are never given back; a thunk is installed.
+/// Closes a call that has been taken from the thread.
+pub(crate) fn close(thread: &Thread, frame: &Frame, result: usize) {
+    // SAFETY: the frame's slot was in range when it was pushed; records are never given back; a
+    // thunk is installed.
     unsafe {
         let entered = Entered { record: frame.record, lock: frame.lock, role: frame.role };
         let object = frame.record.as_ref().map_or(0, Record::address);
@@ -342,53 +259,6 @@ fn close(thread: &Thread, frame: &Frame, result: usize) {
         } else {
             started().leave(thread, &call, entered, result);
         }
-    }
-}
-
-const CLEANUP_PHASE: c_int = 2;
-const CONTINUE_UNWIND: c_int = 8;
-
-unsafe extern "C" {
-    fn _Unwind_GetCFA(context: *mut c_void) -> usize;
-}
-
-/// Called by the unwinder for an exception that passes through a guarded call: nothing here catches it, and once it is
-/// certain that it passes, the calls it leaves are closed. So no other thread waits until this one comes to the guard again.
-///
-/// # Safety
-/// Called by the unwinder alone.
-pub unsafe extern "C" fn agx_guard_unwind(
-    _version: c_int,
-    actions: c_int,
-    _class: u64,
-    _exception: *mut c_void,
-    context: *mut c_void,
-) -> c_int {
-    if actions & CLEANUP_PHASE != 0 {
-        // SAFETY: the unwinder's own context. libgcc and libunwind both answer the stack pointer inside the frame, which is the end of the
-        // frame it called.
-        let stack = unsafe { _Unwind_GetCFA(context) } + thunk::SAVED;
-        let thread = current();
-        while thread.is_top_stale(stack, 0, 1) {
-            close_left_call(thread);
-        }
-    }
-    CONTINUE_UNWIND
-}
-
-/// Closes every call a thread is inside of: it has ended there, and no other thread could use its encoders otherwise.
-pub fn close_all(thread: &Thread) {
-    while thread.is_inside() {
-        close_left_call(thread);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn close_left_call(thread: &Thread) {
-    if let Some(frame) = thread.pop() {
-        thread.tally.add(Counter::Unwound);
-        close(thread, &frame, 0);
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the race detector found, kept where it outlives the process.
 //!
-//! The findings lie in a file that is mapped, `PID.races` in the folder AGX_GUARD_REPORTS names, made with the first of them. The
-//! kernel keeps what is written there however the process ends, and a race often ends it. Without that folder they lie in memory alone,
-//! for the report. A finding is one piece of JSON in a slot of its own, complete before its length says so, with its addresses named
-//! already: a dead process cannot name its own. A pair of call sites is one finding, and is counted when it comes again; so
-//! names are looked up once for each pair, and never for a call.
+//! The findings lie in a file that is mapped, `PID.races` in the folder AGX_GUARD_REPORTS names,
+//! made with the first of them. The kernel keeps what is written there however the process ends,
+//! and a race often ends it. Without that folder they lie in memory alone, for the report. A
+//! finding is one piece of JSON in a slot of its own, complete before its length says so, with its
+//! addresses named already: a dead process cannot name its own. A pair of call sites is one
+//! finding, and is counted when it comes again; so names are looked up once for each pair, and
+//! never for a call.
 //!
 //! | at | of the file | of a slot |
 //! |---|---|---|
@@ -48,7 +50,8 @@ const MAX_STACK: usize = 16;
 /// The memory of a process without a folder: never touched where there is no finding.
 #[repr(align(16))]
 struct Memory(core::cell::UnsafeCell<[u8; SIZE]>);
-// SAFETY: reached through `BASE` alone, as the file is: numbers are atomic, and a text is written once, before its length is.
+// SAFETY: reached through `BASE` alone, as the file is: numbers are atomic, and a text is written
+// once, before its length is.
 unsafe impl Sync for Memory {}
 static MEMORY: Memory = Memory(core::cell::UnsafeCell::new([0; SIZE]));
 
@@ -107,7 +110,8 @@ pub fn keep(finding: &Finding, who: &Who, frames: impl FnOnce(&mut [usize])) {
     });
 }
 
-/// Begins without findings: in a forked child, whose findings are not those of the process that was asked about.
+/// Begins without findings: in a forked child, whose findings are not those of the process that was
+/// asked about.
 pub fn forget() {
     KEEPING.reset();
     USED.store(0, Ordering::Relaxed);
@@ -167,7 +171,8 @@ fn memory() -> *mut u8 {
 }
 
 fn map(path: &core::ffi::CStr) -> Option<*mut u8> {
-    // SAFETY: the path is NUL-terminated; the file is as long as the mapping, and stays mapped for as long as the process lives.
+    // SAFETY: the path is NUL-terminated; the file is as long as the mapping, and stays mapped for
+    // as long as the process lives.
     unsafe {
         let file = sys::open(path.as_ptr(), sys::READ_WRITE_NEW, 0o644 as c_int);
         if file < 0 {
@@ -186,7 +191,8 @@ fn map(path: &core::ffi::CStr) -> Option<*mut u8> {
 
 fn write(slot: usize, finding: &Finding, who: &Who, stack: &[usize]) {
     let at = SLOT * (slot + 1);
-    // SAFETY: the slot's own bytes; no reader looks at them while its length is 0, and there is one writer, under `KEEPING`.
+    // SAFETY: the slot's own bytes; no reader looks at them while its length is 0, and there is one
+    // writer, under `KEEPING`.
     let place = unsafe {
         core::slice::from_raw_parts_mut(BASE.load(Ordering::Relaxed).add(at + TEXT), SLOT - TEXT)
     };

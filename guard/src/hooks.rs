@@ -1,10 +1,11 @@
 //! Puts the thunks in place of the methods of the driver's classes, when the driver is loaded.
 //!
-//! An encoder class gets a thunk for every method of its own and for every method it inherits from a class below the root
-//! (IOGPU's and Metal's command encoder classes), the latter as an override, so that those classes themselves stay as they
-//! are for everybody else. `dealloc` is guarded wherever it comes from. A command buffer's class gets thunks in the same way for the
-//! methods that make, end or read encoders. An encoder class whose name is not known is hooked when a factory first returns an object
-//! of it. [`crate::selectors`] names what is left alone.
+//! An encoder class gets a thunk for every method of its own and for every method it inherits from
+//! a class below the root (IOGPU's and Metal's command encoder classes), the latter as an override,
+//! so that those classes themselves stay as they are for everybody else. `dealloc` is guarded
+//! wherever it comes from. A command buffer's class gets thunks in the same way for the methods
+//! that make, end or read encoders. An encoder class whose name is not known is hooked when a
+//! factory first returns an object of it. [`crate::selectors`] names what is left alone.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -17,6 +18,7 @@ use crate::selectors::{self, Role};
 use crate::slot::SLOTS;
 use crate::sync::{AtomicUsize, Lock, Ordering};
 use crate::thunk;
+use crate::unknown;
 
 /// How many thunks of each kind are in use: those with an ordinary frame, which come first, and the others.
 static USED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
@@ -66,8 +68,21 @@ pub fn hook_by_name(name: &CStr) -> usize {
     let role = name.to_str().ok().and_then(selectors::role_of_class);
     match (role, Class::named(name)) {
         (Some(role), Some(class)) => hook(class, role),
-        _ => 0,
+        (None, Some(class)) => {
+            HOOKING.with(|| unknown::note(class));
+            0
+        }
+        (_, None) => 0,
     }
+}
+
+/// Whether the calls of a class that responds to `endEncoding` are guarded: that one's are.
+pub fn is_hooked(class: Class) -> bool {
+    let mut found = false;
+    class.each_method(|method| {
+        found |= method.selector() == "endEncoding" && thunk::is_thunk(method.code());
+    });
+    found
 }
 
 /// Hooks a class; how many methods were hooked. A class already hooked has no method left to hook.
@@ -101,7 +116,8 @@ fn hook_command_buffer(class: Class) {
     });
 }
 
-/// Gives a class a thunk for each method of its own, and for each it inherits from a class below the root, that has a kind.
+/// Gives a class a thunk for each method of its own, and for each it inherits from a class below
+/// the root, that has a kind.
 fn hook_methods(class: Class, impl_offset: u32, kind_of: impl Fn(Method) -> Option<Kind>) {
     class.each_method(|method| {
         if let Some(thunk) =
@@ -138,7 +154,8 @@ pub fn hooked_on_sight() -> usize {
     HOOKED_ON_SIGHT.load(Ordering::Relaxed)
 }
 
-/// Hooks the class of what a factory returned, unless it is known; whether it was hooked now. No list of names has to be complete then.
+/// Hooks the class of what a factory returned, unless it is known; whether it was hooked now. No
+/// list of names has to be complete then.
 pub fn hook_on_sight(object: usize) -> bool {
     let Some(class) = Class::of(object) else { return false };
     let address = class.0.as_ptr() as usize;
@@ -163,13 +180,15 @@ pub fn hook_on_sight(object: usize) -> bool {
     count > 0
 }
 
-/// Fills a slot for a method and answers its thunk; `None` when the method runs a thunk already, or none is left.
+/// Fills a slot for a method and answers its thunk; `None` when the method runs a thunk already, or
+/// none is left.
 fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option<usize> {
     let original = method.code();
     if thunk::is_thunk(original) {
         return None;
     }
-    // A refused call has to clear what the method returns: one of which it is not known how much that is stays as it is.
+    // A refused call has to clear what the method returns: one of which it is not known how much
+    // that is stays as it is.
     let Some(bytes) = encoding::returned_through_memory(method.encoding()) else {
         NOT_UNDERSTOOD.fetch_add(1, Ordering::Relaxed);
         return None;
@@ -187,7 +206,8 @@ fn prepare(class: Class, method: Method, kind: Kind, impl_offset: u32) -> Option
     Some(thunk::address(index))
 }
 
-/// The number of a thunk that is not in use. A method that may have a frame does without where there is no room.
+/// The number of a thunk that is not in use. A method that may have a frame does without where
+/// there is no room.
 fn take_thunk(has_frame: bool) -> Option<usize> {
     let take = |kind: usize| {
         let index = USED.get(kind)?.load(Ordering::Relaxed);
@@ -201,8 +221,8 @@ fn take_thunk(has_frame: bool) -> Option<usize> {
     framed.or_else(|| take(1).map(|index| index + thunk::FRAMED))
 }
 
-/// Hooks the class of this name: 0 as an encoder class, 1 as a command buffer class, -1 as what its name says it is. Answers how
-/// many methods were hooked.
+/// Hooks the class of this name: 0 as an encoder class, 1 as a command buffer class, -1 as what its
+/// name says it is. Answers how many methods were hooked.
 ///
 /// # Safety
 /// `name` is a NUL-terminated string.

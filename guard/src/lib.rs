@@ -67,9 +67,13 @@ mod fork;
 #[cfg(feature = "shipped")]
 pub mod hooks;
 #[cfg(feature = "shipped")]
+mod left_calls;
+#[cfg(feature = "shipped")]
 mod load;
 #[cfg(feature = "shipped")]
 mod own_thread;
+#[cfg(feature = "shipped")]
+mod process;
 #[cfg(any(test, all(feature = "shipped", target_os = "macos")))]
 #[cfg(not(loom))]
 mod refusal;
@@ -89,5 +93,7 @@ mod support;
 mod symbols;
 #[cfg(feature = "shipped")]
 pub mod thunk;
+#[cfg(feature = "shipped")]
+mod unknown;
 #[cfg(feature = "shipped")]
 pub mod watchdog;

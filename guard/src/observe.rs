@@ -1,7 +1,8 @@
 //! The observe mode: the same calls, counted, with nothing changed.
 //!
-//! No call waits, none is refused, no reference is taken. A record's lock is only tried: a thread that fails to get it has met
-//! another thread inside the same encoder, which is what the mode is there to count.
+//! No call waits, none is refused, no reference is taken. A record's lock is only tried: a thread
+//! that fails to get it has met another thread inside the same encoder, which is what the mode is
+//! there to count.
 
 use crate::call::{Call, Entered, Kind, Objects, Verdict};
 use crate::calls::Guard;
@@ -51,7 +52,8 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// The record of the call's object: a command buffer's is made at its first call, an encoder's at its `init…`.
+    /// The record of the call's object: a command buffer's is made at its first call, an encoder's
+    /// at its `init…`.
     fn observed(&self, thread: &Thread, call: &Call) -> Option<&Record> {
         let known = self.ledger.find(call.object);
         if known.is_some()

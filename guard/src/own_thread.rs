@@ -2,7 +2,8 @@
 
 use core::ffi::c_void;
 
-use crate::entry::{THREADS, close_all};
+use crate::entry::THREADS;
+use crate::left_calls::close_all;
 use crate::sync::Ordering;
 use crate::sys;
 use crate::thread::Thread;
@@ -70,9 +71,10 @@ mod system {
     }
 }
 
-/// On a Mac a thread's specific values lie in an array TPIDRRO_EL0 points to, and `pthread_getspecific` is one load from it. A call
-/// to it would cost the short way its registers, so the load is done in place; `start` sees first that it is what the call
-/// answers, and where it is not, no call takes the short way.
+/// On a Mac a thread's specific values lie in an array TPIDRRO_EL0 points to, and
+/// `pthread_getspecific` is one load from it. A call to it would cost the short way its registers,
+/// so the load is done in place; `start` sees first that it is what the call answers, and where it
+/// is not, no call takes the short way.
 #[cfg(target_os = "macos")]
 mod system {
     use super::*;
@@ -89,7 +91,8 @@ mod system {
 
     pub fn start() {
         let mut key = 0;
-        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature; the value set is a block.
+        // SAFETY: `key` is a valid place for the answer, `gone` has the destructor's signature; the
+        // value set is a block.
         unsafe {
             sys::pthread_key_create(&mut key, Some(gone));
             KEY.store(key, Ordering::Relaxed);

@@ -1,20 +1,23 @@
-//! The race detector: which calls of two threads to one encoder or command buffer must not have been, told while they happen.
+//! The race detector: which calls of two threads to one encoder or command buffer must not have
+//! been, told while they happen.
 //!
 //! | finding | when |
 //! |---|---|
 //! | overlap | a thread calls while another is inside the same encoder or its command buffer |
 //! | use after end | a call to an encoder that was ended |
 //! | use after commit | a call to a command buffer that was committed |
-//! | open encoder | a call of a factory, of an event method or of `commit` while an encoder that another thread made on this command buffer is open |
+//! | open encoder | a factory, event or commit call while another thread's encoder on the buffer is open |
 //! | torn sequence | a dispatch, draw or copy whose state a call of another thread set, or changed in between |
 //!
-//! A change of thread anywhere else is how programs use a serial queue: it is counted as handed over and is not a finding. What only
-//! asks who an object is, and `dealloc`, which comes with the last release on whatever thread, take part in none.
+//! A change of thread anywhere else is how programs use a serial queue: it is counted as handed
+//! over and is not a finding. What only asks who an object is, and `dealloc`, which comes with the
+//! last release on whatever thread, take part in none.
 //!
-//! Mode `observe` sees every call and is exact. In mode `guard` calls of one thread in a row take the fast path, which keeps the
-//! last call site: there a method that neither sets state nor encodes hides a state-setting call right before it, and such a
-//! sequence, torn at just that place, is not found. In mode `serialize` one lock orders all encoders, so neither an overlap nor a torn
-//! sequence can be told, and neither is looked for.
+//! Mode `observe` sees every call and is exact. In mode `guard` calls of one thread in a row take
+//! the fast path, which keeps the last call site: there a method that neither sets state nor
+//! encodes hides a state-setting call right before it, and such a sequence, torn at just that
+//! place, is not found. In mode `serialize` one lock orders all encoders, so neither an overlap nor
+//! a torn sequence can be told, and neither is looked for.
 
 use crate::call::{Call, Kind, Objects};
 use crate::calls::Guard;
@@ -81,7 +84,8 @@ pub enum Part {
 pub struct Finding<'a> {
     /// Of which kind.
     pub hazard: Hazard,
-    /// The encoder or command buffer of the later call. The caller holds its lock, or has met another thread inside.
+    /// The encoder or command buffer of the later call. The caller holds its lock, or has met
+    /// another thread inside.
     pub record: &'a Record,
     /// The call before; for a use after an end or commit, `record.ended` says more.
     pub earlier: Site,
@@ -182,8 +186,9 @@ impl<O: Objects, const BUCKETS: usize> Guard<O, BUCKETS> {
         }
     }
 
-    /// Metal asserts here where an encoder of the buffer is open. One that this thread made is the program's plain mistake; one of another
-    /// thread's is a race. In mode `serialize` all encoders have one lock, which does not tell whose this is.
+    /// Metal asserts here where an encoder of the buffer is open. One that this thread made is the
+    /// program's plain mistake; one of another thread's is a race. In mode `serialize` all encoders
+    /// have one lock, which does not tell whose this is.
     #[cold]
     #[inline(never)]
     fn meets_open_encoder(&self, thread: &Thread, call: &Call, buffer: &Record) {

@@ -1,12 +1,15 @@
-//! One encoder or command buffer, as the ledger knows it: its address, where it stands in its life, and who is inside it.
+//! One encoder or command buffer, as the ledger knows it: its address, where it stands in its life,
+//! and who is inside it.
 //!
-//! Each record has a lock, and each record names the lock that guards it: its own, or that of its command buffer's record. A command
-//! buffer and its encoders are guarded by one lock, because the driver goes both ways: `commit` ends the buffer's encoders, and
-//! `endEncoding` writes to the buffer. Two locks would be taken in either order.
+//! Each record has a lock, and each record names the lock that guards it: its own, or that of its
+//! command buffer's record. A command buffer and its encoders are guarded by one lock, because the
+//! driver goes both ways: `commit` ends the buffer's encoders, and `endEncoding` writes to the
+//! buffer. Two locks would be taken in either order.
 //!
-//! A record's lock is changed by the thread that holds both the old and the new one. So a thread that took the lock a record named, and
-//! finds that the record still names it and still stands for the same address, holds the lock of that object. How a lock is waited for
-//! is the ledger's business.
+//! A record's lock is changed by the thread that holds both the old and the new one. So a thread
+//! that took the lock a record named, and finds that the record still names it and still stands for
+//! the same address, holds the lock of that object. How a lock is waited for is the ledger's
+//! business.
 
 use core::ptr;
 
@@ -52,21 +55,25 @@ pub const IMPL_SEEN: u32 = 0x200;
 pub const PERMIT: u32 = 0x400;
 /// An ending has happened since the encoder was last put into the quarantine.
 pub const TO_QUARANTINE: u32 = 0x800;
-/// The end has been counted: the driver ends a coalesced encoder again from `commit`, which is not a second end.
+/// The end has been counted: the driver ends a coalesced encoder again from `commit`, which is not
+/// a second end.
 pub const COUNTED: u32 = 0x2000;
 /// The record stands for a command buffer.
 pub const BUFFER: u32 = 0x1000;
 /// The command buffer was committed.
 pub const COMMITTED: u32 = 0x4000;
 
-/// Set in a lock's word beside the token of the thread that had it last: the lock is free, and that thread may take it on the fast path.
+/// Set in a lock's word beside the token of the thread that had it last: the lock is free, and that
+/// thread may take it on the fast path.
 const FREE: usize = 1;
 
-/// One encoder or command buffer. Fills a cache line of its own, so that two threads on two encoders share nothing.
+/// One encoder or command buffer. Fills a cache line of its own, so that two threads on two
+/// encoders share nothing.
 #[repr(C, align(128))]
 pub struct Record {
-    /// Who is inside: the address of a [`Thread`]. When free: 0, or [`FREE`] with the thread whose sequence of calls it is. The
-    /// first field, for an atomic instruction takes an address and no offset.
+    /// Who is inside: the address of a [`Thread`]. When free: 0, or [`FREE`] with the thread whose
+    /// sequence of calls it is. The first field, for an atomic instruction takes an address and no
+    /// offset.
     pub(crate) owner: AtomicUsize,
     /// The encoder's address; 0 when the record is free. Changes only under the record's lock.
     address: AtomicUsize,
@@ -82,7 +89,8 @@ pub struct Record {
     pub opener: AtomicPtr<Thread>,
     /// The record whose lock guards this one: itself, its command buffer's, or the one lock of `serialize`.
     lock: AtomicPtr<Record>,
-    /// Calls in progress that settle this record when the outermost of them ends. Changes only under the record's lock.
+    /// Calls in progress that settle this record when the outermost of them ends. Changes only
+    /// under the record's lock.
     depth: AtomicU32,
     /// The record after this one in the chain of its bucket; set before it is published, and never changed.
     pub(crate) next: AtomicPtr<Record>,
@@ -170,10 +178,12 @@ impl Record {
         status & flags
     }
 
-    /// The record whose lock guards this one. Believe it only while that lock is held: see [`Record::is_guarded_by`].
+    /// The record whose lock guards this one. Believe it only while that lock is held: see
+    /// [`Record::is_guarded_by`].
     #[inline(always)]
     pub fn lock(&self) -> &Record {
-        // SAFETY: set before the record first stood for an object, and only such records are found; records are never given back.
+        // SAFETY: set before the record first stood for an object, and only such records are found;
+        // records are never given back.
         unsafe { &*self.lock.load(Ordering::Acquire) }
     }
 
@@ -183,7 +193,8 @@ impl Record {
         ptr::eq(self.lock.load(Ordering::Acquire), lock)
     }
 
-    /// Has another record's lock guard this one. The caller holds both locks, or uses the record no more before it took the new one.
+    /// Has another record's lock guard this one. The caller holds both locks, or uses the record no
+    /// more before it took the new one.
     pub fn share_lock_of(&self, other: &Record) {
         self.lock.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
     }
@@ -210,7 +221,8 @@ impl Record {
         self.depth.store(0, Ordering::Relaxed);
     }
 
-    /// Takes the record's own lock if it is free. Releases too: who reads the token follows it to the thread's block.
+    /// Takes the record's own lock if it is free. Releases too: who reads the token follows it to
+    /// the thread's block.
     pub fn try_lock(&self, thread: &Thread) -> bool {
         let free = self.owner.load(Ordering::Relaxed);
         has_fault(Fault::LockForAll)
@@ -221,8 +233,8 @@ impl Record {
                     .is_ok())
     }
 
-    /// Takes the record's own lock if it is free and the sequence of calls is this thread's: then there is no more to ask than whether
-    /// the encoder is live.
+    /// Takes the record's own lock if it is free and the sequence of calls is this thread's: then
+    /// there is no more to ask than whether the encoder is live.
     #[inline(always)]
     pub fn try_lock_again(&self, thread: &Thread) -> bool {
         has_fault(Fault::LockForAll)

@@ -1,6 +1,7 @@
 //! The report: the mode, what is hooked, what was seen of the driver, and every counter, as one JSON object.
 //!
-//! It is written to the file AGX_GUARD_REPORT names when the process exits, and by the watchdog's thread when SIGUSR1 asks for it.
+//! It is written to the file AGX_GUARD_REPORT names when the process exits, and by the watchdog's
+//! thread when SIGUSR1 asks for it.
 
 use core::ffi::{CStr, c_int};
 use core::fmt::Write;
@@ -19,6 +20,7 @@ use crate::refused;
 use crate::settings::Mode;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys;
+use crate::unknown;
 
 /// Room for a report: some 2 kB of its own, and the names of the methods that were refused.
 const MAX_REPORT: usize = 16384;
@@ -33,9 +35,9 @@ pub fn write_nowhere() {
     SILENT.store(true, Ordering::Relaxed);
 }
 
-/// Writes the report where it is wanted: in the file AGX_GUARD_REPORT names, and in one of this process alone in the folder
-/// AGX_GUARD_REPORTS names. A process without a driver, such as a helper that inherited the environment, writes the former only
-/// where there is no report yet.
+/// Writes the report where it is wanted: in the file AGX_GUARD_REPORT names, and in one of this
+/// process alone in the folder AGX_GUARD_REPORTS names. A process without a driver, such as a
+/// helper that inherited the environment, writes the former only where there is no report yet.
 pub fn write() {
     const ONLY_IF_NEW: c_int = if cfg!(target_os = "macos") { 0x800 } else { 0x80 };
     let file = environment::value(c"AGX_GUARD_REPORT");
@@ -61,7 +63,8 @@ pub fn write() {
     }
 }
 
-/// Writes the report if a file `PROCESS.ask` in the folder AGX_GUARD_REPORTS names asks for it, and removes that file afterwards.
+/// Writes the report if a file `PROCESS.ask` in the folder AGX_GUARD_REPORTS names asks for it, and
+/// removes that file afterwards.
 pub fn answer() {
     let Some(folder) = environment::value(c"AGX_GUARD_REPORTS") else { return };
     let mut place = [0; MAX_PATH];
@@ -132,6 +135,7 @@ pub fn compose(buffer: &mut [u8]) -> Option<usize> {
     json.number("classes_hooked_on_sight", hooks::hooked_on_sight() as u64);
     json.number("methods_not_understood", hooks::methods_not_understood() as u64);
     json.number("methods_without_room", hooks::methods_without_room() as u64);
+    unknown::describe(&mut json, hooks::is_hooked);
     coalescing::describe(&mut json);
     #[cfg(target_os = "macos")]
     crate::driver::describe(&mut json);

@@ -1,13 +1,14 @@
 //! Which classes are guarded, which of their methods are left alone and why, and what the others do.
 //!
-//! Everything here is decided by name, so that it can be read and tested anywhere. Facts: the encoder classes of the AGX
-//! drivers are `AGX<family>Family<kind>Context`; their command buffers `AGX<family>FamilyCommandBuffer`.
+//! Everything here is decided by name, so that it can be read and tested anywhere. Facts: the
+//! encoder classes of the AGX drivers are `AGX<family>Family<kind>Context`; their command buffers
+//! `AGX<family>FamilyCommandBuffer`.
 
 use crate::call::Kind;
 use crate::races::Part;
 
-/// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…` are the subclasses
-/// used when counters are sampled.
+/// The kinds of encoder, as they stand between `Family` and `Context` in a class name. `Sampled…`
+/// are the subclasses used when counters are sampled.
 pub const ENCODER_KINDS: &[&str] = &[
     "Compute",
     "Blit",
@@ -21,7 +22,8 @@ pub const ENCODER_KINDS: &[&str] = &[
     "ParallelRender",
 ];
 
-/// Encoder classes whose names are built in another way: the builder of acceleration structures and the parallel render encoder.
+/// Encoder classes whose names are built in another way: the builder of acceleration structures and
+/// the parallel render encoder.
 pub const OTHER_ENCODERS: &[&str] = &["RayTracingGPUBuilder", "ThreadedRenderPass"];
 
 /// The suffix of the classes of Metal 4.
@@ -29,8 +31,8 @@ const METAL_4: &str = "_mtlnext";
 
 /// Methods of the encoder classes that are not guarded, and why.
 ///
-/// All of them are answered by the runtime or by `NSObject` without a look at `_impl`, and most are called by the runtime in
-/// places where waiting for a lock, or being refused, would break it.
+/// All of them are answered by the runtime or by `NSObject` without a look at `_impl`, and most are
+/// called by the runtime in places where waiting for a lock, or being refused, would break it.
 pub const EXCEPTED: &[(&str, &str)] = &[
     ("retain", "reference counting: called under every lock there is, must never wait"),
     ("release", "reference counting; dealloc, which may follow, is guarded"),
@@ -64,8 +66,9 @@ pub const EXCEPTED: &[(&str, &str)] = &[
     ("performSelector:withObject:withObject:", "sends a message, which is guarded itself"),
 ];
 
-/// Methods that tell who an encoder is, in Metal's words properties that may be read after its end. They run under its lock and
-/// are never refused: `nil` for the device of an ended encoder would break a program that is right.
+/// Methods that tell who an encoder is, in Metal's words properties that may be read after its end.
+/// They run under its lock and are never refused: `nil` for the device of an ended encoder would
+/// break a program that is right.
 pub const PASSIVE: &[&str] = &[
     "device",
     "label",
@@ -123,8 +126,9 @@ pub fn encoder_method(selector: &str) -> Option<Kind> {
     })
 }
 
-/// What a method of a command buffer class is to the guard: one that hands out an encoder, one that ends or reads encoders or changes
-/// what the buffer keeps, or one that is left alone. `waitUntil…` is: it would keep the lock for as long as the GPU works.
+/// What a method of a command buffer class is to the guard: one that hands out an encoder, one that
+/// ends or reads encoders or changes what the buffer keeps, or one that is left alone. `waitUntil…`
+/// is: it would keep the lock for as long as the GPU works.
 pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
     if selector == "dealloc" {
         return Some(Kind::BufferDealloc);
@@ -148,8 +152,9 @@ pub fn command_buffer_method(selector: &str, encoding: &[u8]) -> Option<Kind> {
     (named || adds_handler).then_some(Kind::Buffer)
 }
 
-/// Whether a method may be called from a frame of the guard's: not one with variable arguments. On a Mac those lie on the stack, and no
-/// encoding tells of them. By Cocoa's convention such a method is named for a format; Metal's encoders have none.
+/// Whether a method may be called from a frame of the guard's: not one with variable arguments. On
+/// a Mac those lie on the stack, and no encoding tells of them. By Cocoa's convention such a method
+/// is named for a format; Metal's encoders have none.
 pub fn may_have_frame(selector: &str) -> bool {
     !has(selector, "ormat")
 }

@@ -1,11 +1,14 @@
-//! The calls that one lock orders, and who made and ended the object, as the race detector follows them: whose they are, and which came last.
+//! The calls that one lock orders, and who made and ended the object, as the race detector follows
+//! them: whose they are, and which came last.
 //!
-//! A command buffer has one open encoder at a time, so the calls under its lock are one sequence. On the fast path a thread leaves its
-//! call site here and nothing else is asked, for the lock's word itself says that the thread before was the same one: see
-//! [`crate::record::Record::try_lock_again`]. Every change of thread comes through the slow path, and is judged in [`crate::races`].
+//! A command buffer has one open encoder at a time, so the calls under its lock are one sequence.
+//! On the fast path a thread leaves its call site here and nothing else is asked, for the lock's
+//! word itself says that the thread before was the same one: see
+//! [`crate::record::Record::try_lock_again`]. Every change of thread comes through the slow path,
+//! and is judged in [`crate::races`].
 //!
-//! All words change under the lock alone, and loom need not know of them; a reader without the lock may see a call site that is one call
-//! old.
+//! All words change under the lock alone, and loom need not know of them; a reader without the lock
+//! may see a call site that is one call old.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -139,7 +142,8 @@ impl Sequence {
         self.rare.open.thread.store(0, Relaxed);
     }
 
-    /// The creation of the record's object, or where it was first met. Names and no pointer to a thread, for a thread's block is used again.
+    /// The creation of the record's object, or where it was first met. Names and no pointer to a
+    /// thread, for a thread's block is used again.
     pub fn born(&self) -> &Event {
         &self.rare.born
     }

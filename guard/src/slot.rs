@@ -12,7 +12,8 @@ pub struct Slot {
     pub original: AtomicUsize,
     /// See [`Call::impl_offset`].
     pub impl_offset: AtomicU32,
-    /// A [`Kind`] in the low five bits, a [`Part`] in two more, [`FAST`]; above them how many bytes the method returns through x8.
+    /// A [`Kind`] in the low five bits, a [`Part`] in two more, [`FAST`]; above them how many bytes
+    /// the method returns through x8.
     pub nature: AtomicU32,
 }
 
@@ -40,7 +41,8 @@ const KINDS: [Kind; KIND as usize + 1] = {
         CommitEncoder,
         Event,
     ];
-    assert!(known.len() == Kind::COUNT);
+    // The last kind there is.
+    assert!(known.len() == Event as usize + 1);
     let mut kinds = [Method; KIND as usize + 1];
     let mut at = 0;
     while at < known.len() {

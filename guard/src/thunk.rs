@@ -1,22 +1,28 @@
 //! One thunk for each hooked method, whatever its signature.
 //!
-//! A thunk says which one it is and joins a common path. That path saves all a caller may pass in registers (x0-x8, q0-q7),
-//! asks `agx_guard_enter`, and puts everything back. There are two such paths.
+//! A thunk says which one it is and joins a common path. That path saves all a caller may pass in
+//! registers (x0-x8, q0-q7), asks `agx_guard_enter`, and puts everything back. There are two such
+//! paths.
 //!
-//! A method whose arguments all fit in registers, which its type encoding tells, is called from an ordinary frame. The frame has unwind
-//! information, so a backtrace keeps every caller and an exception passes through: on its way, [`agx_guard_unwind`] closes the call.
+//! A method whose arguments all fit in registers, which its type encoding tells, is called from an
+//! ordinary frame. The frame has unwind information, so a backtrace keeps every caller and an
+//! exception passes through: on its way, [`agx_guard_unwind`] closes the call.
 //!
-//! Any other method may have arguments on the stack, and their number and types are not known, so the original must find them exactly
-//! where they were: the stack pointer is put back too. The address to return to cannot stay on the stack then; `enter` keeps it for
-//! the thread. Frame pointers are kept up, so a backtrace goes through, less the one caller whose return address lies elsewhere. No
-//! unwind information could say where, so an exception that is thrown through such a method ends the process.
+//! Any other method may have arguments on the stack, and their number and types are not known, so
+//! the original must find them exactly where they were: the stack pointer is put back too. The
+//! address to return to cannot stay on the stack then; `enter` keeps it for the thread. Frame
+//! pointers are kept up, so a backtrace goes through, less the one caller whose return address lies
+//! elsewhere. No unwind information could say where, so an exception that is thrown through such a
+//! method ends the process.
 //!
-//! When the original returns, its results (x0, x1, q0-q3, and x8's memory) are kept while `agx_guard_leave` closes the call. A refused
-//! call returns zero in every result register; `enter` has cleared the memory at x8 where the method returns a structure there.
+//! When the original returns, its results (x0, x1, q0-q3, and x8's memory) are kept while
+//! `agx_guard_leave` closes the call. A refused call returns zero in every result register; `enter`
+//! has cleared the memory at x8 where the method returns a structure there.
 
 use core::arch::global_asm;
 
-use crate::entry::{agx_guard_enter, agx_guard_leave, agx_guard_unwind};
+use crate::entry::{agx_guard_enter, agx_guard_leave};
+use crate::left_calls::agx_guard_unwind;
 
 /// How many methods can be hooked.
 pub const SLOTS: usize = 4096;
@@ -48,8 +54,8 @@ macro_rules! symbol {
     };
 }
 
-/// Lines of unwind information. On a Mac they are for the assembler's own kind, which keeps none that names the guard's function for
-/// exceptions, so [`compact_unwind`] says it there.
+/// Lines of unwind information. On a Mac they are for the assembler's own kind, which keeps none
+/// that names the guard's function for exceptions, so [`compact_unwind`] says it there.
 #[cfg(target_os = "macos")]
 macro_rules! unwind {
     ($($line:literal),*) => {
@@ -63,8 +69,8 @@ macro_rules! unwind {
     };
 }
 
-/// The compact unwind entry of the framed path: where it begins and how long it is, a frame that x29 points to and no other register saved
-/// in it, and the function to call for an exception.
+/// The compact unwind entry of the framed path: where it begins and how long it is, a frame that
+/// x29 points to and no other register saved in it, and the function to call for an exception.
 #[cfg(target_os = "macos")]
 macro_rules! compact_unwind {
     () => {
@@ -94,8 +100,8 @@ macro_rules! zeroes {
     };
 }
 
-/// Saves what a caller may pass in registers, below a frame record, and asks `enter`; then x16 is its answer, all else as it was but
-/// the stack, where the frame still is.
+/// Saves what a caller may pass in registers, below a frame record, and asks `enter`; then x16 is
+/// its answer, all else as it was but the stack, where the frame still is.
 macro_rules! ask {
     ($($before:expr),*) => {
         concat!(
@@ -130,8 +136,8 @@ macro_rules! ask {
     };
 }
 
-// The thunks, and the path of those whose arguments may lie on the stack: nothing of the guard's may lie below them. The frame is there
-// while `enter` runs.
+// The thunks, and the path of those whose arguments may lie on the stack: nothing of the guard's
+// may lie below them. The frame is there while `enter` runs.
 global_asm!(
     ".text",
     ".p2align 4",
@@ -240,7 +246,8 @@ pub fn return_without_frame() -> usize {
     address(SLOTS) + RETURN
 }
 
-/// Whether a guarded method returns to `code`: a call from there is one that such a method made in its own place, a tail call.
+/// Whether a guarded method returns to `code`: a call from there is one that such a method made in
+/// its own place, a tail call.
 pub fn is_return(code: usize) -> bool {
     code == return_without_frame() || is_return_with_frame(code)
 }

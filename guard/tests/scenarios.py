@@ -291,6 +291,17 @@ class Report(unittest.TestCase):
             with open(path, encoding="utf-8") as file:
                 self.assertNotIn("coalescing_off", json.load(file))
 
+    def test_an_encoder_class_of_no_list_is_reported_until_it_is_hooked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "report.json")
+            for is_left_alone, named in ((1, ["XYZUnheardOfCommandEncoder"]), (0, [])):
+                status, out, err = run("unheard", is_left_alone, AGX_GUARD_REPORT=path)
+                self.assertEqual(status, 0, out + err)
+                with open(path, encoding="utf-8") as file:
+                    report = json.load(file)
+                self.assertEqual([name for name in report["encoder_classes_not_hooked"] if "XYZ" in name], named)
+                self.assertEqual(report["classes_hooked_on_sight"], 1 - is_left_alone)
+
     def test_encoders_let_go_of_without_an_end_are_counted_and_said_once(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "report.json")

@@ -170,6 +170,10 @@ mod tests {
              by thread 2 \"worker\" on queue q, -[A dispatch]\n    program+0x10 work+4\n  \
              after a thread that is not known, -[A setBuffer]\n  created by thread 1 \"main\""
         );
+        let mut races = Races::default();
+        races.add(77, &file(&[(1, &FINDING.replace("torn-sequence", "open-encoder"))]));
+        let open = "a command buffer was used while another thread's encoder on it was open";
+        assert!(races.lines()[0].starts_with(&format!("race in process 77, once: {open}\n")));
         assert_eq!(lines[1], "3 more races; --report FILE writes those that were kept");
     }
 

@@ -1,16 +1,19 @@
-//! Compute work from two threads at once, each with command buffers and encoders of its own, and its results checked.
+//! Compute work from two threads at once, each with command buffers and encoders of its own, and
+//! its results checked.
 //!
-//! This is what crashes on the Macs this program is for, where nothing guards it. The threads share a device, a queue and a pipeline, as
-//! Metal allows. Each round fills a buffer by a kernel whose every value tells thread, round and place, so a result that is missing, old
-//! or another thread's is seen. What to run and what must come of it is apart from Metal ([`on_two_threads`]), so that it can be tested
-//! where there is none.
+//! This is what crashes on the Macs this program is for, where nothing guards it. The threads share
+//! a device, a queue and a pipeline, as Metal allows. Each round fills a buffer by a kernel whose
+//! every value tells thread, round and place, so a result that is missing, old or another thread's
+//! is seen. What to run and what must come of it is apart from Metal ([`on_two_threads`]), so that
+//! it can be tested where there is none.
 
 use std::ffi::{CStr, c_void};
 use std::sync::Barrier;
 
 use super::encode::Object;
 
-/// Rounds of each thread. Both together need fewer command buffers than a queue has, should none be given back.
+/// Rounds of each thread. Both together need fewer command buffers than a queue has, should none be
+/// given back.
 const ROUNDS: u32 = 24;
 /// Values a round computes.
 const VALUES: usize = 4096;
@@ -146,7 +149,8 @@ struct Work {
     pipeline: Object,
 }
 
-// SAFETY: a device, a queue and a pipeline may be used from several threads, by Metal's documentation; the runtime's functions too.
+// SAFETY: a device, a queue and a pipeline may be used from several threads, by Metal's
+// documentation; the runtime's functions too.
 #[allow(unsafe_code)]
 unsafe impl Sync for Work {}
 
@@ -156,7 +160,8 @@ impl Work {
         let runtime = Runtime::find()?;
         let nil: Object = std::ptr::null_mut();
         let none: *mut Object = std::ptr::null_mut();
-        // SAFETY: the methods have these arguments, by MTLDevice.h and MTLLibrary.h; an error is not asked for.
+        // SAFETY: the methods have these arguments, by MTLDevice.h and MTLLibrary.h; an error is
+        // not asked for.
         unsafe {
             let pool = (runtime.push)();
             let source = runtime.text(KERNEL);
@@ -179,8 +184,9 @@ impl Work {
     #[allow(unsafe_code)]
     unsafe fn fill(&self, seed: u32) -> Result<Vec<u32>, String> {
         let runtime = &self.runtime;
-        // SAFETY: the methods have these arguments, by MTLDevice.h, MTLCommandQueue.h, MTLCommandBuffer.h and MTLComputeCommandEncoder.h;
-        // the buffer is shared memory of that length, which the GPU has left when the wait is over.
+        // SAFETY: the methods have these arguments, by MTLDevice.h, MTLCommandQueue.h,
+        // MTLCommandBuffer.h and MTLComputeCommandEncoder.h; the buffer is shared memory of that
+        // length, which the GPU has left when the wait is over.
         unsafe {
             let pool = (runtime.push)();
             let result = made(

@@ -1,8 +1,10 @@
-//! Empty encoders on a Metal device, as a program makes them, so that the guard and the driver have something to do.
+//! Empty encoders on a Metal device, as a program makes them, so that the guard and the driver have
+//! something to do.
 //!
-//! Two of each kind follow each other on one command buffer: the driver may coalesce the second with the first, and asks beforehand
-//! whether it may. They encode nothing, so the GPU has next to nothing to do. Objective-C is reached by its one function for
-//! sending messages, which is found by name: this program is not linked with Metal.
+//! Two of each kind follow each other on one command buffer: the driver may coalesce the second
+//! with the first, and asks beforehand whether it may. They encode nothing, so the GPU has next to
+//! nothing to do. Objective-C is reached by its one function for sending messages, which is found
+//! by name: this program is not linked with Metal.
 
 use std::ffi::{CStr, c_void};
 
@@ -59,7 +61,8 @@ pub(super) unsafe fn encode_here(device: Object) -> Result<(), String> {
     if send.is_null() || register.is_null() {
         return Err("this process has no Objective-C runtime".to_owned());
     }
-    // SAFETY: by objc/message.h and objc/runtime.h; each message sent takes no argument and answers an object or nothing.
+    // SAFETY: by objc/message.h and objc/runtime.h; each message sent takes no argument and answers
+    // an object or nothing.
     unsafe {
         let send: Send = std::mem::transmute(send);
         let register: Register = std::mem::transmute(register);

@@ -49,6 +49,48 @@ pub(super) fn guard(name: &'static str, tried: &ChildRun) -> Check {
     Check::from(name, methods > 0 && left == 0, detail)
 }
 
+/// Which classes of the driver look like encoders and are not known by name. That there are some is
+/// not a fault: the library hooks such a class when a factory first returns an object of it. The
+/// next version of the library should know the name.
+pub(super) fn encoder_classes(name: &'static str, tried: &ChildRun) -> Check {
+    let report = match ended_well(name, tried) {
+        Ok(report) => report,
+        Err(check) => return check,
+    };
+    let Some(unknown) = report["encoder_classes_not_hooked"].as_array() else {
+        return Check::skipped(name, "the library is of a version that does not report them");
+    };
+    let names: Vec<&str> = unknown.iter().filter_map(Value::as_str).collect();
+    let met = report["classes_hooked_on_sight"].as_u64().unwrap_or_default();
+    let detail = match names.len() {
+        0 => "every class of the driver that responds to endEncoding is hooked".to_owned(),
+        count => {
+            let names = names.join(", ");
+            format!("{count} unknown, to be hooked when a factory returns one: {names}")
+        }
+    };
+    Check::pass(name, format!("{detail}; {met} hooked on sight"))
+}
+
+/// Whether the driver coalesced encoders that follow each other: only then are its races over an
+/// ended encoder's block possible here.
+pub(super) fn coalescing_seen(name: &'static str, tried: &ChildRun) -> Check {
+    let report = match ended_well(name, tried) {
+        Ok(report) => report,
+        Err(check) => return check,
+    };
+    let counter = |key: &str| report["counters"][key].as_u64().unwrap_or_default();
+    match (counter("encoders_tracked"), counter("encoders_reopened")) {
+        (0, _) => Check::fail(name, "the guard saw no encoder"),
+        (encoders, 0) => {
+            Check::pass(name, format!("not seen: {encoders} encoders, each begun once"))
+        }
+        (encoders, again) => {
+            Check::pass(name, format!("seen: {encoders} encoders, begun again {again} times"))
+        }
+    }
+}
+
 /// The driver must have asked whether coalescing is off, and have coalesced nothing.
 pub(super) fn coalescing_off(name: &'static str, tried: &ChildRun) -> Check {
     let report = match ended_well(name, tried) {
@@ -191,6 +233,42 @@ mod tests {
         let mut full = report("system", "not-compared");
         full["methods_without_room"] = json!(3);
         assert_eq!(guard("g", &tried(0, Some(full))).status, Status::Fail);
+    }
+
+    #[test]
+    fn unknown_encoder_classes_are_named_and_do_not_fail() {
+        let mut inside = report("system", "not-compared");
+        let check = encoder_classes("e", &tried(0, Some(inside.clone())));
+        assert_eq!(check.status, Status::Skipped, "{}", check.detail);
+        inside["encoder_classes_not_hooked"] = json!([]);
+        let check = encoder_classes("e", &tried(0, Some(inside.clone())));
+        let all = "every class of the driver that responds to endEncoding is hooked";
+        assert_eq!(
+            (check.status, check.detail),
+            (Status::Pass, format!("{all}; 0 hooked on sight"))
+        );
+        inside["encoder_classes_not_hooked"] =
+            json!(["AGXG16XFamilyTensorContext", "AGXG16XOther"]);
+        inside["classes_hooked_on_sight"] = json!(1);
+        let check = encoder_classes("e", &tried(0, Some(inside)));
+        let unknown = "2 unknown, to be hooked when a factory returns one: AGXG16XFamilyTensorContext, AGXG16XOther; 1 hooked on sight";
+        assert_eq!((check.status, check.detail.as_str()), (Status::Pass, unknown));
+        assert_eq!(encoder_classes("e", &tried(0, None)).status, Status::Fail);
+    }
+
+    #[test]
+    fn coalescing_is_told_seen_or_not_and_needs_an_encoder() {
+        let mut inside = report("system", "not-compared");
+        let check = coalescing_seen("s", &tried(0, Some(inside.clone())));
+        let seen = "seen: 4 encoders, begun again 2 times";
+        assert_eq!((check.status, check.detail.as_str()), (Status::Pass, seen));
+        inside["counters"]["encoders_reopened"] = json!(0);
+        let check = coalescing_seen("s", &tried(0, Some(inside.clone())));
+        let not_seen = "not seen: 4 encoders, each begun once";
+        assert_eq!((check.status, check.detail.as_str()), (Status::Pass, not_seen));
+        inside["counters"]["encoders_tracked"] = json!(0);
+        assert_eq!(coalescing_seen("s", &tried(0, Some(inside))).status, Status::Fail);
+        assert_eq!(coalescing_seen("s", &tried(11, None)).status, Status::Fail);
     }
 
     #[test]

@@ -36,9 +36,11 @@ use super::scratch::Scratch;
 const DEVICE: [&str; 2] = ["selftest", "--device"];
 
 /// The checks, in the order of what they say.
-pub(super) const CHECKS: [&str; 6] = [
+pub(super) const CHECKS: [&str; 8] = [
     "metal-device",
     "guard-inserted",
+    "encoder-classes-known",
+    "coalescing-seen",
     "coalescing-off",
     "copy-by-lookup",
     "copy-by-path",
@@ -47,7 +49,7 @@ pub(super) const CHECKS: [&str; 6] = [
 
 /// Tries each way.
 pub(super) fn checks(host: &dyn Host, scratch: &Scratch, inputs: &Inputs<'_>) -> Vec<Check> {
-    let [device, inserted, coalescing, by_lookup, by_path, apples] = CHECKS;
+    let [device, inserted, classes, seen, coalescing, by_lookup, by_path, apples] = CHECKS;
     let all = |reason: &str| CHECKS.map(|name| Check::skipped(name, reason)).to_vec();
     let program = match probe(scratch) {
         Ok(program) => program,
@@ -64,7 +66,10 @@ pub(super) fn checks(host: &dyn Host, scratch: &Scratch, inputs: &Inputs<'_>) ->
         Err(error) => return all(&inputs.redactor.without(&error.to_string())),
     };
     let plain = Wanted { library: Some(guard.clone()), ..Wanted::default() };
-    checks.push(judge::guard(inserted, &trial.run(Some(&plain))));
+    let guarded = trial.run(Some(&plain));
+    checks.push(judge::guard(inserted, &guarded));
+    checks.push(judge::encoder_classes(classes, &guarded));
+    checks.push(judge::coalescing_seen(seen, &guarded));
     let without = Wanted { no_coalescing: true, ..plain.clone() };
     checks.push(judge::coalescing_off(coalescing, &trial.run(Some(&without))));
     for (name, way) in [(by_lookup, Way::Lookup), (by_path, Way::Path)] {

@@ -59,6 +59,8 @@ fn checks_that_need_hardware_are_skipped_and_never_pass() {
             "guard-loads",
             "metal-device",
             "guard-inserted",
+            "encoder-classes-known",
+            "coalescing-seen",
             "coalescing-off",
             "copy-by-lookup",
             "copy-by-path",
