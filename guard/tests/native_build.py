@@ -67,7 +67,7 @@ class Built(unittest.TestCase):
             self.assertLessEqual(asked, offered)
 
     def test_as_many_classes_are_named_like_the_drivers_as_the_report_must_say(self):
-        named = r"_OBJC_CLASS_\$_AGX\w*Family(\w*Context|CommandBuffer|ThreadedRenderPass)(_mtlnext)?"
+        named = r"_OBJC_CLASS_\$_AGX\w*Family(\w*Context|CommandBuffer|ThreadedRenderPass|RayTracingGPUBuilder)(_mtlnext)?"
         classes = {name for name in self.symbols(DRIVER, "--defined-only") if re.fullmatch(named, name)}
         self.assertEqual(len(classes), NATIVE_CLASSES, classes)
 

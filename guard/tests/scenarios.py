@@ -25,8 +25,8 @@ SIGSEGV, SIGABRT = -signal.SIGSEGV, -signal.SIGABRT
 # A fault in the program: which of the two a Mac sends depends on what is mapped near by.
 FAULTS = (SIGSEGV, -signal.SIGBUS)
 IS_NATIVE = sys.platform == "darwin"
-# Classes of the fake driver that a Mac's library hooks for their names; elsewhere the program names six of them.
-NATIVE_CLASSES = 9
+# Classes of the fake driver that a Mac's library hooks for their names; elsewhere the program names seven of them.
+NATIVE_CLASSES = 10
 # The scenarios of inserted.m; program.m's have the driver from the start.
 LATE = ("late", "unhooked", "lookup", "no-coalescing")
 
@@ -128,6 +128,10 @@ class Scenarios(unittest.TestCase):
         for mode in ("off", "guard"):
             self.holds("coalesces", 1, AGX_GUARD=mode)
             self.holds("coalesces", 0, AGX_GUARD=mode, AGX_GUARD_COALESCING="off")
+
+    def test_each_kind_of_encoder_is_ended_by_the_program_and_once_more_by_the_buffer_that_keeps_it(self):
+        for mode in ("guard", "serialize"):
+            self.holds("kinds", AGX_GUARD=mode)
 
     def test_the_driver_may_ask_an_ended_encoder(self):
         self.holds("asked")
@@ -252,7 +256,7 @@ class Report(unittest.TestCase):
                 report = json.load(file)
         self.assertEqual(report["schema"], "agxpatch.guard/1")
         self.assertEqual((report["mode"], report["limit"]), ("throttle", 3))
-        self.assertEqual(report["hooked_classes"], NATIVE_CLASSES if IS_NATIVE else 6)
+        self.assertEqual(report["hooked_classes"], NATIVE_CLASSES if IS_NATIVE else 7)
         self.assertEqual(report["methods_without_room"], 0)
         self.assertEqual(report["methods_not_understood"], 1)
         self.assertEqual(report["counters"]["encoders_tracked"], 2)
@@ -559,6 +563,8 @@ class Crashes(unittest.TestCase):
         0: ("two threads in commitEncoder end one encoder twice", "fault at "),
         1: ("a factory coalesces with an encoder that another thread ends", "fault at 0x760"),
         2: ("an event method and a factory of one command buffer", "fault at "),
+        4: ("two threads in commitEncoder end one blit encoder twice", "fault at "),
+        5: ("two threads in commitEncoder end one render encoder twice", "fault at "),
         3: ("a thread encodes while another ends the kept encoder", "fault at 0x5c8"),
     }
 

@@ -54,7 +54,7 @@ __attribute__((objc_root_class))
 @interface IOGPUFakeCommandEncoder : FakeObject {
 @public
   char *_impl;
-  int _ended;
+  int _began, _ended;
   uint64_t _sum;
   id _buffer; /* not retained: the buffer outlives its encoders here */
 }
@@ -112,11 +112,18 @@ __attribute__((objc_root_class))
 
 @interface AGXFakeFamilySampledComputeContext : AGXFakeFamilyComputeContext
 @end
+/* Kept by its buffer too, and its block is freed, not pooled. */
 @interface AGXFakeFamilyBlitContext : IOGPUFakeCommandEncoder
 - (void)copyFromBuffer:(id)a toBuffer:(id)b size:(uint64_t)size;
+- (void)deferredEndEncoding;
 @end
 @interface AGXFakeFamilyRenderContext : IOGPUFakeCommandEncoder
 - (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count;
+- (void)deferredEndEncoding:(BOOL)stores;
+@end
+/* The encoder of acceleration structures: never kept. */
+@interface AGXFakeFamilyRayTracingGPUBuilder : IOGPUFakeCommandEncoder
+- (void)buildAccelerationStructure:(id)structure;
 @end
 
 /* Its `_impl` is not a pointer: the first word may be zero while it is in use. */
@@ -144,19 +151,26 @@ __attribute__((objc_root_class))
 - (void)waitUntilCompleted;
 @end
 
-/* Makes encoders inside factories, and keeps an ended compute encoder to coalesce the next one with it: it reads that encoder's
- * `_impl` as an instance variable, without a lock and without a test, and ends it from every factory, commit and event method. */
+/* Makes encoders inside factories, and keeps an ended encoder of each of three kinds to coalesce the next one with it: it reads the
+ * compute encoder's `_impl` as an instance variable, without a lock and without a test, and ends what it keeps from every factory, commit
+ * and event method. */
 @interface AGXFakeFamilyCommandBuffer : IOGPUFakeCommandBuffer {
   AGXFakeFamilyComputeContext *_previousComputeCommandEncoder;
+  AGXFakeFamilyBlitContext *_previousBlitCommandEncoder;
+  AGXFakeFamilyRenderContext *_previousRenderCommandEncoder;
   void (*_handler)(id);
 }
 - (AGXFakeFamilyComputeContext *)computeCommandEncoder;
 - (AGXFakeFamilyComputeContext *)computeCommandEncoderWithConfig:(int)config;
 - (void)encodeWorkForEvent:(id)event;         /* makes and ends an encoder of its own, so that none is open in between */
 - (AGXFakeFamilyBlitContext *)blitCommandEncoder;
+- (AGXFakeFamilyRenderContext *)renderCommandEncoderWithDescriptor:(id)descriptor;
+- (AGXFakeFamilyRayTracingGPUBuilder *)accelerationStructureCommandEncoder;
 - (id)unknownCommandEncoder;
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder;
 - (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder;
+- (void)setPreviousBlitCommandEncoder:(AGXFakeFamilyBlitContext *)encoder;
+- (void)setPreviousRenderCommandEncoder:(AGXFakeFamilyRenderContext *)encoder;
 - (BOOL)isEncoderCoalescingDisabled;          /* asked once per process, each of them */
 - (BOOL)isComputeEncoderCoalescingDisabled;
 - (BOOL)askPrevious;

@@ -94,6 +94,7 @@ static void give_back(FakeObject *object, size_t size) {
 - (id)initWithCommandBuffer:(id)buffer config:(int)config {
   _impl = pool_take();
   _buffer = buffer;
+  _began = 1;
   int open = __atomic_add_fetch(&fake_open, 1, __ATOMIC_SEQ_CST);
   int most = __atomic_load_n(&fake_most_open, __ATOMIC_SEQ_CST);
   while (open > most && !__atomic_compare_exchange_n(&fake_most_open, &most, open, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
@@ -110,7 +111,7 @@ static void give_back(FakeObject *object, size_t size) {
 - (void)insertDebugSignpost:(const char *)text { use(&_impl, &_sum, 0x98); }
 - (uint64_t)sum { return _sum; }
 - (void)dealloc {
-  if (_impl && !_ended) fail("Command encoder released without endEncoding");
+  if (_began && !_ended) fail("Command encoder released without endEncoding");
   if (_impl) free(_impl);
   [super dealloc];
 }
@@ -160,6 +161,10 @@ static void give_back(FakeObject *object, size_t size) {
     if (full) free(impl);
   }
   _impl = NULL;
+}
+- (void)dealloc {
+  [self destroyImpl];
+  [super dealloc];
 }
 - (int)addBytes:(int8_t)a shorts:(int16_t)b ints:(int32_t)c longs:(int64_t)d { return a + b + c + (int)d; }
 - (float)addFloats:(float)a and:(float)b { return a + b; }
@@ -234,11 +239,34 @@ static void give_back(FakeObject *object, size_t size) {
 
 @implementation AGXFakeFamilyBlitContext
 - (void)copyFromBuffer:(id)a toBuffer:(id)b size:(uint64_t)size { use(&_impl, &_sum, 0x98); }
+- (void)endEncoding {
+  [super endEncoding];
+  if (_buffer) [_buffer setPreviousBlitCommandEncoder:self];
+  else [self deferredEndEncoding];
+}
+- (void)deferredEndEncoding {
+  use(&_impl, &_sum, 0x98);
+  free(_impl);
+  _impl = NULL;
+}
 @end
 
 @implementation AGXFakeFamilyRenderContext
 - (void)drawPrimitives:(int)type vertexStart:(uint64_t)start vertexCount:(uint64_t)count { use(&_impl, &_sum, 0x184); }
-- (void)deferredEndEncoding {}
+- (void)endEncoding {
+  [super endEncoding];
+  if (_buffer) [_buffer setPreviousRenderCommandEncoder:self];
+  else [self deferredEndEncoding:YES];
+}
+- (void)deferredEndEncoding:(BOOL)stores {
+  use(&_impl, &_sum, 0x184);
+  free(_impl);
+  _impl = NULL;
+}
+@end
+
+@implementation AGXFakeFamilyRayTracingGPUBuilder
+- (void)buildAccelerationStructure:(id)structure { use(&_impl, &_sum, 0x98); }
 @end
 
 @implementation AGXFakeFamilyResourceStateContext
@@ -279,14 +307,32 @@ static void give_back(FakeObject *object, size_t size) {
 }
 @end
 
+/* What a buffer keeps, read once and without a lock. */
+static void *kept(void *volatile *place) {
+  void *encoder = *place;
+  if (encoder) stop(STOP_COMMIT_ENCODER);
+  return encoder;
+}
+
 @implementation AGXFakeFamilyCommandBuffer
 - (void)commitEncoder {
-  AGXFakeFamilyComputeContext *previous = *(AGXFakeFamilyComputeContext *volatile *)&_previousComputeCommandEncoder;
-  stop(STOP_COMMIT_ENCODER);
-  if (previous) {
-    [previous deferredEndEncoding];
-    [previous release];
+  AGXFakeFamilyComputeContext *compute = kept((void *volatile *)(void *)&_previousComputeCommandEncoder);
+  if (compute) {
+    [compute deferredEndEncoding];
+    [compute release];
     _previousComputeCommandEncoder = nil;
+  }
+  AGXFakeFamilyBlitContext *blit = kept((void *volatile *)(void *)&_previousBlitCommandEncoder);
+  if (blit) {
+    [blit deferredEndEncoding];
+    [blit release];
+    _previousBlitCommandEncoder = nil;
+  }
+  AGXFakeFamilyRenderContext *render = kept((void *volatile *)(void *)&_previousRenderCommandEncoder);
+  if (render) {
+    [render deferredEndEncoding:YES];
+    [render release];
+    _previousRenderCommandEncoder = nil;
   }
 }
 - (BOOL)isEncoderCoalescingDisabled { return NO; }
@@ -319,7 +365,19 @@ static void give_back(FakeObject *object, size_t size) {
 - (AGXFakeFamilyBlitContext *)blitCommandEncoder {
   if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
   [self commitEncoder];
-  return _currentEncoder = [[AGXFakeFamilyBlitContext alloc] initWithCommandBuffer:self config:0];
+  _currentEncoder = [[AGXFakeFamilyBlitContext alloc] initWithCommandBuffer:self config:0];
+  return [_currentEncoder retain];
+}
+- (AGXFakeFamilyRenderContext *)renderCommandEncoderWithDescriptor:(id)descriptor {
+  if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
+  [self commitEncoder];
+  _currentEncoder = [[AGXFakeFamilyRenderContext alloc] initWithCommandBuffer:self config:0];
+  return [_currentEncoder retain];
+}
+- (AGXFakeFamilyRayTracingGPUBuilder *)accelerationStructureCommandEncoder {
+  if (_currentEncoder) fail("A command encoder is already encoding to this command buffer");
+  [self commitEncoder];
+  return _currentEncoder = [[AGXFakeFamilyRayTracingGPUBuilder alloc] initWithCommandBuffer:self config:0];
 }
 - (id)unknownCommandEncoder {
   [self commitEncoder];
@@ -327,6 +385,8 @@ static void give_back(FakeObject *object, size_t size) {
 }
 - (AGXFakeFamilyComputeContext *)previousComputeCommandEncoder { return _previousComputeCommandEncoder; }
 - (void)setPreviousComputeCommandEncoder:(AGXFakeFamilyComputeContext *)encoder { _previousComputeCommandEncoder = encoder; }
+- (void)setPreviousBlitCommandEncoder:(AGXFakeFamilyBlitContext *)encoder { _previousBlitCommandEncoder = encoder; }
+- (void)setPreviousRenderCommandEncoder:(AGXFakeFamilyRenderContext *)encoder { _previousRenderCommandEncoder = encoder; }
 - (BOOL)askPrevious { return [_previousComputeCommandEncoder isCoalescable]; }
 - (void)addCompletedHandler:(void (*)(id))handler {
   if (_committed) fail("Completed handler provided after commit call");

@@ -123,9 +123,9 @@ static void trace(int peer, int calls) {
   for (int at = 0; at < 2; at++) pthread_join(threads[at], NULL);
 }
 
-/* Blit encoders: no coalescing, so that each is made, and ended, once. */
+/* Encoders that a buffer does not keep, so that each is made, and ended, once. */
 static void live(int count, int ends) {
-  static const char *const classes[] = {"AGXFakeFamilyCommandBuffer", "AGXFakeFamilyBlitContext"};
+  static const char *const classes[] = {"AGXFakeFamilyCommandBuffer", "AGXFakeFamilyRayTracingGPUBuilder"};
   for (int at = 0; at < 2; at++) {
     FakeObject *first = [objc_getClass(classes[at]) alloc];
     [first retainCount];
@@ -133,7 +133,7 @@ static void live(int count, int ends) {
   }
   AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
   for (int at = 0; at < count; at++) {
-    id one = [buffer blitCommandEncoder];
+    id one = [buffer accelerationStructureCommandEncoder];
     if (ends) [one endEncoding];
     [buffer setCurrentEncoder:nil]; /* not guarded: as if it had been ended */
   }

@@ -25,7 +25,8 @@ typedef AGXFakeFamilyComputeContext Compute;
 
 static const char *const classes[] = {
   "AGXFakeFamilyComputeContext", "AGXFakeFamilySampledComputeContext", "AGXFakeFamilyBlitContext",
-  "AGXFakeFamilyRenderContext", "AGXFakeFamilyResourceStateContext", "AGXFakeFamilyCommandBuffer",
+  "AGXFakeFamilyRenderContext", "AGXFakeFamilyResourceStateContext", "AGXFakeFamilyRayTracingGPUBuilder",
+  "AGXFakeFamilyCommandBuffer",
 };
 
 static void hook_all(void) {
@@ -267,6 +268,28 @@ static int coalescing_goes_on(void) {
   return 0;
 }
 
+/* Encoders of each kind, one after another on one buffer: each is ended once by the program, and those that are kept once more by the
+ * buffer, which is no second end. */
+static int each_kind_is_ended_and_kept(void) {
+  AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
+  for (int kind = 0; kind < 4; kind++) {
+    IOGPUFakeCommandEncoder *one = kind == 0 ? (id)[buffer computeCommandEncoder]
+                                 : kind == 1 ? (id)[buffer blitCommandEncoder]
+                                 : kind == 2 ? (id)[buffer renderCommandEncoderWithDescriptor:nil]
+                                             : (id)[buffer accelerationStructureCommandEncoder];
+    [one insertDebugSignpost:"live"];
+    [one endEncoding];
+    uint64_t dispatched = fake_dispatched;
+    [one insertDebugSignpost:"late"];
+    CHECK(fake_dispatched == dispatched && agx_guard_counter("refused_ended") == (uint64_t)kind + 1);
+  }
+  [buffer commit];
+  CHECK(fake_dispatched == 4 + 3); /* a signpost each, and one use in each deferred end */
+  CHECK(agx_guard_counter("encoders_tracked") == 4 && agx_guard_counter("encoders_ended") == 4);
+  CHECK(agx_guard_counter("refused_double_end") == 0);
+  return 0;
+}
+
 /* Without coalescing the driver asks first, and neither reads the ended encoder's block nor begins that encoder again. */
 static int the_driver_does_not_coalesce(int expected) {
   AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
@@ -333,7 +356,17 @@ static void let_the_second_run(int where) {
   for (int at = 0; at < most && !__atomic_load_n(&second_done, __ATOMIC_SEQ_CST); at++) usleep(1000);
 }
 static void signal_an_event(void) { [shared encodeSignalEvent:nil value:1]; }
-static void make_a_blit_encoder(void) { [[shared blitCommandEncoder] endEncoding]; }
+static void make_a_blit_encoder(void) {
+  id one = [shared blitCommandEncoder];
+  [one endEncoding];
+  [one release];
+}
+
+static void keep_a_render_encoder(void) {
+  id one = [shared renderCommandEncoderWithDescriptor:nil];
+  [one endEncoding];
+  [one release];
+}
 
 static int a_stopped_thread_meets_another(int scenario) {
   fake_poisons = 1;
@@ -354,6 +387,13 @@ static int a_stopped_thread_meets_another(int scenario) {
     break;
   case 2: /* an event method and a factory */
     stop_at = STOP_COMMIT_ENCODER, second = make_a_blit_encoder;
+    [shared encodeSignalEvent:nil value:2];
+    break;
+  case 4: /* both end the blit encoder that is kept */
+  case 5: /* the same of a render encoder */
+    if (scenario == 4) make_a_blit_encoder();
+    else keep_a_render_encoder();
+    stop_at = STOP_COMMIT_ENCODER, second_started = 0, second = signal_an_event;
     [shared encodeSignalEvent:nil value:2];
     break;
   default: /* a thread still encodes while an event method ends the encoder */
@@ -1110,6 +1150,7 @@ int main(int count, char **arguments) {
   else if (!strcmp(name, "inits")) inits_may_fail_or_substitute();
   else if (!strcmp(name, "late")) an_encoder_seen_late_is_adopted();
   else if (!strcmp(name, "coalescing")) coalescing_goes_on();
+  else if (!strcmp(name, "kinds")) each_kind_is_ended_and_kept();
   else if (!strcmp(name, "abandoned")) encoders_are_let_go_of();
   else if (!strcmp(name, "coalesces")) the_driver_does_not_coalesce(number);
   else if (!strcmp(name, "asked")) the_driver_may_ask_an_ended_encoder();
