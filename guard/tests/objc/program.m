@@ -269,7 +269,7 @@ static int coalescing_goes_on(void) {
 }
 
 /* Encoders of each kind, one after another on one buffer: each is ended once by the program, and those that are kept once more by the
- * buffer, which is no second end. */
+ * buffer, which does not count as a second end. */
 static int each_kind_is_ended_and_kept(void) {
   AGXFakeFamilyCommandBuffer *buffer = [AGXFakeFamilyCommandBuffer alloc];
   for (int kind = 0; kind < 4; kind++) {
