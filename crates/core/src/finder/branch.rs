@@ -101,6 +101,10 @@ impl Explorer<'_, '_> {
             state.at = target;
             return out.push(state);
         }
+        if self.leads_away(&state, value) {
+            self.refuse(at, Reason::CallUnresolved);
+            return self.external_tail(state, at, "", out);
+        }
         let Some(function) = function else { return self.refuse(at, Reason::BranchUnresolved) };
         match self.table_targets(value, function) {
             Ok(targets) => out.extend(targets.into_iter().map(|target| {
@@ -110,6 +114,19 @@ impl Explorer<'_, '_> {
             })),
             Err(reason) => self.refuse(at, reason),
         }
+    }
+
+    /// Whether a branch is a call in place of a return: by a pointer that was loaded from
+    /// an object, as a virtual method is called, with the frame given back. A table of
+    /// labels is at a constant address.
+    fn leads_away(&self, state: &State, target: Value) -> bool {
+        let [Atom::Load(from)] = *self.values.atoms(target) else { return false };
+        let atoms = self.values.atoms(from);
+        let of_object = |atom: &Atom| matches!(atom, Atom::Argument(_) | Atom::Load(_));
+        let only = |atom: &Atom| of_object(atom) || matches!(atom, Atom::Offset(_));
+        let back = self.values.atom_of(state.get(30)) == Some(Atom::Return);
+        let frame = self.values.atom_of(state.get(super::decode::SP)) == Some(Atom::Stack);
+        back && frame && atoms.iter().any(of_object) && atoms.iter().all(only)
     }
 
     /// The targets of a jump through a table: a constant and a distance that was

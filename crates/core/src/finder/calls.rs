@@ -20,6 +20,9 @@ pub enum Meaning {
     Unlock,
     /// Does not return.
     Ends,
+    /// Fills memory: where its first argument points to, with the byte in one argument,
+    /// or with zeroes, as many bytes as another says.
+    Fills(Option<u8>, u8),
     /// Reads and writes what its arguments point to, and keeps none of them.
     Plain,
     /// The same, and gives back the memory that its first argument points to.
@@ -69,8 +72,15 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("__ZdlPvm", Meaning::Frees),
     ("__ZdaPv", Meaning::Frees),
     ("__ZdaPvm", Meaning::Frees),
-    ("_bzero", Meaning::Plain),
-    ("_memset", Meaning::Plain),
+    ("_bzero", Meaning::Fills(None, 1)),
+    ("___bzero", Meaning::Fills(None, 1)),
+    ("__platform_bzero", Meaning::Fills(None, 1)),
+    ("_memset", Meaning::Fills(Some(1), 2)),
+    ("___memset_chk", Meaning::Fills(Some(1), 2)),
+    ("__platform_memset", Meaning::Fills(Some(1), 2)),
+    ("_memset_s", Meaning::Fills(Some(2), 3)),
+    ("_os_unfair_lock_assert_owner", Meaning::Plain),
+    ("_os_unfair_lock_assert_not_owner", Meaning::Plain),
     ("_objc_retain", Meaning::Same),
     ("_objc_retainAutoreleasedReturnValue", Meaning::Same),
     ("_objc_autorelease", Meaning::Same),
@@ -112,6 +122,9 @@ const MAX_SHORT_DEPTH: u8 = 3;
 
 /// How many functions are looked at to find out.
 const MAX_EXAMINED: usize = 64;
+
+/// The most bytes that are filled at once and told apart.
+const MAX_FILLED: u64 = 1024;
 
 impl Explorer<'_, '_> {
     /// `bl`
@@ -300,6 +313,17 @@ impl Explorer<'_, '_> {
                 self.clobber(&mut state, at);
                 state.set(0, argument);
             }
+            Meaning::Fills(byte, count) => {
+                self.note_block(&mut state, at, Meaning::Plain);
+                let byte = byte.map_or(NULL, |register| state.get(register));
+                let count = state.get(count);
+                self.fill(&mut state, at, byte, count);
+                self.clobber(&mut state, at);
+                if self.again {
+                    return;
+                }
+                state.set(0, argument);
+            }
             meaning @ (Meaning::Plain | Meaning::Frees | Meaning::Opaque) => {
                 self.note_block(&mut state, at, meaning);
                 self.pass(&mut state, at, meaning != Meaning::Opaque);
@@ -307,6 +331,39 @@ impl Explorer<'_, '_> {
             }
         }
         out.push(state);
+    }
+
+    /// Memory is filled, from where the first argument points to.
+    fn fill(&mut self, state: &mut State, at: u64, byte: Value, count: Value) {
+        let address = state.get(0);
+        if self.values.has(address, Atom::Block) && !state.locked && state.cell == Cell::Block {
+            self.notes.used_early = true;
+        }
+        if self.values.has(address, Atom::Stack) || address == UNKNOWN {
+            return;
+        }
+        let bytes = self.values.constant_of(count).filter(|bytes| *bytes <= MAX_FILLED);
+        match (byte, bytes) {
+            (NULL, Some(bytes)) => self.store_zeroes(state, at, address, bytes),
+            _ => self.fill_unknown(at, address, bytes),
+        }
+    }
+
+    /// The same, where it is not known how much is filled, or with what.
+    fn fill_unknown(&mut self, at: u64, address: Value, bytes: Option<u64>) {
+        if let Some(cell) = self.cell {
+            let reached = self.values.distance(address, cell).is_some_and(|distance| {
+                distance > -8 && bytes.is_none_or(|bytes| distance < bytes as i64)
+            });
+            if reached {
+                self.refuse(at, Reason::CellPassed);
+            }
+            return;
+        }
+        for offset in (0..bytes.unwrap_or(MAX_FILLED)).step_by(8) {
+            let piece = self.values.plus(address, offset);
+            self.notes.nulls.entry(piece).or_insert(at);
+        }
     }
 
     /// What becomes of the block in a function that is not seen.
@@ -359,12 +416,15 @@ impl Explorer<'_, '_> {
         if state.given.is_none() && state.cell == Cell::Block {
             state.dropped = Some(at);
         }
-        if let Some(given) = state.given
-            && given.lock == lock
-            && state.cell == Cell::Block
-            && state.armed.is_none()
-        {
-            state.armed = Some((given.at, at));
+        let Some(given) = &mut state.given else { return };
+        let Some(place) = state.around.iter().position(|around| *around == lock) else { return };
+        state.around.remove(place);
+        if state.cell != Cell::Block || state.armed.is_some() {
+            return;
+        }
+        match state.around.is_empty() {
+            true => state.armed = Some((given.at, at)),
+            false => given.loosened = true,
         }
     }
 
@@ -426,6 +486,7 @@ impl Explorer<'_, '_> {
         state.set(0, result);
         state.set(30, UNKNOWN);
         state.flags = Flags::Unknown;
+        state.zeroed = 0;
     }
 
     /// Whether to follow a function: by what it calls, directly and further on.

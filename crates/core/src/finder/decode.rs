@@ -131,6 +131,8 @@ pub enum Op {
     ShiftLeft { to: u8, from: u8, by: u8, wide: bool },
     /// Anything else with one destination; `narrow` if bits 63 to 32 are zero.
     Other { to: u8, uses: u64, narrow: bool },
+    /// A vector register changes; to zero in all its bits, or to something unknown.
+    Vector { to: u8, zero: bool },
     /// The flags become unknown.
     Flags { uses: u64 },
     /// Conditional select.

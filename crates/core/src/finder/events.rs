@@ -22,7 +22,8 @@ pub enum Reason {
     LockKept,
     /// The lock's address comes from a loop that made another one since.
     LockInLoop,
-    /// Two locks are held where the block is given back.
+    /// Two locks are held where the block is given back, and the cell is cleared while
+    /// only one of them is held any more.
     TwoLocks,
     /// A function that is not seen gets the block under the lock.
     BlockPassed,
@@ -76,7 +77,9 @@ impl Reason {
             Reason::LockTakenTwice => "a lock is taken that is held already",
             Reason::LockKept => "the function returns with a lock held",
             Reason::LockInLoop => "a loop changes the address of a lock that is held",
-            Reason::TwoLocks => "two locks are held where the block is given back",
+            Reason::TwoLocks => {
+                "the cell is cleared between two unlocks, and which lock guards the pool is not known"
+            }
             Reason::BlockPassed => "a function of unknown effect gets the block under the lock",
             Reason::BlockStoredUnlocked => "the block is stored where no lock is held",
             Reason::BlockKept => "the block is stored in another field of the object",

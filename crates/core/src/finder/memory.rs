@@ -44,6 +44,14 @@ impl Explorer<'_, '_> {
             self.tell_of_use(state, at);
         }
         if access.vector {
+            let (first, second) = access.registers;
+            match access.size {
+                // Of a structure it is not told which registers it fills.
+                ..=16 => [Some(first), second].into_iter().flatten().for_each(|register| {
+                    state.set_vector(register, false);
+                }),
+                _ => state.zeroed = 0,
+            }
             return true;
         }
         self.note_table(at, address, access);
@@ -185,8 +193,15 @@ impl Explorer<'_, '_> {
         let (first, second) = access.registers;
         if access.vector {
             let both = if second.is_some() { 2 } else { 1 };
-            self.store_unknown(state, at, address, i64::from(size) * both);
-            return true;
+            let bytes = u64::from(size) * both;
+            let zero = size <= 16
+                && state.is_zeroed(first)
+                && second.is_none_or(|second| state.is_zeroed(second));
+            match zero {
+                true => self.store_zeroes(state, at, address, bytes),
+                false => self.store_unknown(state, at, address, bytes as i64),
+            }
+            return !self.again;
         }
         let value = state.get(first);
         if second.is_some() && self.touches_cell(address, 16) {
@@ -201,13 +216,27 @@ impl Explorer<'_, '_> {
         !self.again
     }
 
-    /// A store of a vector register.
+    /// Zeroes are stored to a range of memory.
+    pub(super) fn store_zeroes(&mut self, state: &mut State, at: u64, address: Value, bytes: u64) {
+        for offset in (0..bytes).step_by(8) {
+            let piece = self.values.plus(address, offset);
+            self.store_one(state, at, piece, (bytes - offset).min(8) as u8, NULL);
+        }
+    }
+
+    /// A store of a vector register of which nothing is known.
     fn store_unknown(&mut self, state: &mut State, at: u64, address: Value, size: i64) {
         if let [Atom::Stack] = self.values.atoms(address) {
             let from = self.values.addend(address) as i64;
             state.drop_slots(from, from + size);
         } else if self.touches_cell(address, size) {
             self.refuse(at, Reason::PartialAccess);
+        } else if self.cell.is_none() && address != UNKNOWN {
+            // Looking for cells: what it stores may be null.
+            for offset in (0..size as u64).step_by(4) {
+                let piece = self.values.plus(address, offset);
+                self.notes.nulls.entry(piece).or_insert(at);
+            }
         }
     }
 
@@ -270,6 +299,9 @@ impl Explorer<'_, '_> {
         state.clears = (state.clears + 1).min(2);
         self.note_site(state, at);
         let was_set = state.cell == Cell::Block;
+        if was_set && state.armed.is_none() && state.given.is_some_and(|given| given.loosened) {
+            self.refuse(at, Reason::TwoLocks);
+        }
         self.notes.freed_while_set |= was_set && state.freed.is_some();
         match (state.armed, state.freed, state.dropped) {
             (Some((given, unlocked)), ..) if was_set => {
@@ -352,19 +384,20 @@ impl Explorer<'_, '_> {
     }
 
     fn store_block(&mut self, state: &mut State, at: u64, own: bool) {
-        match (own, state.held.as_slice()) {
-            (true, []) => {}
-            (true, _) => self.refuse(at, Reason::BlockKept),
-            (false, []) => self.refuse(at, Reason::BlockStoredUnlocked),
-            (false, &[lock]) => {
+        match (own, state.held.is_empty()) {
+            (true, true) => {}
+            (true, false) => self.refuse(at, Reason::BlockKept),
+            (false, true) => self.refuse(at, Reason::BlockStoredUnlocked),
+            (false, false) => {
                 self.notes.gives.insert(at);
                 self.note_site(state, at);
-                self.notes.given_under.insert(lock);
+                // Of several locks the one that was taken last.
+                self.notes.given_under.extend(state.held.last().copied());
                 self.notes.read_early |= !state.reread;
-                state.given = Some(Given { at, lock });
+                state.given = Some(Given { at, loosened: false });
+                state.around.clone_from(&state.held);
                 self.tell(state, at, Happening::Pushed);
             }
-            (false, _) => self.refuse(at, Reason::TwoLocks),
         }
     }
 

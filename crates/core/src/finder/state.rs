@@ -64,8 +64,9 @@ pub enum Kind {
 pub struct Given {
     /// The store that gave it back.
     pub at: u64,
-    /// The lock that was held.
-    pub lock: Value,
+    /// Whether one of several locks that were held there was dropped since, the cell
+    /// still holding the block. Which of them guards the pool is not known.
+    pub loosened: bool,
 }
 
 /// A stack slot: offset from the stack pointer at the entry, size, content.
@@ -97,6 +98,10 @@ pub struct State {
     pub reread: bool,
     /// The block, if it was given back.
     pub given: Option<Given>,
+    /// Of the locks that were held there, those that were not dropped since.
+    pub around: Vec<Value>,
+    /// The vector registers that are zero, a bit each.
+    pub zeroed: u32,
     /// The store and the unlock, if the lock was dropped while the cell still
     /// held the block.
     pub armed: Option<(u64, u64)>,
@@ -145,6 +150,8 @@ impl State {
             locked: false,
             reread: false,
             given: None,
+            around: Vec::new(),
+            zeroed: 0,
             armed: None,
             dropped: None,
             freed: None,
@@ -172,6 +179,17 @@ impl State {
         if register != ZR {
             self.registers[usize::from(register & 31)] = value;
         }
+    }
+
+    /// Sets a vector register, by its number in a word or as the decoder has it.
+    pub fn set_vector(&mut self, register: u8, zero: bool) {
+        let bit = 1 << register.min(31);
+        self.zeroed = if zero { self.zeroed | bit } else { self.zeroed & !bit };
+    }
+
+    /// Whether a vector register is zero.
+    pub fn is_zeroed(&self, register: u8) -> bool {
+        self.zeroed >> register.min(31) & 1 == 1
     }
 
     /// Replaces values everywhere.

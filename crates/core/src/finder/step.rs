@@ -41,7 +41,12 @@ impl Explorer<'_, '_> {
                 let tag = if narrow { Tag::Narrow } else { Tag::Wide };
                 let value = self.fresh(&mut state, at, tag);
                 state.set(to, value);
+                // A move between the two files, of which the direction is not told.
+                if self.program.word(at).is_some_and(|word| word.0 >> 25 & 7 == 7) {
+                    state.set_vector(to, false);
+                }
             }
+            Op::Vector { to, zero } => state.set_vector(to, zero),
             Op::Flags { .. } => state.flags = Flags::Unknown,
             Op::Select { .. } => return self.select(state, at, op, out),
             Op::Compare { .. } => return self.compare_if(state, at, op, out),
