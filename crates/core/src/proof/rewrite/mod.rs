@@ -100,12 +100,28 @@ pub struct Stubs {
     pub ends: BTreeSet<VmAddr>,
     /// Stubs of functions that throw.
     pub throws: BTreeSet<VmAddr>,
+    /// Stubs of functions of the system that use nothing but their arguments.
+    pub inert: BTreeSet<VmAddr>,
 }
 
 /// Functions that take the lock that is their argument, and do nothing else.
-const LOCKS: [&str; 2] = ["_os_unfair_lock_lock", "_pthread_mutex_lock"];
+const LOCKS: [&str; 6] = [
+    "_os_unfair_lock_lock",
+    "_pthread_mutex_lock",
+    "_pthread_rwlock_wrlock",
+    "_OSSpinLockLock",
+    "__ZNSt3__15mutex4lockEv",
+    "__ZNSt3__115recursive_mutex4lockEv",
+];
 /// Functions that release the lock that is their argument, and do nothing else.
-const UNLOCKS: [&str; 2] = ["_os_unfair_lock_unlock", "_pthread_mutex_unlock"];
+const UNLOCKS: [&str; 6] = [
+    "_os_unfair_lock_unlock",
+    "_pthread_mutex_unlock",
+    "_pthread_rwlock_unlock",
+    "_OSSpinLockUnlock",
+    "__ZNSt3__15mutex6unlockEv",
+    "__ZNSt3__115recursive_mutex6unlockEv",
+];
 /// Functions that give back the memory their argument points to, or do nothing for NULL.
 const FREES: [&str; 3] = ["_free", "__ZdlPv", "__ZdaPv"];
 /// The same, with a size as the second argument.
@@ -122,6 +138,19 @@ const ENDS: [&str; 6] = [
 /// Functions that throw and do not return.
 const THROWS: [&str; 4] =
     ["__Unwind_Resume", "___cxa_throw", "___cxa_rethrow", "_objc_exception_throw"];
+/// Functions of the system that neither keep nor change an object of the program: they
+/// look at a lock, at the clock, or at what is to be logged.
+const INERT: [&str; 9] = [
+    "_os_unfair_lock_assert_owner",
+    "_os_unfair_lock_assert_not_owner",
+    "___cxa_begin_catch",
+    "__os_log_impl",
+    "__os_log_debug_impl",
+    "__os_log_error_impl",
+    "__os_log_fault_impl",
+    "_os_log_type_enabled",
+    "_mach_absolute_time",
+];
 
 impl Stubs {
     /// The stubs of an image, by name.
@@ -133,6 +162,7 @@ impl Stubs {
                 name if LOCKS.contains(&name) => &mut stubs.lock,
                 name if ENDS.contains(&name) => &mut stubs.ends,
                 name if THROWS.contains(&name) => &mut stubs.throws,
+                name if INERT.contains(&name) => &mut stubs.inert,
                 name if FREES.contains(&name) => &mut stubs.free,
                 name if FREES_SIZED.contains(&name) => &mut stubs.free_sized,
                 _ => continue,
@@ -157,6 +187,12 @@ pub enum Permission {
     SkipsNullClear,
     /// What a block captured is taken not to change while the block runs.
     TakesCapturesAsConstant,
+    /// Functions that are called after the block was given away, and that do not get the
+    /// receiver, find its field NULL already.
+    ClearsBeforeCalls,
+    /// What a field of the receiver held is kept and not read again: it is taken not to
+    /// change but for the clear.
+    ReadsOnce,
     /// A clear that was a release store comes earlier as a plain one: the lock orders it.
     ClearsWithoutRelease,
 }
@@ -170,6 +206,8 @@ impl Permission {
             Permission::SkipsNullFree => "skips-null-free",
             Permission::SkipsNullClear => "skips-null-clear",
             Permission::TakesCapturesAsConstant => "takes-captures-as-constant",
+            Permission::ClearsBeforeCalls => "clears-before-calls",
+            Permission::ReadsOnce => "reads-once",
             Permission::ClearsWithoutRelease => "clears-without-release",
         }
     }

@@ -48,7 +48,7 @@ impl Lockstep<'_> {
             fact.point.loaded(field).and_then(|block| fact.point.is_zero(block)) == Some(true)
         };
         if let Some(field) = self.cleared(key.old, old, &fact.point)
-            && (key.pending.contains(&field) || is_null(fact, field))
+            && (key.pending.contains(&field) || key.null.contains(&field) || is_null(fact, field))
         {
             if !key.pending.remove(&field) {
                 self.permissions.insert(Permission::SkipsNullClear);
@@ -56,6 +56,7 @@ impl Lockstep<'_> {
                 self.permissions.insert(Permission::ClearsWithoutRelease);
             }
             fact.point.memory.clear();
+            fact.held.remove(&field);
             key.old = key.old.instruction(1);
             return Ok(true);
         }
@@ -78,6 +79,8 @@ impl Lockstep<'_> {
                 key.cleared.insert(field);
                 self.moved.insert(field);
                 self.permissions.insert(Permission::ClearsEarlier);
+            } else {
+                key.null.insert(field);
             }
             key.new = key.new.instruction(1);
             return Ok(true);
@@ -210,6 +213,7 @@ impl Lockstep<'_> {
                     return false;
                 }
                 inside.point.memory.clear();
+                inside.held.remove(&field);
             } else if self.fills_registers(at, &operation, &inside.point.clone(), Side::Old) {
                 if !Footprint::of(&operation).writes.common(KEPT).is_empty() {
                     return false;
@@ -270,7 +274,16 @@ impl Lockstep<'_> {
         fact.point = point;
         for (register, term) in self.written(&state) {
             self.name(at, register, &before, fact, term);
-            fact.set_own(register, before.own(register));
+            // What is in the field was loaded before, and the new version may have kept it.
+            let held = self.loaded_field(&before, term).and_then(|field| before.held.get(&field));
+            match held {
+                Some(&held) if before.own(register) == Some(held) => {
+                    fact.point.set(register, held);
+                    fact.set_same(register);
+                    self.permissions.insert(Permission::ReadsOnce);
+                }
+                _ => fact.set_own(register, before.own(register)),
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) enum Role {
     FreeSized,
     Ends,
     Throws,
+    Inert,
     Other(Option<VmAddr>),
 }
 
@@ -60,6 +61,7 @@ impl Lockstep<'_> {
             Some(place) if stubs.free_sized.contains(&place) => Role::FreeSized,
             Some(place) if stubs.ends.contains(&place) => Role::Ends,
             Some(place) if stubs.throws.contains(&place) => Role::Throws,
+            Some(place) if stubs.inert.contains(&place) => Role::Inert,
             place => Role::Other(place),
         }
     }
@@ -77,6 +79,7 @@ impl Lockstep<'_> {
         {
             let pad = self.pads(&key)?.map(|(old, new)| {
                 let mut thrown = fact.clone();
+                thrown.held.clear();
                 self.after_call(&key, &mut thrown, back);
                 (Key { old, new, ..key.clone() }, thrown)
             });
@@ -87,14 +90,16 @@ impl Lockstep<'_> {
             Role::Lock | Role::Unlock | Role::Free => RegisterSet::general(Register::new(0)),
             Role::FreeSized => RegisterSet::new(3, 0),
             Role::Ends => RegisterSet::NONE,
-            Role::Throws | Role::Other(_) => ARGUMENTS,
+            Role::Throws | Role::Inert | Role::Other(_) => ARGUMENTS,
         };
         self.same(&fact, arguments, Name::SameCalls, &key)?;
         if role == Role::Ends {
             return Ok(Vec::new());
         }
         if let Role::Other(target) = role {
-            if !key.pending.is_empty() {
+            key.null.clear();
+            fact.held.clear();
+            if !self.is_away(&key, &fact, target) {
                 let detail =
                     format!("the clear passes the call at {}, which may touch the field", key.old);
                 return Err(Broken::new(Name::SameCalls, key.old, detail));
@@ -103,6 +108,9 @@ impl Lockstep<'_> {
             if target.is_some_and(|target| self.is_of_image(target)) {
                 key.late.extend(key.given.difference(&key.cleared).copied().collect::<Vec<_>>());
             }
+        }
+        if role == Role::Throws {
+            fact.held.clear();
         }
         if role == Role::Throws && !key.pending.is_empty() {
             let detail = format!("{} leaves with a field cleared that was not", key.old);
@@ -117,7 +125,7 @@ impl Lockstep<'_> {
             self.free(&mut key, &fact);
         }
         let pads = match role {
-            Role::Throws | Role::Other(_) => self.pads(&key)?,
+            Role::Throws | Role::Inert | Role::Other(_) => self.pads(&key)?,
             _ => None,
         };
         self.after_call(&key, &mut fact, back);
@@ -128,6 +136,24 @@ impl Lockstep<'_> {
         let pad = pads.map(|(old, new)| (Key { old, new, ..key }, fact.clone()));
         let next = (role != Role::Throws).then_some((next, fact));
         Ok(pad.into_iter().chain(next).collect())
+    }
+
+    /// Whether a function may be called that is not seen while clears are pending: it does
+    /// not get the receiver, and the blocks are the receiver's no more, given away and the
+    /// lock dropped. Who looks at the field then finds NULL, not a block of another object.
+    fn is_away(&mut self, key: &Key, fact: &Fact, target: Option<VmAddr>) -> bool {
+        if key.pending.is_empty() {
+            return true;
+        }
+        let mut arguments = (0..8).map(|number| fact.point.get(Register::new(number)));
+        let gone = key.unlocked
+            && key.pending.is_subset(&key.away)
+            && !arguments.any(|value| is_receivers(&value))
+            && !target.is_some_and(|target| self.is_of_image(target));
+        if gone {
+            self.permissions.insert(Permission::ClearsBeforeCalls);
+        }
+        gone
     }
 
     /// A lock is taken or dropped: it is not the pending field.
@@ -155,6 +181,7 @@ impl Lockstep<'_> {
         let Some(atom) = block.as_atom().filter(|_| fact.point.is_zero(block) != Some(true)) else {
             return;
         };
+        key.away.extend(self.known.only_place(atom));
         if key.unlocked {
             let fields = self.known.places(atom).into_iter().filter(is_receivers);
             key.late

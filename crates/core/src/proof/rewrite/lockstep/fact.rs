@@ -36,14 +36,24 @@ pub(super) struct Fact {
     pub frame: BTreeMap<i64, Slot>,
     /// Whether an address in the frame was handed out.
     pub escaped: bool,
+    /// What fields of the receiver hold in the old version: what was loaded, where nothing
+    /// was done since that might touch the field.
+    pub held: BTreeMap<Value, Value>,
     /// What the flags come from, where it is a comparison with a number.
     pub compared: Option<Compared>,
 }
 
 impl Fact {
     pub(super) fn new(point: Point) -> Fact {
-        let (differ, own, frame) = (RegisterSet::NONE, BTreeMap::new(), BTreeMap::new());
-        Fact { point, differ, own, frame, escaped: false, compared: None }
+        Fact {
+            point,
+            differ: RegisterSet::NONE,
+            own: BTreeMap::new(),
+            frame: BTreeMap::new(),
+            escaped: false,
+            held: BTreeMap::new(),
+            compared: None,
+        }
     }
 
     /// The value of a register in the new version.
@@ -127,6 +137,7 @@ impl Fact {
         let named = |value: &Value| value.is_named_after(at);
         self.compared = self.compared.filter(|compared| !named(&compared.value));
         self.own.retain(|_, value| !named(value));
+        self.held.retain(|field, value| !named(field) && !named(value));
         for slot in self.frame.values_mut() {
             slot.value = slot.value.filter(|value| !named(value));
             slot.own = slot.own.map(|own| own.filter(|value| !named(value)));
@@ -157,6 +168,7 @@ impl Fact {
         self.point.join(at, &other.point);
         (self.differ, self.own) = (differ, values);
         self.escaped |= other.escaped;
+        self.held.retain(|field, value| other.held.get(field) == Some(value));
         self.compared = self.compared.filter(|_| self.compared == other.compared);
         self.join_frame(other);
         *self != before

@@ -54,6 +54,10 @@ struct Key {
     /// Of these, those whose lock was dropped before they were cleared; and those whose
     /// block was freed, after a lock was dropped, before they were cleared.
     late: BTreeSet<Value>,
+    /// Fields whose block was stored elsewhere or freed, cleared or not.
+    away: BTreeSet<Value>,
+    /// Fields that the new version cleared and that were NULL before, in both versions.
+    null: BTreeSet<Value>,
     /// Whether a lock was dropped.
     unlocked: bool,
     /// Fields that the new version has cleared.
@@ -150,6 +154,8 @@ impl Lockstep<'_> {
             pending: BTreeSet::new(),
             given: BTreeSet::new(),
             late: BTreeSet::new(),
+            away: BTreeSet::new(),
+            null: BTreeSet::new(),
             unlocked: false,
             cleared: BTreeSet::new(),
             answers: BTreeMap::new(),

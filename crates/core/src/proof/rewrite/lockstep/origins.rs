@@ -81,6 +81,22 @@ impl Known {
         found
     }
 
+    /// The place that an unknown was surely loaded from, whichever way control came.
+    pub(super) fn only_place(&self, atom: Atom) -> Option<Value> {
+        let mut whole = true;
+        self.each(atom, &mut |atom| {
+            let flows = self.flows.get(&atom);
+            let loaded = self.loads.get(&atom).is_some_and(|places| places.len() == 1);
+            let joined = flows.is_some_and(|all| all.iter().all(|v| v.as_atom().is_some()));
+            whole &= loaded && flows.is_none() || joined && !self.loads.contains_key(&atom);
+        });
+        let places = Vec::from_iter(self.places(atom));
+        match places[..] {
+            [place] if whole => Some(place),
+            _ => None,
+        }
+    }
+
     /// Visits what flows into an unknown, itself included.
     fn each(&self, atom: Atom, visit: &mut dyn FnMut(Atom)) {
         let (mut seen, mut open) = (BTreeSet::from([atom]), vec![atom]);

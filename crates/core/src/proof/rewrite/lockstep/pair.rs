@@ -4,7 +4,7 @@ use super::calls::ARGUMENTS;
 use super::fact::{Fact, Slot};
 use super::{Broken, Key, Lockstep, Outcome};
 use crate::arm64::semantics::{
-    Event, Footprint, Next, Operation, Register, RegisterSet, State, Term, Test,
+    Event, Footprint, Next, Node, Operation, Register, RegisterSet, State, Term, Test,
 };
 use crate::proof::obligation::Name;
 use crate::proof::rewrite::origin::{is_apart, is_receivers, receivers_field};
@@ -131,7 +131,7 @@ impl Lockstep<'_> {
         fact.point = executed.point.clone();
         self.stores(key, fact, before, state)?;
         if let Operation::Unmodelled { reads, writes, memory } = *operation {
-            return self.bounded(key, fact, before, (reads, writes, memory));
+            return Self::bounded(key, fact, before, (reads, writes, memory));
         }
         let signs = matches!(operation, Operation::Sign { .. } | Operation::Authenticate { .. });
         for (register, term) in self.written(state) {
@@ -144,6 +144,9 @@ impl Lockstep<'_> {
             let slot = before.loaded_slot(&self.transfer.terms, term);
             let own = before.new_point().value(&self.transfer.terms, term);
             self.name(key.old, register, before, fact, term);
+            if let Some(field) = self.loaded_field(before, term) {
+                fact.held.insert(field, fact.point.get(register));
+            }
             match slot.and_then(|slot| slot.own) {
                 Some(own) => fact.set_own(register, own),
                 None if places.common(before.differ).is_empty() => fact.set_same(register),
@@ -179,14 +182,17 @@ impl Lockstep<'_> {
     }
 
     fn bounded(
-        &self,
-        key: &Key,
+        key: &mut Key,
         fact: &mut Fact,
         before: &Fact,
         (reads, writes, memory): (RegisterSet, RegisterSet, bool),
     ) -> Outcome<()> {
         if !reads.common(before.differ).is_empty() {
             fact.differ = fact.differ.union(writes);
+        }
+        if memory {
+            key.null.clear();
+            fact.held.clear();
         }
         if memory && (!key.pending.is_empty() || !reads.common(before.differ).is_empty()) {
             let detail = format!("what {} does to memory is not worked out", key.old);
@@ -202,7 +208,7 @@ impl Lockstep<'_> {
                 && !key.pending.contains(&field)
             {
                 // What is loaded now is another block.
-                for fields in [&mut key.cleared, &mut key.given, &mut key.late] {
+                for fields in [&mut key.cleared, &mut key.given, &mut key.late, &mut key.away] {
                     fields.remove(&field);
                 }
             }
@@ -217,6 +223,12 @@ impl Lockstep<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The receiver's field that a term loads, if it is one.
+    pub(super) fn loaded_field(&self, fact: &Fact, term: Term) -> Option<Value> {
+        let Node::Memory(_, address, 8) = self.transfer.terms.node(term) else { return None };
+        receivers_field(&fact.point, &self.transfer.terms, address)
     }
 
     pub(super) fn apart(&self, fact: &Fact, field: Value, address: Term, bytes: u8) -> bool {
@@ -286,6 +298,8 @@ impl Lockstep<'_> {
             Some(_) => {}
             None => self.give(key, stored),
         }
+        fact.held.retain(|&field, _| self.apart(before, field, address, bytes));
+        key.null.retain(|&field| self.apart(before, field, address, bytes));
         match key.pending.iter().all(|&field| self.apart(before, field, address, bytes)) {
             true => Ok(()),
             false => {
@@ -312,6 +326,7 @@ impl Lockstep<'_> {
     fn give(&self, key: &mut Key, stored: Option<Value>) {
         let Some(atom) = stored.and_then(|value| value.as_atom()) else { return };
         let fields = self.known.places(atom).into_iter().filter(is_receivers);
+        key.away.extend(self.known.only_place(atom));
         key.given.extend(fields.filter(|field| !key.cleared.contains(field)).collect::<Vec<_>>());
     }
 }
