@@ -95,5 +95,5 @@ fn table(rows: &BTreeMap<String, Row>) -> String {
 }
 
 fn is_in_padding(ways: &[Way]) -> bool {
-    ways.iter().any(|way| matches!(way, Way::Padding | Way::PathsApart))
+    ways.iter().any(|way| matches!(way, Way::Padding | Way::PathsApart | Way::BlockKept))
 }

@@ -197,7 +197,7 @@ fn effect(op: Op, program: &Program<'_>, fragment: bool) -> Effect {
 }
 
 /// The registers an instruction writes and those it reads.
-fn registers(op: Op) -> (u64, u64) {
+pub(super) fn registers(op: Op) -> (u64, u64) {
     let flags = |set: bool| if set { FLAGS } else { 0 };
     match op {
         Op::Constant { to, .. } => (bit(to), 0),
@@ -232,7 +232,13 @@ fn registers(op: Op) -> (u64, u64) {
         Op::BranchIf { .. } => (0, FLAGS),
         Op::BranchZero { register, .. } | Op::BranchBit { register, .. } => (0, bit(register)),
         Op::CallRegister(register) => (SCRATCH, bit(register) | ARGUMENTS),
-        Op::Nop | Op::Trap | Op::Unknown | Op::Branch(_) | Op::Call(_) | Op::Jump(_) => (0, 0),
+        Op::Vector { .. }
+        | Op::Nop
+        | Op::Trap
+        | Op::Unknown
+        | Op::Branch(_)
+        | Op::Call(_)
+        | Op::Jump(_) => (0, 0),
         Op::Return(_) => (0, 0),
     }
 }

@@ -35,6 +35,16 @@ pub fn load_offset(register: u8, at: u64, target: u64) -> Option<u32> {
     relative(0x9800_0000 | u32::from(register), at, target)
 }
 
+/// `add to, base, index`
+pub fn sum(to: u8, base: u8, index: u8) -> u32 {
+    0x8b00_0000 | u32::from(index) << 16 | u32::from(base) << 5 | u32::from(to)
+}
+
+/// `mov to, from`
+pub fn moved(to: u8, from: u8) -> u32 {
+    0xaa00_03e0 | u32::from(from) << 16 | u32::from(to)
+}
+
 /// `b target`
 pub fn jump(at: u64, target: u64) -> Option<u32> {
     relative(0x1400_0000, at, target)

@@ -53,10 +53,20 @@ pub fn clear(
     if explorer.program.ivar(offset).is_none() || explorer.program.pointer(offset).is_some() {
         return None;
     }
-    for (base, value) in &known {
-        if *base != scratch && explorer.values.sum(*value, index) == Some(cell) {
-            let load = encode::load_offset(scratch, at, offset)?;
-            return Some(vec![load, encode::clear_indexed(*base, scratch)]);
+    for (base, value) in known.iter().filter(|(base, _)| *base != scratch) {
+        let Some(near) = explorer.values.sum(*value, index) else { continue };
+        match explorer.values.distance(near, cell) {
+            Some(0) => {
+                let load = encode::load_offset(scratch, at, offset)?;
+                return Some(vec![load, encode::clear_indexed(*base, scratch)]);
+            }
+            // In a structure that the instance variable is.
+            Some(distance) => {
+                let Some(clear) = encode::clear_at(scratch, distance) else { continue };
+                let load = encode::load_offset(scratch, at, offset)?;
+                return Some(vec![load, encode::sum(scratch, *base, scratch), clear]);
+            }
+            None => {}
         }
     }
     None

@@ -13,6 +13,7 @@
 //! and the function ends as it did.
 
 mod encode;
+mod keep;
 mod layout;
 mod material;
 mod outcome;
@@ -49,8 +50,14 @@ const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 const MAX_FIELDS: usize = 4;
 
 /// In the order in which they are tried.
-const WAYS: [Way; 5] =
-    [Way::AfterLock, Way::BeforeUnlock, Way::BeforeCall, Way::Padding, Way::PathsApart];
+const WAYS: [Way; 6] = [
+    Way::AfterLock,
+    Way::BeforeUnlock,
+    Way::BeforeCall,
+    Way::Padding,
+    Way::PathsApart,
+    Way::BlockKept,
+];
 
 /// Decides about the image after a step of the rewrite, given the one before.
 pub type Accept<'a> = &'a mut dyn FnMut(&Image<'_>, &Image<'_>) -> bool;
@@ -171,6 +178,7 @@ impl Attempt<'_, '_, '_> {
             let made = match way {
                 Way::Padding => self.in_padding(explorer, &places, &removals),
                 Way::PathsApart => self.split(explorer, &places, &removals),
+                Way::BlockKept => self.keep(explorer, &places, &removals),
                 _ => self.in_place(explorer, &places, &removals),
             };
             match made.and_then(|changes| self.check(changes, accept)) {

@@ -21,6 +21,9 @@ pub enum Way {
     Padding,
     /// In padding, on the paths only that give the block back. Others clear it as before.
     PathsApart,
+    /// In padding, before the call of the function that gives the block back; the block is
+    /// kept in a register for the loads behind it.
+    BlockKept,
 }
 
 /// Why a function is not rewritten.

@@ -33,6 +33,13 @@ impl Attempt<'_, '_, '_> {
             }
             Way::BeforeCall => self.calls(&function),
             Way::PathsApart => self.gifts(&function),
+            Way::BlockKept => {
+                let sites = self.before.sites_of(&self.before.gives);
+                let calls = |at: &u64| matches!(function.op(*at), Op::Call(_));
+                let places: BTreeSet<u64> =
+                    sites.into_iter().filter(|at| own(at) && calls(at)).collect();
+                if places.is_empty() { Vec::new() } else { vec![places] }
+            }
         }
     }
 

@@ -131,7 +131,8 @@ fn own_clear(
     }
 }
 
-fn is_whole(access: Access) -> bool {
+/// Whether a store writes the field and nothing else, and changes no register.
+pub(super) fn is_whole(access: Access) -> bool {
     access.registers == (ZR, None)
         || access.registers.1.is_none() && access.size == 8 && !access.place.writes_back()
 }
