@@ -14,6 +14,17 @@ struct memory {
     } end;
 };
 
+APART static int keep(struct pool *pool, void *impl) {
+    int kept = 0;
+    os_unfair_lock_lock(&pool->lock);
+    if (pool->count < 8) {
+        pool->slots[pool->count++] = impl;
+        kept = 1;
+    }
+    os_unfair_lock_unlock(&pool->lock);
+    return kept;
+}
+
 @interface late_structures : Object {
     struct memory _memory;
     struct device *_device;
@@ -43,6 +54,12 @@ struct memory {
     os_unfair_lock_unlock(&device->pool.lock);
     device->second.count++;
     os_unfair_lock_unlock(&device->second.lock);
+    _memory.impl = 0;
+}
+
+- (void)keptOrFreed {
+    if (!_memory.impl) return;
+    if (!keep(&_device->pool, _memory.impl)) free(_memory.impl);
     _memory.impl = 0;
 }
 

@@ -37,6 +37,7 @@ impl Attempt<'_, '_, '_> {
     ) -> Result<Vec<Change>, Refusal> {
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
         let spare = spare(&function).ok_or(Refusal::NoMaterial)?;
+        let order = Order::of(&function, places)?;
         let loads = function.ops.iter().enumerate().filter_map(|(index, op)| {
             matches!(op, Op::Load(_)).then_some(function.range.start + 4 * index as u64)
         });
@@ -46,24 +47,27 @@ impl Attempt<'_, '_, '_> {
         let mut changes = Vec::new();
         removals.write(self, &mut pads, &mut changes)?;
         for place in places {
-            changes.extend(self.keep_at(
-                explorer,
-                &function,
-                &mut pads,
-                (*place, spare),
-                &states,
-            )?);
-        }
-        if changes.is_empty() {
-            return Err(Refusal::NoMaterial);
+            let Op::Call(target) = function.op(*place) else {
+                return Err(Refusal::IndirectBranch);
+            };
+            // Behind another call the block is kept already.
+            if !order.is_behind(*place)? {
+                let states = states.get(place).map_or(&[][..], Vec::as_slice);
+                let call = (*place, target, spare);
+                changes.extend(self.keep_at(explorer, &mut pads, call, states)?);
+            }
         }
         for (at, states) in states.iter().filter(|(at, _)| !places.contains(at)) {
-            if let Some(to) = self.is_read_later(explorer, function.op(*at), states)? {
+            if let Some(to) = self.is_read(explorer, function.op(*at), states)?
+                && order.is_behind(*at)?
+            {
                 changes.push(self.replace(*at, encode::moved(to, spare))?);
             }
         }
-        let behind = self.before.in_time.iter().filter(|at| function.range.contains(at));
-        for at in behind {
+        for at in self.before.in_time.iter().filter(|at| function.range.contains(at)) {
+            if !order.is_behind(*at)? {
+                continue;
+            }
             match function.op(*at) {
                 Op::Store(access) if is_whole(access) => changes.push(self.replace(*at, NOP)?),
                 _ => return Err(Refusal::OtherClear),
@@ -83,25 +87,18 @@ impl Attempt<'_, '_, '_> {
         explorer.probes.drain().collect()
     }
 
-    /// The code before one call, if no lock was taken on the way there. Elsewhere the
-    /// block is kept already.
+    /// The code before one call.
     fn keep_at(
         &self,
         explorer: &mut Explorer<'_, '_>,
-        function: &Function,
         pads: &mut Pads,
-        (place, spare): (u64, u8),
-        states: &BTreeMap<u64, Vec<State>>,
+        (place, target, spare): (u64, u64, u8),
+        states: &[State],
     ) -> Result<Vec<Change>, Refusal> {
-        let states = states.get(&place).map_or(&[][..], Vec::as_slice);
-        if states.iter().all(|state| state.locked) {
-            return Ok(Vec::new());
-        }
-        let Op::Call(target) = function.op(place) else { return Err(Refusal::IndirectBranch) };
         let holds = |register: u8| {
             let block =
                 |state: &State| explorer.values.atom_of(state.get(register)) == Some(Atom::Block);
-            states.iter().all(|state| !state.locked && state.cell == Cell::Block && block(state))
+            states.iter().all(|state| state.cell == Cell::Block && block(state))
         };
         let block = (0..8).find(|register| holds(*register)).ok_or(Refusal::NoMaterial)?;
         let thunk = pads.next(MAX_WORDS).ok_or(Refusal::NoPadding)?;
@@ -116,8 +113,8 @@ impl Attempt<'_, '_, '_> {
         Ok(changes)
     }
 
-    /// Which register a load fills with the field after a lock was taken, if it does.
-    fn is_read_later(
+    /// Which register a load fills with the field, if it does.
+    fn is_read(
         &self,
         explorer: &mut Explorer<'_, '_>,
         op: Op,
@@ -130,12 +127,13 @@ impl Attempt<'_, '_, '_> {
         let mut found = BTreeSet::new();
         for state in states {
             let read = address(explorer, state, access.place) == self.cell;
-            found.insert(read && state.locked && state.cell == Cell::Block);
+            found.insert(read && state.cell == Cell::Block);
         }
         match (found.contains(&true), found.contains(&false)) {
-            (true, false) if !access.place.writes_back() => Ok(Some(to)),
-            (true, _) => Err(Refusal::NoMaterial),
-            (false, _) => Ok(None),
+            (true, false) if access.place.writes_back() => Err(Refusal::NoMaterial),
+            (true, false) => Ok(Some(to)),
+            (true, true) => Err(Refusal::NoMaterial),
+            _ => Ok(None),
         }
     }
 }
@@ -147,6 +145,53 @@ fn address(explorer: &mut Explorer<'_, '_>, state: &State, place: Place) -> Valu
             explorer.values.sum(state.get(base), state.get(index)).unwrap_or(UNKNOWN)
         }
         _ => UNKNOWN,
+    }
+}
+
+/// Which instructions come behind some calls.
+struct Order {
+    start: u64,
+    /// Whether control comes there without one of the calls, and through one.
+    ways: Vec<(bool, bool)>,
+}
+
+impl Order {
+    fn of(function: &Function, calls: &BTreeSet<u64>) -> Result<Order, Refusal> {
+        let range = function.range.clone();
+        let mut ways = vec![(false, false); function.ops.len()];
+        let pads = function.sites.iter().filter_map(|site| Some((site.pad?.0, true)));
+        let mut open: Vec<(u64, bool)> = pads.chain([(range.start, false)]).collect();
+        while let Some((at, behind)) = open.pop() {
+            if !range.contains(&at) {
+                continue;
+            }
+            let way = &mut ways[((at - range.start) / 4) as usize];
+            let known = if behind { &mut way.1 } else { &mut way.0 };
+            if std::mem::replace(known, true) {
+                continue;
+            }
+            let (falls, target) = match function.op(at) {
+                Op::Jump(_) => return Err(Refusal::IndirectBranch),
+                Op::Return(_) | Op::Trap | Op::Unknown => (false, None),
+                Op::Branch(target) => (false, Some(target)),
+                Op::BranchIf { target, .. }
+                | Op::BranchZero { target, .. }
+                | Op::BranchBit { target, .. } => (true, Some(target)),
+                _ => (true, None),
+            };
+            let falls = falls.then_some((at + 4, behind || calls.contains(&at)));
+            open.extend(falls.into_iter().chain(target.map(|target| (target, behind))));
+        }
+        Ok(Order { start: range.start, ways })
+    }
+
+    /// Whether control comes to an instruction only through a call.
+    fn is_behind(&self, at: u64) -> Result<bool, Refusal> {
+        match self.ways.get(((at - self.start) / 4) as usize) {
+            Some((true, true)) => Err(Refusal::NoMaterial),
+            Some((_, behind)) => Ok(*behind),
+            None => Ok(false),
+        }
     }
 }
 
