@@ -17,6 +17,11 @@ def is_call(word: int) -> bool:
     return word & 0xFC000000 == 0x94000000
 
 
+def is_stub(word: int) -> bool:
+    """`adrp x16`, the first of the three words that lead to a function of another image."""
+    return word & 0x9F00001F == 0x90000010
+
+
 def has_effect(word: int) -> bool:
     """A call, a store, or the first argument of a call."""
     return is_call(word) or word & 0x3A400000 == 0x38000000 or word & 31 == 0
@@ -91,7 +96,7 @@ def of_the_rest(code: Code) -> Iterator[tuple[str, dict[int, int]]]:
         twice = is_call(code.new[at // 4 + 1]) and target(at, word) == target(at + 4, code.new[at // 4 + 1])
         if is_call(word) and not twice:
             yield "call lost", {at: NOP}
-        if is_call(word):
+        if is_call(word) and is_stub(code.new[target(at, word) // 4 + 3]):
             yield "call of the next function", {at: word + 3}
         # To branch past a word without effect would be right.
         if is_conditional(word):

@@ -158,7 +158,7 @@ def judge_image(work: tuple) -> list[dict]:
 
 
 def report(results: list[dict]) -> bool:
-    """Prints the sums; whether every rewrite is proven and every control refuted."""
+    """Prints the sums; whether no rewrite is refuted, and every wrong one is."""
     rewrites = [one for one in results if one["kind"] == "rewrite"]
     spoilt = [one for one in results if one["kind"] != "rewrite"]
     for name, part in (("rewrites", rewrites), ("wrong rewrites", spoilt)):
@@ -170,11 +170,11 @@ def report(results: list[dict]) -> bool:
             print(f"{len(part)} {name}: {sums}; {paths} paths, {cut} cut; {seconds:.1f} s each")
     if not rewrites:
         print("no function was rewritten")
-    right = all(one["verdict"] != "refuted" for one in rewrites) and all(one["verdict"] != "proven" for one in spoilt)
+    right = all(one["verdict"] != "refuted" for one in rewrites) and all(one["verdict"] == "refuted" for one in spoilt)
     return bool(rewrites) and right
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--agxpatch", type=Path, required=True, help="the program whose rewrites are judged")
     parser.add_argument("--sources", type=Path, default=ROOT / "crates/oracles/shapes")
@@ -187,7 +187,11 @@ def main() -> int:
     )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, help="append one JSON object for each judgement")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
     versions = [int(version) for version in options.clang.split(",")]
     if lacking := corpus.missing(versions):
         print(f"SKIPPED judge: {lacking} is missing")
@@ -200,7 +204,7 @@ def main() -> int:
         for found in pool.imap_unordered(judge_image, prepare(jobs, options)):
             results += found
             for one in found:
-                if (one["verdict"] == "proven") != (one["kind"] == "rewrite"):
+                if one["verdict"] != ("proven" if one["kind"] == "rewrite" else "refuted"):
                     print(f"{one['verdict']}: {one['kind']} of {one['function']}, {one['job']}: {one['why']}")
             if options.out:
                 with options.out.open("a") as out:
