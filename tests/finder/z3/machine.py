@@ -13,7 +13,8 @@ import angr  # noqa: E402
 from angr.storage.memory_mixins import DefaultMemory  # noqa: E402
 
 MAX_ADDRESSES = 32
-RETAA, RET = 0xD65F0BFF, 0xD65F03C0
+# VEX lacks `retaa` and, for x30 and sp, `pacia` and `autia`: here what they are without the signature.
+UNSIGNED = {0xD65F0BFF: 0xD65F03C0, 0xDAC103FE: 0xD503201F, 0xDAC113FE: 0xD503201F}
 CHANGED_BY_CALLS = [f"x{n}" for n in range(18)] + ["x30"]
 CHANGED_VECTORS = [f"q{n}" for n in (*range(8), *range(16, 32))]
 KEPT_BY_CALLS = ["xsp", "x18", *(f"x{n}" for n in range(19, 30))]
@@ -21,15 +22,16 @@ KEPT_VECTORS = [f"d{n}" for n in range(8, 16)]
 
 
 def load(image: bytes) -> angr.Project:
-    """The image as the loader leaves it. VEX has no `retaa`, which here is `ret`."""
+    """The image as the loader leaves it, without signed return addresses."""
     project = angr.Project(io.BytesIO(image), auto_load_libs=False, use_sim_procedures=False)
     memory = project.loader.memory
     for section in project.loader.main_object.sections:
         if section.name != "__text":
             continue
         for address in range(section.vaddr, section.vaddr + section.memsize, 4):
-            if memory.unpack_word(address, size=4) == RETAA:
-                memory.pack_word(address, RET, size=4)
+            unsigned = UNSIGNED.get(memory.unpack_word(address, size=4))
+            if unsigned:
+                memory.pack_word(address, unsigned, size=4)
     return project
 
 
