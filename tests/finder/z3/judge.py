@@ -21,7 +21,7 @@ What is assumed: pointers from different places lead to different objects or are
 and the functions called may change everything but the stack, the object with the field and what the
 function reached it through; an exception passes through the function's own landing pads only; signing
 a pointer leaves it as it is. A path that comes to one branch for the fourth time, and may go either
-way, is compared up to there and counted as cut.
+way, is compared up to there and counted as cut; an index without a bound has one of its first 16 values.
 
 `--controls` makes wrong rewrites of the compiled functions, each of which must be refuted.
 """

@@ -26,6 +26,7 @@ RETURN = 0x6100_0000_0000
 PAGE_ZERO = 0x10_0000
 MAX_FORKS, MAX_VISITS = 3, 40
 MAX_STEPS = 20_000
+MAX_INDEX = 16
 
 
 class PathEnded(Exception):
@@ -125,8 +126,19 @@ class Run:
             return address, [address.concrete_value]
         places = state.solver.eval_upto(address, MAX_ADDRESSES + 1)
         if len(places) > MAX_ADDRESSES:
-            raise Unbounded
+            places = self.bound(state, address)
         return address, places
+
+    def bound(self, state, address) -> list[int]:
+        """An index without a bound is tried with its first values only."""
+        first = state.solver.min(address)
+        if not is_heap(first):
+            raise Unbounded
+        state.solver.add(claripy.ULT(address, first + 8 * MAX_INDEX))
+        places = state.solver.eval_upto(address, MAX_ADDRESSES + 1)
+        if len(places) > MAX_ADDRESSES:
+            raise Unbounded
+        return places
 
     def exclude_null(self, state, address):
         """NULL cannot be followed: where it would be, the path ends in a fault."""
