@@ -123,9 +123,6 @@ const MAX_SHORT_DEPTH: u8 = 3;
 /// How many functions are looked at to find out.
 const MAX_EXAMINED: usize = 64;
 
-/// The most bytes that are filled at once and told apart.
-const MAX_FILLED: u64 = 1024;
-
 impl Explorer<'_, '_> {
     /// `bl`
     pub(super) fn call(
@@ -331,39 +328,6 @@ impl Explorer<'_, '_> {
             }
         }
         out.push(state);
-    }
-
-    /// Memory is filled, from where the first argument points to.
-    fn fill(&mut self, state: &mut State, at: u64, byte: Value, count: Value) {
-        let address = state.get(0);
-        if self.values.has(address, Atom::Block) && !state.locked && state.cell == Cell::Block {
-            self.notes.used_early = true;
-        }
-        if self.values.has(address, Atom::Stack) || address == UNKNOWN {
-            return;
-        }
-        let bytes = self.values.constant_of(count).filter(|bytes| *bytes <= MAX_FILLED);
-        match (byte, bytes) {
-            (NULL, Some(bytes)) => self.store_zeroes(state, at, address, bytes),
-            _ => self.fill_unknown(at, address, bytes),
-        }
-    }
-
-    /// The same, where it is not known how much is filled, or with what.
-    fn fill_unknown(&mut self, at: u64, address: Value, bytes: Option<u64>) {
-        if let Some(cell) = self.cell {
-            let reached = self.values.distance(address, cell).is_some_and(|distance| {
-                distance > -8 && bytes.is_none_or(|bytes| distance < bytes as i64)
-            });
-            if reached {
-                self.refuse(at, Reason::CellPassed);
-            }
-            return;
-        }
-        for offset in (0..bytes.unwrap_or(MAX_FILLED)).step_by(8) {
-            let piece = self.values.plus(address, offset);
-            self.notes.nulls.entry(piece).or_insert(at);
-        }
     }
 
     /// What becomes of the block in a function that is not seen.

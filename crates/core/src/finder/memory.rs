@@ -216,31 +216,7 @@ impl Explorer<'_, '_> {
         !self.again
     }
 
-    /// Zeroes are stored to a range of memory.
-    pub(super) fn store_zeroes(&mut self, state: &mut State, at: u64, address: Value, bytes: u64) {
-        for offset in (0..bytes).step_by(8) {
-            let piece = self.values.plus(address, offset);
-            self.store_one(state, at, piece, (bytes - offset).min(8) as u8, NULL);
-        }
-    }
-
-    /// A store of a vector register of which nothing is known.
-    fn store_unknown(&mut self, state: &mut State, at: u64, address: Value, size: i64) {
-        if let [Atom::Stack] = self.values.atoms(address) {
-            let from = self.values.addend(address) as i64;
-            state.drop_slots(from, from + size);
-        } else if self.touches_cell(address, size) {
-            self.refuse(at, Reason::PartialAccess);
-        } else if self.cell.is_none() && address != UNKNOWN {
-            // Looking for cells: what it stores may be null.
-            for offset in (0..size as u64).step_by(4) {
-                let piece = self.values.plus(address, offset);
-                self.notes.nulls.entry(piece).or_insert(at);
-            }
-        }
-    }
-
-    fn touches_cell(&self, address: Value, size: i64) -> bool {
+    pub(super) fn touches_cell(&self, address: Value, size: i64) -> bool {
         let distance = self.cell.and_then(|cell| self.values.distance(cell, address));
         distance.is_some_and(|distance| distance < 8 && distance + size > 0)
     }

@@ -12,7 +12,7 @@
 //!
 //! One idea a file: [`image`] (what is known about the file), `decode` (words),
 //! `function` (liveness), `value` and `state` (the domain), `explore` (the paths),
-//! `step`, `branch`, `calls`, `memory` (the effects), `events` (what is noted),
+//! `step`, `branch`, `calls`, `memory`, `fill` (the effects), `events` (what is noted),
 //! `verdict`, `scan` (which functions to look at where no name says so), and `story`
 //! (what other threads see of each path).
 //!
@@ -27,6 +27,7 @@ mod calls;
 mod decode;
 mod events;
 mod explore;
+mod fill;
 mod function;
 mod hash;
 mod image;

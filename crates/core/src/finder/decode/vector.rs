@@ -46,11 +46,7 @@ fn zeroes(word: u32) -> bool {
     let constant = word & 0x9ff8_0c00 == 0x0f00_0400;
     let number = field(word, 16, 3) << 5 | field(word, 5, 5);
     let (mode, inverted) = (field(word, 12, 4), field(word, 29, 1) == 1);
-    let moves = match (mode, inverted) {
-        (0b1110, _) => true,
-        (0 | 2 | 4 | 6 | 8 | 10, false) => true,
-        _ => false,
-    };
+    let moves = matches!((mode, inverted), (14, _) | (0 | 2 | 4 | 6 | 8 | 10, false));
     constant && number == 0 && moves
 }
 
