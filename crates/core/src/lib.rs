@@ -19,6 +19,7 @@ pub mod edit;
 pub mod error;
 pub mod exit;
 pub mod finder;
+mod hash;
 pub mod macho;
 pub mod patch;
 pub mod proof;

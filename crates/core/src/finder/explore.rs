@@ -87,11 +87,11 @@ pub struct Explorer<'p, 'a> {
     pub(super) steps: usize,
     /// Where it is told what other threads see.
     pub(super) telling: Option<Telling>,
-    functions: HashMap<u64, Option<Rc<Function>>, super::hash::Build>,
+    functions: HashMap<u64, Option<Rc<Function>>, crate::hash::Build>,
     pub(super) worth: HashMap<u64, Worth>,
     budget: Budget,
     nodes: Vec<Node>,
-    seen: HashSet<Rc<State>, super::hash::Build>,
+    seen: HashSet<Rc<State>, crate::hash::Build>,
     /// How often each place was come to, and some of the states.
     visits: HashMap<u64, (u32, Vec<Rc<State>>)>,
     queue: VecDeque<u32>,

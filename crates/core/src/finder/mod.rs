@@ -29,7 +29,6 @@ mod events;
 mod explore;
 mod fill;
 mod function;
-mod hash;
 mod image;
 mod memory;
 mod rewrite;

@@ -75,7 +75,7 @@ struct Linear {
 #[derive(Debug)]
 pub struct Values {
     all: Vec<Linear>,
-    by_content: HashMap<(Rc<[Atom]>, u64), Value, super::hash::Build>,
+    by_content: HashMap<(Rc<[Atom]>, u64), Value, crate::hash::Build>,
 }
 
 impl Values {

@@ -15,6 +15,7 @@ pub use function::{Binary, Key, Unary};
 
 use super::Register;
 use super::flags::{Condition, Flags, FlagsNode};
+use crate::hash::Build;
 
 /// A 64-bit value. A 32-bit one is kept with its upper half zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,13 +89,13 @@ pub enum Event {
 #[derive(Default)]
 pub struct Terms {
     nodes: Vec<Node>,
-    ids: HashMap<Node, Term>,
+    ids: HashMap<Node, Term, Build>,
     flags: Vec<FlagsNode>,
-    flag_ids: HashMap<FlagsNode, Flags>,
+    flag_ids: HashMap<FlagsNode, Flags, Build>,
     /// What calls leave in registers nothing is promised about.
-    leftovers: HashMap<(History, u8), Term>,
+    leftovers: HashMap<(History, u8), Term, Build>,
     histories: Vec<(History, Event)>,
-    history_ids: HashMap<(History, Event), History>,
+    history_ids: HashMap<(History, Event), History, Build>,
     unspecified: u32,
 }
 
