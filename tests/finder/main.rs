@@ -9,6 +9,7 @@
 mod hostile;
 mod interleavings;
 mod mutations;
+mod processor;
 mod published;
 mod rewrites;
 mod table;
