@@ -110,6 +110,13 @@ LoadOrSkip(d) ==
     /\ IF impl[Enc(d)] THEN On(d) ELSE To(d, "skipped")
     /\ Elsewhere /\ UNCHANGED << impl, destroyed, pushed, freed, lock, others >>
 
+\* Under the lock; a thread that finds null goes on as one that finds no room.
+LoadOrFull(d) ==
+    /\ has' = [has EXCEPT ![d] = impl[Enc(d)]]
+    /\ path' = [path EXCEPT ![d] = IF impl[Enc(d)] THEN @ ELSE "full"]
+    /\ next' = [next EXCEPT ![d] = @ + 1]
+    /\ Elsewhere /\ UNCHANGED << impl, destroyed, pushed, freed, lock, others >>
+
 TakeOrSkip(d) ==
     /\ has' = [has EXCEPT ![d] = impl[Enc(d)]]
     /\ impl' = [impl EXCEPT ![Enc(d)] = FALSE]
@@ -155,6 +162,7 @@ Does(d, what) ==
     CASE what = "load" -> Load(d)
       [] what = "load-or-return" -> LoadOrReturn(d)
       [] what = "load-or-skip" -> LoadOrSkip(d)
+      [] what = "load-or-full" -> LoadOrFull(d)
       [] what = "take-or-skip" -> TakeOrSkip(d)
       [] what = "destroy" -> Destroy(d)
       [] what = "lock" -> Lock(d)

@@ -12,6 +12,7 @@ mod mutations;
 mod processor;
 mod published;
 mod rewrites;
+mod stronger;
 mod table;
 mod unwinding;
 mod verdicts;

@@ -24,6 +24,7 @@ fn phases(steps: &[Step]) -> Vec<DestroyPhase> {
         // The destructor loads the field for itself; nothing is decided by that.
         Event::Load => None,
         Event::TakeOrSkip => panic!("the driver has no exchange"),
+        Event::LoadOrFull => panic!("the driver does not load under the lock"),
     };
     steps.iter().filter_map(phase).collect()
 }

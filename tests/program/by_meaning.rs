@@ -153,3 +153,67 @@ fn a_rewrite_by_meaning_is_proven_with_a_page_and_a_specification() {
     assert_eq!(after["result"]["after"]["steps"], before["result"]["after"]["steps"]);
     assert_eq!(after["result"]["before"]["steps"], before["result"]["before"]["steps"]);
 }
+
+/// The rewrites that keep two threads from giving one block back.
+const STRONGER: [&str; 2] = ["take", "reread"];
+
+#[test]
+fn a_stronger_rewrite_is_proven_judged_shown_and_put_back() {
+    for name in STRONGER {
+        let place = Place::new();
+        let source = unknown_build("thin");
+        place.file("o", &source);
+        let ran = patch(&place, "o", "p", &["--reseal", "--patch", name]);
+        assert_eq!(ran.code, 0, "{name}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("one thread gives a block back"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("give its block back twice"), "{}", ran.stdout);
+        let judged = verify(&place, "p");
+        assert_eq!(judged.code, 0, "{name}: {}", judged.stdout);
+        // Planned for the source, and as the file itself says it.
+        for (file, more) in [("o", &["--patch", name][..]), ("p", &[])] {
+            let proof = proven(&place, file, &[&["--at", METHOD], more].concat());
+            let result = &proof["result"];
+            assert_eq!(
+                (result["verdict"].as_str(), result["patch"].as_str()),
+                (Some("holds"), Some(name))
+            );
+            assert_eq!(possible(result, "NoDoublePush"), ["original", "clear-under-lock"]);
+            assert_eq!(possible(result, "NoDoubleFree"), ["original", "clear-under-lock"]);
+            assert_eq!(possible(result, "NoRaceWindow"), ["original"]);
+            assert_eq!(possible(result, "NoDoubleDestructor").len(), 4);
+        }
+        let page = place.path("page.html");
+        let path = place.path("p");
+        let arguments = [path.to_str().unwrap(), "--at", METHOD, "--html", page.to_str().unwrap()];
+        assert_eq!(run(["prove"].iter().chain(&arguments)).code, 0);
+        assert!(std::fs::read_to_string(page).unwrap().contains(name));
+        assert_eq!(patch(&place, "p", "q", &["--patch", "original"]).code, 0);
+        let (_, signature) = record(&read(&place.path("p")));
+        assert!(read(&place.path("q"))[..signature] == source[..signature]);
+    }
+}
+
+/// The versions of the function under which something is possible.
+fn possible<'r>(result: &'r serde_json::Value, property: &str) -> Vec<&'r str> {
+    let columns = result["comparison"].as_array().unwrap().iter();
+    let allows = |column: &&serde_json::Value| {
+        let outcomes = column["outcomes"].as_array().unwrap();
+        outcomes.iter().any(|one| one["property"] == property && one["possible"] == true)
+    };
+    columns.filter(allows).map(|column| column["rewrite"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_stronger_rewrite_is_not_made_of_another_rewrite() {
+    let place = Place::new();
+    place.file("o", &unknown_build("thin"));
+    assert_eq!(patch(&place, "o", "p", &["--reseal"]).code, 0);
+    for name in STRONGER {
+        let refused = patch(&place, "p", "q", &["--patch", name]);
+        assert_eq!(refused.error_code(), "AGX-0303", "{}", refused.stderr);
+        assert!(refused.stderr.contains("restore the original first"), "{}", refused.stderr);
+        assert!(!place.path("q").exists());
+        let placed = patch(&place, "o", "q", &["--patch", name, "--at", METHOD, "--reseal"]);
+        assert_eq!(placed.error_code(), "AGX-1004", "{}", placed.stderr);
+    }
+}

@@ -9,16 +9,16 @@ use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
-use agxpatch_core::finder::Verdict;
+use agxpatch_core::finder::{RewriteKind, Verdict};
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    self, EARLIER_CLEAR, Engine, Extent, FilePlan, MeaningOutcome, ORIGINAL, Outcome, Plan, Sites,
+    self, Engine, Extent, FilePlan, MeaningOutcome, ORIGINAL, Outcome, Plan, Sites,
 };
 use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
-pub(super) use report::DOES_NOT_FIX;
+pub(super) use report::does_not_fix;
 use report::{Patching, already, already_by_meaning, by_meaning, original, patching};
 
 /// Write a patched, re-signed copy of a driver and show every byte that changes
@@ -37,8 +37,9 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// Apply this patch instead of the default one: its name, its alias, or
-    /// `original` for the way back.
+    /// Apply this patch instead of the default one: its name or its alias; by meaning
+    /// `clear-under-lock`, or `take` or `reread`, which also keep two threads from giving one
+    /// block back; or `original` for the way back.
     #[arg(long, value_name = "NAME")]
     patch: Option<String>,
 
@@ -130,6 +131,11 @@ enum Proposal {
 
 fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     let file = Universal::parse(bytes)?;
+    let kind = args.patch.as_deref().and_then(RewriteKind::of_name);
+    if let Some(kind) = kind {
+        require_no_place(args, kind)?;
+        return Ok(Proposal::ByMeaning(engine.plan_by_meaning_as(&file, kind, &ByRefinement)?));
+    }
     let selection = files::selection(&args.at);
     let planned = match engine.plan_selected(&file, args.patch.as_deref(), &selection) {
         // Where the sequence is not, its meaning may be.
@@ -152,6 +158,16 @@ fn propose(engine: &Engine, bytes: &[u8], args: &Args) -> Result<Proposal> {
     Ok(Proposal::Proven(plan, proofs))
 }
 
+/// A rewrite by meaning is of all functions that clear late.
+fn require_no_place(args: &Args, kind: RewriteKind) -> Result<()> {
+    if args.at.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Code::BadArgument, "a rewrite by meaning is of every function that clears late")
+        .with("patch", kind.name())
+        .next("leave --at out"))
+}
+
 /// What the finder proposes for a file that no signature describes; `error` says that
 /// none does.
 fn without_signature(
@@ -170,11 +186,13 @@ fn without_signature(
             Err(reason) => Err(reason),
         };
     }
-    let by_name = args.patch.as_deref().filter(|name| *name != EARLIER_CLEAR);
-    match (by_name, engine.plan_by_meaning(file, &ByRefinement)) {
-        (None, Ok(outcome)) => Ok(Proposal::ByMeaning(outcome)),
-        (None, Err(refused)) if refused.code() != Code::NoMatch => Err(refused),
-        _ => Err(error),
+    if args.patch.is_some() {
+        return Err(error);
+    }
+    match engine.plan_by_meaning(file, &ByRefinement) {
+        Ok(outcome) => Ok(Proposal::ByMeaning(outcome)),
+        Err(refused) if refused.code() != Code::NoMatch => Err(refused),
+        Err(_) => Err(error),
     }
 }
 

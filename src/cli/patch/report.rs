@@ -12,12 +12,12 @@ use crate::report::style::{GOOD, RESET, STRONG, WARN};
 use crate::report::{Report, printable};
 use agxpatch_core::edit::Edit;
 use agxpatch_core::error::Error;
-use agxpatch_core::finder::Answer;
+use agxpatch_core::finder::{Answer, RewriteKind};
 use agxpatch_core::patch::{
-    EARLIER_CLEAR, Engine, Examined, FilePlan, MeaningPlan, ORIGINAL, Occurrence, PlannedWord,
-    Site, Sites, State,
+    Engine, Examined, FilePlan, MeaningPlan, ORIGINAL, Occurrence, PlannedWord, Site, Sites, State,
 };
 use agxpatch_core::proof::Judgement;
+use agxpatch_core::proof::meaning::GIVEN_BACK_ONCE;
 
 #[derive(Serialize)]
 pub(super) struct Patching {
@@ -63,24 +63,28 @@ pub(super) fn original(file: String, edits: Vec<Edit>) -> Patching {
 
 /// The report of a plan by meaning, or of a file that needs none.
 pub(super) fn by_meaning(file: String, plan: Option<MeaningPlan>) -> Patching {
+    let kind = plan.as_ref().map(|plan| plan.kind).unwrap_or_default();
     Patching {
         file,
         output: None,
         outcome: if plan.is_some() { "planned" } else { "already" },
-        patch: EARLIER_CLEAR.to_owned(),
+        patch: kind.name().to_owned(),
         sites: Vec::new(),
         elsewhere: Vec::new(),
         source_sha256: None,
         edits: plan.as_ref().map(|plan| plan.edits.clone()).unwrap_or_default(),
         by_meaning: plan,
         defects: Vec::new(),
-        does_not_fix: DOES_NOT_FIX.map(str::to_owned).to_vec(),
+        does_not_fix: does_not_fix(kind),
     }
 }
 
 /// The report of a file whose functions clear in time, with what they leave open.
 pub(super) fn already_by_meaning(file: String, examined: &[Examined]) -> Patching {
     let mut report = by_meaning(file, None);
+    if examined.iter().all(|one| one.remaining.double_push == Answer::No) {
+        report.does_not_fix.retain(|gap| gap != GIVEN_BACK_TWICE);
+    }
     if examined.iter().any(|one| one.remaining.freed_while_set == Answer::Yes) {
         report.does_not_fix.push(FREED_WHILE_SET.to_owned());
     }
@@ -91,9 +95,17 @@ pub(super) fn already_by_meaning(file: String, examined: &[Examined]) -> Patchin
 const FREED_WHILE_SET: &str =
     "a block that is not pooled is freed while the field still points to it";
 
-/// What an earlier clear leaves open.
-pub(in crate::cli) const DOES_NOT_FIX: [&str; 3] = [
-    "two threads that both release one object still give its block back twice",
+/// What a rewrite by meaning leaves open.
+pub(in crate::cli) fn does_not_fix(kind: RewriteKind) -> Vec<String> {
+    let twice = (!kind.excludes_double_push()).then_some(GIVEN_BACK_TWICE);
+    twice.into_iter().chain(DOES_NOT_FIX).map(str::to_owned).collect()
+}
+
+const GIVEN_BACK_TWICE: &str =
+    "two threads that both release one object still give its block back twice";
+
+/// What no rewrite by meaning closes.
+const DOES_NOT_FIX: [&str; 2] = [
     "two threads that both release one object still destroy its block twice",
     "code that reads the field without the lock may still find a block that was given back",
 ];
@@ -188,11 +200,20 @@ fn show_by_meaning(out: &mut dyn Write, plan: &MeaningPlan) -> io::Result<()> {
         let name = one.examined.name.as_deref().unwrap_or("a function without a name");
         let (at, architecture) = (one.examined.function, one.examined.architecture);
         let name = printable(name);
-        writeln!(out, "{STRONG}{EARLIER_CLEAR}{RESET} in {architecture}, {name} at {at}")?;
+        let kind = plan.kind.name();
+        writeln!(out, "{STRONG}{kind}{RESET} in {architecture}, {name} at {at}")?;
         let differences: BTreeSet<&str> =
             one.proofs.iter().flat_map(|proof| proof.permissions.iter().copied()).collect();
         let differences = Vec::from_iter(differences).join(", ");
         writeln!(out, "  {GOOD}proven{RESET}: it differs from the original by {differences}")?;
+        let threads = one.proofs.iter().flat_map(|proof| &proof.checks);
+        for check in threads.filter(|check| check.name == GIVEN_BACK_ONCE) {
+            writeln!(
+                out,
+                "  {GOOD}proven{RESET}: one thread gives a block back, {}",
+                check.detail
+            )?;
+        }
     }
     for one in &plan.refused {
         let name = one.examined.name.as_deref().unwrap_or("a function without a name");

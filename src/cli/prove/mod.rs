@@ -8,15 +8,16 @@ use crate::storage;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
+use agxpatch_core::finder::RewriteKind;
 use agxpatch_core::macho::Universal;
-use agxpatch_core::patch::{EARLIER_CLEAR, Engine, Examined, Plan};
+use agxpatch_core::patch::{Engine, Examined, Plan};
 use agxpatch_core::proof::abstract_rewrite::AbstractRewrite;
 use agxpatch_core::proof::html::{self, Page};
 use agxpatch_core::proof::interleaving::check;
 use agxpatch_core::proof::meaning::Rewriting;
 use agxpatch_core::proof::{self, ProofReport, Version, Versions, tla};
 
-use super::patch::DOES_NOT_FIX;
+use super::patch::does_not_fix;
 use super::{Session, files};
 use report::{Compared, Proving};
 
@@ -63,12 +64,13 @@ pub fn run(args: Args, session: &Session) -> Result<Exit> {
     }
     let engine = files::engine(session)?;
     let file = Universal::parse(&input.bytes)?;
-    let reports = match args.patch.as_deref() {
-        Some(EARLIER_CLEAR) => by_meaning(&engine, &input.bytes, &file, &args)?,
-        name => match proof::rewrites(&engine, &file, name, &files::selection(&args.at)) {
+    let kind = args.patch.as_deref().and_then(RewriteKind::of_name);
+    let reports = match (kind, args.patch.as_deref()) {
+        (Some(kind), _) => by_meaning(&engine, &input.bytes, &file, kind, &args)?,
+        (None, name) => match proof::rewrites(&engine, &file, name, &files::selection(&args.at)) {
             // Where the sequence is not, its meaning may be.
             Err(absent) if name.is_none() && absent.code() == Code::NoMatch => {
-                match by_meaning(&engine, &input.bytes, &file, &args) {
+                match by_meaning(&engine, &input.bytes, &file, RewriteKind::default(), &args) {
                     Err(error) if error.code() == Code::NoMatch => return Err(absent),
                     reports => reports?,
                 }
@@ -131,9 +133,10 @@ fn by_meaning(
     engine: &Engine,
     bytes: &[u8],
     file: &Universal<'_>,
+    kind: RewriteKind,
     args: &Args,
 ) -> Result<Vec<Proving>> {
-    let rewriting = Rewriting::of(engine, bytes, file)?;
+    let rewriting = Rewriting::of(engine, bytes, file, kind)?;
     let is_chosen = |one: &&Examined| args.at.is_empty() || args.at.contains(&one.function);
     let chosen: Vec<&Examined> = rewriting.functions.iter().filter(is_chosen).collect();
     let name = |one: &Examined| one.name.clone().unwrap_or("a function without a name".to_owned());
@@ -146,14 +149,16 @@ fn by_meaning(
     require_one(args, &chosen.iter().map(listed).collect::<Vec<_>>())?;
     let prove = |one: &Examined| {
         let shown = rewriting.prove(engine, one, args.threads)?;
-        let does_not_fix = DOES_NOT_FIX.map(str::to_owned).to_vec();
+        let kind = rewriting.kind(&shown);
+        let patch = kind.name();
         let facts = vec![
             ("file", args.file.display().to_string()),
             ("slice", one.architecture.to_string()),
             ("function", one.function.to_string()),
-            ("patch", EARLIER_CLEAR.to_owned()),
+            ("patch", patch.to_owned()),
         ];
-        let proving = proving(EARLIER_CLEAR, shown, does_not_fix, args, &name(one), facts)?;
+        let does_not_fix = does_not_fix(kind);
+        let proving = proving(patch, shown, does_not_fix, args, &name(one), facts)?;
         Ok(Proving { function: Some(one.clone()), ..proving })
     };
     chosen.into_iter().map(prove).collect()
@@ -210,6 +215,7 @@ fn compare(patch: &str, shown: &Versions, threads: u8) -> Result<Vec<Compared>> 
         rewrite: rewrite.to_owned(),
         summary,
         emitted: true,
+        states: version.interleavings.states(),
         outcomes: version.interleavings.outcomes(),
     };
     let mut columns = vec![
@@ -217,18 +223,30 @@ fn compare(patch: &str, shown: &Versions, threads: u8) -> Result<Vec<Compared>> 
         emitted(patch, "the rewrite that is proven here", &shown.after),
     ];
     let threads = threads.min(MAX_COMPARED_THREADS);
-    let explored = std::thread::scope(|scope| {
+    // Beside a rewrite by meaning stand the others that there are; beside that of a
+    // signature, which clears earlier too, those that exclude more.
+    let others: Vec<AbstractRewrite> = match RewriteKind::of_name(patch) {
+        Some(_) => AbstractRewrite::ALL.into_iter().filter(|one| one.name != patch).collect(),
+        None => AbstractRewrite::STRONGER.to_vec(),
+    };
+    let explored: Vec<_> = std::thread::scope(|scope| {
         let original = &shown.before.steps;
-        let started = AbstractRewrite::ALL
-            .map(|rewrite| scope.spawn(move || check(&rewrite.of(original), threads)));
-        started.map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let start = |rewrite: &AbstractRewrite| {
+            let rewrite = *rewrite;
+            scope.spawn(move || check(&rewrite.of(original), threads))
+        };
+        let started: Vec<_> = others.iter().map(start).collect();
+        let ended = started.into_iter().map(|one| one.join());
+        ended.map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    for (rewrite, found) in AbstractRewrite::ALL.iter().zip(explored) {
+    for (rewrite, found) in others.iter().zip(explored) {
+        let found = found?;
         columns.push(Compared {
             rewrite: rewrite.name.to_owned(),
             summary: rewrite.summary,
             emitted: false,
-            outcomes: found?.outcomes(),
+            states: found.states(),
+            outcomes: found.outcomes(),
         });
     }
     Ok(columns)

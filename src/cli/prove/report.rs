@@ -8,6 +8,7 @@ use crate::report::style::{BAD, FAINT, GOOD, RESET, STRONG, WARN};
 use crate::report::{self, Report, printable};
 use agxpatch_core::check::Status;
 use agxpatch_core::exit::Exit;
+use agxpatch_core::finder::RewriteKind;
 use agxpatch_core::patch::{Examined, Site};
 use agxpatch_core::proof::html::LOCKLESS;
 use agxpatch_core::proof::interleaving::{ASKED, Act, Move, Outcome, Property, Trace, Violation};
@@ -42,8 +43,10 @@ pub(super) struct Proving {
 pub(super) struct Compared {
     pub(super) rewrite: String,
     pub(super) summary: &'static str,
-    /// Whether the program can write it.
+    /// Whether it is in the file or made from it, and not an order of steps alone.
     pub(super) emitted: bool,
+    /// How many states the interleavings have.
+    pub(super) states: usize,
     pub(super) outcomes: Vec<Outcome>,
 }
 
@@ -196,8 +199,12 @@ impl Proving {
             writeln!(out, "    {what}: {STRONG}{under}{RESET}")?;
         }
         for column in self.comparison.iter().filter(|column| !column.emitted) {
-            let (title, summary) = (column.title(), column.summary);
-            writeln!(out, "    {FAINT}{title} {summary}; it is not written yet{RESET}")?;
+            let (title, summary, name) = (column.title(), column.summary, &column.rewrite);
+            let written = match RewriteKind::of_name(name) {
+                Some(_) => format!("an order of steps, which --patch {name} writes by meaning"),
+                None => "an order of steps, which is not written yet".to_owned(),
+            };
+            writeln!(out, "    {FAINT}{title} {summary}: {written}{RESET}")?;
         }
         Ok(())
     }

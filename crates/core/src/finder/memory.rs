@@ -11,7 +11,7 @@ use crate::address::VmAddr;
 
 impl Explorer<'_, '_> {
     /// The address of an access; the base register changes where it is written back.
-    fn address(&mut self, state: &mut State, at: u64, place: Place) -> Value {
+    pub(super) fn address(&mut self, state: &mut State, at: u64, place: Place) -> Value {
         match place {
             Place::Literal(address) => self.values.constant(address),
             Place::Offset(base, distance) => self.values.plus(state.get(base), distance as u64),
@@ -328,6 +328,9 @@ impl Explorer<'_, '_> {
         let own = self.object().is_some_and(|object| self.values.has(address, object));
         if self.values.has(value, Atom::Block) {
             return self.store_block(state, at, own);
+        }
+        if value == NULL {
+            self.tell_of_null(state, at);
         }
         if under_lock && value == NULL && address == UNKNOWN && state.cell == Cell::Block {
             self.refuse(at, Reason::NullStoredSomewhere);

@@ -42,7 +42,7 @@ mod verdict;
 pub use events::{GivenTo, Reason, Witness};
 pub use explore::Budget;
 pub use image::Program;
-pub use rewrite::{Accept, Change, Refusal, Rewritten, Way, rewrite};
+pub use rewrite::{Accept, Change, Refusal, RewriteKind, Rewritten, Way, rewrite, rewrite_as};
 pub use scan::candidates;
 pub use story::{FieldStories, Happening, Moment, Story, stories};
 pub use verdict::{Answer, Findings, Remaining, Verdict, examine};

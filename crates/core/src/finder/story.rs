@@ -12,7 +12,7 @@ use crate::address::VmAddr;
 use crate::error::Result;
 use crate::macho::Image;
 
-use super::events::Reason;
+use super::events::{Notes, Reason};
 use super::explore::{Budget, Explorer};
 use super::image::Program;
 use super::state::{Cell, State};
@@ -32,6 +32,8 @@ pub enum Happening {
     Locked,
     /// The block is given back.
     Pushed,
+    /// Null is stored where the block would be given back.
+    PushedNull,
     /// Null is stored to the cell.
     Cleared,
     /// The lock is dropped.
@@ -85,7 +87,7 @@ pub fn stories(image: &Image<'_>, entry: u64) -> Result<Vec<FieldStories>> {
     let told = given.map(|field| FieldStories {
         address: describe(&explorer.values, field.address),
         late: field.notes.is_late(),
-        stories: explorer.tell_all(entry, field.address, field.notes.given_under),
+        stories: explorer.tell_all(entry, field.address, &field.notes),
         name: field.name,
     });
     Ok(told.collect())
@@ -107,6 +109,8 @@ fn describe(values: &Values, value: Value) -> String {
 pub(super) struct Telling {
     /// The locks whose taking and dropping counts.
     locks: BTreeSet<Value>,
+    /// The stores that give the block back.
+    gives: BTreeSet<u64>,
     /// Each link with what comes before it.
     links: Vec<(u32, Moment)>,
     known: HashMap<(u32, Moment), u32>,
@@ -117,9 +121,10 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    fn new(locks: BTreeSet<Value>) -> Telling {
+    fn new(locks: BTreeSet<Value>, gives: BTreeSet<u64>) -> Telling {
         Telling {
             locks,
+            gives,
             links: Vec::new(),
             known: HashMap::new(),
             ends: BTreeSet::new(),
@@ -156,9 +161,9 @@ impl Explorer<'_, '_> {
         &mut self,
         entry: u64,
         cell: Value,
-        locks: BTreeSet<Value>,
+        notes: &Notes,
     ) -> std::result::Result<BTreeSet<Story>, (VmAddr, Reason)> {
-        self.telling = Some(Telling::new(locks));
+        self.telling = Some(Telling::new(notes.given_under.clone(), notes.gives.clone()));
         let notes = self.run(entry, Some(cell));
         let told = self.telling.take();
         let is_broken = |(_, reason): &&(u64, Reason)| {
@@ -174,7 +179,8 @@ impl Explorer<'_, '_> {
     pub(super) fn start_telling(&mut self) {
         if let Some(telling) = &mut self.telling {
             let locks = std::mem::take(&mut telling.locks);
-            *telling = Telling::new(locks);
+            let gives = std::mem::take(&mut telling.gives);
+            *telling = Telling::new(locks, gives);
         }
     }
 
@@ -195,6 +201,13 @@ impl Explorer<'_, '_> {
     ) {
         if self.telling.as_ref().is_some_and(|telling| telling.locks.contains(&lock)) {
             self.tell(state, at, what);
+        }
+    }
+
+    /// Null is stored, perhaps where the block would be given back.
+    pub(super) fn tell_of_null(&mut self, state: &mut State, at: u64) {
+        if self.telling.as_ref().is_some_and(|telling| telling.gives.contains(&at)) {
+            self.tell(state, at, Happening::PushedNull);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::address::{FileOffset, VmAddr, Word};
 use crate::check::{Check, Status};
 use crate::edit::{Edit, EditKind};
 use crate::error::{Code, Error, Result};
-use crate::finder::{self, Change, Refusal, Verdict, Way};
+use crate::finder::{self, Answer, Change, Refusal, RewriteKind, Verdict, Way};
 use crate::macho::{Image, Universal};
 
 use super::engine::Engine;
@@ -20,17 +20,24 @@ use super::meaning::{Examination, Examined, Extent};
 use super::original::OriginalCode;
 use super::seal::reseal_all;
 
-/// The name of the rewrite, as that of a patch.
-pub const EARLIER_CLEAR: &str = "clear-under-lock";
+/// The name of the default rewrite, as that of a patch.
+pub const EARLIER_CLEAR: &str = RewriteKind::EarlierClear.name();
 
 /// What proves a rewrite before it becomes part of a plan. The proof is a module above
 /// this one, so the caller brings it.
 pub trait Prover {
-    /// Holds the function of the image `after` against that of the image `before`.
+    /// Holds the function of the image `after` against that of the image `before`, which
+    /// a rewrite of that kind made of it.
     ///
     /// # Errors
     /// If the proof has nothing to say about the function.
-    fn prove(&self, before: &Image<'_>, after: &Image<'_>, function: VmAddr) -> Result<Proven>;
+    fn prove(
+        &self,
+        before: &Image<'_>,
+        after: &Image<'_>,
+        function: VmAddr,
+        kind: RewriteKind,
+    ) -> Result<Proven>;
 }
 
 /// The outcome of a proof.
@@ -53,6 +60,8 @@ impl Proven {
 /// What is to be done to a file by meaning.
 #[derive(Clone, Debug, Serialize)]
 pub struct MeaningPlan {
+    /// The kind of the rewrite.
+    pub kind: RewriteKind,
     /// The functions that are rewritten.
     pub rewritten: Vec<RewrittenFunction>,
     /// Those that clear late and are left as they are.
@@ -109,6 +118,20 @@ impl Engine {
         file: &Universal<'_>,
         prover: &dyn Prover,
     ) -> Result<MeaningOutcome> {
+        self.plan_by_meaning_as(file, RewriteKind::EarlierClear, prover)
+    }
+
+    /// The same, with a rewrite of a kind that the caller chooses.
+    ///
+    /// # Errors
+    /// As [`Engine::plan_by_meaning`]; `CannotEncode` if the functions clear in time but
+    /// leave open what the kind excludes.
+    pub fn plan_by_meaning_as(
+        &self,
+        file: &Universal<'_>,
+        kind: RewriteKind,
+        prover: &dyn Prover,
+    ) -> Result<MeaningOutcome> {
         let Examination { functions: examined, not_examined } =
             self.examine(file, Extent::Shaped)?;
         let late: Vec<&Examined> =
@@ -121,12 +144,19 @@ impl Engine {
         }
         if late.is_empty() {
             let right = |one: &Examined| one.verdict == Verdict::ClearsUnderLock;
+            let open = |one: &&Examined| right(one) && one.remaining.double_push != Answer::No;
+            if kind.excludes_double_push()
+                && let Some(one) = examined.iter().find(open)
+            {
+                return Err(cleared_otherwise(one, kind));
+            }
             return match examined.iter().any(right) {
                 true => Ok(MeaningOutcome::Already(examined.into_iter().filter(right).collect())),
                 false => Err(nothing_to_do(&examined)),
             };
         }
         let mut plan = MeaningPlan {
+            kind,
             rewritten: Vec::new(),
             refused: Vec::new(),
             not_examined,
@@ -186,9 +216,10 @@ impl Engine {
             }
         }
         let image = Image::parse(&bytes)?;
+        let kind = plan.kind;
         let (mut proofs, mut unproven) = (Vec::new(), None);
         let mut accept = |before: &Image<'_>, after: &Image<'_>| {
-            let refused = match prover.prove(before, after, one.function) {
+            let refused = match prover.prove(before, after, one.function, kind) {
                 Ok(proven) => match proven.refused() {
                     None => {
                         proofs.push(proven);
@@ -201,7 +232,7 @@ impl Engine {
             unproven.get_or_insert(refused);
             false
         };
-        match finder::rewrite(&image, one.function.0, &mut accept)? {
+        match finder::rewrite_as(&image, one.function.0, kind, &mut accept)? {
             Ok(rewritten) => {
                 let text = image.text()?.range();
                 let edits =
@@ -269,6 +300,14 @@ impl MeaningPlan {
         self.edits.sort_by_key(|edit| edit.at);
         Ok(())
     }
+}
+
+fn cleared_otherwise(one: &Examined, kind: RewriteKind) -> Error {
+    let message = "the function clears in time, and two threads can still give one block back";
+    Error::new(Code::CannotEncode, message)
+        .with("function", one.function)
+        .with("patch", kind.name())
+        .next("if another rewrite did that, restore the original first, with --patch original")
 }
 
 fn nothing_to_do(examined: &[Examined]) -> Error {

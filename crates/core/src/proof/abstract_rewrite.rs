@@ -1,11 +1,11 @@
-//! Rewrites that are known as an order of steps and not as words.
+//! Rewrites as an order of steps.
 //!
 //! Moving the clear before the unlock closes the published window and leaves a
 //! second destroyer of the same encoder free to push the block again, because it
 //! loaded `self->_impl` before it waited for the lock. Two other orders exclude
-//! that. Neither is emitted yet: both are here so that a proof can say what they
-//! would be worth beside the rewrite in hand. Both leave the destructor running
-//! before the lock, which no change at the end of the function can repair.
+//! that. They are here so that a proof can say what they would be worth beside the
+//! rewrite in hand. Both leave the destructor running before the lock, which no
+//! change at the end of the function can repair.
 
 use super::steps::{Event, Path, Step, Steps};
 
@@ -18,6 +18,13 @@ pub struct AbstractRewrite {
     pub summary: &'static str,
     of: fn(&Steps) -> Steps,
 }
+
+/// Clears `_impl` directly after the lock is taken, and no more.
+pub const EARLIER_CLEAR: AbstractRewrite = AbstractRewrite {
+    name: "clear-under-lock",
+    summary: "clears self->_impl directly after the lock is taken",
+    of: earlier_clear,
+};
 
 /// Exchanges `_impl` with null where it is loaded last, and clears no more.
 pub const TAKE: AbstractRewrite = AbstractRewrite {
@@ -34,13 +41,20 @@ pub const REREAD: AbstractRewrite = AbstractRewrite {
 };
 
 impl AbstractRewrite {
+    /// Those that exclude a second push.
+    pub const STRONGER: [AbstractRewrite; 2] = [TAKE, REREAD];
+
     /// All of them.
-    pub const ALL: [AbstractRewrite; 2] = [TAKE, REREAD];
+    pub const ALL: [AbstractRewrite; 3] = [EARLIER_CLEAR, TAKE, REREAD];
 
     /// The steps of `original`, rewritten.
     pub fn of(&self, original: &Steps) -> Steps {
         (self.of)(original)
     }
+}
+
+fn earlier_clear(original: &Steps) -> Steps {
+    after_lock(original, &[Event::Clear])
 }
 
 fn take(original: &Steps) -> Steps {
@@ -52,10 +66,15 @@ fn take(original: &Steps) -> Steps {
 }
 
 fn reread(original: &Steps) -> Steps {
+    after_lock(original, &[Event::Load, Event::Clear])
+}
+
+/// These directly after the lock is taken, and no clear elsewhere.
+fn after_lock(original: &Steps, events: &[Event]) -> Steps {
     let mut steps = without_clears(original);
     let Some(lock) = steps.before.last().copied() else { return steps };
     for path in [&mut steps.left, &mut steps.full] {
-        let again = [Event::Load, Event::Clear].map(|event| Step { event, ..lock });
+        let again = events.iter().map(|event| Step { event: *event, ..lock });
         path.steps.splice(0..0, again);
     }
     steps

@@ -35,7 +35,10 @@ pub enum Event {
     /// It is loaded, and where it is null the thread takes no lock and goes on
     /// with [`Steps::skipped`].
     LoadOrSkip,
-    /// As before, and it is null afterwards: an atomic exchange.
+    /// It is loaded with the lock held, and where it is null the thread goes on as one
+    /// that finds no room; of its own way and that one the steps before are the same.
+    LoadOrFull,
+    /// As [`Event::LoadOrSkip`], and it is null afterwards: an atomic exchange.
     TakeOrSkip,
     /// The destructor works on the block that was loaded.
     Destroy,
@@ -58,6 +61,7 @@ impl Event {
             Event::Load => "load",
             Event::LoadOrReturn => "load-or-return",
             Event::LoadOrSkip => "load-or-skip",
+            Event::LoadOrFull => "load-or-full",
             Event::TakeOrSkip => "take-or-skip",
             Event::Destroy => "destroy",
             Event::Lock => "lock",

@@ -30,6 +30,54 @@ pub fn load_at(register: u8, base: u8, distance: i64) -> Option<u32> {
     fits.then_some(0xf940_0000 | (distance as u32 / 8) << 10 | registers)
 }
 
+/// `swpal xzr, to, [base]`: the eight bytes go to a register, and null to their place.
+pub fn exchange_null(to: u8, base: u8) -> u32 {
+    0xf8ff_8000 | u32::from(base) << 5 | u32::from(to)
+}
+
+/// The load into a register from the place that a plain store of eight bytes writes to.
+pub fn load_instead(store: u32, to: u8) -> u32 {
+    const LOAD: u32 = 1 << 22;
+    store & !31 | LOAD | u32::from(to)
+}
+
+/// `cbz register, target`; `None` if it is too far.
+pub fn branch_if_zero(register: u8, at: u64, target: u64) -> Option<u32> {
+    relative(0xb400_0000 | u32::from(register), at, target)
+}
+
+/// `add to, base, #distance`, or `sub`, in one word or two; `None` if it does not fit.
+pub fn add_distance(to: u8, base: u8, distance: i64) -> Option<Vec<u32>> {
+    const SUBTRACT: u32 = 1 << 30;
+    const UPPER: u32 = 1 << 22;
+    let sign = if distance < 0 { SUBTRACT } else { 0 };
+    let size = u32::try_from(distance.unsigned_abs()).ok().filter(|size| *size < 1 << 24)?;
+    let word = |part: u32, base: u8| {
+        0x9100_0000 | sign | part << 10 | u32::from(base) << 5 | u32::from(to)
+    };
+    let (upper, lower) = (size >> 12, size & 0xfff);
+    Some(match (upper, lower) {
+        (0, lower) => vec![word(lower, base)],
+        (upper, 0) => vec![word(upper, base) | UPPER],
+        (upper, lower) => vec![word(upper, base) | UPPER, word(lower, to)],
+    })
+}
+
+/// The `add` that leaves in a register the address that `word` loads it from, where that
+/// is a base and an index.
+pub fn add_index_of(word: u32) -> u32 {
+    const AS_IT_IS: u32 = 0b011;
+    let field = |position: u32, width: u32| word >> position & ((1 << width) - 1);
+    let (base, index, extend) = (field(5, 5), field(16, 5), field(13, 3));
+    // The size of the access is eight bytes.
+    let shift = 3 * field(12, 1);
+    let registers = index << 16 | base << 5 | field(0, 5);
+    match extend == AS_IT_IS && base != 31 {
+        true => 0x8b00_0000 | shift << 10 | registers,
+        false => 0x8b20_0000 | extend << 13 | shift << 10 | registers,
+    }
+}
+
 /// `ldrsw register, target`; `None` if it is too far.
 pub fn load_offset(register: u8, at: u64, target: u64) -> Option<u32> {
     relative(0x9800_0000 | u32::from(register), at, target)

@@ -13,18 +13,19 @@
 //! and the function ends as it did.
 
 mod encode;
+mod exchange;
 mod keep;
 mod layout;
 mod material;
 mod outcome;
 mod padding;
 mod places;
+mod read_again;
 mod removal;
 mod split;
 
 use std::collections::BTreeSet;
 
-use crate::address::SliceOffset;
 use crate::error::Result;
 use crate::macho::Image;
 
@@ -32,12 +33,14 @@ use super::decode::Op;
 use super::events::{Notes, Reason};
 use super::explore::{Budget, Explorer};
 use super::image::Program;
+use super::state::State;
 use super::value::Value;
 use super::verdict::{Findings, examine_with};
 use layout::Layout;
 use removal::Removals;
 
-pub use outcome::{Change, Refusal, Rewritten, Way};
+pub use outcome::{Change, Refusal, RewriteKind, Rewritten, Way};
+use outcome::{apply, difference};
 
 const NOP: u32 = 0xd503_201f;
 
@@ -50,14 +53,20 @@ const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 const MAX_FIELDS: usize = 4;
 
 /// In the order in which they are tried.
-const WAYS: [Way; 6] = [
-    Way::AfterLock,
-    Way::BeforeUnlock,
-    Way::BeforeCall,
-    Way::Padding,
-    Way::PathsApart,
-    Way::BlockKept,
-];
+fn ways(kind: RewriteKind) -> &'static [Way] {
+    match kind {
+        RewriteKind::EarlierClear => &[
+            Way::AfterLock,
+            Way::BeforeUnlock,
+            Way::BeforeCall,
+            Way::Padding,
+            Way::PathsApart,
+            Way::BlockKept,
+        ],
+        RewriteKind::Take => &[Way::Exchange],
+        RewriteKind::Reread => &[Way::ReadAgain],
+    }
+}
 
 /// Decides about the image after a step of the rewrite, given the one before.
 pub type Accept<'a> = &'a mut dyn FnMut(&Image<'_>, &Image<'_>) -> bool;
@@ -73,13 +82,26 @@ pub fn rewrite(
     entry: u64,
     accept: Accept<'_>,
 ) -> Result<Result<Rewritten, Refusal>> {
+    rewrite_as(image, entry, RewriteKind::EarlierClear, accept)
+}
+
+/// The same, for a rewrite of a kind that the caller chooses.
+///
+/// # Errors
+/// As [`rewrite`].
+pub fn rewrite_as(
+    image: &Image<'_>,
+    entry: u64,
+    kind: RewriteKind,
+    accept: Accept<'_>,
+) -> Result<Result<Rewritten, Refusal>> {
     let original = image.bytes();
     let mut bytes = original.to_vec();
     let mut ways = Vec::new();
     for _ in 0..=MAX_FIELDS {
         let next = Image::parse(&bytes)?;
         let program = Program::new(&next)?;
-        match one_field(&program, entry, accept) {
+        match one_field(&program, entry, kind, accept) {
             Ok(Some((way, changes))) => {
                 ways.push(way);
                 apply(&mut bytes, &changes);
@@ -95,30 +117,12 @@ pub fn rewrite(
     Ok(Err(Refusal::NotTheSame))
 }
 
-fn apply(bytes: &mut [u8], changes: &[Change]) {
-    for change in changes {
-        let start = change.at.0 as usize;
-        bytes[start..start + change.new.len()].copy_from_slice(&change.new);
-    }
-}
-
-/// The changes word by word.
-fn difference(old: &[u8], new: &[u8]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for (index, (a, b)) in old.chunks(4).zip(new.chunks(4)).enumerate() {
-        if a != b {
-            let at = SliceOffset(4 * index as u64);
-            changes.push(Change { at, old: a.to_vec(), new: b.to_vec(), why: EARLY });
-        }
-    }
-    changes
-}
-
 /// Rewrites the first field that is cleared late, in the first way that leaves a
 /// function which does the same.
 fn one_field(
     program: &Program<'_>,
     entry: u64,
+    kind: RewriteKind,
     accept: Accept<'_>,
 ) -> Result<Option<(Way, Vec<Change>)>, Refusal> {
     let mut explorer = Explorer::new(program, BUDGET);
@@ -128,7 +132,8 @@ fn one_field(
         return Ok(None);
     };
     let late = late_fields(&findings);
-    let attempt = Attempt { program, entry, cell: field.address, before: &field.notes, late };
+    let (cell, before) = (field.address, &field.notes);
+    let attempt = Attempt { program, entry, cell, before, late, kind };
     attempt.make_any(&mut explorer, accept).map(Some)
 }
 
@@ -139,6 +144,7 @@ struct Attempt<'p, 'a, 'n> {
     before: &'n Notes,
     /// How many fields are cleared late.
     late: usize,
+    kind: RewriteKind,
 }
 
 fn late_fields(findings: &Findings) -> usize {
@@ -153,7 +159,7 @@ impl Attempt<'_, '_, '_> {
         accept: Accept<'_>,
     ) -> Result<(Way, Vec<Change>), Refusal> {
         let mut refusal = None;
-        for way in WAYS {
+        for &way in ways(self.kind) {
             match self.make(explorer, way, accept) {
                 Ok(changes) => return Ok((way, changes)),
                 // That a rewrite is not proven tells most, then the reason of the way that
@@ -174,12 +180,17 @@ impl Attempt<'_, '_, '_> {
     ) -> Result<Vec<Change>, Refusal> {
         let removals = Removals::of(self, explorer)?;
         let mut refusal = None;
-        for places in self.places(explorer, way) {
+        // Of a branch either way may be the one that gives nothing to the pool.
+        let sides: &[bool] = if way == Way::ReadAgain { &[true, false] } else { &[true] };
+        let places = self.places(explorer, way);
+        for (places, side) in places.iter().flat_map(|one| sides.iter().map(move |s| (one, *s))) {
             let made = match way {
-                Way::Padding => self.in_padding(explorer, &places, &removals),
-                Way::PathsApart => self.split(explorer, &places, &removals),
-                Way::BlockKept => self.keep(explorer, &places, &removals),
-                _ => self.in_place(explorer, &places, &removals),
+                Way::Padding => self.in_padding(explorer, places, &removals),
+                Way::PathsApart => self.split(explorer, places, &removals),
+                Way::BlockKept => self.keep(explorer, places, &removals),
+                Way::Exchange => self.exchange(explorer, places, &removals),
+                Way::ReadAgain => self.read_again(explorer, places, &removals, side),
+                _ => self.in_place(explorer, places, &removals),
             };
             match made.and_then(|changes| self.check(changes, accept)) {
                 Ok(changes) => return Ok(changes),
@@ -187,7 +198,11 @@ impl Attempt<'_, '_, '_> {
                 Err(found) => refusal = refusal.or(Some(found)),
             }
         }
-        Err(refusal.unwrap_or(Refusal::NoMaterial))
+        Err(refusal.unwrap_or(match way {
+            Way::Exchange => Refusal::NoLoad,
+            Way::ReadAgain => Refusal::NoBranch,
+            _ => Refusal::NoMaterial,
+        }))
     }
 
     /// The words that clear the cell at a place, given the states there.
@@ -198,11 +213,16 @@ impl Attempt<'_, '_, '_> {
         words_at: u64,
         scratch: u8,
     ) -> Result<Vec<u32>, Refusal> {
+        let states = self.states(explorer, at);
+        material::clear(explorer, &states, words_at, scratch).ok_or(Refusal::NoMaterial)
+    }
+
+    /// The states at a place.
+    fn states(&self, explorer: &mut Explorer<'_, '_>, at: u64) -> Vec<State> {
         explorer.probes.clear();
         explorer.probes.insert(at, Vec::new());
         explorer.run(self.entry, Some(self.cell));
-        let states = explorer.probes.remove(&at).unwrap_or_default();
-        material::clear(explorer, &states, words_at, scratch).ok_or(Refusal::NoMaterial)
+        explorer.probes.remove(&at).unwrap_or_default()
     }
 
     fn in_place(
@@ -309,7 +329,8 @@ impl Attempt<'_, '_, '_> {
         });
         let quiet = field.notes.reloads.len() <= self.before.reloads.len();
         let once = field.notes.ends.iter().all(|(_, _, clears)| *clears <= 1);
-        if !(clean && quiet && once) {
+        let alone = !(self.kind.excludes_double_push() && field.notes.read_early);
+        if !(clean && quiet && once && alone) {
             return Err(Refusal::NotTheSame);
         }
         match accept(self.program.image(), &image) {

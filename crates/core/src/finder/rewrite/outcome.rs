@@ -7,6 +7,46 @@ use serde::Serialize;
 use crate::address::{SliceOffset, VmAddr};
 use crate::finder::image::Program;
 
+/// Which of the threads that use one object at the same time a rewrite is to keep apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewriteKind {
+    /// Those that find the lock free after the block was given back: the field is cleared
+    /// under the lock.
+    #[default]
+    EarlierClear,
+    /// Also two that give the block back: it is taken out of the field by an exchange
+    /// where the field is read for the last time before the lock.
+    Take,
+    /// The same two: the field is read again and cleared once the lock is held.
+    Reread,
+}
+
+impl RewriteKind {
+    /// All of them, the default first.
+    pub const ALL: [RewriteKind; 3] =
+        [RewriteKind::EarlierClear, RewriteKind::Take, RewriteKind::Reread];
+
+    /// Its name, as that of a patch.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RewriteKind::EarlierClear => "clear-under-lock",
+            RewriteKind::Take => "take",
+            RewriteKind::Reread => "reread",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn of_name(name: &str) -> Option<RewriteKind> {
+        RewriteKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it excludes that two threads give one block back.
+    pub fn excludes_double_push(self) -> bool {
+        self != RewriteKind::EarlierClear
+    }
+}
+
 /// How a function was rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +64,11 @@ pub enum Way {
     /// In padding, before the call of the function that gives the block back; the block is
     /// kept in a register for the loads behind it.
     BlockKept,
+    /// The block is taken by an exchange where the field was loaded.
+    Exchange,
+    /// The field is read again and cleared in padding, before the branch that decides
+    /// whether the pool has room.
+    ReadAgain,
 }
 
 /// Why a function is not rewritten.
@@ -38,6 +83,10 @@ pub enum Refusal {
     ElsewhereCleared,
     /// No register holds what the clear needs.
     NoMaterial,
+    /// No load of the field stands where an exchange could take its place.
+    NoLoad,
+    /// No branch under the lock decides whether the pool has room.
+    NoBranch,
     /// There are not as many words to drop as to insert.
     NoRoom,
     /// An indirect branch.
@@ -71,6 +120,8 @@ impl fmt::Display for Refusal {
                 "the late clear cannot be taken out of the function that is called for it"
             }
             Refusal::NoMaterial => "no register holds the address of the field",
+            Refusal::NoLoad => "no load of the field can become an exchange",
+            Refusal::NoBranch => "no branch under the lock decides whether the pool has room",
             Refusal::NoRoom => "the function has no room for the earlier clear",
             Refusal::IndirectBranch => "an indirect branch keeps the code from moving",
             Refusal::AddressTaken => "the address of an instruction is used",
@@ -119,4 +170,24 @@ pub struct Rewritten {
     pub ways: Vec<Way>,
     /// The changes, in the order of the slice.
     pub changes: Vec<Change>,
+}
+
+/// Makes the changes.
+pub(super) fn apply(bytes: &mut [u8], changes: &[Change]) {
+    for change in changes {
+        let start = change.at.0 as usize;
+        bytes[start..start + change.new.len()].copy_from_slice(&change.new);
+    }
+}
+
+/// The changes word by word.
+pub(super) fn difference(old: &[u8], new: &[u8]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (index, (a, b)) in old.chunks(4).zip(new.chunks(4)).enumerate() {
+        if a != b {
+            let at = SliceOffset(4 * index as u64);
+            changes.push(Change { at, old: a.to_vec(), new: b.to_vec(), why: super::EARLY });
+        }
+    }
+    changes
 }

@@ -40,6 +40,8 @@ impl Attempt<'_, '_, '_> {
                     sites.into_iter().filter(|at| own(at) && calls(at)).collect();
                 if places.is_empty() { Vec::new() } else { vec![places] }
             }
+            Way::Exchange => self.loads(explorer, &function),
+            Way::ReadAgain => self.deciding(explorer, &function),
         }
     }
 

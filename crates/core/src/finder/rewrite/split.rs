@@ -228,7 +228,7 @@ fn written(function: &Function, from: u64, to: u64) -> u64 {
 }
 
 /// Whether what several words overwrite is needed by nothing from a place on.
-fn has_scratch(function: &Function, at: u64, words: &[u32]) -> Result<(), Refusal> {
+pub(super) fn has_scratch(function: &Function, at: u64, words: &[u32]) -> Result<(), Refusal> {
     // The second is used where the object's address is loaded first.
     let taken = bit(SCRATCH) | bit(material::SECOND_SCRATCH);
     match words.len() < 2 || function.live(at) & taken == 0 {

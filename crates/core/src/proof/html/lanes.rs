@@ -55,7 +55,11 @@ impl Now {
                 Event::Free => self.block = Block::Freed,
                 Event::Clear | Event::TakeOrSkip => self.set = false,
                 Event::Unlock => self.lock = None,
-                Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::Lock => {}
+                Event::Load
+                | Event::LoadOrReturn
+                | Event::LoadOrSkip
+                | Event::LoadOrFull
+                | Event::Lock => {}
             },
             Act::Pop(Some(_)) => self.block = Block::Taken,
             Act::Unlock => self.lock = None,
@@ -243,8 +247,12 @@ fn label(made: &Move) -> (String, String) {
 
 fn step_label(event: Event, null: bool) -> &'static str {
     match (event, null) {
-        (Event::LoadOrReturn | Event::LoadOrSkip | Event::Load, false) => "loads A->_impl",
-        (Event::LoadOrReturn | Event::LoadOrSkip | Event::Load, true) => "loads null",
+        (Event::LoadOrReturn | Event::LoadOrSkip | Event::LoadOrFull | Event::Load, false) => {
+            "loads A->_impl"
+        }
+        (Event::LoadOrReturn | Event::LoadOrSkip | Event::LoadOrFull | Event::Load, true) => {
+            "loads null"
+        }
         (Event::TakeOrSkip, _) => "exchanges A->_impl",
         (Event::Destroy, _) => "destroys block A",
         (Event::Lock, _) => "takes the lock",

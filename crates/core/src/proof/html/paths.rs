@@ -53,7 +53,11 @@ fn moments(path: &Path) -> Vec<Moment> {
             Event::Unlock => next.locked = false,
             Event::Clear | Event::TakeOrSkip => next.set = false,
             Event::Lock => next.locked = true,
-            Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::Destroy => {}
+            Event::Load
+            | Event::LoadOrReturn
+            | Event::LoadOrSkip
+            | Event::LoadOrFull
+            | Event::Destroy => {}
         }
         all.push(std::mem::replace(&mut now, next));
     }

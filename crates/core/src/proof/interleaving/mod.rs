@@ -184,11 +184,14 @@ impl Move {
 fn says_step(step: Step, encoder: u8, null: bool) -> String {
     let name = letter(encoder);
     match (step.event, null) {
-        (Event::Load | Event::LoadOrReturn | Event::LoadOrSkip, false) => {
+        (Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::LoadOrFull, false) => {
             format!("loads {name}->_impl: block {name}")
         }
         (Event::LoadOrReturn, true) => format!("loads {name}->_impl: null, and returns"),
         (Event::LoadOrSkip, true) => format!("loads {name}->_impl: null, and skips the lock"),
+        (Event::LoadOrFull, true) => {
+            format!("loads {name}->_impl: null, and goes on as where there is no room")
+        }
         (Event::Load, true) => format!("loads {name}->_impl: null"),
         (Event::TakeOrSkip, false) => {
             format!("exchanges {name}->_impl with null: block {name}")

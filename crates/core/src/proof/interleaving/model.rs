@@ -92,7 +92,11 @@ impl Model {
         let act = Act::Step { step, encoder: encoder as u8, null: false };
         let after = match step.event {
             Event::Lock => return self.enter(state, index, step),
-            Event::Load | Event::LoadOrReturn | Event::LoadOrSkip | Event::TakeOrSkip => {
+            Event::Load
+            | Event::LoadOrReturn
+            | Event::LoadOrSkip
+            | Event::LoadOrFull
+            | Event::TakeOrSkip => {
                 return Some(self.load(state, index, step));
             }
             // The destructor does not survive a null block: the thread stops here.
@@ -137,6 +141,7 @@ impl Model {
         let to = match step.event {
             Event::LoadOrReturn if null => self.program.returned,
             Event::LoadOrSkip | Event::TakeOrSkip if null => self.program.skipped,
+            Event::LoadOrFull if null => self.program.beside(state.get(Field::place(index))) + 1,
             _ => next,
         };
         let mut after =

@@ -56,6 +56,12 @@ impl Program {
         self.places.get(usize::from(index)).copied().unwrap_or_default()
     }
 
+    /// The place in the way of a full pool that a thread on either way is at.
+    pub(super) fn beside(&self, place: u8) -> u8 {
+        let first = if place < self.full { self.left } else { self.full };
+        self.full + place.saturating_sub(first)
+    }
+
     /// Where a thread is that has just taken the lock.
     pub(super) fn entered(&self, room: Room) -> u8 {
         match room {

@@ -3,11 +3,13 @@
 use crate::address::VmAddr;
 use crate::edit;
 use crate::error::{Code, Error, Result};
+use crate::finder::RewriteKind;
 use crate::macho::{Image, Universal};
 use crate::patch::{Engine, Examined, MeaningOutcome, Plan};
 use crate::proof::Defect;
 use crate::proof::proof_report::ProofReport;
 use crate::proof::rewrite::{self, ByRefinement};
+use crate::proof::steps::{Event, Steps};
 
 use super::{Compared, examine};
 
@@ -17,6 +19,8 @@ pub struct Rewriting {
     after: Vec<u8>,
     /// The functions that are rewritten.
     pub functions: Vec<Examined>,
+    /// The kind of the rewrite, where it was made here.
+    kind: Option<RewriteKind>,
 }
 
 impl Rewriting {
@@ -26,24 +30,45 @@ impl Rewriting {
     /// # Errors
     /// As [`Engine::plan_by_meaning`]; `NoMatch` where nothing is to be rewritten and the
     /// file keeps no original code.
-    pub fn of(engine: &Engine, bytes: &[u8], file: &Universal<'_>) -> Result<Rewriting> {
-        match engine.plan_by_meaning(file, &ByRefinement)? {
+    pub fn of(
+        engine: &Engine,
+        bytes: &[u8],
+        file: &Universal<'_>,
+        kind: RewriteKind,
+    ) -> Result<Rewriting> {
+        match engine.plan_by_meaning_as(file, kind, &ByRefinement)? {
             MeaningOutcome::Plan(plan) => {
                 let mut after = bytes.to_vec();
                 edit::apply(&mut after, &plan.edits)?;
                 let functions = plan.rewritten.into_iter().map(|one| one.examined).collect();
-                Ok(Rewriting { before: bytes.to_vec(), after, functions })
+                let kind = Some(kind);
+                Ok(Rewriting { before: bytes.to_vec(), after, functions, kind })
             }
             MeaningOutcome::Already(examined) => {
                 let edits = engine.plan_original(file)?;
                 let mut before = bytes.to_vec();
                 edit::apply(&mut before, &edits)?;
-                let mut rewriting =
-                    Rewriting { before, after: bytes.to_vec(), functions: examined };
+                let (after, functions) = (bytes.to_vec(), examined);
+                let mut rewriting = Rewriting { before, after, functions, kind: None };
                 rewriting.keep_changed()?;
                 Ok(rewriting)
             }
         }
+    }
+
+    /// The kind of the rewrite: that of a rewrite which stands in the file follows from
+    /// its steps.
+    pub fn kind(&self, proven: &ProofReport) -> RewriteKind {
+        let Ok(versions) = &proven.versions else { return self.kind.unwrap_or_default() };
+        let has = |event| {
+            let of = |steps: &Steps| steps.all().any(|one| one.event == event);
+            of(&versions.after.steps) && !of(&versions.before.steps)
+        };
+        self.kind.unwrap_or(match () {
+            () if has(Event::TakeOrSkip) => RewriteKind::Take,
+            () if has(Event::LoadOrFull) => RewriteKind::Reread,
+            () => RewriteKind::EarlierClear,
+        })
     }
 
     /// Leaves out the functions that are the same in both versions.

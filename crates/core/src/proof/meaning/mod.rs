@@ -15,7 +15,7 @@ pub(super) use file::examine_plan;
 use super::interleaving::{self, ASKED, Property};
 use super::proof_report::{ProofReport, Version, Versions};
 use super::rewrite;
-use super::steps::Steps;
+use super::steps::{Event, Step, Steps};
 use super::{Defect, Proof, Verdict};
 use crate::address::{VmAddr, Word};
 use crate::arm64::Instruction;
@@ -77,6 +77,46 @@ fn properties(versions: &Versions, strict: bool) -> Vec<Check> {
         }
     });
     own.collect()
+}
+
+/// How many threads end objects or read them where it is asked whether a rewrite lets two
+/// of them give one block back.
+const THREADS: u8 = 4;
+
+/// The name of the check that no two threads give one block back.
+pub const GIVEN_BACK_ONCE: &str = "given-back-once";
+
+/// Whether the rewrite excludes, in every interleaving, that two threads give one block
+/// back: to the pool twice, or to the pool and the allocator.
+///
+/// # Errors
+/// If there are too many interleavings.
+pub(super) fn gives_back_once(compared: &Compared<'_, '_>) -> Result<Check> {
+    const NAME: &str = GIVEN_BACK_ONCE;
+    let after = match steps(compared) {
+        Ok([_, after]) => after,
+        Err(unknown) => {
+            return Ok(Check::fail(NAME, format!("the steps of threads are not known: {unknown}")));
+        }
+    };
+    // The code that takes blocks out of the pool may not be prepared for null.
+    let reads = |step: &Step| step.event == Event::Load;
+    let pushes = after.left.steps.iter().any(|step| step.event == Event::Push);
+    if pushes && let Some(read) = after.left.steps.iter().find(|step| reads(step)) {
+        let detail = format!("a thread that finds null at {} may give it to the pool", read.at);
+        return Ok(Check::fail(NAME, detail));
+    }
+    let found = interleaving::check(&after, THREADS)?;
+    let broken = [Property::NoDoublePush, Property::NoDoubleFree, Property::NoRaceWindow]
+        .into_iter()
+        .find(|property| found.scenes().iter().any(|(_, scene)| !scene.holds(*property)));
+    Ok(match broken {
+        Some(property) => Check::fail(NAME, property.violated()),
+        None => {
+            let states = found.states();
+            Check::pass(NAME, format!("in {states} states of {THREADS} threads in every order"))
+        }
+    })
 }
 
 /// The steps of both versions, for the field that the rewrite clears earlier.

@@ -33,8 +33,9 @@ pub(super) fn of(stories: &BTreeSet<Story>) -> Result<Steps> {
     let mut reader = Reader { stories, skipped: None };
     let before = reader.before(shortest, &split)?;
     let [left, full] = ways(&split)?;
-    let left = reader.way(Room::Left, &left)?;
-    let full = reader.way(Room::Full, &full)?;
+    let no_room = full.iter().all(|one| one.what != Happening::Pushed);
+    let left = reader.way(Room::Left, &left, no_room)?;
+    let full = reader.way(Room::Full, &full, false)?;
     let loads = before.iter().chain(&left.steps).any(|step| is_load(step.event));
     if !loads {
         return Err(Error::new(Code::StepUnknown, "the function does not load what it gives back"));
@@ -115,19 +116,40 @@ impl Reader<'_> {
         Ok(steps)
     }
 
-    /// The steps from the lock on, the lock itself left out.
-    fn way(&mut self, room: Room, moments: &[Moment]) -> Result<Path> {
+    /// The steps from the lock on, the lock itself left out. Where a full pool is not
+    /// pushed to, a thread that finds null may go on as if it were full: `no_room`.
+    fn way(&mut self, room: Room, moments: &[Moment], no_room: bool) -> Result<Path> {
         let earlier = self.reads_before_lock();
         let mut steps = Vec::new();
         for (index, moment) in moments.iter().enumerate().skip(1) {
             let event = match moment.what {
-                Happening::Read => self.read(earlier + reads(&moments[..index]), false, true)?,
+                Happening::Read => {
+                    let number = earlier + reads(&moments[..index]);
+                    match self.read(number, false, true)? {
+                        Some(Event::Load) if no_room && self.leaves_on_null(number) => {
+                            Some(Event::LoadOrFull)
+                        }
+                        event => event,
+                    }
+                }
                 what => event(what),
             };
             steps.extend(event.map(|event| Step { at: moment.at, event }));
         }
         let executed = steps.iter().map(|step| step.at).collect();
         Ok(Path { room, steps, executed, decided_at: Vec::new() })
+    }
+
+    /// Whether a thread that finds null at the read of that number does no more than drop
+    /// the lock, the clear of what is null apart.
+    fn leaves_on_null(&self, number: usize) -> bool {
+        let ends = self.stories.iter().filter_map(|story| {
+            let at = null_read(story).filter(|at| reads(&story[..*at]) == number)?;
+            Some(&story[at + 1..])
+        });
+        let quiet = |one: &&Moment| !matches!(one.what, Happening::ReadNull | Happening::Cleared);
+        let mut ends = ends.map(|end| end.iter().filter(quiet).map(|one| one.what).collect());
+        ends.all(|end: Vec<Happening>| end == [Happening::Unlocked])
     }
 
     fn reads_before_lock(&self) -> usize {
@@ -143,10 +165,14 @@ impl Reader<'_> {
             let Some(at) = null_read(story).filter(|at| reads(&story[..*at]) == number) else {
                 continue;
             };
-            // What an exchange stores belongs to it.
-            let own = story[at].at;
-            let rest = story[at + 1..].iter().filter(|one| !(exchange && one.at == own));
-            ends.insert(rest.copied().filter(|one| one.what != Happening::ReadNull).collect());
+            // An exchange that finds null stores null over null.
+            let rest = &story[at..];
+            let idle = |one: &&Moment| {
+                let found = Moment { what: Happening::ReadNull, ..**one };
+                !(one.what == Happening::Cleared && rest.contains(&found))
+            };
+            let seen = rest.iter().filter(idle).filter(|one| one.what != Happening::ReadNull);
+            ends.insert(seen.copied().collect());
         }
         let some = |what| ends.iter().flatten().any(|one| one.what == what);
         if some(Happening::Pushed) || some(Happening::Freed) {
@@ -188,8 +214,8 @@ fn event(what: Happening) -> Option<Event> {
 }
 
 fn is_load(event: Event) -> bool {
-    use Event::{Load, LoadOrReturn, LoadOrSkip, TakeOrSkip};
-    matches!(event, Load | LoadOrReturn | LoadOrSkip | TakeOrSkip)
+    use Event::{Load, LoadOrFull, LoadOrReturn, LoadOrSkip, TakeOrSkip};
+    matches!(event, Load | LoadOrReturn | LoadOrSkip | LoadOrFull | TakeOrSkip)
 }
 
 /// Before the lock a function of unknown effect that gets the block uses it.

@@ -195,6 +195,11 @@ pub enum Permission {
     ReadsOnce,
     /// A clear that was a release store comes earlier as a plain one: the lock orders it.
     ClearsWithoutRelease,
+    /// A field of the receiver is exchanged with NULL where it was loaded.
+    TakesByExchange,
+    /// A field of the receiver is loaded once more, where it still holds what the register
+    /// has.
+    ReadsAgain,
 }
 
 impl Permission {
@@ -209,6 +214,8 @@ impl Permission {
             Permission::ClearsBeforeCalls => "clears-before-calls",
             Permission::ReadsOnce => "reads-once",
             Permission::ClearsWithoutRelease => "clears-without-release",
+            Permission::TakesByExchange => "takes-by-exchange",
+            Permission::ReadsAgain => "reads-again",
         }
     }
 }

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use super::{Obligation, Piece, Refinement, Rewrite, Stubs, refine};
 use crate::address::{VmAddr, Word};
-use crate::check::Status;
+use crate::check::{Check, Status};
 use crate::error::{Code, Error, Result};
+use crate::finder::RewriteKind;
 use crate::macho::Image;
 use crate::patch::{Proven, Prover};
 use crate::proof::judge::Around;
+use crate::proof::meaning::{self, Compared};
 
 /// The protection of a segment that holds code.
 const EXECUTE: u32 = 4;
@@ -18,10 +20,21 @@ const EXECUTE: u32 = 4;
 pub struct ByRefinement;
 
 impl Prover for ByRefinement {
-    fn prove(&self, before: &Image<'_>, after: &Image<'_>, function: VmAddr) -> Result<Proven> {
+    fn prove(
+        &self,
+        before: &Image<'_>,
+        after: &Image<'_>,
+        function: VmAddr,
+        kind: RewriteKind,
+    ) -> Result<Proven> {
         let refinement = refine_images(before, after, function)?;
+        let mut checks: Vec<Check> = refinement.obligations.iter().map(Obligation::check).collect();
+        if kind.excludes_double_push() && refinement.holds() {
+            let compared = Compared { before, after, function, declared: &[] };
+            checks.push(meaning::gives_back_once(&compared)?);
+        }
         Ok(Proven {
-            checks: refinement.obligations.iter().map(Obligation::check).collect(),
+            checks,
             permissions: refinement.permissions.iter().map(|one| one.as_str()).collect(),
         })
     }

@@ -57,6 +57,7 @@ impl Lockstep<'_> {
             }
             fact.point.memory.clear();
             fact.held.remove(&field);
+            fact.fields.remove(&field);
             key.old = key.old.instruction(1);
             return Ok(true);
         }
@@ -151,6 +152,10 @@ impl Lockstep<'_> {
             key.new = target;
             return true;
         }
+        if self.reads_again(key, fact, new) || self.is_not_taken(key, fact, new) {
+            key.new = key.new.instruction(1);
+            return true;
+        }
         let point = fact.new_point();
         if self.fills_registers(key.new, new, &point, Side::New) {
             self.fill_new(key.new, new, fact);
@@ -214,6 +219,7 @@ impl Lockstep<'_> {
                 }
                 inside.point.memory.clear();
                 inside.held.remove(&field);
+                inside.fields.clear();
             } else if self.fills_registers(at, &operation, &inside.point.clone(), Side::Old) {
                 if !Footprint::of(&operation).writes.common(KEPT).is_empty() {
                     return false;

@@ -80,6 +80,7 @@ impl Lockstep<'_> {
             let pad = self.pads(&key)?.map(|(old, new)| {
                 let mut thrown = fact.clone();
                 thrown.held.clear();
+                thrown.fields.clear();
                 self.after_call(&key, &mut thrown, back);
                 (Key { old, new, ..key.clone() }, thrown)
             });
@@ -128,6 +129,14 @@ impl Lockstep<'_> {
             Role::Throws | Role::Inert | Role::Other(_) => self.pads(&key)?,
             _ => None,
         };
+        match role {
+            Role::Lock => {
+                let argument = self.transfer.initial.get(Register::new(0));
+                let before = fact.clone();
+                self.fields_kept(&mut fact, &before, argument, LOCK_BYTES);
+            }
+            _ => fact.fields.clear(),
+        }
         self.after_call(&key, &mut fact, back);
         if role == Role::Lock {
             fact.point.zero.insert(lock, false);
@@ -244,10 +253,10 @@ impl Lockstep<'_> {
     fn after_call(&mut self, key: &Key, fact: &mut Fact, back: (VmAddr, VmAddr)) {
         let arguments = (0..8).map(|number| fact.point.get(Register::new(number)));
         let handed = arguments.filter_map(super::fact::frame_offset).next().is_some();
-        fact.escaped |= handed;
-        if fact.escaped {
-            fact.forget_locals();
+        if handed {
+            fact.escape();
         }
+        fact.forget_locals();
         Transfer::called(key.old, &mut fact.point);
         fact.compared = None;
         for number in (0..=18).chain([30]) {
@@ -333,7 +342,11 @@ impl Lockstep<'_> {
     /// The function is left.
     fn leave(&self, key: &Key, fact: &Fact) -> Outcome<()> {
         self.same(fact, RETURNED, Name::SameExits, key)?;
-        if !key.pending.is_empty() {
+        // Where the old version found null in the field, it is null in both.
+        let null = |field: &Value| {
+            fact.point.loaded(*field).and_then(|block| fact.point.is_zero(block)) == Some(true)
+        };
+        if !key.pending.iter().all(null) {
             let detail = format!("{} leaves with a field cleared that was not", key.old);
             return Err(Broken::new(Name::ClearKept, key.old, detail));
         }

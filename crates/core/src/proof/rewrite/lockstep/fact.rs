@@ -34,13 +34,17 @@ pub(super) struct Fact {
     pub own: BTreeMap<Register, Value>,
     /// By the distance from the stack pointer at the entry.
     pub frame: BTreeMap<i64, Slot>,
-    /// Whether an address in the frame was handed out.
-    pub escaped: bool,
+    /// Where the stack pointer was when an address in the frame was handed out: what lies
+    /// above may be written by others. What a function that is called puts below is its own.
+    pub escaped: Option<i64>,
     /// What fields of the receiver hold in the old version: what was loaded, where nothing
     /// was done since that might touch the field.
     pub held: BTreeMap<Value, Value>,
     /// What the flags come from, where it is a comparison with a number.
     pub compared: Option<Compared>,
+    /// What fields of the receiver hold in both versions: what was loaded, with nothing
+    /// done since that might touch the field.
+    pub fields: BTreeMap<Value, Value>,
 }
 
 impl Fact {
@@ -50,9 +54,10 @@ impl Fact {
             differ: RegisterSet::NONE,
             own: BTreeMap::new(),
             frame: BTreeMap::new(),
-            escaped: false,
+            escaped: None,
             held: BTreeMap::new(),
             compared: None,
+            fields: BTreeMap::new(),
         }
     }
 
@@ -72,6 +77,11 @@ impl Fact {
             point.set(register, self.own(register).unwrap_or(unknown));
         }
         point
+    }
+
+    /// Whether a register holds the same in both versions.
+    pub(super) fn same_in_both(&self, register: Register) -> bool {
+        !self.differ.has(register)
     }
 
     /// A register holds another value in the new version from here on.
@@ -111,16 +121,24 @@ impl Fact {
         self.frame.retain(|&at, _| at + 8 <= from || from + bytes <= at);
     }
 
+    /// An address in the frame is handed out.
+    pub(super) fn escape(&mut self) {
+        let bottom = frame_offset(self.point.get(Register::SP)).unwrap_or(i64::MIN);
+        self.escaped = Some(self.escaped.map_or(bottom, |before| before.min(bottom)));
+    }
+
     /// A function that got an address in the frame may have written to it; what was
     /// saved there for the return stays.
     pub(super) fn forget_locals(&mut self) {
+        let Some(bottom) = self.escaped else { return };
         let saved = |value: Option<Value>| match value.and_then(|value| value.as_atom()) {
             Some(Atom::Argument(register)) => {
                 register.is_callee_saved() || register == Register::LR
             }
             _ => value.is_some_and(|value| value.as_constant().is_some_and(|number| number != 0)),
         };
-        for slot in self.frame.values_mut().filter(|slot| !saved(slot.value)) {
+        let reached = |(at, slot): &(&i64, &mut Slot)| **at >= bottom && !saved(slot.value);
+        for (_, slot) in self.frame.iter_mut().filter(reached) {
             slot.value = None;
         }
     }
@@ -138,6 +156,7 @@ impl Fact {
         self.compared = self.compared.filter(|compared| !named(&compared.value));
         self.own.retain(|_, value| !named(value));
         self.held.retain(|field, value| !named(field) && !named(value));
+        self.fields.retain(|field, value| !named(field) && !named(value));
         for slot in self.frame.values_mut() {
             slot.value = slot.value.filter(|value| !named(value));
             slot.own = slot.own.map(|own| own.filter(|value| !named(value)));
@@ -167,8 +186,9 @@ impl Fact {
             .collect();
         self.point.join(at, &other.point);
         (self.differ, self.own) = (differ, values);
-        self.escaped |= other.escaped;
+        self.escaped = [self.escaped, other.escaped].into_iter().flatten().min();
         self.held.retain(|field, value| other.held.get(field) == Some(value));
+        self.fields.retain(|field, value| other.fields.get(field) == Some(value));
         self.compared = self.compared.filter(|_| self.compared == other.compared);
         self.join_frame(other);
         *self != before

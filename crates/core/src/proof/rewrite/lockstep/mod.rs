@@ -18,9 +18,11 @@
 mod alone;
 mod calls;
 mod condition;
+mod exchange;
 mod fact;
 mod origins;
 mod pair;
+mod reread;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

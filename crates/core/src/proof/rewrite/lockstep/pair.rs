@@ -130,6 +130,7 @@ impl Lockstep<'_> {
         self.loads(key, before, state)?;
         fact.point = executed.point.clone();
         self.stores(key, fact, before, state)?;
+        self.field_found(key, fact, before, state);
         if let Operation::Unmodelled { reads, writes, memory } = *operation {
             return Self::bounded(key, fact, before, (reads, writes, memory));
         }
@@ -193,6 +194,7 @@ impl Lockstep<'_> {
         if memory {
             key.null.clear();
             fact.held.clear();
+            fact.fields.clear();
         }
         if memory && (!key.pending.is_empty() || !reads.common(before.differ).is_empty()) {
             let detail = format!("what {} does to memory is not worked out", key.old);
@@ -278,13 +280,12 @@ impl Lockstep<'_> {
             return Ok(());
         }
         self.same(before, terms.places_in(value), Name::SameStores, key)?;
+        self.fields_kept(fact, before, address, bytes);
         let stored = before.point.value(terms, value);
         if stored.and_then(super::fact::frame_offset).is_some() {
-            fact.escaped = true;
+            fact.escape();
         }
-        if fact.escaped {
-            fact.forget_locals();
-        }
+        fact.forget_locals();
         let field = receivers_field(&before.point, &self.transfer.terms, address);
         let null = stored.and_then(|value| value.as_constant()) == Some(0);
         let place = before.point.value(&self.transfer.terms, address);

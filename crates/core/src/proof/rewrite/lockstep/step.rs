@@ -30,6 +30,9 @@ impl Lockstep<'_> {
             if self.without_effect(&mut key, &old, &new) {
                 continue;
             }
+            if self.taken(&mut key, &mut fact, &old, &new) {
+                continue;
+            }
             if self.is_pair(&key, &fact, &old, &new) {
                 // The same words may clear two fields, where a register differs.
                 let same = Footprint::of(&old).reads.common(fact.differ).is_empty();
@@ -39,6 +42,7 @@ impl Lockstep<'_> {
                 continue;
             }
             if let Some(kept) = self.half_cleared(&mut key, &fact, &old, &new) {
+                fact.fields.clear();
                 return self.pair(key, fact, &kept, &new);
             }
             if !self.clear_alone(&mut key, &mut fact, &old, &new)?
