@@ -7,6 +7,12 @@
 // stub calls through, and gets the address of the function here that has the NAME.
 // COUNT is how many blocks the pool holds at the beginning.
 //
+// With `free:ROUNDS` instead of COUNT nothing stops anywhere: one thread gives a block
+// back and the other one looks, until each has done so many times at least (ROUNDS in
+// hexadecimal). Written in the end are how often the block was given back, how often the
+// other thread looked, and how often it found a block in the pool that the field still
+// points to.
+//
 // The functions that drop the lock and free the block are stop points: the caller
 // waits there until the second thread has looked. So nothing depends on speed. The
 // second thread takes the lock and looks at what the pool or the allocator would hand
@@ -34,7 +40,7 @@ static long call(long number, long a, long b, long c, long d, long e, long f) {
     return x0;
 }
 
-enum { OPENAT = 56, CLOSE = 57, READ = 63, EXIT_GROUP = 94, FUTEX = 98, CLONE = 220, MMAP = 222 };
+enum { OPENAT = 56, CLOSE = 57, READ = 63, WRITE = 64, EXIT_GROUP = 94, FUTEX = 98, CLONE = 220, MMAP = 222 };
 
 static void leave(int status) {
     call(EXIT_GROUP, status, 0, 0, 0, 0, 0);
@@ -73,6 +79,11 @@ static u8 block[256];
 static void *freed;
 static int raced;
 
+// Where nothing stops: whether it is so, whether it ended, and what was counted.
+static int free_running;
+static int ended;
+static u64 looks, races;
+
 // Which thread has its turn: the function's is 0, the second one's is 1.
 static u32 turn;
 
@@ -90,17 +101,29 @@ static void give_turn(u32 to) {
 }
 
 static void stop_point(void) {
+    if (free_running) return;
     give_turn(1);
     wait_for(0);
 }
 
+// As the real lock: a thread that finds it taken sleeps, and the one that drops it then
+// wakes a sleeper, after the lock is free.
+static void take_freely(u32 *lock) {
+    u32 free = 0;
+    if (__atomic_compare_exchange_n(lock, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+    while (__atomic_exchange_n(lock, 2, __ATOMIC_ACQUIRE) != 0) call(FUTEX, (long)lock, 0, 2, 0, 0, 0);
+}
+
 static void take(u32 *lock) {
+    if (free_running) return take_freely(lock);
     // Nothing else runs while a thread has its turn, so the lock must be free.
     if (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) != 0) leave(4);
 }
 
 static void drop(u32 *lock) {
-    if (__atomic_exchange_n(lock, 0, __ATOMIC_RELEASE) != 1) leave(5);
+    u32 before = __atomic_exchange_n(lock, 0, __ATOMIC_RELEASE);
+    if (before == 2) call(FUTEX, (long)lock, 1, 1, 0, 0, 0);
+    else if (before != 1) leave(5);
 }
 
 static void os_unfair_lock_unlock(u32 *lock) {
@@ -118,6 +141,22 @@ static void unexpected(void) {
     leave(6);
 }
 
+// Looks while it holds the lock, so that what the pool hands out then is handed out.
+static int look_all_the_while(void *unused) {
+    (void)unused;
+    for (;; __atomic_fetch_add(&looks, 1, __ATOMIC_RELAXED)) {
+        struct pool *pool = &device.pool;
+        take(&pool->lock);
+        void *handed_out = pool->count ? pool->slots[(pool->count - 1) & 7] : 0;
+        void *field = __atomic_load_n(&object.field, __ATOMIC_ACQUIRE);
+        races += field && field == handed_out;
+        drop(&pool->lock);
+        if (__atomic_load_n(&ended, __ATOMIC_ACQUIRE)) break;
+    }
+    __atomic_store_n(&ended, 2, __ATOMIC_RELEASE);
+    for (;;) call(FUTEX, (long)&ended, 0, 2, 0, 0, 0);
+}
+
 // What a new object would be given: the last block of the pool, or the freed one.
 static int second_thread(void *unused) {
     (void)unused;
@@ -133,7 +172,7 @@ static int second_thread(void *unused) {
     }
 }
 
-static void start_second_thread(void) {
+static void start_second_thread(int (*second_thread)(void *)) {
     u64 size = 1 << 16;
     u64 stack = (u64)memory(size) + size;
     // The flags of a POSIX thread.
@@ -153,6 +192,38 @@ static void start_second_thread(void) {
                      : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x9)
                      : "memory", "x30");
     if (x0 < 0) leave(7);
+}
+
+static char *decimal(char *end, u64 value) {
+    do *--end = (char)('0' + value % 10);
+    while (value /= 10);
+    return end;
+}
+
+// Gives the block back again and again; before each time the object has it alone.
+static void run_freely(void (*function)(struct object *), u64 rounds) {
+    free_running = 1;
+    start_second_thread(look_all_the_while);
+    u64 given = 0;
+    for (; given < rounds || __atomic_load_n(&looks, __ATOMIC_RELAXED) < rounds; given++) {
+        take(&device.pool.lock);
+        device.pool.count = 0;
+        drop(&device.pool.lock);
+        object.field = block;
+        function(&object);
+        if (object.field) leave(11);
+    }
+    __atomic_store_n(&ended, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&ended, __ATOMIC_ACQUIRE) != 2) {}
+    char text[64], *end = text + sizeof text, *start = end;
+    *--start = '\n';
+    start = decimal(start, races);
+    *--start = ' ';
+    start = decimal(start, looks);
+    *--start = ' ';
+    start = decimal(start, given);
+    call(WRITE, 1, (long)start, end - start, 0, 0, 0);
+    leave(0);
 }
 
 static int same(const char *a, const char *b) {
@@ -221,7 +292,13 @@ __attribute__((used)) static void start(long *stack) {
     const char *text = words[2];
     void (*function)(struct object *) = (void (*)(struct object *))(image + number(&text));
     text = words[3];
-    device.pool.count = (u32)number(&text);
+    u64 rounds = 0;
+    if (text[0] == 'f' && text[1] == 'r' && text[4] == ':') {
+        text += 5;
+        rounds = number(&text);
+    } else {
+        device.pool.count = (u32)number(&text);
+    }
     for (long i = 4; i < count; i++) {
         text = words[i];
         u64 cell = number(&text);
@@ -230,7 +307,8 @@ __attribute__((used)) static void start(long *stack) {
     // Enough for an emulator, which notices that code was written.
     __asm__ volatile("dsb ish\n\tisb" ::: "memory");
     object = (struct object){&device, block, &device.pool};
-    start_second_thread();
+    if (rounds) run_freely(function, rounds);
+    start_second_thread(second_thread);
     function(&object);
     // The block went somewhere, and the field is cleared in the end.
     u32 given = device.pool.count;
