@@ -4,6 +4,25 @@
 //! The proof refuses each of them, or a processor finds no difference from the original.
 //! What is spoilt is found in the rewritten code: the clear, the calls, the push, the
 //! branches and the epilogue.
+//!
+//! Of the 96 these are not made, for what they spoil is not there:
+//!
+//! * what needs a free word, which a clear that moved leaves none of: clear twice, two
+//!   unlocks, free twice, a store, a call or a push to the stack more, free of the pool or
+//!   of the pushed block, a load into nothing, from the freed block or from what a call
+//!   left;
+//! * the register by which the catalogue's rewrite tells the paths apart after the unlock:
+//!   free skipped where there is a block, always skipped, decided by one bit, by the lower
+//!   half or by the unlock's result, on both paths, of null where nothing was freed, the
+//!   path kept in another register, a scratch register or flags assumed across a call,
+//!   flags left alone become assumed;
+//! * the borders of a window: a word before or after it, a branch into it from before, out
+//!   of it before its end or to the wrong exit, a loop in it;
+//! * the published way to make the lock's address and the slot's: unlock of the pool, with
+//!   another sum, with a difference or a shifted sum, clear scaled, at self or as a pair;
+//! * orders that the published window's eight words allow: free before the unlock, push
+//!   after it or a word later, clear before the push. The last is what a rewrite by meaning
+//!   does; the others are among the mutations, which put each word in each place.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
