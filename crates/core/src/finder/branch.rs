@@ -306,7 +306,7 @@ impl Explorer<'_, '_> {
     {
         let Some(Atom::Load(cell)) = self.values.atom_of(value) else { return None };
         let name = self.program.pointer(self.values.constant_of(cell)?)?;
-        Some(super::calls::known(name))
+        Some(super::meaning::known(name))
     }
 
     /// A register test without a register: used for `cbz` on results.

@@ -1,127 +1,14 @@
 //! Calls: locks, functions of other images, and functions of this one, which are
 //! followed as if they stood where they are called.
 
-use super::decode::Op;
 use super::events::Reason;
 use super::explore::{Explorer, MAX_CALL_DEPTH};
 use super::function::Function;
+use super::meaning::{Meaning, known, meaning};
 use super::state::{Cell, Flags, State};
 use super::story::Happening;
 use super::value::{Atom, NULL, UNKNOWN, Value};
-
-/// What a function of another image means to the analysis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// Takes the lock its first argument points to.
-    Lock,
-    /// Tries to; the result that means it was taken.
-    TryLock(u64),
-    /// Drops it.
-    Unlock,
-    /// Does not return.
-    Ends,
-    /// Fills memory: where its first argument points to, with the byte in one argument,
-    /// or with zeroes, as many bytes as another says.
-    Fills(Option<u8>, u8),
-    /// Reads and writes what its arguments point to, and keeps none of them.
-    Plain,
-    /// The same, and gives back the memory that its first argument points to.
-    Frees,
-    /// Returns its argument.
-    Same,
-    /// Anything.
-    Opaque,
-}
-
-/// The functions that are known, by symbol.
-const KNOWN: &[(&str, Meaning)] = &[
-    ("_os_unfair_lock_lock", Meaning::Lock),
-    ("_os_unfair_lock_lock_with_options", Meaning::Lock),
-    ("_os_unfair_lock_lock_with_flags", Meaning::Lock),
-    ("_os_unfair_recursive_lock_lock_with_options", Meaning::Lock),
-    ("_pthread_mutex_lock", Meaning::Lock),
-    ("_pthread_rwlock_wrlock", Meaning::Lock),
-    ("_objc_sync_enter", Meaning::Lock),
-    ("_OSSpinLockLock", Meaning::Lock),
-    ("__ZNSt3__15mutex4lockEv", Meaning::Lock),
-    ("__ZNSt3__115recursive_mutex4lockEv", Meaning::Lock),
-    ("_os_unfair_lock_trylock", Meaning::TryLock(1)),
-    ("_OSSpinLockTry", Meaning::TryLock(1)),
-    ("_pthread_mutex_trylock", Meaning::TryLock(0)),
-    ("__ZNSt3__15mutex8try_lockEv", Meaning::TryLock(1)),
-    ("_os_unfair_lock_unlock", Meaning::Unlock),
-    ("_os_unfair_recursive_lock_unlock", Meaning::Unlock),
-    ("_pthread_mutex_unlock", Meaning::Unlock),
-    ("_pthread_rwlock_unlock", Meaning::Unlock),
-    ("_objc_sync_exit", Meaning::Unlock),
-    ("_OSSpinLockUnlock", Meaning::Unlock),
-    ("__ZNSt3__15mutex6unlockEv", Meaning::Unlock),
-    ("__ZNSt3__115recursive_mutex6unlockEv", Meaning::Unlock),
-    ("_abort", Meaning::Ends),
-    ("_exit", Meaning::Ends),
-    ("___stack_chk_fail", Meaning::Ends),
-    ("___assert_rtn", Meaning::Ends),
-    ("__Unwind_Resume", Meaning::Ends),
-    ("___cxa_throw", Meaning::Ends),
-    ("___cxa_rethrow", Meaning::Ends),
-    ("_objc_exception_throw", Meaning::Ends),
-    ("_objc_terminate", Meaning::Ends),
-    ("__ZSt9terminatev", Meaning::Ends),
-    ("_free", Meaning::Frees),
-    ("__ZdlPv", Meaning::Frees),
-    ("__ZdlPvm", Meaning::Frees),
-    ("__ZdaPv", Meaning::Frees),
-    ("__ZdaPvm", Meaning::Frees),
-    ("_bzero", Meaning::Fills(None, 1)),
-    ("___bzero", Meaning::Fills(None, 1)),
-    ("__platform_bzero", Meaning::Fills(None, 1)),
-    ("_memset", Meaning::Fills(Some(1), 2)),
-    ("___memset_chk", Meaning::Fills(Some(1), 2)),
-    ("__platform_memset", Meaning::Fills(Some(1), 2)),
-    ("_memset_s", Meaning::Fills(Some(2), 3)),
-    ("_os_unfair_lock_assert_owner", Meaning::Plain),
-    ("_os_unfair_lock_assert_not_owner", Meaning::Plain),
-    ("_objc_retain", Meaning::Same),
-    ("_objc_retainAutoreleasedReturnValue", Meaning::Same),
-    ("_objc_autorelease", Meaning::Same),
-];
-
-/// The name as the table has it; empty for a function that is not in it.
-pub fn known(name: &str) -> &'static str {
-    KNOWN.iter().find(|(known, _)| *known == name).map_or("", |(known, _)| known)
-}
-
-/// What a function means.
-pub fn meaning(name: &str) -> Meaning {
-    KNOWN.iter().find(|(known, _)| *known == name).map_or(Meaning::Opaque, |(_, meaning)| *meaning)
-}
-
-/// Whether to follow a function of this image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worth {
-    /// It takes or drops a lock, itself or in a function it calls.
-    Followed,
-    /// It is short.
-    Short,
-    /// It is long and has nothing to do with locks.
-    Passed,
-    /// It is long, and whether something it calls takes a lock is not known, or it was
-    /// tried and not understood.
-    PassedUnknown,
-}
-
-/// The instructions a function may have to be followed although it takes no lock.
-const MAX_SHORT: usize = 64;
-
-/// The instructions a function may have to be followed for a lock that is taken by a
-/// function it calls.
-const MAX_MIDDLING: usize = 240;
-
-/// How deep functions are followed because they are short.
-const MAX_SHORT_DEPTH: u8 = 3;
-
-/// How many functions are looked at to find out.
-const MAX_EXAMINED: usize = 64;
+use super::worth::{MAX_SHORT_DEPTH, Worth};
 
 impl Explorer<'_, '_> {
     /// `bl`
@@ -451,68 +338,5 @@ impl Explorer<'_, '_> {
         state.set(30, UNKNOWN);
         state.flags = Flags::Unknown;
         state.zeroed = 0;
-    }
-
-    /// Whether to follow a function: by what it calls, directly and further on.
-    pub(super) fn worth(&mut self, target: u64) -> Worth {
-        if let Some(worth) = self.worth.get(&target) {
-            return *worth;
-        }
-        let worth = self.find_worth(target);
-        self.worth.insert(target, worth);
-        worth
-    }
-
-    fn find_worth(&mut self, target: u64) -> Worth {
-        let Some(function) = self.function_at(target) else { return Worth::Followed };
-        let (locks, mut open, mut unresolved) = self.calls_of(target);
-        if locks {
-            return Worth::Followed;
-        }
-        let middling = function.ops.len() <= MAX_MIDDLING;
-        if middling && open.clone().into_iter().any(|callee| self.calls_of(callee).0) {
-            return Worth::Followed;
-        }
-        if function.ops.len() <= MAX_SHORT {
-            return Worth::Short;
-        }
-        let mut known = open.clone();
-        while let Some(at) = open.pop() {
-            let (locks, calls, more) = self.calls_of(at);
-            unresolved |= more | locks;
-            for callee in
-                calls.into_iter().filter(|callee| !known.contains(callee)).collect::<Vec<_>>()
-            {
-                known.push(callee);
-                open.push(callee);
-            }
-            if unresolved || known.len() > MAX_EXAMINED {
-                return Worth::PassedUnknown;
-            }
-        }
-        if unresolved { Worth::PassedUnknown } else { Worth::Passed }
-    }
-
-    /// Whether a function itself takes or drops a lock, which functions of this image
-    /// it calls, and whether it makes calls whose targets are not known.
-    fn calls_of(&mut self, at: u64) -> (bool, Vec<u64>, bool) {
-        let Some(function) = self.function_at(at) else { return (false, Vec::new(), true) };
-        let (mut locks, mut calls, mut unresolved) = (false, Vec::new(), false);
-        for op in &function.ops {
-            match *op {
-                Op::CallRegister(_) => unresolved = true,
-                Op::Call(to) | Op::Branch(to) => match self.program.stub(to).map(meaning) {
-                    Some(Meaning::Lock | Meaning::Unlock | Meaning::TryLock(_)) => locks = true,
-                    None if self.program.starts().binary_search(&to).is_ok()
-                        && !calls.contains(&to) =>
-                    {
-                        calls.push(to);
-                    }
-                    _ => {}
-                },
-                _ => {}
-            }
-        }
-        (locks, calls, unresolved)
     }
 }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 
 use crate::address::VmAddr;
 
-use super::calls::Worth;
 use super::decode::{ALL, Op, decode};
 use super::events::{Notes, Reason};
 use super::function::Function;
@@ -18,6 +17,7 @@ use super::image::Program;
 use super::state::{Cell, State};
 use super::story::Telling;
 use super::value::{Atom, Tag, UNKNOWN, Value, Values};
+use super::worth::Worth;
 
 /// How much is explored before a function is given up.
 #[derive(Clone, Copy, Debug)]

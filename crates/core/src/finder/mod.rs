@@ -30,6 +30,7 @@ mod explore;
 mod fill;
 mod function;
 mod image;
+mod meaning;
 mod memory;
 mod rewrite;
 mod scan;
@@ -38,6 +39,7 @@ mod step;
 mod story;
 mod value;
 mod verdict;
+mod worth;
 
 pub use events::{GivenTo, Reason, Witness};
 pub use explore::Budget;

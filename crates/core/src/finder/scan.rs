@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use crate::address::Word;
 
-use super::calls::{Meaning, meaning};
 use super::image::Program;
+use super::meaning::{Meaning, meaning};
 
 /// What the code of a function does, a bit each: there is one of these for every
 /// function of the file.

@@ -6,8 +6,7 @@
 //! may stand earlier, and then every event and load that it passes must be one
 //! that it cannot disturb.
 
-use super::origin::{is_apart, is_from_field, receivers_field};
-use super::{Comparison, Mode, Outcome, Permission};
+use super::{Comparison, Mode, Outcome};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{Event, History, Node, Register, RegisterSet, State, Term, Terms};
 use crate::proof::failed_obligations::FailedObligations;
@@ -15,6 +14,8 @@ use crate::proof::obligation::Name;
 use crate::proof::path_condition::PathCondition;
 use crate::proof::paths::{Act, Exit, Fault, Seen, Trace};
 use crate::proof::refinement;
+use crate::proof::rewrite::Permission;
+use crate::proof::rewrite::origin::{is_apart, is_from_field, receivers_field};
 use crate::proof::site::Defect;
 use crate::proof::values::{Atom, Point, Value};
 
