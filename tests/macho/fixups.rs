@@ -195,3 +195,22 @@ fn chains_that_do_not_hold_together_are_refused() {
     let format = "the image's pointers are of a format this tool does not read";
     assert_eq!(walk(&chained(99, &[vec![1]])), format);
 }
+
+#[test]
+fn starts_that_contradict_themselves_are_refused() {
+    let bytes = chained(12, &[vec![0]]);
+    let starts = 2 * PAGE as usize + 80;
+    let wrong: [(usize, u16, &str); 3] =
+        [(0, 22, "shorter than its pages"), (4, 0, "pages of no size"), (20, 2, "a page too many")];
+    let read = |bytes: &[u8]| {
+        let file = Universal::parse(bytes).unwrap();
+        file.slices[0].image().unwrap().chained_fixups().map(|fixups| fixups.is_some())
+    };
+    assert!(read(&bytes).unwrap());
+    for (at, value, what) in wrong {
+        let mut bytes = bytes.clone();
+        bytes[starts + at..starts + at + 2].copy_from_slice(&value.to_le_bytes());
+        let error = read(&bytes).unwrap_err();
+        assert_eq!(error.message(), "the chained fixups table is too short", "{what}");
+    }
+}

@@ -19,7 +19,6 @@ pub mod edit;
 pub mod error;
 pub mod exit;
 pub mod finder;
-mod hash;
 pub mod macho;
 pub mod patch;
 pub mod proof;

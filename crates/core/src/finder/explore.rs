@@ -8,6 +8,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use crate::address::VmAddr;
 
 use super::decode::{ALL, Op, decode};
@@ -87,11 +89,11 @@ pub struct Explorer<'p, 'a> {
     pub(super) steps: usize,
     /// Where it is told what other threads see.
     pub(super) telling: Option<Telling>,
-    functions: HashMap<u64, Option<Rc<Function>>, crate::hash::Build>,
+    functions: FxHashMap<u64, Option<Rc<Function>>>,
     pub(super) worth: HashMap<u64, Worth>,
     budget: Budget,
     nodes: Vec<Node>,
-    seen: HashSet<Rc<State>, crate::hash::Build>,
+    seen: FxHashSet<Rc<State>>,
     /// How often each place was come to, and some of the states.
     visits: HashMap<u64, (u32, Vec<Rc<State>>)>,
     queue: VecDeque<u32>,
@@ -120,11 +122,11 @@ impl<'p, 'a> Explorer<'p, 'a> {
             stale: false,
             steps: 0,
             telling: None,
-            functions: HashMap::default(),
+            functions: FxHashMap::default(),
             worth: HashMap::new(),
             budget,
             nodes: Vec::new(),
-            seen: HashSet::default(),
+            seen: FxHashSet::default(),
             visits: HashMap::new(),
             queue: VecDeque::new(),
             parent: 0,

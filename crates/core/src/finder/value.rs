@@ -6,8 +6,9 @@
 //! atoms. Addresses of locks, of the cell and of stack slots are compared as such
 //! sums, which is why two different spellings of one address are one address.
 
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
 
 /// An interned value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +76,7 @@ struct Linear {
 #[derive(Debug)]
 pub struct Values {
     all: Vec<Linear>,
-    by_content: HashMap<(Rc<[Atom]>, u64), Value, crate::hash::Build>,
+    by_content: FxHashMap<(Rc<[Atom]>, u64), Value>,
 }
 
 impl Values {
@@ -88,7 +89,7 @@ impl Values {
             made_at: Rc::new([]),
             has_load: false,
         };
-        let mut by_content = HashMap::default();
+        let mut by_content = FxHashMap::default();
         by_content.insert((none().atoms, 0), NULL);
         Values { all: vec![none(), none()], by_content }
     }

@@ -9,13 +9,12 @@
 mod function;
 mod simplify;
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 pub use function::{Binary, Key, Unary};
 
 use super::Register;
 use super::flags::{Condition, Flags, FlagsNode};
-use crate::hash::Build;
 
 /// A 64-bit value. A 32-bit one is kept with its upper half zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -89,13 +88,13 @@ pub enum Event {
 #[derive(Default)]
 pub struct Terms {
     nodes: Vec<Node>,
-    ids: HashMap<Node, Term, Build>,
+    ids: FxHashMap<Node, Term>,
     flags: Vec<FlagsNode>,
-    flag_ids: HashMap<FlagsNode, Flags, Build>,
+    flag_ids: FxHashMap<FlagsNode, Flags>,
     /// What calls leave in registers nothing is promised about.
-    leftovers: HashMap<(History, u8), Term, Build>,
+    leftovers: FxHashMap<(History, u8), Term>,
     histories: Vec<(History, Event)>,
-    history_ids: HashMap<(History, Event), History, Build>,
+    history_ids: FxHashMap<(History, Event), History>,
     unspecified: u32,
 }
 
