@@ -16,6 +16,8 @@
 //! * a store of NULL is left out where the field was just loaded and is NULL.
 //!
 //! Whatever else differs fails an obligation that names it.
+//!
+//! [`Values`]: super::values::Values
 
 mod by_paths;
 mod frame;
