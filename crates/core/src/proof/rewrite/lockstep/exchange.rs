@@ -45,7 +45,7 @@ impl Lockstep<'_> {
             return false;
         }
         // What is loaded now is another block than one that was given back before.
-        for fields in [&mut key.given, &mut key.late] {
+        for fields in [&mut key.given, &mut key.late, &mut key.away] {
             fields.remove(&field);
         }
         let before = fact.clone();
@@ -56,6 +56,7 @@ impl Lockstep<'_> {
         }
         fact.compare(old, &before);
         fact.fields.remove(&field);
+        fact.held.remove(&field);
         key.pending.insert(field);
         key.cleared.insert(field);
         self.moved.insert(field);
