@@ -55,6 +55,11 @@ impl Function {
         Some(function)
     }
 
+    /// The instructions, each with its address.
+    pub fn placed(&self) -> impl Iterator<Item = (u64, Op)> {
+        self.range.clone().step_by(4).zip(self.ops.iter().copied())
+    }
+
     /// The instruction at an address of the function.
     pub fn op(&self, at: u64) -> Op {
         self.ops.get(self.index(at)).copied().unwrap_or(Op::Unknown)

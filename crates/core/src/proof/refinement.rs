@@ -332,10 +332,7 @@ fn exits(
         findings.fail(Name::SameExits, at, detail);
         return None;
     }
-    let mut equal = |old: Term, new: Term| {
-        matches!(terms.node(old), Node::Unspecified(_))
-            || facts.resolve(terms, old) == facts.resolve(terms, new)
-    };
+    let mut equal = |old: Term, new: Term| same_value(terms, facts, old, new);
     let mut differing = RegisterSet::NONE;
     for register in Register::all().filter(|&r| !equal(old.state.get(r), new.state.get(r))) {
         let at = new.path.steps.last().map_or(site.window_start, |step| step.at);
@@ -362,6 +359,18 @@ fn exits(
         Exit::Return(at) if !differing.is_empty() => Some((at, differing)),
         _ => None,
     }
+}
+
+/// Whether two values are the same on a path. A value that nothing is promised about may
+/// be any.
+pub(super) fn same_value(
+    terms: &mut Terms,
+    facts: &super::path_condition::PathCondition,
+    old: Term,
+    new: Term,
+) -> bool {
+    matches!(terms.node(old), Node::Unspecified(_))
+        || facts.resolve(terms, old) == facts.resolve(terms, new)
 }
 
 pub(super) fn same_flags(terms: &Terms, old: Flags, new: Flags) -> bool {

@@ -19,6 +19,7 @@ use super::{Attempt, Change, Refusal, encode};
 use crate::finder::decode::{Access, Op, Place, ZR};
 use crate::finder::explore::Explorer;
 use crate::finder::function::Function;
+use crate::finder::state::State;
 
 pub(super) const TAKEN: &str = "take the block out of the field in one step";
 
@@ -33,25 +34,19 @@ impl Attempt<'_, '_, '_> {
         explorer: &mut Explorer<'_, '_>,
         function: &Function,
     ) -> Vec<BTreeSet<u64>> {
-        let placed = function.ops.iter().enumerate();
-        let loads: Vec<(u64, Access)> = placed
-            .filter_map(|(index, op)| match op {
-                Op::Load(access) if is_whole(*access) => {
-                    Some((function.range.start + 4 * index as u64, *access))
-                }
+        let loads: Vec<(u64, Access)> = function
+            .placed()
+            .filter_map(|(at, op)| match op {
+                Op::Load(access) if fills_one_register(access) => Some((at, access)),
                 _ => None,
             })
             .collect();
-        explorer.probes.clear();
-        explorer.probes.extend(loads.iter().map(|(at, _)| (*at, Vec::new())));
-        explorer.run(self.entry, Some(self.cell));
-        let probes = std::mem::take(&mut explorer.probes);
+        let states = self.states_at(explorer, loads.iter().map(|(at, _)| *at));
         let mut found = Vec::new();
         for (at, access) in loads.into_iter().rev() {
-            let states = probes.get(&at).map(Vec::as_slice).unwrap_or_default();
-            let of_cell = |state: &super::super::state::State| {
-                explorer.address(&mut state.clone(), at, access.place) == self.cell
-            };
+            let of_cell =
+                |state: &State| explorer.address(&mut state.clone(), at, access.place) == self.cell;
+            let states = states.get(&at).map(Vec::as_slice).unwrap_or_default();
             if !states.is_empty() && states.iter().all(of_cell) {
                 found.push(BTreeSet::from([at]));
             }
@@ -97,7 +92,8 @@ impl Attempt<'_, '_, '_> {
     }
 }
 
-fn is_whole(access: Access) -> bool {
+/// Whether a load fills one general register, and no other changes.
+fn fills_one_register(access: Access) -> bool {
     access.size == 8
         && !access.vector
         && access.registers.1.is_none()

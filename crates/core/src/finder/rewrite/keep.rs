@@ -7,7 +7,7 @@
 //! one. Code in padding before the call fills it and clears the field. Each later load of
 //! the field becomes a move, and the clears behind the call go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::super::decode::{Access, Op, Operand, Place, SP, bit};
 use super::super::explore::Explorer;
@@ -38,11 +38,9 @@ impl Attempt<'_, '_, '_> {
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
         let spare = spare(&function).ok_or(Refusal::NoMaterial)?;
         let order = Order::of(&function, places)?;
-        let loads = function.ops.iter().enumerate().filter_map(|(index, op)| {
-            matches!(op, Op::Load(_)).then_some(function.range.start + 4 * index as u64)
-        });
-        let watched: BTreeSet<u64> = loads.chain(places.iter().copied()).collect();
-        let states = self.states_at(explorer, &watched);
+        let loads = function.placed().filter(|(_, op)| matches!(op, Op::Load(_)));
+        let watched = loads.map(|(at, _)| at).chain(places.iter().copied());
+        let states = self.states_at(explorer, watched);
         let mut pads = Pads::of(self.program);
         let mut changes = Vec::new();
         removals.write(self, &mut pads, &mut changes)?;
@@ -74,17 +72,6 @@ impl Attempt<'_, '_, '_> {
             }
         }
         Ok(changes)
-    }
-
-    fn states_at(
-        &self,
-        explorer: &mut Explorer<'_, '_>,
-        places: &BTreeSet<u64>,
-    ) -> BTreeMap<u64, Vec<State>> {
-        explorer.probes.clear();
-        explorer.probes.extend(places.iter().map(|at| (*at, Vec::new())));
-        explorer.run(self.entry, Some(self.cell));
-        explorer.probes.drain().collect()
     }
 
     /// The code before one call.

@@ -24,7 +24,7 @@ mod read_again;
 mod removal;
 mod split;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::macho::Image;
@@ -219,10 +219,19 @@ impl Attempt<'_, '_, '_> {
 
     /// The states at a place.
     fn states(&self, explorer: &mut Explorer<'_, '_>, at: u64) -> Vec<State> {
+        self.states_at(explorer, [at]).remove(&at).unwrap_or_default()
+    }
+
+    /// The states at each of some places.
+    fn states_at(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        places: impl IntoIterator<Item = u64>,
+    ) -> BTreeMap<u64, Vec<State>> {
         explorer.probes.clear();
-        explorer.probes.insert(at, Vec::new());
+        explorer.probes.extend(places.into_iter().map(|at| (at, Vec::new())));
         explorer.run(self.entry, Some(self.cell));
-        explorer.probes.remove(&at).unwrap_or_default()
+        explorer.probes.drain().collect()
     }
 
     fn in_place(

@@ -52,10 +52,8 @@ impl Attempt<'_, '_, '_> {
 
     /// The calls of functions of this image, last first.
     fn calls(&self, function: &Function) -> Vec<BTreeSet<u64>> {
-        let calls = function.ops.iter().enumerate().filter_map(|(index, op)| match op {
-            Op::Call(target) if self.program.stub(*target).is_none() => {
-                Some(BTreeSet::from([function.range.start + 4 * index as u64]))
-            }
+        let calls = function.placed().filter_map(|(at, op)| match op {
+            Op::Call(target) if self.program.stub(target).is_none() => Some(BTreeSet::from([at])),
             _ => None,
         });
         let mut calls: Vec<BTreeSet<u64>> = calls.collect();

@@ -37,26 +37,15 @@ impl Attempt<'_, '_, '_> {
         explorer: &mut Explorer<'_, '_>,
         function: &Function,
     ) -> Vec<BTreeSet<u64>> {
-        let placed = function.ops.iter().enumerate();
-        let branches = placed.filter(|(_, op)| target_of(**op).is_some());
-        let branches = branches.map(|(index, _)| function.range.start + 4 * index as u64);
-        explorer.probes.clear();
-        explorer.probes.extend(branches.map(|at| (at, Vec::new())));
-        explorer.run(self.entry, Some(self.cell));
-        let mut found: Vec<u64> = Vec::new();
-        for (at, states) in std::mem::take(&mut explorer.probes) {
-            let decides = |state: &State| {
-                let locked =
-                    matches!(state.held[..], [lock] if self.before.given_under.contains(&lock));
-                locked && state.cell == Cell::Block && state.given.is_none() && state.depth == 0
-            };
-            if !states.is_empty() && states.iter().all(decides) {
-                found.push(at);
-            }
-        }
-        found.sort_unstable();
-        found.truncate(MAX_BRANCHES);
-        found.into_iter().map(|at| BTreeSet::from([at])).collect()
+        let branches = function.placed().filter(|(_, op)| target_of(*op).is_some());
+        let mut found = self.states_at(explorer, branches.map(|(at, _)| at));
+        let decides = |state: &State| {
+            let locked =
+                matches!(state.held[..], [lock] if self.before.given_under.contains(&lock));
+            locked && state.cell == Cell::Block && state.given.is_none() && state.depth == 0
+        };
+        found.retain(|_, states| !states.is_empty() && states.iter().all(decides));
+        found.into_keys().take(MAX_BRANCHES).map(|at| BTreeSet::from([at])).collect()
     }
 
     /// The changes, with the load and the clear before one branch. Which of its two ways

@@ -156,12 +156,11 @@ fn called_clear(call: Op, callee: &Function, late: &BTreeSet<u64>) -> Result<Rem
     {
         return Err(Refusal::ElsewhereCleared);
     }
-    let does_nothing_else = callee.ops.iter().enumerate().all(|(index, op)| {
-        let at = callee.range.start + 4 * index as u64;
+    let does_nothing_else = callee.placed().all(|(at, op)| {
         own.contains(&at)
             || matches!(op, Op::Nop | Op::Return(30) | Op::Constant { .. } | Op::Trap)
             || matches!(op, Op::Load(access) if !access.place.writes_back())
-            || matches!(op, Op::Add { to, flags: false, .. } if *to < 18)
+            || matches!(op, Op::Add { to, flags: false, .. } if to < 18)
     });
     Ok(match (does_nothing_else, tail) {
         (true, false) => Removal::Drop,

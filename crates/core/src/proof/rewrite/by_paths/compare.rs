@@ -398,10 +398,7 @@ fn exits(
         findings.fail(Name::SameExits, at, detail);
         return None;
     }
-    let mut equal = |old: Term, new: Term| {
-        matches!(terms.node(old), Node::Unspecified(_))
-            || facts.resolve(terms, old) == facts.resolve(terms, new)
-    };
+    let mut equal = |old: Term, new: Term| refinement::same_value(terms, facts, old, new);
     let mut differing = RegisterSet::NONE;
     for register in Register::all() {
         if equal(old.state.get(register), new.state.get(register)) {
