@@ -9,10 +9,9 @@ use agxpatch_core::finder::{Program, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::interleaving::{Property, check};
 use agxpatch_core::proof::meaning::{Compared, steps};
-use agxpatch_core::proof::rewrite::refine_images;
 use agxpatch_core::proof::steps::Room;
 
-use super::verdicts::judged;
+use super::verdicts::{late, proven};
 use agxpatch_oracles::shapes::{self, Compiled};
 use agxpatch_oracles::tools::is_full;
 
@@ -32,12 +31,9 @@ fn the_race_is_in_the_interleavings_of_the_original_and_of_no_rewrite() {
         let file = Universal::parse(&image).unwrap();
         let before = file.slices[0].image().unwrap();
         let program = Program::new(&before).unwrap();
-        let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
-        for (entry, _) in late {
+        for entry in late(&program) {
             let function = VmAddr(entry);
-            let mut prove = |before: &Image<'_>, after: &Image<'_>| {
-                refine_images(before, after, function).is_ok_and(|found| found.holds())
-            };
+            let mut prove = |before: &Image<'_>, after: &Image<'_>| proven(before, after, entry);
             let Ok(rewritten) = rewrite(&before, entry, &mut prove).unwrap() else { continue };
             let mut bytes = image.clone();
             for change in &rewritten.changes {

@@ -10,11 +10,10 @@ use std::sync::Mutex;
 use agxpatch_core::address::{SliceOffset, VmAddr};
 use agxpatch_core::finder::{Program, rewrite};
 use agxpatch_core::macho::{Image, Universal};
-use agxpatch_core::proof::rewrite::refine_images;
 
 use super::processor::{Processor, Seen, Start, starts};
 use super::rewrites::rewritten;
-use super::verdicts::judged;
+use super::verdicts::{late, proven};
 use agxpatch_oracles::shapes::{self, Compiled, Job};
 use agxpatch_oracles::tools::is_full;
 
@@ -33,10 +32,6 @@ struct Count {
     refused: usize,
     equivalent: usize,
     wrong: Vec<String>,
-}
-
-pub fn proven(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
-    refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
 }
 
 /// Whether a processor tells the two apart.
@@ -134,7 +129,7 @@ fn a_rewrite_with_one_wrong_word_is_refused_or_does_the_same() {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();
-        for (entry, _) in judged(&program).into_iter().filter(|(_, v)| *v == "clears-late") {
+        for entry in late(&program) {
             let name = program.symbol(entry).unwrap();
             if full || name.contains(ALWAYS) {
                 mutate(&image, entry, &format!("{name} of clang {}", job.version), &count);

@@ -3,12 +3,12 @@
 
 use std::sync::OnceLock;
 
-use agxpatch_core::address::VmAddr;
 use agxpatch_core::finder::{Verdict, Way, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::patch::{Engine, Examined, Extent, MatchResult};
-use agxpatch_core::proof::rewrite::refine_images;
 use agxpatch_simulate::driver::{self, Variant};
+
+use super::verdicts::proven;
 
 const METHOD: &str = "-[AGXG16XFamilyComputeContext destroyImpl]";
 
@@ -48,9 +48,7 @@ fn the_finders_own_rewrite_of_the_published_method_is_proven() {
     let file = Universal::parse(published()).unwrap();
     let slice = file.slices.iter().find(|slice| slice.architecture.is_aarch64()).unwrap();
     let image = slice.image().unwrap();
-    let mut prove = |before: &Image<'_>, after: &Image<'_>| {
-        refine_images(before, after, VmAddr(entry.0)).is_ok_and(|found| found.holds())
-    };
+    let mut prove = |before: &Image<'_>, after: &Image<'_>| proven(before, after, entry.0);
     let rewritten = rewrite(&image, entry.0, &mut prove).unwrap().unwrap();
     // A jump table keeps the code from moving.
     assert_eq!(rewritten.ways, [Way::Padding]);

@@ -10,13 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use agxpatch_core::address::VmAddr;
 use agxpatch_core::finder::{Program, Rewritten, rewrite};
 use agxpatch_core::macho::{Image, Universal};
-use agxpatch_core::proof::rewrite::refine_images;
 
 use super::processor::{Processor, starts};
-use super::verdicts::judged;
+use super::verdicts::{late, proven};
 use agxpatch_oracles::shapes::{self, Compiled};
 use agxpatch_oracles::tools::is_full;
 
@@ -95,16 +93,13 @@ fn rewritten_functions_do_the_same_and_clear_earlier() {
         let original = file.slices[0].image().unwrap();
         let program = Program::new(&original).unwrap();
         let mut before = None;
-        let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
-        for (entry, _) in late {
+        for entry in late(&program) {
             if !count.lock().unwrap().known.insert(code(&program, entry)) {
                 count.lock().unwrap().repeated += 1;
                 continue;
             }
             let name = program.symbol(entry).unwrap_or_default();
-            let mut prove = |before: &Image<'_>, after: &Image<'_>| {
-                refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
-            };
+            let mut prove = |before: &Image<'_>, after: &Image<'_>| proven(before, after, entry);
             let changed = match rewrite(&original, entry, &mut prove).unwrap() {
                 Ok(changed) => changed,
                 Err(refusal) => {

@@ -13,7 +13,7 @@ use agxpatch_core::patch::Prover;
 use agxpatch_core::proof::rewrite::ByRefinement;
 
 use super::mutations::differ;
-use super::verdicts::judged;
+use super::verdicts::late;
 use agxpatch_oracles::shapes::{self, Compiled};
 use agxpatch_oracles::tools::is_full;
 
@@ -130,7 +130,7 @@ fn stronger_rewrites_are_proven_and_do_the_same_for_one_thread() {
         let file = Universal::parse(&image).unwrap();
         let original = file.slices[0].image().unwrap();
         let program = Program::new(&original).unwrap();
-        for (entry, _) in judged(&program).into_iter().filter(|(_, v)| *v == "clears-late") {
+        for entry in late(&program) {
             let name = program.symbol(entry).unwrap_or_default().to_owned();
             for kind in kinds() {
                 let mut why = None;

@@ -6,12 +6,10 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
-use agxpatch_core::address::VmAddr;
 use agxpatch_core::finder::{Program, Way, examine, rewrite};
 use agxpatch_core::macho::{Image, Universal};
-use agxpatch_core::proof::rewrite::refine_images;
 
-use super::verdicts::{BUDGET, judged};
+use super::verdicts::{BUDGET, late, proven};
 use agxpatch_oracles::shapes::{self, Compiled};
 use agxpatch_oracles::tools::is_full;
 
@@ -35,13 +33,10 @@ fn the_table_of_shapes_is_what_the_compilations_give() {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();
-        let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
-        for (entry, _) in late {
+        for entry in late(&program) {
             let name = program.symbol(entry).unwrap_or_default().to_owned();
             let found = examine(&program, entry, BUDGET).verdict.name() == "clears-late";
-            let mut prove = |before: &Image<'_>, after: &Image<'_>| {
-                refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
-            };
+            let mut prove = |before: &Image<'_>, after: &Image<'_>| proven(before, after, entry);
             let rewritten = rewrite(&image, entry, &mut prove).unwrap();
             let mut rows = rows.lock().unwrap();
             let row = rows.entry(name).or_default();

@@ -5,7 +5,7 @@ use agxpatch_core::finder::{Program, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 use agxpatch_core::proof::rewrite::refine_images;
 
-use super::verdicts::judged;
+use super::verdicts::{judged, proven};
 use agxpatch_oracles::shapes::{self, Compiled, Job};
 
 /// The C++ shapes, compiled in some of the ways.
@@ -53,9 +53,7 @@ fn a_rewrite_that_leads_exceptions_elsewhere_is_refused() {
         let program = Program::new(&image).unwrap();
         let throws = |entry| program.symbol(entry).unwrap().contains("late_guard8throwing");
         let (entry, _) = judged(&program).into_iter().find(|(entry, _)| throws(*entry)).unwrap();
-        let mut prove = |before: &Image<'_>, after: &Image<'_>| {
-            refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
-        };
+        let mut prove = |before: &Image<'_>, after: &Image<'_>| proven(before, after, entry);
         let done = rewrite(&image, entry, &mut prove).unwrap().unwrap();
         let mut bytes = image.bytes().to_vec();
         for change in &done.changes {

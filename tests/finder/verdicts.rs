@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use agxpatch_core::address::VmAddr;
 use agxpatch_core::finder::{Budget, Program, Verdict, examine};
-use agxpatch_core::macho::Universal;
+use agxpatch_core::macho::{Image, Universal};
+use agxpatch_core::proof::rewrite::refine_images;
 
 use agxpatch_oracles::shapes::{self, Compiled};
 
@@ -29,6 +31,17 @@ pub fn wanted(symbol: &str) -> Option<&'static str> {
 pub fn judged(program: &Program<'_>) -> Vec<(u64, &'static str)> {
     let starts = program.starts().iter();
     starts.filter_map(|start| Some((*start, wanted(program.symbol(*start)?)?))).collect()
+}
+
+/// Those of them that must be found to clear late.
+pub fn late(program: &Program<'_>) -> Vec<u64> {
+    let late = judged(program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
+    late.map(|(start, _)| start).collect()
+}
+
+/// Whether a rewrite of a function is proven to do the same.
+pub fn proven(before: &Image<'_>, after: &Image<'_>, entry: u64) -> bool {
+    refine_images(before, after, VmAddr(entry)).is_ok_and(|found| found.holds())
 }
 
 /// How much the tests let a function cost.
@@ -86,12 +99,11 @@ fn a_witness_names_the_store_the_unlock_and_the_late_clear() {
     shapes::each(jobs, |Compiled { image, .. }| {
         let file = Universal::parse(&image).unwrap();
         let program = Program::new(&file.slices[0].image().unwrap()).unwrap();
-        let late = judged(&program).into_iter().filter(|(_, wanted)| *wanted == "clears-late");
-        for (start, _) in late {
+        for start in late(&program) {
             let findings = examine(&program, start, BUDGET);
             let Verdict::ClearsLate { witnesses } = &findings.verdict else { panic!() };
             let [witness] = witnesses.as_slice() else { panic!("{witnesses:?}") };
-            let word = |at: agxpatch_core::address::VmAddr| program.word(at.0).unwrap().0;
+            let word = |at: VmAddr| program.word(at.0).unwrap().0;
             // A store of a register, a call, a store of the zero register.
             assert_eq!(word(witness.given) >> 24 & 0x3f, 0x39, "{witness:?}");
             assert_eq!(word(witness.unlocked) >> 26, 0x25, "{witness:?}");

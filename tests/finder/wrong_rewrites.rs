@@ -31,8 +31,8 @@ use agxpatch_core::address::{VmAddr, Word};
 use agxpatch_core::finder::{Program, examine, rewrite};
 use agxpatch_core::macho::{Image, Universal};
 
-use super::mutations::{differ, proven};
-use super::verdicts::{BUDGET, judged};
+use super::mutations::differ;
+use super::verdicts::{BUDGET, late, proven};
 use agxpatch_oracles::shapes::{self, Compiled, Job};
 
 /// The functions whose rewrites are spoilt.
@@ -341,7 +341,7 @@ fn every_wrong_rewrite_of_compiled_functions_is_refused_or_does_the_same() {
         let file = Universal::parse(&image).unwrap();
         let image = file.slices[0].image().unwrap();
         let program = Program::new(&image).unwrap();
-        for (entry, _) in judged(&program).into_iter().filter(|(_, v)| *v == "clears-late") {
+        for entry in late(&program) {
             let name = program.symbol(entry).unwrap();
             if FUNCTIONS.iter().any(|one| name.contains(one)) {
                 spoil(&image, entry, &outcomes, &wrong);
