@@ -6,16 +6,17 @@
 //! goes through `host`.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use agxpatch_core::edit::{self, Edit};
 use agxpatch_core::error::{Code, Error, Result};
 
+mod draft;
 mod file_buffer;
 mod sparse_file;
 
+pub use draft::Draft;
 pub use file_buffer::FileBuffer;
 pub use sparse_file::SparseFile;
 
@@ -26,6 +27,13 @@ pub struct Input {
     path: PathBuf,
     permissions: Permissions,
     identity: (u64, u64),
+}
+
+impl Input {
+    /// Begins a copy of this file, with its permissions, that is to be `output`.
+    pub fn draft(&self, output: &Path) -> Result<Draft> {
+        Draft::begin(output, &self.bytes, self.permissions.clone())
+    }
 }
 
 /// Reads a regular file. Pipes and devices are refused without waiting for
@@ -110,47 +118,7 @@ pub fn check_output(output: &Path, input: Option<&Input>, replace: bool) -> Resu
 /// Writes a complete file beside its final place, syncs it, and renames it, so
 /// that the name never stands for anything but the whole.
 pub fn write(output: &Path, bytes: &[u8], replace: bool) -> Result<()> {
-    write_like(output, bytes, &[], None, replace)
-}
-
-/// The same for a copy of `input` with `edits` made, with its permissions. The
-/// edits are made in the new file, so that `input` can still be read.
-pub fn write_edited(output: &Path, input: &Input, edits: &[Edit], replace: bool) -> Result<()> {
-    edit::check(&input.bytes, edits)?;
-    write_like(output, &input.bytes, edits, Some(&input.permissions), replace)
-}
-
-fn write_like(
-    output: &Path,
-    bytes: &[u8],
-    edits: &[Edit],
-    permissions: Option<&Permissions>,
-    replace: bool,
-) -> Result<()> {
-    let failed = |reason: io::Error| {
-        Error::new(Code::WriteFailed, "the output cannot be written")
-            .with("output", output.display())
-            .with("reason", plain(&reason))
-            .next("no partial file was left; check that the directory exists and has free space")
-    };
-    let directory = match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    temporary.write_all(bytes).map_err(failed)?;
-    for edit in edits {
-        temporary.as_file().write_all_at(&edit.new, edit.at.0).map_err(failed)?;
-    }
-    let permissions = permissions.cloned().unwrap_or_else(|| Permissions::from_mode(0o644));
-    temporary.as_file().set_permissions(permissions).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    let placed = match replace {
-        true => temporary.persist(output),
-        false => temporary.persist_noclobber(output),
-    };
-    placed.map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    Draft::begin(output, bytes, Permissions::from_mode(0o644))?.finish(replace)
 }
 
 /// No text that people wrote is longer, in bytes.

@@ -2,9 +2,10 @@
 
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::thread::ScopedJoinHandle;
 
-use crate::storage::{self, Input};
+use crate::storage;
 use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
@@ -19,7 +20,7 @@ use agxpatch_core::proof::{self, Judgement};
 
 use super::{Session, files};
 pub(super) use report::does_not_fix;
-use report::{Patching, already, already_by_meaning, by_meaning, original, patching};
+use report::{PLANNED, Patching, already, already_by_meaning, by_meaning, original, patching};
 
 /// Write a patched, re-signed copy of a driver and show every byte that changes
 ///
@@ -62,59 +63,59 @@ pub struct Args {
     unproven: bool,
 }
 
-/// Runs the command on several threads: one reads the file while the other compiles
-/// the catalogue; then one digests the file and one checks its signature, which take
-/// longest, while this one plans and proves.
+/// Runs the command on several threads. One reads the file while this one compiles the
+/// catalogue; then one checks the signature, which takes longest, and one copies the file to
+/// where the output will be, while this one plans and proves. The copy is dropped if the answer
+/// is no.
 pub fn run(args: Args, session: &Session) -> Result<Exit> {
     let (input, engine) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| storage::read(&args.file));
         let engine = files::engine(session).inspect(Engine::warm_up);
-        (reading.join(), engine)
+        (joined(reading), engine)
     });
-    let input = input.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let input = input?;
     let output = args.output.as_deref().filter(|_| !args.dry_run);
     if let Some(output) = output {
         storage::check_output(output, Some(&input), args.force)?;
     }
     let engine = engine?;
-    let report: Result<Patching> = std::thread::scope(|scope| {
-        let digest = scope.spawn(|| sha256(&input.bytes));
+    let (proposal, draft, digest) = std::thread::scope(|scope| {
         let sound = scope.spawn(|| match args.reseal {
             true => Ok(()),
             false => patch::refuse_broken(&Universal::parse(&input.bytes)?),
         });
+        let draft = output.map(|output| scope.spawn(|| input.draft(output)));
+        // The text does not show it.
+        let digest = session.json.then(|| scope.spawn(|| sha256(&input.bytes)));
         let planned = propose(&engine, &input.bytes, &args);
-        let sound = sound.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let mut report = carry_out(&engine, &input, output, &args, sound.and(planned))?;
-        report.source_sha256 = digest.join().ok();
-        Ok(report)
+        (joined(sound).and(planned), draft.map(joined), digest.map(joined))
     });
-    session.show(&report?)
+    let mut report = described(&engine, args.file.display().to_string(), proposal?);
+    report.source_sha256 = digest;
+    if let (PLANNED, Some(draft), Some(output)) = (report.outcome, draft, output) {
+        let draft = draft?;
+        draft.edit(&input.bytes, &report.edits)?;
+        draft.finish(args.force)?;
+        report.outcome = "written";
+        report.output = Some(output.display().to_string());
+    }
+    session.show(&report)
 }
 
-fn carry_out(
-    engine: &Engine,
-    input: &Input,
-    output: Option<&Path>,
-    args: &Args,
-    proposal: Result<Proposal>,
-) -> Result<Patching> {
-    let file = args.file.display().to_string();
-    let mut report = match proposal? {
-        Proposal::Already(sites) => return Ok(already(file, *sites)),
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn described(engine: &Engine, file: String, proposal: Proposal) -> Patching {
+    match proposal {
+        Proposal::Already(sites) => already(file, *sites),
         Proposal::ByMeaning(MeaningOutcome::Already(examined)) => {
-            return Ok(already_by_meaning(file, &examined));
+            already_by_meaning(file, &examined)
         }
         Proposal::ByMeaning(MeaningOutcome::Plan(plan)) => by_meaning(file, Some(*plan)),
         Proposal::Original(edits) => original(file, edits),
         Proposal::Proven(plan, proofs) => patching(engine, file, *plan, proofs),
-    };
-    if let Some(output) = output {
-        storage::write_edited(output, input, &report.edits, args.force)?;
-        report.outcome = "written";
-        report.output = Some(output.display().to_string());
     }
-    Ok(report)
 }
 
 /// A proof, or the reason why there is none, which does not stop the user.

@@ -19,6 +19,9 @@ use agxpatch_core::patch::{
 use agxpatch_core::proof::Judgement;
 use agxpatch_core::proof::meaning::GIVEN_BACK_ONCE;
 
+/// The outcome of a plan that is not carried out, or not yet.
+pub(super) const PLANNED: &str = "planned";
+
 #[derive(Serialize)]
 pub(super) struct Patching {
     file: String,
@@ -53,7 +56,7 @@ struct Rewrite {
 pub(super) fn original(file: String, edits: Vec<Edit>) -> Patching {
     let none = by_meaning(file, None);
     Patching {
-        outcome: "planned",
+        outcome: PLANNED,
         patch: ORIGINAL.to_owned(),
         edits,
         does_not_fix: Vec::new(),
@@ -67,7 +70,7 @@ pub(super) fn by_meaning(file: String, plan: Option<MeaningPlan>) -> Patching {
     Patching {
         file,
         output: None,
-        outcome: if plan.is_some() { "planned" } else { "already" },
+        outcome: if plan.is_some() { PLANNED } else { "already" },
         patch: kind.name().to_owned(),
         sites: Vec::new(),
         elsewhere: Vec::new(),
@@ -127,7 +130,7 @@ pub(super) fn patching(
     Patching {
         file,
         output: None,
-        outcome: "planned",
+        outcome: PLANNED,
         sites: sites.collect(),
         elsewhere: plan.elsewhere,
         by_meaning: None,

@@ -73,33 +73,59 @@ pub(super) fn each(
     }
 }
 
-/// Calls `found` with the index of each `adrp` in `code` that gives `page`.
+/// Bytes of a page as `adrp` counts them.
+pub(super) const PAGE: u64 = 0x1000;
+
+/// Calls `found` with the index of each `adrp` in `code` that gives one of the `pages` from
+/// `first` on, and with that page.
+///
+/// All words of one page of code have the same distance to `first`, so that one subtraction
+/// and one comparison tell for all the pages at once.
 pub(super) fn each_page_address(
     origin: VmAddr,
     code: &[u8],
-    page: VmAddr,
-    mut found: impl FnMut(usize),
+    first: VmAddr,
+    pages: u32,
+    mut found: impl FnMut(usize, VmAddr),
 ) {
-    const PAGE: u64 = 0x1000;
-    const REGISTER: u32 = 31;
-    // All words of one page hold the same distance. The first page may be partial.
-    let first = ((PAGE - origin.0 % PAGE) as usize).min(code.len());
-    let (head, tail) = code.split_at(first);
+    // The first page of the code may be partial.
+    let partial = ((PAGE - origin.0 % PAGE) as usize).min(code.len());
+    let (head, tail) = code.split_at(partial);
     let mut at = 0;
     for block in std::iter::once(head).chain(tail.chunks(PAGE as usize)) {
         let own = origin.plus(at as u64).0 & !(PAGE - 1);
-        let pages = (page.0.wrapping_sub(own) as i64 >> 12) as u32;
-        let wanted = 0x9000_0000 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5;
-        let is_it = |word: &[u8]| {
-            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            word & !REGISTER == wanted
-        };
-        if block.chunks_exact(4).fold(false, |any, word| any | is_it(word)) {
-            let words = block.chunks_exact(4).enumerate().filter(|(_, word)| is_it(word));
-            words.for_each(|(index, _)| found(at / 4 + index));
+        let wanted = (first.0.wrapping_sub(own) as i64 >> 12) as u32;
+        if block.chunks_exact(4).fold(0, |any, word| any | beyond(word, wanted, pages)) >> 31 == 1 {
+            for (index, word) in block.chunks_exact(4).enumerate() {
+                if beyond(word, wanted, pages) >> 31 == 1 {
+                    let number = page_distance(word).wrapping_sub(wanted) & MAX_PAGE_DISTANCE;
+                    found(at / 4 + index, first.plus(u64::from(number) * PAGE));
+                }
+            }
         }
         at += block.len();
     }
+}
+
+/// The distance of an `adrp` has 21 bits.
+const MAX_PAGE_DISTANCE: u32 = (1 << 21) - 1;
+
+fn page_distance(word: &[u8]) -> u32 {
+    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+    (word >> 5 & 0x7_ffff) << 2 | word >> 29 & 3
+}
+
+/// A number with bit 31 where the word is an `adrp` whose distance is one of the `count` from
+/// `wanted` on.
+///
+/// As in [`Encoding::any`]; the bits that tell an `adrp` stand one lower, because bit 31 is
+/// among them.
+#[inline(always)]
+fn beyond(bytes: &[u8], wanted: u32, count: u32) -> u32 {
+    let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let kind = ((word & 0x9f00_0000) ^ 0x9000_0000) >> 1;
+    let distance = page_distance(bytes).wrapping_sub(wanted) & MAX_PAGE_DISTANCE;
+    (kind | distance).wrapping_sub(count)
 }
 
 impl Encoding {
@@ -181,5 +207,28 @@ mod tests {
             picked(0x10_0000, 0, encoded(&BRANCHES[0], 0x1f_ffff), 0x1f_ffff..0x20_0000),
             [0]
         );
+    }
+
+    #[test]
+    fn the_addresses_of_all_pages_of_a_range_are_found_and_no_other() {
+        const FIRST: VmAddr = VmAddr(0x20_0000);
+        let adrp = |from: VmAddr, page: u64, register: u32| {
+            let distance = ((page as i64 - (from.0 & !(PAGE - 1)) as i64) >> 12) as u32;
+            0x9000_0000 | (distance & 3) << 29 | (distance >> 2 & 0x7_ffff) << 5 | register
+        };
+        for (at, page) in [(0, -1), (1, 0), (1023, 1), (1024, 2), (4100, 3), (9000, 2), (9000, 1)] {
+            let mut code = vec![0; 40_000];
+            let from = ORIGIN.instruction(at);
+            let page = FIRST.0.wrapping_add_signed(page * PAGE as i64);
+            let word = adrp(from, page, 17);
+            // The same bits without bit 31 are an `adr`.
+            for (at, word) in [(at, word), (at + 7, word & !(1 << 31)), (at + 9, word ^ 1 << 28)] {
+                code[at * 4..at * 4 + 4].copy_from_slice(&word.to_le_bytes());
+            }
+            let mut found = Vec::new();
+            each_page_address(ORIGIN, &code, FIRST, 3, |index, page| found.push((index, page.0)));
+            let wanted = (FIRST.0..FIRST.0 + 3 * PAGE).contains(&page).then_some((at, page));
+            assert_eq!(found, Vec::from_iter(wanted), "{page:#x} from {from}");
+        }
     }
 }

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::branch_scan;
+use super::branch_scan::{self, PAGE};
 use super::function::Function;
 use super::obligation::{Name, Obligation};
 use super::site::Surroundings;
@@ -21,8 +21,6 @@ use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Address, Operand, Operation, Register, decode};
 use crate::check::Status;
 
-/// Bytes of a page as `adrp` counts them.
-const PAGE: u64 = 0x1000;
 /// How many instructions on either side of an `adrp` may use its register,
 /// where the image does not list the functions.
 const MAX_DISTANCE: usize = 4096;
@@ -38,11 +36,13 @@ pub(super) struct Reference {
     pub reads: u8,
 }
 
-/// The obligation that no rewritten word is read as data.
+/// The obligation that no rewritten word is read as data. `made` is what the code makes of
+/// the pages of the function.
 pub(super) fn obligation(
     surroundings: &dyn Surroundings,
     after: Function<'_>,
     changed: &[VmAddr],
+    made: &[Reference],
 ) -> Obligation {
     let name = Name::RewrittenNotRead;
     let (Some(&first), Some(last)) = (changed.iter().min(), changed.iter().max()) else {
@@ -55,7 +55,7 @@ pub(super) fn obligation(
     };
     let mut found: Vec<VmAddr> = own_reads(after)
         .chain(foreign_reads(surroundings, after, &range))
-        .chain(through_pages(surroundings, &range))
+        .chain(made.iter().copied())
         .filter(is_read)
         .map(|reference| reference.at)
         .collect();
@@ -111,7 +111,7 @@ fn reference(at: VmAddr, operation: &Operation) -> Option<Reference> {
     }
 }
 
-/// What the code makes of pages that `range` lies in, as far as it is in `range`.
+/// What the code makes of the pages that `range` lies in, as far as it is in `range`.
 pub(super) fn through_pages(
     surroundings: &dyn Surroundings,
     range: &Range<VmAddr>,
@@ -119,18 +119,17 @@ pub(super) fn through_pages(
     let (origin, bytes) = surroundings.text();
     let mut found = Vec::new();
     let (first, last) = (page(range.start), page(VmAddr(range.end.0.saturating_sub(1))));
-    for page in [first, last].into_iter().take(if first == last { 1 } else { 2 }) {
-        branch_scan::each_page_address(origin, bytes, page, |index| {
-            let register = word_at(bytes, index).map_or(31, |word| word.0 & 31);
-            let around = function_around(surroundings, origin.instruction(index), bytes.len() / 4);
-            let uses = around.filter_map(|user| {
-                let at = origin.instruction(user);
-                let operation = decode(word_at(bytes, user)?, at)?;
-                offset_use(at, &operation, Register::new(register), page)
-            });
-            found.extend(uses.filter(|used| range.contains(&used.to)));
+    let pages = (last.distance_from(first) / PAGE as i64 + 1) as u32;
+    branch_scan::each_page_address(origin, bytes, first, pages, |index, page| {
+        let register = word_at(bytes, index).map_or(31, |word| word.0 & 31);
+        let around = function_around(surroundings, origin.instruction(index), bytes.len() / 4);
+        let uses = around.filter_map(|user| {
+            let at = origin.instruction(user);
+            let operation = decode(word_at(bytes, user)?, at)?;
+            offset_use(at, &operation, Register::new(register), page)
         });
-    }
+        found.extend(uses.filter(|used| range.contains(&used.to)));
+    });
     found
 }
 

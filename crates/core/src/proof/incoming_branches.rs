@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::branch_scan;
-use super::code_as_data;
+use super::code_as_data::{self, Reference};
 use super::function::Function;
 use super::jump_tables;
 use super::null_entry::{self, Entry};
@@ -37,15 +37,18 @@ pub(super) fn examine<'a>(
     before: Function<'_>,
     after: Function<'a>,
 ) -> Result<Inbound<'a>> {
-    let found = branches(site, after)?;
+    let made = code_as_data::through_pages(site.surroundings, &after.range());
+    let found = branches(site, after, &made)?;
     let (entries, others): (Vec<Entry>, Vec<Entry>) = found.own.into_iter().partition(|entry| {
         let branch = after.operation(entry.from).ok().and_then(|operation| branched_to(&operation));
         branch.is_some() && null_entry::is_last_clear(site, before, entry.to)
     });
     let mut refused: Vec<VmAddr> = others.iter().map(|entry| entry.from).collect();
     refused.extend(found.foreign);
-    let pages = code_as_data::through_pages(site.surroundings, &interior(site));
-    let own = pages.iter().filter(|made| made.reads == 0 && after.range().contains(&made.at));
+    let interior = interior(site);
+    let own = made.iter().filter(|made| {
+        made.reads == 0 && interior.contains(&made.to) && after.range().contains(&made.at)
+    });
     refused.extend(own.map(|made| made.at));
     let pads = match site.surroundings.landing_pads(site.function()) {
         LandingPads::Known(pads) => pads,
@@ -59,7 +62,12 @@ pub(super) fn examine<'a>(
         through_tables(site, after)?,
         landing_pads(site),
         starts(site),
-        code_as_data::obligation(site.surroundings, after, &site.changed().collect::<Vec<_>>()),
+        code_as_data::obligation(
+            site.surroundings,
+            after,
+            &site.changed().collect::<Vec<_>>(),
+            &made,
+        ),
     ];
     Ok(Inbound { obligations, values })
 }
@@ -79,7 +87,7 @@ struct Branches {
     around: Vec<VmAddr>,
 }
 
-fn branches(site: &Site<'_>, after: Function<'_>) -> Result<Branches> {
+fn branches(site: &Site<'_>, after: Function<'_>, made: &[Reference]) -> Result<Branches> {
     let interior = interior(site);
     let mut found = Branches { own: Vec::new(), foreign: Vec::new(), around: Vec::new() };
     for item in after.operations() {
@@ -90,7 +98,7 @@ fn branches(site: &Site<'_>, after: Function<'_>) -> Result<Branches> {
             found.own.push(Entry { from, to });
         }
     }
-    for entry in from_elsewhere(site.surroundings, after.range()) {
+    for entry in from_elsewhere(site.surroundings, after.range(), made) {
         match interior.contains(&entry.to) {
             true => found.foreign.push(entry.from),
             false => found.around.push(entry.to),
@@ -100,10 +108,12 @@ fn branches(site: &Site<'_>, after: Function<'_>) -> Result<Branches> {
 }
 
 /// Branches from outside `function` into it other than at its first instruction,
-/// and the instructions that make an address in it.
+/// and the instructions that make an address in it. `made` is what the code makes of its
+/// pages.
 pub(super) fn from_elsewhere(
     surroundings: &dyn Surroundings,
     function: Range<VmAddr>,
+    made: &[Reference],
 ) -> Vec<Entry> {
     let inside = function.start.instruction(1)..function.end;
     let (origin, bytes) = surroundings.text();
@@ -119,9 +129,10 @@ pub(super) fn from_elsewhere(
             found.push(Entry { from, to });
         }
     });
-    let made = code_as_data::through_pages(surroundings, &inside).into_iter();
     // Control cannot go on at an address between two instructions.
-    let made = made.filter(|made| made.reads == 0 && made.to.0 % Word::SIZE == 0);
+    let made = made
+        .iter()
+        .filter(|made| made.reads == 0 && made.to.0 % Word::SIZE == 0 && inside.contains(&made.to));
     found.extend(made.map(|made| Entry { from: made.at, to: made.to }));
     found.retain(|entry| !function.contains(&entry.from));
     found

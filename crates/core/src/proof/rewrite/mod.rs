@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::code_as_data;
+use super::code_as_data::{self, Reference};
 use super::function::Function;
 use super::incoming_branches;
 use super::obligation::{Name, Obligation};
@@ -111,9 +111,10 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
         return Err(Error::new(Code::NotUnderstood, "the two versions differ in length")
             .with("function", rewrite.entry));
     }
-    let elsewhere = incoming_branches::from_elsewhere(rewrite.surroundings, after.range());
+    let made = code_as_data::through_pages(rewrite.surroundings, &after.range());
+    let elsewhere = incoming_branches::from_elsewhere(rewrite.surroundings, after.range(), &made);
     let entries: BTreeSet<VmAddr> = elsewhere.into_iter().map(|entry| entry.to).collect();
-    let not_read = not_read(rewrite, after);
+    let not_read = not_read(rewrite, after, &made);
     let compared = by_paths::refine(rewrite, before, after, &entries, not_read.clone());
     let changed = changed(rewrite, after);
     let by_paths = compared.as_ref().is_ok_and(Refinement::holds);
@@ -130,9 +131,9 @@ pub fn refine(rewrite: &Rewrite<'_>) -> Result<Refinement> {
     }
 }
 
-fn not_read(rewrite: &Rewrite<'_>, after: Function<'_>) -> Obligation {
+fn not_read(rewrite: &Rewrite<'_>, after: Function<'_>, made: &[Reference]) -> Obligation {
     let changed: Vec<VmAddr> = changed(rewrite, after).into_iter().collect();
-    code_as_data::obligation(rewrite.surroundings, after, &changed)
+    code_as_data::obligation(rewrite.surroundings, after, &changed, made)
 }
 
 fn changed(rewrite: &Rewrite<'_>, after: Function<'_>) -> BTreeSet<VmAddr> {
