@@ -66,7 +66,7 @@ struct Inspection {
     /// Where the sequence stands nowhere, what comes nearest.
     nearest: Vec<NearMiss>,
     /// How many lines of the signature say something.
-    telling: Option<usize>,
+    distinguishing: Option<usize>,
     /// The verdict about what the code does, whatever the signatures say.
     verdict: Option<&'static str>,
     /// The functions it is about.
@@ -145,7 +145,7 @@ fn inspect(engine: &Engine, name: &str, bytes: &[u8], selection: &Selection) -> 
         elsewhere: Vec::new(),
         places: Vec::new(),
         nearest: Vec::new(),
-        telling: None,
+        distinguishing: None,
         verdict: None,
         functions,
         not_examined,
@@ -275,7 +275,7 @@ impl Inspection {
             }
             MatchResult::Partly { .. } => self.state = "partly-patched",
             MatchResult::Several { places } => self.places = places.clone(),
-            MatchResult::Absent { nearest, telling } => {
+            MatchResult::Absent { nearest, distinguishing } => {
                 let misfits = nearest.iter().flat_map(|miss| {
                     miss.misfits.iter().map(|misfit| (miss.at.instruction(misfit.line), misfit))
                 });
@@ -284,7 +284,7 @@ impl Inspection {
                 };
                 self.reads = misfits.map(read).collect();
                 self.nearest = nearest.clone();
-                self.telling = Some(*telling);
+                self.distinguishing = Some(*distinguishing);
             }
         }
         self.reason = sighting.sites().err();
@@ -336,9 +336,13 @@ impl Inspection {
         for line in &self.code {
             writeln!(out, "  {}  {}  {}", line.address, line.word, line.text)?;
         }
-        let telling = self.telling.unwrap_or_default();
+        let distinguishing = self.distinguishing.unwrap_or_default();
         for miss in &self.nearest {
-            writeln!(out, "  near miss at {}: {} of {telling} lines fit", miss.at, miss.fitting)?;
+            writeln!(
+                out,
+                "  near miss at {}: {} of {distinguishing} lines fit",
+                miss.at, miss.fitting
+            )?;
             for misfit in &miss.misfits {
                 let at = miss.at.instruction(misfit.line);
                 let read = self.reads.get(&at).map_or("", String::as_str);

@@ -137,12 +137,12 @@ fn sequence(engine: &Engine, file: &Universal<'_>) -> (Vec<Check>, Vec<Site>) {
         Ok(sighting) => sighting,
         Err(error) => return (failed(&error), Vec::new()),
     };
-    if let MatchResult::Absent { nearest, telling } = &sighting {
+    if let MatchResult::Absent { nearest, distinguishing } = &sighting {
         let near = nearest.iter().map(|miss| {
             let read = engine.disassembler.one(miss.found, miss.at.instruction(miss.line));
             let name = read.text.split_whitespace().next().unwrap_or_default().to_owned();
             format!(
-                "{}: {} of {telling} lines fit; where `{}` is wanted stands {name}",
+                "{}: {} of {distinguishing} lines fit; where `{}` is wanted stands {name}",
                 miss.at, miss.fitting, miss.wanted
             )
         });

@@ -29,9 +29,10 @@ fn near_misses_show_every_line_that_differs_with_its_instruction() {
     assert!(ran.stdout.lines().filter(differing).count() >= 3, "{}", ran.stdout);
     let json = run(["--json".as_ref(), "inspect".as_ref(), d.as_os_str()]).json();
     let miss = &json["result"]["nearest"][0];
-    let (fitting, telling) = (miss["fitting"].as_u64(), json["result"]["telling"].as_u64());
+    let (fitting, distinguishing) =
+        (miss["fitting"].as_u64(), json["result"]["distinguishing"].as_u64());
     let misfits = miss["misfits"].as_array().unwrap().len() as u64;
-    assert_eq!(fitting.unwrap() + misfits, telling.unwrap());
+    assert_eq!(fitting.unwrap() + misfits, distinguishing.unwrap());
 }
 
 #[test]

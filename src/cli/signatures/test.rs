@@ -54,14 +54,14 @@ struct Nearest {
     signature: String,
     architecture: String,
     /// How many of the signature's lines say something.
-    telling: usize,
+    distinguishing: usize,
     misses: Vec<ShownMiss>,
 }
 
 #[derive(Serialize)]
 struct ShownMiss {
     at: VmAddr,
-    /// How many of the telling lines fit.
+    /// How many of the distinguishing lines fit.
     fitting: usize,
     /// Lines that do not, the first few.
     misfits: Vec<ShownMisfit>,
@@ -228,7 +228,7 @@ fn near(
             nearest_of.push(Nearest {
                 signature: signature.name.clone(),
                 architecture: text.architecture.clone(),
-                telling: original.pattern.telling(),
+                distinguishing: original.pattern.distinguishing(),
                 misses: misses.into_iter().map(|miss| shown(engine, miss)).collect(),
             });
         }
@@ -329,8 +329,8 @@ fn arm<'f, 'a>(file: &'f Universal<'a>) -> impl Iterator<Item = &'f Slice<'a>> {
 }
 
 impl ShownMiss {
-    fn text(&self, out: &mut dyn Write, telling: usize) -> io::Result<()> {
-        writeln!(out, "  {}: {} of {telling} lines fit", self.at, self.fitting)?;
+    fn text(&self, out: &mut dyn Write, distinguishing: usize) -> io::Result<()> {
+        writeln!(out, "  {}: {} of {distinguishing} lines fit", self.at, self.fitting)?;
         for ShownMisfit { at, line, wanted, found, reads } in &self.misfits {
             let line = line + 1;
             writeln!(out, "    {at}  {found}  {reads}, where line {line} wants `{wanted}`")?;
@@ -369,13 +369,13 @@ impl Report for Occurrences {
         if self.found.is_empty() {
             writeln!(out, "no signature occurs in {}", printable(&self.file))?;
         }
-        for Nearest { signature, architecture, telling, misses } in &self.nearest {
+        for Nearest { signature, architecture, distinguishing, misses } in &self.nearest {
             writeln!(
                 out,
                 "{WARN}near misses{RESET} of {STRONG}{signature}{RESET} in {architecture}:"
             )?;
             for miss in misses {
-                miss.text(out, *telling)?;
+                miss.text(out, *distinguishing)?;
             }
             if misses.is_empty() {
                 writeln!(out, "  no line of it fits anywhere")?;

@@ -59,7 +59,7 @@ pub enum MatchResult {
         /// The best near misses, best first.
         nearest: Vec<NearMiss>,
         /// How many lines of the pattern say something.
-        telling: usize,
+        distinguishing: usize,
     },
 }
 
@@ -163,7 +163,9 @@ impl MatchResult {
                     .next("start from the original file; this one is only partially patched"))
             }
             MatchResult::Several { places } => Err(several(&places)),
-            MatchResult::Absent { nearest, telling } => Err(absent_error(&nearest, telling)),
+            MatchResult::Absent { nearest, distinguishing } => {
+                Err(absent_error(&nearest, distinguishing))
+            }
         }
     }
 }
@@ -179,10 +181,10 @@ fn several(places: &[Occurrence]) -> Error {
     .next("nothing was changed; inspect the places and choose with --at ADDRESS")
 }
 
-fn absent_error(nearest: &[NearMiss], telling: usize) -> Error {
+fn absent_error(nearest: &[NearMiss], distinguishing: usize) -> Error {
     let error = Error::new(Code::NoMatch, "the sequence does not occur in the file");
     error
-        .with_each("near miss", nearest.iter().map(|miss| miss.sentence(telling)))
+        .with_each("near miss", nearest.iter().map(|miss| miss.sentence(distinguishing)))
         .next("nothing was changed; this build of the driver may contain different code")
 }
 
@@ -211,7 +213,7 @@ pub(super) fn absent(
         return Err(Error::new(Code::Bug, "a signature has no forms"));
     };
     let nearest = nearest_first(&original.pattern, named, code, MAX_NEAREST);
-    Ok(MatchResult::Absent { nearest, telling: original.pattern.telling() })
+    Ok(MatchResult::Absent { nearest, distinguishing: original.pattern.distinguishing() })
 }
 
 /// The nearest misses of a pattern, at most `count`: those in the `named` functions
@@ -258,11 +260,11 @@ fn mixture_in(
         Searched::Slice(code) => (code, 2),
     };
     let template = |form: &PatternVariant, line: usize| form.pattern.templates[line].clone();
-    let telling: Vec<usize> = (0..original.pattern.len())
+    let distinguishing: Vec<usize> = (0..original.pattern.len())
         .filter(|&line| rewrites.iter().any(|r| template(r, line) != template(original, line)))
         .collect();
     let of_original = |window: &[Word]| {
-        telling.iter().filter(|&&line| template(original, line).fits(window[line])).count()
+        distinguishing.iter().filter(|&&line| template(original, line).fits(window[line])).count()
     };
     let of_some_form =
         |line: usize, word: Word| forms.iter().any(|form| form.pattern.templates[line].fits(word));
@@ -279,8 +281,8 @@ fn mixture_in(
                 return None;
             }
             let original = of_original(&window);
-            let believable = original + at_least <= telling.len();
-            believable.then_some(MatchResult::Partly { at, original, of: telling.len() })
+            let believable = original + at_least <= distinguishing.len();
+            believable.then_some(MatchResult::Partly { at, original, of: distinguishing.len() })
         },
     )
 }

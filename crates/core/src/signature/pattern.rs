@@ -87,7 +87,7 @@ impl Pattern {
     }
 
     /// How many lines say something about their word.
-    pub fn telling(&self) -> usize {
+    pub fn distinguishing(&self) -> usize {
         self.templates.iter().filter(|template| template.mask != 0).count()
     }
 

@@ -40,7 +40,7 @@ pub struct Match {
 pub struct NearMiss {
     /// Address of the first instruction.
     pub at: VmAddr,
-    /// How many of the telling lines fit.
+    /// How many of the distinguishing lines fit.
     pub fitting: usize,
     /// Number of the first line that does not, counted from 0.
     pub line: usize,
@@ -64,11 +64,11 @@ pub struct Misfit {
 }
 
 impl NearMiss {
-    /// The near miss as a sentence, of a pattern of which `telling` lines say
+    /// The near miss as a sentence, of a pattern of which `distinguishing` lines say
     /// something. Every line that differs is in it, up to a limit.
-    pub fn sentence(&self, telling: usize) -> String {
+    pub fn sentence(&self, distinguishing: usize) -> String {
         const MAX_LINES: usize = 12;
-        let mut sentence = format!("{}: {} of {telling} lines fit", self.at, self.fitting);
+        let mut sentence = format!("{}: {} of {distinguishing} lines fit", self.at, self.fitting);
         for misfit in self.misfits.iter().take(MAX_LINES) {
             let Misfit { line, wanted, found } = misfit;
             sentence += &format!("; line {} is `{wanted}`, and {found} stands there", line + 1);
