@@ -16,4 +16,5 @@ mod stronger;
 mod table;
 mod unwinding;
 mod verdicts;
+mod wrong_fills;
 mod wrong_rewrites;

@@ -225,8 +225,32 @@ fn read_heap(emulator: &mut Unicorn<'_, Run>) {
     emulator.get_data_mut().now = now;
 }
 
+/// Fills memory as `bzero` and `memset` do. That is a store and no call: a rewrite may
+/// make others in its place.
+fn fill(emulator: &mut Unicorn<'_, Run>, byte: u8, count: u64) {
+    let [to, lr] =
+        [RegisterARM64::X0, RegisterARM64::LR].map(|register| emulator.reg_read(register).unwrap());
+    let bytes = vec![byte; usize::try_from(count).unwrap_or(HEAP_SIZE).min(HEAP_SIZE)];
+    if emulator.mem_write(to, &bytes).is_err() {
+        emulator.emu_stop().unwrap();
+        return;
+    }
+    // What it leaves in registers is nothing that anyone may count on.
+    for register in [RegisterARM64::X9, RegisterARM64::X16, RegisterARM64::X17] {
+        emulator.reg_write(register, 0x5555_5555).unwrap();
+    }
+    emulator.reg_write(RegisterARM64::PC, lr).unwrap();
+}
+
 /// A call of another image: it is written down and returns something.
 fn called(emulator: &mut Unicorn<'_, Run>, at: u64) {
+    let arguments =
+        [RegisterARM64::X1, RegisterARM64::X2].map(|register| emulator.reg_read(register).unwrap());
+    match &*emulator.get_data().names[&at] {
+        "_bzero" => return fill(emulator, 0, arguments[0]),
+        "_memset" => return fill(emulator, arguments[0] as u8, arguments[1]),
+        _ => {}
+    }
     let [x0, x1, lr] = [RegisterARM64::X0, RegisterARM64::X1, RegisterARM64::LR]
         .map(|register| emulator.reg_read(register).unwrap());
     read_heap(emulator);

@@ -88,6 +88,7 @@ const KINDS: &[(&str, u32, u32)] = &[
     ("float and fixed point", 0x5f200000, 0x1e000000),
     ("scalar float", 0x5f000000, 0x1e000000),
     ("three scalar floats", 0x5f000000, 0x1f000000),
+    ("insert half a vector", 0xffefbc00, 0x6e080400),
     ("vector arithmetic", 0x9f000000, 0x0e000000),
     ("vector by element", 0x9f000000, 0x0f000000),
     ("scalar vector", 0xdf000000, 0x5e000000),
@@ -132,7 +133,7 @@ fn every_instruction_kind_does_in_the_emulator_what_its_meaning_says() {
     }
     println!("states checked by operation: {variants:#?}");
     println!("in all: {}", variants.values().sum::<usize>());
-    const ALL: [&str; 38] = [
+    const ALL: [&str; 39] = [
         "Access",
         "AccessPair",
         "AddSubtract",
@@ -169,6 +170,7 @@ fn every_instruction_kind_does_in_the_emulator_what_its_meaning_says() {
         "VectorDuplicate",
         "VectorFromGeneral",
         "VectorImmediate",
+        "VectorInsert",
         "VectorLogical",
         "WithCarry",
     ];

@@ -274,7 +274,10 @@ impl Explorer<'_, '_> {
             return;
         }
         match state.around.is_empty() {
-            true => state.armed = Some((given.at, at)),
+            true => {
+                state.armed = Some((given.at, at));
+                self.notes.armed.insert(at);
+            }
             false => given.loosened = true,
         }
     }

@@ -148,6 +148,15 @@ pub struct Witness {
     pub path: Vec<VmAddr>,
 }
 
+/// Memory that is filled with zeroes, the cell in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// How many bytes of it lie before the cell.
+    pub before: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
 /// What all paths together have shown about one cell.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
@@ -158,6 +167,9 @@ pub struct Notes {
     /// The stores that clear the cell after the lock was dropped and the block freed, as
     /// where a pool is full.
     pub late_freed: BTreeMap<u64, Witness>,
+    /// The calls that drop the lock under which the block was given back, while the cell
+    /// still holds it.
+    pub armed: BTreeSet<u64>,
     /// The calls that free the block while the cell still holds it.
     pub frees: BTreeSet<u64>,
     /// For each of all these instructions where the function executes it: at its own
@@ -165,6 +177,9 @@ pub struct Notes {
     pub sites: BTreeMap<u64, BTreeSet<u64>>,
     /// Of a store of two registers that covers the cell, which half does.
     pub halves: BTreeMap<u64, u8>,
+    /// Of a store or a call that fills more than the cell with zeroes: what it fills;
+    /// none if that differs from path to path.
+    pub filled: BTreeMap<u64, Option<Filled>>,
     /// Whether on some path the cell is cleared after the block was freed, the lock
     /// taken there or not.
     pub freed_while_set: bool,

@@ -75,7 +75,9 @@ pub struct Explorer<'p, 'a> {
     pub(super) notes: Notes,
     /// Where states are to be kept, for a rewrite of the code.
     pub(super) probes: HashMap<u64, Vec<State>>,
-    /// The ways to such a place: from which instruction, and in which state.
+    /// The places that states remember having come through.
+    pub(super) marks: BTreeSet<u64>,
+    /// The ways to the places of `probes`: from which instruction, and in which state.
     pub(super) arrivals: Vec<(u64, State)>,
     pub(super) tables: HashMap<u64, TableLoad>,
     pub(super) shifts: HashMap<u64, (Value, u8)>,
@@ -113,6 +115,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             cell: None,
             notes: Notes::default(),
             probes: HashMap::new(),
+            marks: BTreeSet::new(),
             arrivals: Vec::new(),
             tables: HashMap::new(),
             shifts: HashMap::new(),
@@ -179,6 +182,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         self.seen.clear();
         self.visits.clear();
         self.queue.clear();
+        self.inside.clear();
         self.parent = u32::MAX;
         self.through = 0;
         let state = State::entry(entry, &mut self.values);
@@ -190,7 +194,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
         let mut open = vec![state];
         let mut next = Vec::new();
         let mut first = true;
-        while let Some(state) = open.pop() {
+        while let Some(mut state) = open.pop() {
             self.through = state.through;
             let function = self.function_at(state.at);
             if function.is_none() && self.program.function(state.at).is_some() {
@@ -211,6 +215,7 @@ impl<'p, 'a> Explorer<'p, 'a> {
             {
                 kept.push(state.clone());
             }
+            state.marked |= self.marks.contains(&state.at);
             self.through = state.through;
             let from = state.at;
             self.step(state, function.as_deref(), &mut next);

@@ -3,7 +3,7 @@
 //! A structure of an object is cleared as a whole in this way, and a field with it. What
 //! is zero is stored piece by piece, so that the cell is cleared where a piece is the cell.
 
-use super::events::Reason;
+use super::events::{Filled, Reason};
 use super::explore::Explorer;
 use super::state::{Cell, State};
 use super::value::{Atom, NULL, UNKNOWN, Value};
@@ -52,12 +52,29 @@ impl Explorer<'_, '_> {
         }
     }
 
-    /// Zeroes are stored to a range of memory.
+    /// Zeroes are stored to a range of memory, in pieces of eight bytes, one of which is
+    /// the cell if that lies in the range.
     pub(super) fn store_zeroes(&mut self, state: &mut State, at: u64, address: Value, bytes: u64) {
-        for offset in (0..bytes).step_by(8) {
-            let piece = self.values.plus(address, offset);
-            self.store_one(state, at, piece, (bytes - offset).min(8) as u8, NULL);
+        let mut offset = 0;
+        let mut piece = 8;
+        if let Some(before) = self.whole_cell_in(address, bytes) {
+            let filled = Filled { before, bytes };
+            let known = self.notes.filled.entry(at).or_insert(Some(filled));
+            *known = known.filter(|known| *known == filled);
+            piece = if before % 8 == 0 { 8 } else { before % 8 };
         }
+        while offset < bytes {
+            let size = piece.min(bytes - offset);
+            let place = self.values.plus(address, offset);
+            self.store_one(state, at, place, size as u8, NULL);
+            (offset, piece) = (offset + size, 8);
+        }
+    }
+
+    /// How far into a range of memory the cell begins, if all of it lies there.
+    fn whole_cell_in(&self, address: Value, bytes: u64) -> Option<u64> {
+        let before = u64::try_from(self.values.distance(address, self.cell?)?).ok()?;
+        (before.checked_add(8)? <= bytes).then_some(before)
     }
 
     /// A store of a vector register of which nothing is known.

@@ -70,6 +70,41 @@ impl Function {
         self.live.get(self.index(at)).copied().unwrap_or(ALL)
     }
 
+    /// Whether what a register holds before an instruction is needed by nothing that is
+    /// reached from there, taken that the function keeps the calling convention, which a
+    /// short one is not taken to keep elsewhere.
+    pub fn is_unused(&self, at: u64, register: u8) -> bool {
+        const REACH: usize = 64;
+        let (wanted, mut open) = (bit(register), vec![at]);
+        for _ in 0..REACH {
+            let Some(at) = open.pop() else { return true };
+            let op = self.op(at);
+            let (mut writes, reads) = registers(op);
+            if matches!(op, Op::CallRegister(_)) {
+                writes = 0;
+            }
+            match op {
+                _ if !self.contains(at) || reads & wanted != 0 => return false,
+                _ if writes & wanted != 0 => {}
+                Op::Trap => {}
+                Op::Return(_) if RETURNED & wanted == 0 => {}
+                Op::Call(_) | Op::CallRegister(_) if ARGUMENTS & wanted == 0 => {
+                    let survives = SCRATCH & wanted == 0;
+                    open.extend(
+                        [Some(at + 4), self.pad(at)].into_iter().flatten().filter(|_| survives),
+                    );
+                }
+                Op::Return(_) | Op::Call(_) | Op::Jump(_) | Op::Unknown => return false,
+                Op::Branch(to) => open.push(to),
+                Op::BranchIf { target, .. }
+                | Op::BranchZero { target, .. }
+                | Op::BranchBit { target, .. } => open.extend([target, at + 4]),
+                _ => open.push(at + 4),
+            }
+        }
+        false
+    }
+
     /// Whether paths may meet at an address, so that states are compared there.
     pub fn is_join(&self, at: u64) -> bool {
         self.joins.get(self.index(at)).copied().unwrap_or(true)

@@ -58,10 +58,14 @@ impl Explorer<'_, '_> {
         let size = i64::from(access.size);
         let (first, second) = access.registers;
         let value = self.loaded(state, at, address, access, first, Tag::Wide);
-        self.set_loaded(state, at, address, access, first, value);
-        if let Some(second) = second {
+        // The second is looked at before the first is set: what this instruction made is
+        // forgotten when it makes something again.
+        let other = second.map(|second| {
             let address = self.values.plus(address, size as u64);
-            let value = self.loaded(state, at, address, access, second, Tag::Second);
+            (second, address, self.loaded(state, at, address, access, second, Tag::Second))
+        });
+        self.set_loaded(state, at, address, access, first, value);
+        if let Some((second, address, value)) = other {
             self.set_loaded(state, at, address, access, second, value);
         }
         !self.again

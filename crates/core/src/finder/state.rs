@@ -111,6 +111,8 @@ pub struct State {
     pub freed: Option<u64>,
     /// How often the cell was cleared, up to two.
     pub clears: u8,
+    /// Whether it came through a place that is marked, for a rewrite of the code.
+    pub marked: bool,
     /// What other threads have seen of the path, where that is told.
     pub story: u32,
     /// How many calls deep.
@@ -156,6 +158,7 @@ impl State {
             dropped: None,
             freed: None,
             clears: 0,
+            marked: false,
             story: 0,
             depth: 0,
             through: 0,

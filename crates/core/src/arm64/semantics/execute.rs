@@ -61,6 +61,7 @@ pub fn execute(terms: &mut Terms, state: &mut State, operation: &Operation) -> N
         Operation::VectorImmediate { .. }
         | Operation::VectorLogical { .. }
         | Operation::VectorDuplicate { .. }
+        | Operation::VectorInsert { .. }
         | Operation::VectorFromGeneral { .. }
         | Operation::GeneralFromVector { .. } => vector::execute(terms, state, operation),
     }

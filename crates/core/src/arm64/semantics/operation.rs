@@ -238,6 +238,14 @@ pub enum Operation {
         lane: u8,
         both: bool,
     },
+    /// `ins` of one half: from the upper half of a register or its lower, to one of
+    /// another, whose other half stays.
+    VectorInsert {
+        to: u8,
+        upper: bool,
+        from: u8,
+        from_upper: bool,
+    },
     /// `fmov` to a vector register.
     VectorFromGeneral {
         wide: bool,

@@ -3,6 +3,9 @@
 
 use super::super::decode::{Op, Place, ZR};
 
+/// `bl` without its distance.
+pub const CALL: u32 = 0x9400_0000;
+
 /// `str xzr, [base, index]`
 pub fn clear_indexed(base: u8, index: u8) -> u32 {
     0xf820_6800 | u32::from(index) << 16 | u32::from(base) << 5 | 31
@@ -15,12 +18,27 @@ pub fn clear_at(base: u8, distance: i64) -> Option<u32> {
 
 /// `str register, [base, #distance]`, scaled or unscaled; `None` if it does not fit.
 pub fn store_at(register: u8, base: u8, distance: i64) -> Option<u32> {
-    let base = u32::from(base) << 5 | u32::from(register.min(31));
-    if distance >= 0 && distance % 8 == 0 && distance / 8 < 4096 {
-        return Some(0xf900_0000 | (distance as u32 / 8) << 10 | base);
+    store_part_at(3, register, base, distance)
+}
+
+/// The same, of the lowest bytes of the register: two to the power of `scale` of them.
+pub fn store_part_at(scale: u32, register: u8, base: u8, distance: i64) -> Option<u32> {
+    let rest = scale << 30 | u32::from(base) << 5 | u32::from(register.min(31));
+    let scaled = distance >> scale;
+    if (0..4096).contains(&scaled) && scaled << scale == distance {
+        return Some(0x3900_0000 | (scaled as u32) << 10 | rest);
     }
     let unscaled = (-256..256).contains(&distance);
-    unscaled.then_some(0xf800_0000 | (distance as u32 & 0x1ff) << 12 | base)
+    unscaled.then_some(0x3800_0000 | (distance as u32 & 0x1ff) << 12 | rest)
+}
+
+/// `stp register, register, [base, #distance]`; `None` if it does not fit.
+pub fn store_pair_at(register: u8, base: u8, distance: i64) -> Option<u32> {
+    let fits = distance % 8 == 0 && (-64..64).contains(&(distance / 8));
+    let register = u32::from(register.min(31));
+    let scaled = (distance / 8) as u32 & 0x7f;
+    let registers = register << 10 | u32::from(base) << 5 | register;
+    fits.then_some(0xa900_0000 | scaled << 15 | registers)
 }
 
 /// `ldr register, [base, #distance]`; `None` if it does not fit.

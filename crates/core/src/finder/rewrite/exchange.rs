@@ -77,6 +77,7 @@ impl Attempt<'_, '_, '_> {
         let mut replaced = removals.replaced(self, &mut pads, &mut copies)?;
         replaced.insert(at, exchange);
         let moved = Layout::new(self.program, &function, (at, &words), &free, &replaced)
+            .and_then(|layout| layout.keep(removals.anchors()).map(|()| layout))
             .and_then(|layout| layout.changes(at, words.len(), TAKEN));
         let refused = match moved {
             Ok(changes) => return Ok([changes, copies].concat()),

@@ -3,23 +3,24 @@
 //! `if (!put(pool, self->_impl)) free(self->_impl);` leaves no place for an earlier clear:
 //! the function that pools the block does not know the field, and its caller needs the
 //! field afterwards. So the caller keeps the block in a register that survives calls, that
-//! it saves and restores and never uses: compilers save them in pairs, so there often is
-//! one. Code in padding before the call fills it and clears the field. Each later load of
-//! the field becomes a move, and the clears behind the call go.
+//! it saves and restores and does not need between the call and the loads: compilers save
+//! registers in pairs, so there often is one. Code in padding before the call fills it and
+//! clears the field. Each later load of the field becomes a move, and the clears behind the
+//! call go. Where the function then needs the register, the block moves on to one that it
+//! does not, which calls need not keep any more.
+
+mod spare;
 
 use std::collections::BTreeSet;
 
-use super::super::decode::{Access, Op, Operand, Place, SP, bit};
+use super::super::decode::{Access, Op, Operand, Place};
 use super::super::explore::Explorer;
-use super::super::function::{Function, registers};
 use super::super::state::{Cell, State};
 use super::super::value::{Atom, UNKNOWN, Value};
 use super::padding::Pads;
 use super::removal::{Removals, is_whole};
 use super::{Attempt, Change, EARLY, NOP, Refusal, encode, material};
-
-/// The registers that survive calls.
-const SURVIVING: std::ops::RangeInclusive<u8> = 19..=28;
+use spare::{Order, Spare};
 
 /// The register that code in padding may overwrite, for a call may as well.
 const SCRATCH: u8 = 17;
@@ -34,16 +35,29 @@ impl Attempt<'_, '_, '_> {
         explorer: &mut Explorer<'_, '_>,
         places: &BTreeSet<u64>,
         removals: &Removals,
+        tells_apart: bool,
     ) -> Result<Vec<Change>, Refusal> {
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
-        let spare = spare(&function).ok_or(Refusal::NoMaterial)?;
         let order = Order::of(&function, places)?;
         let loads = function.placed().filter(|(_, op)| matches!(op, Op::Load(_)));
         let watched = loads.map(|(at, _)| at).chain(places.iter().copied());
         let states = self.states_at(explorer, watched);
+        let mut reads = Vec::new();
+        for (at, states) in states.iter().filter(|(at, _)| !places.contains(at)) {
+            if let Some(to) = self.is_read(explorer, function.op(*at), states)?
+                && order.is_behind(*at)?
+            {
+                reads.push((*at, to));
+            }
+        }
+        let spare = Spare::of(&function, &order, places, &reads).ok_or(Refusal::NoMaterial)?;
         let mut pads = Pads::of(self.program);
         let mut changes = Vec::new();
-        removals.write(self, &mut pads, &mut changes)?;
+        match tells_apart {
+            // Paths that do not come through the calls may need the clear.
+            true => self.drop_clears(explorer, &mut pads, removals, true, &mut changes)?,
+            false => removals.write(self, &mut pads, &mut changes)?,
+        }
         for place in places {
             let Op::Call(target) = function.op(*place) else {
                 return Err(Refusal::IndirectBranch);
@@ -51,16 +65,19 @@ impl Attempt<'_, '_, '_> {
             // Behind another call the block is kept already.
             if !order.is_behind(*place)? {
                 let states = states.get(place).map_or(&[][..], Vec::as_slice);
-                let call = (*place, target, spare);
+                let call = (*place, target, spare.register);
                 changes.extend(self.keep_at(explorer, &mut pads, call, states)?);
             }
         }
-        for (at, states) in states.iter().filter(|(at, _)| !places.contains(at)) {
-            if let Some(to) = self.is_read(explorer, function.op(*at), states)?
-                && order.is_behind(*at)?
-            {
-                changes.push(self.replace(*at, encode::moved(to, spare))?);
-            }
+        let mut from = spare.register;
+        if let Some((at, register)) = spare.moves {
+            let move_on = vec![encode::moved(register, from), self.word(at)?];
+            let thunk = self.thunk(&mut pads, move_on, at + 4, &mut changes)?;
+            changes.push(self.replace(at, encode::jump(at, thunk).ok_or(Refusal::TooFar)?)?);
+            from = register;
+        }
+        for (at, to) in reads {
+            changes.push(self.replace(at, encode::moved(to, from))?);
         }
         for at in self.before.in_time.iter().filter(|at| function.range.contains(at)) {
             if !order.is_behind(*at)? {
@@ -72,6 +89,10 @@ impl Attempt<'_, '_, '_> {
             }
         }
         Ok(changes)
+    }
+
+    fn word(&self, at: u64) -> Result<u32, Refusal> {
+        Ok(self.program.word(at).ok_or(Refusal::Unreadable)?.0)
     }
 
     /// The code before one call.
@@ -133,67 +154,4 @@ fn address(explorer: &mut Explorer<'_, '_>, state: &State, place: Place) -> Valu
         }
         _ => UNKNOWN,
     }
-}
-
-/// Which instructions come behind some calls.
-struct Order {
-    start: u64,
-    /// Whether control comes there without one of the calls, and through one.
-    ways: Vec<(bool, bool)>,
-}
-
-impl Order {
-    fn of(function: &Function, calls: &BTreeSet<u64>) -> Result<Order, Refusal> {
-        let range = function.range.clone();
-        let mut ways = vec![(false, false); function.ops.len()];
-        let pads = function.sites.iter().filter_map(|site| Some((site.pad?.0, true)));
-        let mut open: Vec<(u64, bool)> = pads.chain([(range.start, false)]).collect();
-        while let Some((at, behind)) = open.pop() {
-            if !range.contains(&at) {
-                continue;
-            }
-            let way = &mut ways[((at - range.start) / 4) as usize];
-            let known = if behind { &mut way.1 } else { &mut way.0 };
-            if std::mem::replace(known, true) {
-                continue;
-            }
-            let (falls, target) = match function.op(at) {
-                Op::Jump(_) => return Err(Refusal::IndirectBranch),
-                Op::Return(_) | Op::Trap | Op::Unknown => (false, None),
-                Op::Branch(target) => (false, Some(target)),
-                Op::BranchIf { target, .. }
-                | Op::BranchZero { target, .. }
-                | Op::BranchBit { target, .. } => (true, Some(target)),
-                _ => (true, None),
-            };
-            let falls = falls.then_some((at + 4, behind || calls.contains(&at)));
-            open.extend(falls.into_iter().chain(target.map(|target| (target, behind))));
-        }
-        Ok(Order { start: range.start, ways })
-    }
-
-    /// Whether control comes to an instruction only through a call.
-    fn is_behind(&self, at: u64) -> Result<bool, Refusal> {
-        match self.ways.get(((at - self.start) / 4) as usize) {
-            Some((true, true)) => Err(Refusal::NoMaterial),
-            Some((_, behind)) => Ok(*behind),
-            None => Ok(false),
-        }
-    }
-}
-
-/// A register that survives calls and that the function only saves and restores.
-fn spare(function: &Function) -> Option<u8> {
-    SURVIVING.rev().find(|register| {
-        let named = |op: &&Op| {
-            let (written, read) = registers(**op);
-            (written | read) & bit(*register) != 0
-        };
-        let in_frame = |op: &Op| match op {
-            Op::Load(access) | Op::Store(access) => access.place.base() == Some(SP),
-            _ => false,
-        };
-        let mut uses = function.ops.iter().filter(named);
-        matches!(uses.next(), Some(first @ Op::Store(_)) if in_frame(first)) && uses.all(in_frame)
-    })
 }

@@ -62,6 +62,12 @@ impl<'f, 'p, 'a> Layout<'f, 'p, 'a> {
         Ok(Layout { program, function, places, words, replaced })
     }
 
+    /// Whether instructions stay where they are that code elsewhere goes on with.
+    pub fn keep(&self, places: impl IntoIterator<Item = u64>) -> Result<(), Refusal> {
+        let stays = |at: u64| self.moved(at, None) == at;
+        if places.into_iter().all(stays) { Ok(()) } else { Err(Refusal::NoRoom) }
+    }
+
     fn address(&self, index: usize) -> u64 {
         self.function.range.start + 4 * index as u64
     }

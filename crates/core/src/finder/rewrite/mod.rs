@@ -14,9 +14,11 @@
 
 mod encode;
 mod exchange;
+mod frees;
 mod keep;
 mod layout;
 mod material;
+mod narrow;
 mod outcome;
 mod padding;
 mod places;
@@ -51,6 +53,9 @@ const BUDGET: Budget = Budget { states: 8_000, steps: 100_000 };
 
 /// The most fields of one function that are rewritten.
 const MAX_FIELDS: usize = 4;
+
+/// How deep in calls a function may be that is rewritten for its caller.
+const MAX_CALLED: usize = 2;
 
 /// In the order in which they are tried.
 fn ways(kind: RewriteKind) -> &'static [Way] {
@@ -101,7 +106,7 @@ pub fn rewrite_as(
     for _ in 0..=MAX_FIELDS {
         let next = Image::parse(&bytes)?;
         let program = Program::new(&next)?;
-        match one_field(&program, entry, kind, accept) {
+        match one_field(&program, entry, kind, accept, MAX_CALLED) {
             Ok(Some((way, changes))) => {
                 ways.push(way);
                 apply(&mut bytes, &changes);
@@ -124,6 +129,7 @@ fn one_field(
     entry: u64,
     kind: RewriteKind,
     accept: Accept<'_>,
+    calls: usize,
 ) -> Result<Option<(Way, Vec<Change>)>, Refusal> {
     let mut explorer = Explorer::new(program, BUDGET);
     let findings = examine_with(&mut explorer, entry);
@@ -134,7 +140,12 @@ fn one_field(
     let late = late_fields(&findings);
     let (cell, before) = (field.address, &field.notes);
     let attempt = Attempt { program, entry, cell, before, late, kind };
-    attempt.make_any(&mut explorer, accept).map(Some)
+    match attempt.make_any(&mut explorer, accept) {
+        Err(Refusal::ElsewhereCleared) if calls > 0 && kind == RewriteKind::EarlierClear => {
+            attempt.called(accept, calls - 1).map(Some)
+        }
+        made => made.map(Some),
+    }
 }
 
 struct Attempt<'p, 'a, 'n> {
@@ -171,6 +182,27 @@ impl Attempt<'_, '_, '_> {
         Err(refusal.unwrap_or(Refusal::NoMaterial))
     }
 
+    /// Rewrites the function that is called and clears late by itself, as one that gets the
+    /// field's address. It does the same for all who call it.
+    fn called(&self, accept: Accept<'_>, calls: usize) -> Result<(Way, Vec<Change>), Refusal> {
+        let late = self.before.all_late();
+        let callees = late.keys().map(|at| self.program.function(*at).map(|range| range.start));
+        let callees: BTreeSet<Option<u64>> = callees.collect();
+        let [Some(callee)] = callees.into_iter().collect::<Vec<_>>()[..] else {
+            return Err(Refusal::ElsewhereCleared);
+        };
+        let made = one_field(self.program, callee, self.kind, accept, calls)?;
+        let (way, changes) = made.ok_or(Refusal::ElsewhereCleared)?;
+        let mut bytes = self.program.image().bytes().to_vec();
+        apply(&mut bytes, &changes);
+        let image = Image::parse(&bytes).map_err(|_| Refusal::Unreadable)?;
+        let program = Program::new(&image).map_err(|_| Refusal::Unreadable)?;
+        let findings = examine_with(&mut Explorer::new(&program, BUDGET), self.entry);
+        let fewer = late_fields(&findings) < self.late;
+        let known = matches!(findings.verdict.name(), "clears-late" | "clears-under-lock");
+        if fewer && known { Ok((way, changes)) } else { Err(Refusal::NotTheSame) }
+    }
+
     /// Tries every place of one way; the first whose outcome passes is taken.
     fn make(
         &self,
@@ -180,14 +212,19 @@ impl Attempt<'_, '_, '_> {
     ) -> Result<Vec<Change>, Refusal> {
         let removals = Removals::of(self, explorer)?;
         let mut refusal = None;
-        // Of a branch either way may be the one that gives nothing to the pool.
-        let sides: &[bool] = if way == Way::ReadAgain { &[true, false] } else { &[true] };
+        // Of a branch either way may be the one that gives nothing to the pool. And paths on
+        // which the field is null, or that give nothing, may have to clear it as before.
+        let sides: &[bool] = match way {
+            Way::ReadAgain => &[true, false],
+            Way::PathsApart | Way::BlockKept => &[false, true],
+            _ => &[true],
+        };
         let places = self.places(explorer, way);
         for (places, side) in places.iter().flat_map(|one| sides.iter().map(move |s| (one, *s))) {
             let made = match way {
                 Way::Padding => self.in_padding(explorer, places, &removals),
-                Way::PathsApart => self.split(explorer, places, &removals),
-                Way::BlockKept => self.keep(explorer, places, &removals),
+                Way::PathsApart => self.split(explorer, places, &removals, side),
+                Way::BlockKept => self.keep(explorer, places, &removals, side),
                 Way::Exchange => self.exchange(explorer, places, &removals),
                 Way::ReadAgain => self.read_again(explorer, places, &removals, side),
                 _ => self.in_place(explorer, places, &removals),
@@ -253,6 +290,7 @@ impl Attempt<'_, '_, '_> {
         let mut pads = padding::Pads::of(self.program);
         let replaced = removals.replaced(self, &mut pads, &mut copies)?;
         let layout = Layout::new(self.program, &function, (at, &words), &free, &replaced)?;
+        layout.keep(removals.anchors())?;
         let mut changes = layout.changes(at, words.len(), EARLY)?;
         changes.extend(copies);
         Ok(changes)

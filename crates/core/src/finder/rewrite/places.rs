@@ -22,7 +22,7 @@ impl Attempt<'_, '_, '_> {
                 let unlocks = given().filter_map(|lock| self.before.unlocks.get(lock)).flatten();
                 let sites = self.before.sites_of(unlocks);
                 let all: BTreeSet<u64> = sites.into_iter().filter(own).collect();
-                let armed = self.before.sites_of(self.armed().iter());
+                let armed = self.before.sites_of(&self.before.armed);
                 let armed: BTreeSet<u64> = armed.intersection(&all).copied().collect();
                 let mut places = vec![all, armed];
                 places.dedup();
@@ -43,11 +43,6 @@ impl Attempt<'_, '_, '_> {
             Way::Exchange => self.loads(explorer, &function),
             Way::ReadAgain => self.deciding(explorer, &function),
         }
-    }
-
-    /// The calls that drop the lock under which the block went to the pool.
-    pub(super) fn armed(&self) -> BTreeSet<u64> {
-        self.before.late.values().map(|witness| witness.unlocked.0).collect()
     }
 
     /// The calls of functions of this image, last first.

@@ -1,7 +1,7 @@
 //! What becomes of the late clears.
 //!
 //! Most are an instruction of their own, which goes. One that is half of a store of two
-//! registers leaves the other half. One that stands in a function of the image, which
+//! registers leaves the other half, and one in a fill the rest of it. One that stands in a function of the image, which
 //! others may call too, stays there: the call goes if the function does nothing else,
 //! and otherwise leads to a copy of it in padding that does all but the clear. A copy
 //! has no entry in the unwind tables, so only a function that calls nothing is copied.
@@ -9,9 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::decode::{Access, Op, Place, ZR};
+use crate::address::VmAddr;
+
+use super::super::decode::{Access, Op, Place, ZR, decode};
 use super::super::explore::Explorer;
 use super::super::function::Function;
+use super::narrow::{Narrowed, Then, narrowed};
 use super::padding::Pads;
 use super::{Attempt, Change, NOP, Refusal, encode};
 
@@ -28,6 +31,8 @@ enum Removal {
     Replace(u32),
     /// It calls, or branches to, a copy of a function without these instructions.
     Copy(Range<u64>, BTreeSet<u64>),
+    /// It fills more than the field; stores to the rest take its place.
+    Narrow(Narrowed),
 }
 
 /// What becomes of all late clears of a field.
@@ -64,6 +69,14 @@ impl Removals {
         dropped.map(|(at, _)| *at).collect()
     }
 
+    /// The places behind stores in padding, which go on there: these must not move.
+    pub(super) fn anchors(&self) -> impl Iterator<Item = u64> {
+        let goes_on = |removal: &Removal| {
+            matches!(removal, Removal::Narrow(Narrowed { then: Then::Next, .. }))
+        };
+        self.0.iter().filter(move |(_, removal)| goes_on(removal)).map(|(at, _)| at + 4)
+    }
+
     /// The words that take the places of others, each as it reads there. Copies are
     /// written into padding.
     pub(super) fn replaced(
@@ -83,6 +96,10 @@ impl Removals {
                     let copy = copy(attempt, range, without, pads, changes)?;
                     let call = attempt.program.word(*at).ok_or(Refusal::Unreadable)?.0;
                     words.insert(*at, encode::relative(call, *at, copy).ok_or(Refusal::TooFar)?);
+                }
+                Removal::Narrow(narrowed) => {
+                    let word = stores_instead(attempt, *at, narrowed, pads, changes)?;
+                    words.insert(*at, word);
                 }
             }
         }
@@ -113,6 +130,10 @@ fn own_clear(
 ) -> Result<Removal, Refusal> {
     match function.op(at) {
         Op::Store(access) if is_whole(access) => Ok(Removal::Drop),
+        // What an exchange found is needed by nothing.
+        Op::Swap { to, size: 8, .. } if to == ZR || function.is_unused(at + 4, to) => {
+            Ok(Removal::Drop)
+        }
         Op::Store(Access {
             registers: (first, Some(second)),
             size: 8,
@@ -127,8 +148,40 @@ fn own_clear(
             };
             kept.map(Removal::Replace).ok_or(Refusal::OtherClear)
         }
-        _ => Err(Refusal::OtherClear),
+        _ => Ok(match narrowed(function, at, attempt)? {
+            Narrowed { stores, then: Then::Next } if stores.len() == 1 => {
+                Removal::Replace(stores[0])
+            }
+            narrowed => Removal::Narrow(narrowed),
+        }),
     }
+}
+
+/// Writes the stores into padding that take the place of a fill; the branch or the call
+/// that leads to them.
+fn stores_instead(
+    attempt: &Attempt<'_, '_, '_>,
+    at: u64,
+    narrowed: &Narrowed,
+    pads: &mut Pads,
+    changes: &mut Vec<Change>,
+) -> Result<u32, Refusal> {
+    let mut words = narrowed.stores.clone();
+    let start = pads.next(words.len() as u64 + 1).ok_or(Refusal::NoPadding)?;
+    let end = start + 4 * words.len() as u64;
+    let (back, here) = match narrowed.then {
+        Then::Return => {
+            let word = attempt.program.word(at).ok_or(Refusal::Unreadable)?;
+            let by_register = matches!(decode(word, VmAddr(at)), Op::CallRegister(_));
+            let call = if by_register { encode::CALL } else { word.0 };
+            (Some(RETURN), encode::relative(call, at, start))
+        }
+        Then::Next => (encode::jump(end, at + 4), encode::jump(at, start)),
+    };
+    words.push(back.ok_or(Refusal::TooFar)?);
+    pads.take(&words);
+    attempt.fill(start, &words, changes)?;
+    here.ok_or(Refusal::TooFar)
 }
 
 /// Whether a store writes the field and nothing else, and changes no register.
@@ -183,7 +236,7 @@ fn copy(
     for at in range.clone().step_by(4) {
         let word = attempt.program.word(at).ok_or(Refusal::Unreadable)?;
         let to = start + (at - range.start);
-        let op = super::super::decode::decode(word, crate::address::VmAddr(at));
+        let op = decode(word, VmAddr(at));
         let target = encode::target(op, word.0, at);
         words.push(match target {
             _ if without.contains(&at) => NOP,

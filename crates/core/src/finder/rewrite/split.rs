@@ -22,19 +22,55 @@ use super::removal::Removals;
 use super::{Attempt, Change, EARLY, NOP, Refusal, encode, material};
 
 /// The register that code in padding may overwrite where nothing needs it.
-const SCRATCH: u8 = 17;
+pub(super) const SCRATCH: u8 = 17;
 
 /// The most instructions between a join and a clear that make its address.
 const MAX_FEEDERS: u64 = 4;
 
 /// The paths of one kind that come to a place.
 #[derive(Default)]
-struct Paths {
+pub(super) struct Paths {
     /// From these instructions, which branch there.
-    branches: BTreeSet<u64>,
+    pub branches: BTreeSet<u64>,
     /// Whether some come without a branch.
-    fall: bool,
-    states: Vec<State>,
+    pub fall: bool,
+    pub states: Vec<State>,
+}
+
+impl Paths {
+    /// Adds one that comes from an instruction.
+    pub(super) fn add(
+        &mut self,
+        function: &Function,
+        join: u64,
+        from: u64,
+        state: State,
+    ) -> Result<(), Refusal> {
+        let own = function.range.contains(&from);
+        match function.op(from) {
+            _ if !own || from + 4 == join => self.fall = true,
+            Op::Branch(target)
+            | Op::BranchIf { target, .. }
+            | Op::BranchZero { target, .. }
+            | Op::BranchBit { target, .. }
+                if target == join =>
+            {
+                self.branches.insert(from);
+            }
+            _ => return Err(Refusal::IndirectBranch),
+        }
+        self.states.push(state);
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Whether one branch leads paths of both kinds.
+    pub(super) fn shares_branches(&self, other: &Paths) -> bool {
+        self.branches.intersection(&other.branches).next().is_some()
+    }
 }
 
 /// What a clear is for, by the paths that come to it.
@@ -44,6 +80,22 @@ struct Ways {
     armed: Paths,
     /// Those on which the field still holds a block that was neither.
     others: Paths,
+    /// Those on which the field is found to be null.
+    null: Paths,
+}
+
+impl Ways {
+    /// Counts the paths on which the field is null among those that clear it as before, if
+    /// they come by branches of their own.
+    fn keep_null(&mut self) {
+        let Paths { branches, states, .. } = std::mem::take(&mut self.null);
+        let known = self.armed.branches.union(&self.others.branches).copied();
+        let own: BTreeSet<u64> = branches.difference(&known.collect()).copied().collect();
+        if !own.is_empty() {
+            self.others.branches.extend(own);
+            self.others.states.extend(states);
+        }
+    }
 }
 
 impl Attempt<'_, '_, '_> {
@@ -53,15 +105,43 @@ impl Attempt<'_, '_, '_> {
         explorer: &mut Explorer<'_, '_>,
         places: &BTreeSet<u64>,
         removals: &Removals,
+        keeps_null: bool,
     ) -> Result<Vec<Change>, Refusal> {
         let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
         let mut pads = Pads::of(self.program);
         let mut changes = Vec::new();
         // Room for what is removed is taken first, that of the clears afterwards.
-        let removed = removals.replaced(self, &mut pads, &mut changes)?;
+        self.drop_clears(explorer, &mut pads, removals, keeps_null, &mut changes)?;
+        let frees = self.before.sites_of(&self.before.frees);
+        let gifts: BTreeSet<u64> = places.difference(&frees).copied().collect();
+        for place in places {
+            let (explorer, pads) = (&mut *explorer, &mut pads);
+            changes.extend(match gifts.contains(place) {
+                true => self.clear_at_gift(explorer, &function, pads, *place)?,
+                false => self.clear_before_free(explorer, &function, pads, *place, &gifts)?,
+            });
+        }
+        Ok(changes)
+    }
+
+    /// Drops the late clears for the paths that clear the field earlier, and leaves them to
+    /// the others; with `keeps_null`, also to those on which the field is null.
+    pub(super) fn drop_clears(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        pads: &mut Pads,
+        removals: &Removals,
+        keeps_null: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refusal> {
+        let function = explorer.function_at(self.entry).ok_or(Refusal::Unreadable)?;
+        let removed = removals.replaced(self, pads, changes)?;
         for clear in removals.dropped().iter().chain(removed.keys()) {
             let join = join_before(&function, *clear);
-            let ways = self.ways(explorer, &function, join)?;
+            let mut ways = self.ways(explorer, &function, join)?;
+            if keeps_null {
+                ways.keep_null();
+            }
             let past = clear + 4;
             if ways.others.states.is_empty() {
                 changes.push(self.replace(*clear, removed.get(clear).copied().unwrap_or(NOP))?);
@@ -87,16 +167,13 @@ impl Attempt<'_, '_, '_> {
             let words = material::clear(explorer, &ways.others.states, thunk, SCRATCH);
             let words = words.ok_or(Refusal::NoMaterial)?;
             has_scratch(&function, past, &words)?;
-            let thunk = self.thunk(&mut pads, words, past, &mut changes)?;
+            let thunk = self.thunk(pads, words, past, changes)?;
             for branch in &ways.others.branches {
                 changes.push(self.redirect(*branch, thunk)?);
             }
             changes.push(self.replace(*clear, NOP)?);
         }
-        for place in places {
-            changes.extend(self.clear_at_gift(explorer, &function, &mut pads, *place)?);
-        }
-        Ok(changes)
+        Ok(())
     }
 
     /// How control comes to a join before a late clear.
@@ -106,38 +183,34 @@ impl Attempt<'_, '_, '_> {
         function: &Function,
         join: u64,
     ) -> Result<Ways, Refusal> {
-        explorer.probes.clear();
-        explorer.probes.insert(join, Vec::new());
-        explorer.run(self.entry, Some(self.cell));
-        explorer.probes.clear();
         let mut ways = Ways::default();
-        for (from, state) in std::mem::take(&mut explorer.arrivals) {
+        for (from, state) in self.arrivals(explorer, join) {
             let paths = match state.cell {
                 // There is nothing to clear any more.
-                Cell::Null | Cell::Cleared | Cell::Other => continue,
+                Cell::Cleared | Cell::Other => continue,
+                Cell::Null => &mut ways.null,
                 Cell::Block if self.is_given(&state) => &mut ways.armed,
                 Cell::Block => &mut ways.others,
             };
-            let own = function.range.contains(&from);
-            match function.op(from) {
-                _ if !own || from + 4 == join => paths.fall = true,
-                Op::Branch(target)
-                | Op::BranchIf { target, .. }
-                | Op::BranchZero { target, .. }
-                | Op::BranchBit { target, .. }
-                    if target == join =>
-                {
-                    paths.branches.insert(from);
-                }
-                _ => return Err(Refusal::IndirectBranch),
-            }
-            paths.states.push(state);
+            paths.add(function, join, from, state)?;
         }
-        let both = ways.armed.branches.intersection(&ways.others.branches).next().is_some();
-        if both || ways.armed.states.is_empty() {
-            return Err(Refusal::NoRoom);
+        match ways.armed.shares_branches(&ways.others) || ways.armed.is_empty() {
+            true => Err(Refusal::NoRoom),
+            false => Ok(ways),
         }
-        Ok(ways)
+    }
+
+    /// The ways to a place: from which instruction, and in which state.
+    pub(super) fn arrivals(
+        &self,
+        explorer: &mut Explorer<'_, '_>,
+        place: u64,
+    ) -> Vec<(u64, State)> {
+        explorer.probes.clear();
+        explorer.probes.insert(place, Vec::new());
+        explorer.run(self.entry, Some(self.cell));
+        explorer.probes.clear();
+        std::mem::take(&mut explorer.arrivals)
     }
 
     /// Whether the block was given away on a path, at a place where the rewrite clears.
@@ -147,7 +220,7 @@ impl Attempt<'_, '_, '_> {
 
     /// A clear in padding before the instruction at a place, which is a call or a
     /// store.
-    fn clear_at_gift(
+    pub(super) fn clear_at_gift(
         &self,
         explorer: &mut Explorer<'_, '_>,
         function: &Function,
@@ -177,23 +250,26 @@ impl Attempt<'_, '_, '_> {
     }
 
     /// A branch to another target.
-    fn redirect(&self, branch: u64, target: u64) -> Result<Change, Refusal> {
+    pub(super) fn redirect(&self, branch: u64, target: u64) -> Result<Change, Refusal> {
         let old = self.program.word(branch).ok_or(Refusal::Unreadable)?.0;
         let new = encode::relative(old, branch, target).ok_or(Refusal::TooFar)?;
         Change::word(self.program, branch, old, new, EARLY)
     }
 
     /// The places that only paths come to that give the block away: the unlocks, or
-    /// else the stores, and the calls that free it.
+    /// else the stores, or all unlocks; and the calls that free it.
     pub(super) fn gifts(&self, function: &Function) -> Vec<BTreeSet<u64>> {
         let own = |at: &u64| function.range.contains(at);
-        let unlocks = self.armed();
         let with_frees = |places: &BTreeSet<u64>| {
             let sites = self.before.sites_of(places.iter().chain(&self.before.frees));
             sites.into_iter().collect::<BTreeSet<u64>>()
         };
         let whole = |places: &BTreeSet<u64>| !places.is_empty() && places.iter().all(own);
-        let mut places = [&unlocks, &self.before.gives].map(with_frees).to_vec();
+        let locks = self.before.given_under.iter();
+        let unlocks = locks.filter_map(|lock| self.before.unlocks.get(lock)).flatten();
+        let unlocks: BTreeSet<u64> = unlocks.copied().collect();
+        let mut places =
+            [&self.before.armed, &self.before.gives, &unlocks].map(with_frees).to_vec();
         places.dedup();
         places.retain(whole);
         places

@@ -218,6 +218,9 @@ impl Ground for Version<'_> {
             Some(at) if stubs.unlock.contains(&at) || stubs.free.contains(&at) => {
                 Callee { arguments: Some(1), returns: false }
             }
+            Some(at) if stubs.free_sized.contains(&at) => {
+                Callee { arguments: Some(2), returns: false }
+            }
             _ => Callee::UNKNOWN,
         }
     }
@@ -237,7 +240,9 @@ impl Ground for Version<'_> {
             Event::Store { .. } => Act::Store,
             Event::Call { target, arguments } => match terms.as_constant(*target).map(VmAddr) {
                 Some(at) if stubs.unlock.contains(&at) => Act::Unlock,
-                Some(at) if stubs.free.contains(&at) => paths::free(terms, arguments, trace),
+                Some(at) if stubs.free.contains(&at) || stubs.free_sized.contains(&at) => {
+                    paths::free(terms, arguments, trace)
+                }
                 _ => Act::Call,
             },
         }

@@ -13,7 +13,8 @@
 //! * a store of NULL to a field of the receiver comes earlier, over unlocks, frees
 //!   and stores to other objects, and over the lock where a helper takes it;
 //! * `free(NULL)` is left out;
-//! * a store of NULL is left out where the field was just loaded and is NULL.
+//! * a store of NULL is left out where the field was just loaded and is NULL;
+//! * a fill with zeroes leaves a field out that was cleared before.
 //!
 //! Whatever else differs fails an obligation that names it.
 //!
@@ -48,7 +49,7 @@ pub use of_images::{ByRefinement, refine_every_change, refine_images};
 pub(in crate::proof) use of_images::{added, extent};
 pub(in crate::proof) use origin::Origins;
 pub use permission::Permission;
-pub use stubs::Stubs;
+pub use stubs::{Fills, Stubs};
 
 /// A function before and after.
 #[derive(Clone, Copy)]
@@ -96,6 +97,16 @@ impl Refinement {
     /// Whether every obligation that was looked at holds.
     pub fn holds(&self) -> bool {
         self.obligations.iter().all(|obligation| obligation.status != Status::Fail)
+    }
+
+    /// Takes in what comparing another function gave: what fails there fails.
+    fn join(&mut self, other: Refinement) {
+        self.permissions.extend(other.permissions);
+        for failed in other.obligations.into_iter().filter(|one| one.status == Status::Fail) {
+            self.obligations.retain(|own| own.name != failed.name || own.status == Status::Fail);
+            self.obligations.push(failed);
+        }
+        self.obligations.sort_by_key(|obligation| obligation.name);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rewrite of a function, from the image before and the image after.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Obligation, Piece, Refinement, Rewrite, Stubs, refine};
@@ -40,13 +41,22 @@ impl Prover for ByRefinement {
     }
 }
 
-/// Holds the function at `entry` as `after` has it against what `before` has. The
-/// words of code that differ outside the function are code of the rewrite's own.
+/// Holds the function at `entry` as `after` has it against what `before` has, and every
+/// other function whose words differ, which it may call. The words of code that differ
+/// outside of functions are code of the rewrite's own.
 ///
 /// # Errors
-/// As [`refine`]; `NoProofFor` where the image does not say where the function
+/// As [`refine`]; `NoProofFor` where the image does not say where a function
 /// begins and ends.
 pub fn refine_images(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Result<Refinement> {
+    let mut found = refine_function(before, after, entry)?;
+    for other in changed_functions(before, after)?.into_iter().filter(|&other| other != entry) {
+        found.join(refine_function(before, after, other)?);
+    }
+    Ok(found)
+}
+
+fn refine_function(before: &Image<'_>, after: &Image<'_>, entry: VmAddr) -> Result<Refinement> {
     let range = extent(before, entry)?;
     let words =
         |image: &Image<'_>| -> Result<Vec<Word>> { Ok(image.words(range.clone())?.collect()) };
@@ -91,25 +101,31 @@ pub(in crate::proof) fn extent(image: &Image<'_>, entry: VmAddr) -> Result<Range
 /// # Errors
 /// As [`refine_images`]; `Unproven` for a function that does not hold.
 pub fn refine_every_change(before: &Image<'_>, after: &Image<'_>) -> Result<usize> {
-    let text = before.text()?.range();
-    let starts = before.function_starts()?;
-    let ends = starts.iter().skip(1).copied().chain([text.end]);
-    let mut count = 0;
-    for (&start, end) in starts.iter().zip(ends).filter(|(start, _)| text.contains(start)) {
-        let range = start..end.min(text.end);
-        if before.words(range.clone())?.eq(after.words(range)?) {
-            continue;
-        }
-        let found = refine_images(before, after, start)?;
+    let changed = changed_functions(before, after)?;
+    for &start in &changed {
+        let found = refine_function(before, after, start)?;
         if let Some(failed) = found.obligations.iter().find(|one| one.status == Status::Fail) {
             return Err(Error::new(Code::Unproven, "a rewritten function could not be proven")
                 .with("function", start)
                 .with("obligation", failed.name.as_str())
                 .with("why", &failed.detail));
         }
-        count += 1;
     }
-    Ok(count)
+    Ok(changed.len())
+}
+
+/// The functions whose words differ.
+fn changed_functions(before: &Image<'_>, after: &Image<'_>) -> Result<BTreeSet<VmAddr>> {
+    let text = before.text()?.range();
+    let starts = before.function_starts()?;
+    let words = before.words(text.clone())?.zip(after.words(text.clone())?).enumerate();
+    let changed = words.filter(|(_, (old, new))| old != new);
+    let function = |(index, _)| {
+        let at = text.start.instruction(index);
+        let next = starts.partition_point(|&start| start <= at);
+        next.checked_sub(1).and_then(|own| starts.get(own)).copied().unwrap_or(text.start)
+    };
+    Ok(changed.map(function).collect())
 }
 
 /// The runs of words in executable segments that belong to no section and are not zero,

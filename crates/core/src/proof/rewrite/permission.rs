@@ -22,13 +22,17 @@ pub enum Permission {
     /// What a field of the receiver held is kept and not read again: it is taken not to
     /// change but for the clear.
     ReadsOnce,
-    /// A clear that was a release store comes earlier as a plain one: the lock orders it.
+    /// A clear that was a release store, or an exchange whose outcome nothing uses, comes
+    /// earlier as a plain store: the lock orders it.
     ClearsWithoutRelease,
     /// A field of the receiver is exchanged with NULL where it was loaded.
     TakesByExchange,
     /// A field of the receiver is loaded once more, where it still holds what the register
     /// has.
     ReadsAgain,
+    /// A fill with zeroes, by a function or by one instruction, leaves out a field that was
+    /// cleared before: stores to the rest take its place.
+    NarrowsFill,
 }
 
 impl Permission {
@@ -45,6 +49,7 @@ impl Permission {
             Permission::ClearsWithoutRelease => "clears-without-release",
             Permission::TakesByExchange => "takes-by-exchange",
             Permission::ReadsAgain => "reads-again",
+            Permission::NarrowsFill => "narrows-fill",
         }
     }
 }

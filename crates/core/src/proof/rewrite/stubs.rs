@@ -1,6 +1,6 @@
 //! What the functions are for that an image calls, by their names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::VmAddr;
 use crate::error::Result;
@@ -24,6 +24,19 @@ pub struct Stubs {
     pub throws: BTreeSet<VmAddr>,
     /// Stubs of functions of the system that use nothing but their arguments.
     pub inert: BTreeSet<VmAddr>,
+    /// Stubs of functions that fill memory where their first argument points.
+    pub fills: BTreeMap<VmAddr, Fills>,
+}
+
+/// Which arguments of a function that fills memory say how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fills {
+    /// The register with the byte; none for a function that fills with zeroes.
+    pub byte: Option<u8>,
+    /// The register with the number of bytes.
+    pub count: u8,
+    /// Whether it returns its first argument; else nothing.
+    pub returns: bool,
 }
 
 /// Functions that take the lock that is their argument, and do nothing else.
@@ -73,12 +86,26 @@ const INERT: [&str; 9] = [
     "_os_log_type_enabled",
     "_mach_absolute_time",
 ];
+/// Functions that fill memory.
+const FILLS: [(&str, Fills); 6] = [
+    ("_bzero", ZEROES),
+    ("___bzero", ZEROES),
+    ("__platform_bzero", ZEROES),
+    ("_memset", BYTES),
+    ("___memset_chk", BYTES),
+    ("__platform_memset", BYTES),
+];
+const ZEROES: Fills = Fills { byte: None, count: 1, returns: false };
+const BYTES: Fills = Fills { byte: Some(1), count: 2, returns: true };
 
 impl Stubs {
     /// The stubs of an image, by name.
     pub fn of(image: &Image<'_>) -> Result<Stubs> {
         let mut stubs = Stubs::default();
         for stub in image.stubs()?.into_iter().chain(image.pointers()?) {
+            if let Some((_, fills)) = FILLS.iter().find(|(name, _)| *name == stub.name) {
+                stubs.fills.insert(stub.address, *fills);
+            }
             let of_kind = match stub.name {
                 name if UNLOCKS.contains(&name) => &mut stubs.unlock,
                 name if LOCKS.contains(&name) => &mut stubs.lock,

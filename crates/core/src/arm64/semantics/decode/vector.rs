@@ -31,6 +31,11 @@ pub fn vector(w: u32) -> Option<Operation> {
         }
         _ => {}
     }
+    // Elements of eight bytes, of which a register has two.
+    if w & 0xffef_bc00 == 0x6e08_0400 {
+        let (upper, from_upper) = (bit(w, 20), bit(w, 14));
+        return Some(Operation::VectorInsert { to, upper, from: left, from_upper });
+    }
     if w & 0xbfe0_fc00 == 0x0e00_0c00 {
         let scale = right.trailing_zeros();
         let fits = scale < 3 || scale == 3 && both;

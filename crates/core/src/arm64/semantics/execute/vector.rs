@@ -26,6 +26,12 @@ pub fn execute(terms: &mut Terms, state: &mut State, operation: &Operation) {
             let half = terms.binary(Binary::Multiply, value, copies);
             state.set_vector(to, (half, if both { half } else { zero }));
         }
+        Operation::VectorInsert { to, upper, from, from_upper } => {
+            let ((low, high), (kept_low, kept_high)) = (state.vector(from), state.vector(to));
+            let half = if from_upper { high } else { low };
+            let halves = if upper { (kept_low, half) } else { (half, kept_high) };
+            state.set_vector(to, halves);
+        }
         Operation::VectorFromGeneral { wide, to, from } => {
             let value = state.read(terms, from, wide);
             state.set_vector(to, (value, zero));

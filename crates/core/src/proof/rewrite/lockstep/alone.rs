@@ -31,7 +31,7 @@ impl Lockstep<'_> {
         (null && alone).then(|| receivers_field(point, terms, *address)).flatten()
     }
 
-    fn writes_nothing(&self, state: &crate::arm64::semantics::State) -> bool {
+    pub(super) fn writes_nothing(&self, state: &crate::arm64::semantics::State) -> bool {
         let initial = &self.transfer.initial;
         Register::all().all(|register| state.get(register) == initial.get(register))
     }
@@ -59,6 +59,9 @@ impl Lockstep<'_> {
             fact.held.remove(&field);
             fact.fields.remove(&field);
             key.old = key.old.instruction(1);
+            return Ok(true);
+        }
+        if self.exchanged_late(key, fact, old) {
             return Ok(true);
         }
         let point = fact.new_point();
@@ -156,6 +159,11 @@ impl Lockstep<'_> {
             key.new = key.new.instruction(1);
             return true;
         }
+        if self.reads_kept(key, fact, old) {
+            self.fill_old(key.old, old, fact);
+            key.old = key.old.instruction(1);
+            return true;
+        }
         let point = fact.new_point();
         if self.fills_registers(key.new, new, &point, Side::New) {
             self.fill_new(key.new, new, fact);
@@ -168,6 +176,18 @@ impl Lockstep<'_> {
             return true;
         }
         self.enters_alone(key, fact, old)
+    }
+
+    /// Whether the old version loads a field that the new one has cleared and whose block
+    /// it has in the same register already. The two then agree as soon as they can.
+    fn reads_kept(&mut self, key: &Key, fact: &Fact, old: &Operation) -> bool {
+        if !matches!(old, Operation::Access { load: true, register: Data::General(_), .. }) {
+            return false;
+        }
+        let Executed { state, .. } = self.transfer.execute(key.old, old, &fact.point);
+        let [(to, term)] = self.written(&state)[..] else { return false };
+        let field = self.loaded_field(fact, term).filter(|field| key.pending.contains(field));
+        field.is_some_and(|field| fact.held.get(&field).copied() == fact.own(to))
     }
 
     /// Lets the old version go into a function of the image: where the new one is in a

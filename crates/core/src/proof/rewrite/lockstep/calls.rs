@@ -2,7 +2,7 @@
 
 use super::fact::Fact;
 use super::{Broken, Key, Lockstep, Outcome};
-use crate::address::VmAddr;
+use crate::address::{VmAddr, Word};
 use crate::arm64::semantics::{Operation, Register, RegisterSet, Term};
 use crate::proof::function::Function;
 use crate::proof::jump_tables;
@@ -77,7 +77,7 @@ impl Lockstep<'_> {
         if let Role::Other(Some(target)) = role
             && self.follows(&key, target)
         {
-            let pad = self.pads(&key)?.map(|(old, new)| {
+            let pad = self.pads(&key, back)?.map(|(old, new)| {
                 let mut thrown = fact.clone();
                 thrown.held.clear();
                 thrown.fields.clear();
@@ -93,14 +93,16 @@ impl Lockstep<'_> {
             Role::Ends => RegisterSet::NONE,
             Role::Throws | Role::Inert | Role::Other(_) => ARGUMENTS,
         };
-        self.same(&fact, arguments, Name::SameCalls, &key)?;
+        // What a function leaves without a promise cannot be an argument.
+        self.same(&fact, arguments.without(fact.unpromised), Name::SameCalls, &key)?;
         if role == Role::Ends {
             return Ok(Vec::new());
         }
         if let Role::Other(target) = role {
             key.null.clear();
             fact.held.clear();
-            if !self.is_away(&key, &fact, target) {
+            let filled = self.filled_by_both(&mut key, &fact, target);
+            if !filled && !self.is_away(&key, &fact, target) {
                 let detail =
                     format!("the clear passes the call at {}, which may touch the field", key.old);
                 return Err(Broken::new(Name::SameCalls, key.old, detail));
@@ -126,7 +128,7 @@ impl Lockstep<'_> {
             self.free(&mut key, &fact);
         }
         let pads = match role {
-            Role::Throws | Role::Inert | Role::Other(_) => self.pads(&key)?,
+            Role::Throws | Role::Inert | Role::Other(_) => self.pads(&key, back)?,
             _ => None,
         };
         match role {
@@ -222,24 +224,26 @@ impl Lockstep<'_> {
         (origin..origin.plus(bytes.len() as u64)).contains(&target)
     }
 
-    /// Where a call continues if it throws.
-    fn pads(&self, key: &Key) -> Outcome<Option<(VmAddr, VmAddr)>> {
-        let Some([old, new]) = self.rewrite.call_sites else {
+    /// Where a call continues if it throws. The unwinder goes by where it would return to,
+    /// which for a branch in code of the rewrite's own is behind the call that led there.
+    fn pads(&self, key: &Key, back: (VmAddr, VmAddr)) -> Outcome<Option<(VmAddr, VmAddr)>> {
+        let Some(call_sites) = self.rewrite.call_sites else {
             let detail = "where exceptions continue is not known";
             return Err(Broken::new(Name::SameExits, key.old, detail));
         };
+        let [old, new] = [back.0, back.1].map(|back| VmAddr(back.0.wrapping_sub(Word::SIZE)));
         let rules = |at: VmAddr| {
             let steps = self.unwind_steps.as_ref();
             steps.map(|steps| steps.iter().filter(|step| **step <= at).count())
         };
-        if rules(key.old).is_none() || rules(key.old) != rules(key.new) {
+        if rules(old).is_none() || rules(old) != rules(new) {
             let detail = format!("the call at {} is unwound by other rules", key.old);
             return Err(Broken::new(Name::SameExits, key.new, detail));
         }
         let pad = |sites: &[crate::macho::CallSite], at: VmAddr| {
             sites.iter().find(|site| site.calls.contains(&at)).map(|site| site.pad)
         };
-        match (pad(old, key.old), pad(new, key.new)) {
+        match (pad(call_sites[0], old), pad(call_sites[1], new)) {
             (Some(Some(old)), Some(Some(new))) => Ok(Some((old, new))),
             (old, new) if old == new => Ok(None),
             _ => {
@@ -250,7 +254,7 @@ impl Lockstep<'_> {
     }
 
     /// What a call leaves in registers and in the frame.
-    fn after_call(&mut self, key: &Key, fact: &mut Fact, back: (VmAddr, VmAddr)) {
+    pub(super) fn after_call(&mut self, key: &Key, fact: &mut Fact, back: (VmAddr, VmAddr)) {
         let arguments = (0..8).map(|number| fact.point.get(Register::new(number)));
         let handed = arguments.filter_map(super::fact::frame_offset).next().is_some();
         if handed {
@@ -259,6 +263,7 @@ impl Lockstep<'_> {
         fact.forget_locals();
         Transfer::called(key.old, &mut fact.point);
         fact.compared = None;
+        fact.zeroed = 0;
         for number in (0..=18).chain([30]) {
             let register = Register::new(number);
             fact.set_same(register);
@@ -304,7 +309,7 @@ impl Lockstep<'_> {
             key.calls.pop();
             return self.call(&key, fact, role, back);
         }
-        self.same(&fact, ARGUMENTS, Name::SameCalls, &key)?;
+        self.same(&fact, ARGUMENTS.without(fact.unpromised), Name::SameCalls, &key)?;
         self.leave(&key, &fact)?;
         Ok(Vec::new())
     }
@@ -327,7 +332,7 @@ impl Lockstep<'_> {
         Ok(vec![(Key { old: back.0, new: back.1, ..key }, fact)])
     }
 
-    fn is_back(&self, key: &Key, fact: &Fact, back: (VmAddr, VmAddr)) -> Outcome<()> {
+    pub(super) fn is_back(&self, key: &Key, fact: &Fact, back: (VmAddr, VmAddr)) -> Outcome<()> {
         let old = fact.point.get(Register::LR).as_constant().map(VmAddr);
         let new = self.returns_to(fact);
         match (old, new) == (Some(back.0), Some(back.1)) {
@@ -340,8 +345,9 @@ impl Lockstep<'_> {
     }
 
     /// The function is left.
-    fn leave(&self, key: &Key, fact: &Fact) -> Outcome<()> {
-        self.same(fact, RETURNED, Name::SameExits, key)?;
+    pub(super) fn leave(&self, key: &Key, fact: &Fact) -> Outcome<()> {
+        let counted_on = RETURNED.without(fact.unpromised);
+        self.same(fact, counted_on, Name::SameExits, key)?;
         // Where the old version found null in the field, it is null in both.
         let null = |field: &Value| {
             fact.point.loaded(*field).and_then(|block| fact.point.is_zero(block)) == Some(true)

@@ -3,13 +3,16 @@
 //! To one thread that is the load and an earlier clear: the register holds the same, and
 //! the clear is pending until the old version makes it. To several threads it is more,
 //! which the interleavings say.
+//!
+//! An exchange in the old version that only clears the field goes like any late clear. It
+//! leaves a register with another value than the new version has there.
 
 use super::fact::Fact;
 use super::{Key, Lockstep};
 use crate::arm64::semantics::{Atomic, Data, Operation};
 use crate::proof::rewrite::Permission;
-use crate::proof::rewrite::origin::receivers_field;
-use crate::proof::values::Value;
+use crate::proof::rewrite::origin::{is_receivers, receivers_field};
+use crate::proof::values::{Atom, Value};
 
 impl Lockstep<'_> {
     /// Passes such a pair.
@@ -62,6 +65,38 @@ impl Lockstep<'_> {
         self.moved.insert(field);
         self.permissions.extend([Permission::ClearsEarlier, Permission::TakesByExchange]);
         (key.old, key.new) = (key.old.instruction(1), key.new.instruction(1));
+        true
+    }
+
+    /// Passes an exchange with null that only the old version has, of a field that the new
+    /// one has cleared.
+    pub(super) fn exchanged_late(
+        &mut self,
+        key: &mut Key,
+        fact: &mut Fact,
+        old: &Operation,
+    ) -> bool {
+        let Operation::Atomic { bytes: 8, to, operand: None, base, operation: Atomic::Swap } = *old
+        else {
+            return false;
+        };
+        let field = fact.point.get(base);
+        if !is_receivers(&field) || !key.pending.remove(&field) {
+            return false;
+        }
+        if let Some(to) = to {
+            // The new version still has there what it had.
+            let kept = fact.own(to);
+            let found = Atom::Made(key.old, to);
+            self.known.left_by_call(found, false);
+            fact.point.set(to, Value::atom(found));
+            fact.set_own(to, kept);
+        }
+        self.permissions.insert(Permission::ClearsWithoutRelease);
+        fact.point.memory.clear();
+        fact.held.remove(&field);
+        fact.fields.remove(&field);
+        key.old = key.old.instruction(1);
         true
     }
 }

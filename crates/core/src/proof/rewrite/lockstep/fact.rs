@@ -30,6 +30,9 @@ pub(super) struct Fact {
     pub point: Point,
     /// What may hold another value in the new version.
     pub differ: RegisterSet,
+    /// Of these, what a function left in the old version that promises nothing about it, and
+    /// that the new version does not call: nothing may count on it.
+    pub unpromised: RegisterSet,
     /// The new version's values of such registers.
     pub own: BTreeMap<Register, Value>,
     /// By the distance from the stack pointer at the entry.
@@ -45,6 +48,8 @@ pub(super) struct Fact {
     /// What fields of the receiver hold in both versions: what was loaded, with nothing
     /// done since that might touch the field.
     pub fields: BTreeMap<Value, Value>,
+    /// The vector registers that are zero in the old version, a bit each.
+    pub zeroed: u32,
 }
 
 impl Fact {
@@ -52,12 +57,14 @@ impl Fact {
         Fact {
             point,
             differ: RegisterSet::NONE,
+            unpromised: RegisterSet::NONE,
             own: BTreeMap::new(),
             frame: BTreeMap::new(),
             escaped: None,
             held: BTreeMap::new(),
             compared: None,
             fields: BTreeMap::new(),
+            zeroed: 0,
         }
     }
 
@@ -91,7 +98,8 @@ impl Fact {
         if same && value.is_some_and(is_lasting) {
             return self.set_same(register);
         }
-        self.differ = self.differ.union(RegisterSet::general(register));
+        let place = RegisterSet::general(register);
+        (self.differ, self.unpromised) = (self.differ.union(place), self.unpromised.without(place));
         match value {
             Some(value) => self.own.insert(register, value),
             None => self.own.remove(&register),
@@ -185,11 +193,14 @@ impl Fact {
             })
             .collect();
         self.point.join(at, &other.point);
+        let counted = |fact: &Fact| fact.differ.without(fact.unpromised);
+        self.unpromised = differ.without(counted(self)).without(counted(other));
         (self.differ, self.own) = (differ, values);
         self.escaped = [self.escaped, other.escaped].into_iter().flatten().min();
         self.held.retain(|field, value| other.held.get(field) == Some(value));
         self.fields.retain(|field, value| other.fields.get(field) == Some(value));
         self.compared = self.compared.filter(|_| self.compared == other.compared);
+        self.zeroed &= other.zeroed;
         self.join_frame(other);
         *self != before
     }

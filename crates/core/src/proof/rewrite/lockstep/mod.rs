@@ -20,6 +20,7 @@ mod calls;
 mod condition;
 mod exchange;
 mod fact;
+mod fill;
 mod origins;
 mod pair;
 mod reread;

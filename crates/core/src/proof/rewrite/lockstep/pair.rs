@@ -166,20 +166,27 @@ impl Lockstep<'_> {
     /// Vector registers and flags.
     fn written_elsewhere(&self, fact: &mut Fact, before: &Fact, state: &State) {
         let (terms, initial) = (&self.transfer.terms, &self.transfer.initial);
+        let (mut differ, mut unpromised) = (fact.differ, fact.unpromised);
         let mut set = |place: RegisterSet, made_of: RegisterSet| {
-            fact.differ = match made_of.common(before.differ).is_empty() {
-                true => fact.differ.without(place),
-                false => fact.differ.union(place),
+            differ = match made_of.common(before.differ).is_empty() {
+                true => differ.without(place),
+                false => differ.union(place),
             };
+            unpromised = unpromised.without(place);
         };
         for number in (0..32).filter(|&n| state.vector(n) != initial.vector(n)) {
             let (low, high) = state.vector(number);
+            fact.zeroed &= !(1 << number);
+            if before.is_null(terms, low) && before.is_null(terms, high) {
+                fact.zeroed |= 1 << number;
+            }
             let made_of = terms.places_in(low).union(terms.places_in(high));
             set(RegisterSet::vector(number), made_of);
         }
         if state.flags != initial.flags {
             set(RegisterSet::FLAGS, terms.places_in_flags(state.flags));
         }
+        (fact.differ, fact.unpromised) = (differ, unpromised);
     }
 
     fn bounded(
@@ -190,6 +197,10 @@ impl Lockstep<'_> {
     ) -> Outcome<()> {
         if !reads.common(before.differ).is_empty() {
             fact.differ = fact.differ.union(writes);
+        }
+        fact.unpromised = fact.unpromised.without(writes);
+        if (0..32).any(|number| writes.has_vector(number)) {
+            fact.zeroed = 0;
         }
         if memory {
             key.null.clear();
@@ -287,7 +298,7 @@ impl Lockstep<'_> {
         }
         fact.forget_locals();
         let field = receivers_field(&before.point, &self.transfer.terms, address);
-        let null = stored.and_then(|value| value.as_constant()) == Some(0);
+        let null = before.is_null(&self.transfer.terms, value);
         let place = before.point.value(&self.transfer.terms, address);
         let block = Atom::Argument(Register::new(0));
         if self.rewrite.captures && place.is_some_and(|p| p.atoms().eq([block])) {

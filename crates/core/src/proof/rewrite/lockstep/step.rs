@@ -1,6 +1,7 @@
 //! From one pair of instructions to the next: which of the two versions goes on.
 
 use super::fact::Fact;
+use super::fill::After;
 use super::{Broken, Key, Lockstep, Outcome, Piece};
 use crate::address::VmAddr;
 use crate::arm64::semantics::{Footprint, Next, Operation, Register, Term, decode};
@@ -30,8 +31,16 @@ impl Lockstep<'_> {
             if self.without_effect(&mut key, &old, &new) {
                 continue;
             }
-            if self.taken(&mut key, &mut fact, &old, &new) {
+            if self.taken(&mut key, &mut fact, &old, &new)
+                || self.returns_alone(&mut key, &fact, &new)
+            {
                 continue;
+            }
+            if let Some(next) = self.narrowed(&mut key, &mut fact, &old)? {
+                match next {
+                    After::Here => continue,
+                    After::Left => return Ok(Vec::new()),
+                }
             }
             if self.is_pair(&key, &fact, &old, &new) {
                 // The same words may clear two fields, where a register differs.
@@ -86,7 +95,7 @@ impl Lockstep<'_> {
 
     /// Whether a branch from `at` stays in the code it stands in, or leads to code of the
     /// rewrite's own.
-    fn stays(&self, side: Side, at: VmAddr, target: VmAddr) -> bool {
+    pub(super) fn stays(&self, side: Side, at: VmAddr, target: VmAddr) -> bool {
         let added = self.is_added(target) && side == Side::New;
         let back = self.is_added(at) && self.after.range().contains(&target);
         added || back || self.code(side, at).range().contains(&target) && !self.is_added(at)
