@@ -218,6 +218,18 @@ fn a_clear_that_passes_what_it_may_disturb_is_refused() {
 }
 
 #[test]
+fn a_clear_in_padding_over_an_unlock_of_the_field_is_refused() {
+    let mut fixture = Fixture::new();
+    // The lock is in the field.
+    for (at, line) in [(0x2be03c, "mov x25, x19"), (0x2be040, "mov x21, x24")] {
+        fixture.put(at, line);
+    }
+    let (after, piece) = through_padding(&fixture);
+    let found = fixture.refine(&after, &[piece]).unwrap();
+    assert!(failed(&found).contains(&Name::LockApartFromField), "{:#?}", found.obligations);
+}
+
+#[test]
 fn a_clear_before_the_lock_is_refused() {
     let fixture = Fixture::new();
     let mut lines = vec!["str xzr, [x19, x24]", "add x0, x25, x21", "bl #0x6d49d4"];

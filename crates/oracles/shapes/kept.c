@@ -1,6 +1,5 @@
 // A function keeps the block or says why not, and its caller reads the field again to free
 // it: with the answer passed on, for two fields in turn, and with several ways to one free.
-// And a function that gets the field's address and clears it, late.
 #include "shape.h"
 
 struct owner {
@@ -17,14 +16,6 @@ APART static int put(struct pool *pool, void *impl) {
     if (!full) pool->slots[pool->count++] = impl;
     os_unfair_lock_unlock(&pool->lock);
     return full ? -1 : 0;
-}
-
-APART static void give(struct pool *pool, void **impl) {
-    os_unfair_lock_lock(&pool->lock);
-    if (pool->count < 8) pool->slots[pool->count++] = *impl;
-    else free(*impl);
-    os_unfair_lock_unlock(&pool->lock);
-    *impl = 0;
 }
 
 static int offer(struct pool *pool, void *impl) {
@@ -74,10 +65,6 @@ KEPT int late_several_ways(struct owner *owner, int way) {
     }
     owner->impl = 0;
     return way;
-}
-
-KEPT void late_by_reference(struct owner *owner) {
-    if (owner->impl) give(&owner->device->pool, &owner->impl);
 }
 
 KEPT void right_in_turn(struct owner *owner) {

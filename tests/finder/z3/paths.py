@@ -19,9 +19,10 @@ ARGUMENTS = {
     "___stack_chk_fail": 0,
     "__Unwind_Resume": 1,
     "___clang_call_terminate": 1,
-    "_memset": 3,
-    "_bzero": 2,
 }
+# Functions that fill memory: the registers with the byte, if it is not zero, and with how many bytes. What they do
+# is a store, and other stores may do it as well.
+FILLS = {"_memset": ("x1", "x2"), "_bzero": (None, "x1")}
 LOCKS = ("_os_unfair_lock_lock", "_os_unfair_lock_lock_with_options", "_os_unfair_lock_trylock")
 UNLOCKS = ("_os_unfair_lock_unlock",)
 FREES = ("_free", "__ZdlPv")

@@ -20,7 +20,7 @@ from machine import (
     SharedMemory,
     pointers,
 )
-from paths import ARGUMENTS, LOCKS, NO_RETURN, Event, Path, Undecided
+from paths import ARGUMENTS, FILLS, LOCKS, NO_RETURN, Event, Path, Undecided
 
 RETURN = 0x6100_0000_0000
 PAGE_ZERO = 0x10_0000
@@ -198,7 +198,22 @@ class Run:
                 raise Undecided(f"{kind} at {state.addr:#x}")
         return going
 
+    def fill(self, state, name) -> list:
+        """A fill, stored in pieces of eight bytes. It leaves the registers as they are, which is one thing it may do."""
+        byte, count = (getattr(state.regs, register) if register else claripy.BVV(0, 64) for register in FILLS[name])
+        values = [state.solver.eval_upto(value, 2) for value in (byte, count, state.regs.x30)]
+        if any(len(value) != 1 for value in values):
+            raise Undecided(f"what {name} fills is not known")
+        [byte], [count], [back] = values
+        for offset in range(0, count, 8):
+            piece = bytes([byte & 0xFF]) * min(8, count - offset)
+            state.memory.store(state.regs.x0 + offset, claripy.BVV(piece), size=len(piece))
+        state.regs.pc = back
+        return [state]
+
     def call(self, state, name) -> list:
+        if name in FILLS:
+            return self.fill(state, name)
         count = ARGUMENTS.get(name, 8)
         self.record(state, name, [getattr(state.regs, f"x{number}") for number in range(count)])
         if name in NO_RETURN:

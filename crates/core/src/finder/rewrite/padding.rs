@@ -6,6 +6,10 @@ use super::super::image::Program;
 /// command put it there.
 const RESERVED: u64 = 256;
 
+/// The fewest words of a run that is used. So room that is asked for before it is known how
+/// many words come, and room for these, are found in the same run.
+const LEAST: u64 = 16;
+
 /// The runs of padding, used from their beginnings.
 pub struct Pads {
     runs: Vec<std::ops::Range<u64>>,
@@ -19,16 +23,16 @@ impl Pads {
 
     /// Where so many words would go.
     pub fn next(&self, words: u64) -> Option<u64> {
-        self.runs.iter().find(|run| run.end - run.start >= 4 * words).map(|run| run.start)
+        let room = 4 * words.max(LEAST);
+        self.runs.iter().find(|run| run.end - run.start >= room).map(|run| run.start)
     }
 
     /// Takes the room for these words and says where it begins.
     pub fn take(&mut self, words: &[u32]) -> u64 {
-        let length = 4 * words.len() as u64;
-        let run = self.runs.iter_mut().find(|run| run.end - run.start >= length);
-        let Some(run) = run else { return 0 };
-        let start = run.start;
-        run.start += length;
+        let length = words.len() as u64;
+        let Some(start) = self.next(length) else { return 0 };
+        let run = self.runs.iter_mut().find(|run| run.start == start);
+        run.into_iter().for_each(|run| run.start += 4 * length);
         start
     }
 }

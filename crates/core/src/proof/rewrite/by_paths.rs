@@ -153,8 +153,9 @@ impl Comparison<'_> {
 impl Outcome {
     fn obligations(&self, starts: usize) -> Vec<Obligation> {
         let detail = format!("on all {} pairs of paths from {starts} entries", self.pairs);
+        let names = COMPARED.iter().copied().chain([Name::LockApartFromField]);
         let mut all: Vec<Obligation> =
-            COMPARED.iter().map(|&name| self.findings.obligation(name, &detail)).collect();
+            names.map(|name| self.findings.obligation(name, &detail)).collect();
         let name = Name::ClearBeforeUnlock;
         all.push(match self.clearing {
             0 => Obligation::new(name, Status::Skipped, "the rewritten part clears no field"),

@@ -33,6 +33,9 @@ pub enum Permission {
     /// A fill with zeroes, by a function or by one instruction, leaves out a field that was
     /// cleared before: stores to the rest take its place.
     NarrowsFill,
+    /// A lock in what one argument points to is taken not to be a field of what another
+    /// points to: the field holds a block.
+    TakesLockApart,
 }
 
 impl Permission {
@@ -50,6 +53,7 @@ impl Permission {
             Permission::TakesByExchange => "takes-by-exchange",
             Permission::ReadsAgain => "reads-again",
             Permission::NarrowsFill => "narrows-fill",
+            Permission::TakesLockApart => "takes-lock-apart",
         }
     }
 }

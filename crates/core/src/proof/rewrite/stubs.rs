@@ -12,6 +12,8 @@ use crate::macho::Image;
 pub struct Stubs {
     /// Stubs of the functions that take a lock.
     pub lock: BTreeSet<VmAddr>,
+    /// Stubs of those that take it by an option, their second argument.
+    pub lock_with_options: BTreeSet<VmAddr>,
     /// Stubs of the functions that release a lock.
     pub unlock: BTreeSet<VmAddr>,
     /// Stubs of `free` and of the deletes that take nothing but a pointer.
@@ -48,9 +50,16 @@ const LOCKS: [&str; 6] = [
     "__ZNSt3__15mutex4lockEv",
     "__ZNSt3__115recursive_mutex4lockEv",
 ];
+/// The same, with an option as the second argument.
+const LOCKS_WITH_OPTIONS: [&str; 3] = [
+    "_os_unfair_lock_lock_with_options",
+    "_os_unfair_lock_lock_with_flags",
+    "_os_unfair_recursive_lock_lock_with_options",
+];
 /// Functions that release the lock that is their argument, and do nothing else.
-const UNLOCKS: [&str; 6] = [
+const UNLOCKS: [&str; 7] = [
     "_os_unfair_lock_unlock",
+    "_os_unfair_recursive_lock_unlock",
     "_pthread_mutex_unlock",
     "_pthread_rwlock_unlock",
     "_OSSpinLockUnlock",
@@ -109,6 +118,7 @@ impl Stubs {
             let of_kind = match stub.name {
                 name if UNLOCKS.contains(&name) => &mut stubs.unlock,
                 name if LOCKS.contains(&name) => &mut stubs.lock,
+                name if LOCKS_WITH_OPTIONS.contains(&name) => &mut stubs.lock_with_options,
                 name if ENDS.contains(&name) => &mut stubs.ends,
                 name if THROWS.contains(&name) => &mut stubs.throws,
                 name if INERT.contains(&name) => &mut stubs.inert,

@@ -7,7 +7,7 @@ use crate::arm64::semantics::{Operation, Register, RegisterSet, Term};
 use crate::proof::function::Function;
 use crate::proof::jump_tables;
 use crate::proof::obligation::Name;
-use crate::proof::rewrite::origin::is_receivers;
+use crate::proof::rewrite::origin::{Origins, is_receivers};
 use crate::proof::rewrite::{Permission, helpers};
 use crate::proof::transfer::Transfer;
 use crate::proof::values::{Atom, Value};
@@ -31,6 +31,7 @@ const RETURNED: RegisterSet = RegisterSet::new(0xfff8_0003, 0xff0f);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Lock,
+    LockWithOptions,
     Unlock,
     Free,
     FreeSized,
@@ -56,6 +57,7 @@ impl Lockstep<'_> {
         };
         match place {
             Some(place) if stubs.lock.contains(&place) => Role::Lock,
+            Some(place) if stubs.lock_with_options.contains(&place) => Role::LockWithOptions,
             Some(place) if stubs.unlock.contains(&place) => Role::Unlock,
             Some(place) if stubs.free.contains(&place) => Role::Free,
             Some(place) if stubs.free_sized.contains(&place) => Role::FreeSized,
@@ -89,12 +91,13 @@ impl Lockstep<'_> {
         }
         let arguments = match role {
             Role::Lock | Role::Unlock | Role::Free => RegisterSet::general(Register::new(0)),
-            Role::FreeSized => RegisterSet::new(3, 0),
+            Role::FreeSized | Role::LockWithOptions => RegisterSet::new(3, 0),
             Role::Ends => RegisterSet::NONE,
             Role::Throws | Role::Inert | Role::Other(_) => ARGUMENTS,
         };
         // What a function leaves without a promise cannot be an argument.
         self.same(&fact, arguments.without(fact.unpromised), Name::SameCalls, &key)?;
+        let role = if role == Role::LockWithOptions { Role::Lock } else { role };
         if role == Role::Ends {
             return Ok(Vec::new());
         }
@@ -171,9 +174,15 @@ impl Lockstep<'_> {
     fn pass_lock(&mut self, key: &mut Key, fact: &Fact, role: Role) -> Outcome<()> {
         let lock = self.transfer.initial.get(Register::new(0));
         if !key.pending.is_empty() {
-            if !key.pending.iter().all(|&field| self.apart(fact, field, lock, LOCK_BYTES)) {
+            let may_be = |field: &&Value| !self.apart(fact, **field, lock, LOCK_BYTES);
+            let close: Vec<Value> = key.pending.iter().filter(may_be).copied().collect();
+            let lock = fact.point.get(Register::new(0));
+            if close.iter().any(|field| !self.are_of_two_arguments(*field, lock)) {
                 let detail = "the lock may be the field that is cleared before";
                 return Err(Broken::new(Name::LockApartFromField, key.old, detail));
+            }
+            if !close.is_empty() {
+                self.permissions.insert(Permission::TakesLockApart);
             }
             if role == Role::Lock {
                 self.permissions.insert(Permission::ClearsBeforeLock);
@@ -184,6 +193,19 @@ impl Lockstep<'_> {
             key.unlocked = true;
         }
         Ok(())
+    }
+
+    /// Whether two addresses are in what two arguments of the function point to.
+    fn are_of_two_arguments(&self, field: Value, lock: Value) -> bool {
+        let object = |value: Value| {
+            let index = |atom: &Atom| matches!(atom, Atom::Cell(_)) || self.known.is_index(*atom);
+            let mut objects = value.atoms().filter(|atom| !index(atom));
+            match (objects.next(), objects.next()) {
+                (Some(Atom::Argument(register)), None) if register.index() < 8 => Some(register),
+                _ => None,
+            }
+        };
+        matches!((object(field), object(lock)), (Some(one), Some(other)) if one != other)
     }
 
     /// A block is freed. The allocator may hand it out again at once.
