@@ -85,10 +85,29 @@ fn without_room_for_the_original_code_only_the_source_brings_it_back() {
     let ran = patch(&place, "o", "p", &["--reseal"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stdout.contains("leaves no room for the original code"), "{}", ran.stdout);
+    // What is there to see of it holds; what it was compared with is not there.
+    let judged = verify(&place, "p");
+    assert_eq!(judged.code, 0, "{}", judged.stdout);
+    for line in ["PASS    clears-under-lock", "SKIPPED original-kept", "SKIPPED proof"] {
+        assert!(judged.stdout.contains(line), "{line}: {}", judged.stdout);
+    }
+    assert!(judged.stdout.ends_with("p clears in time and is sealed\n"), "{}", judged.stdout);
     let back = patch(&place, "p", "q", &["--patch", "original"]);
     assert_eq!(back.error_code(), "AGX-0202", "{}", back.stderr);
     assert!(back.stderr.contains("does not keep the original code"), "{}", back.stderr);
     assert!(!place.path("q").exists());
+}
+
+#[test]
+fn a_file_of_an_unknown_build_that_is_not_patched_fails_by_its_verdict() {
+    let place = Place::new();
+    place.file("o", &unknown_build("thin"));
+    let judged = verify(&place, "o");
+    assert_eq!(judged.code, 2, "{}", judged.stdout);
+    let late = |line: &str| {
+        line.contains("FAIL    clears-under-lock") && line.contains("clears-late at 0x2bdd1c")
+    };
+    assert!(judged.stdout.lines().any(late), "{}", judged.stdout);
 }
 
 /// What `prove` says of one function, as JSON.

@@ -7,7 +7,6 @@
 use super::driver_patcher::Content;
 use crate::doctor::Verdict;
 use agxpatch_core::error::{Code, Error, Result};
-use agxpatch_core::finder;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
     EARLIER_CLEAR, Engine, Examined, Extent, MeaningOutcome, MeaningPlan, OriginalCode,
@@ -23,7 +22,7 @@ pub(super) fn content(engine: &Engine, file: &Universal<'_>, absent: &Error) -> 
     if examined.iter().any(Examined::clears_late_for_others) {
         return Content::Original;
     }
-    if is_rewritten(file) && examined.iter().any(clears_in_time) {
+    if is_rewritten(file) && examined.iter().any(Examined::clears_in_time) {
         return Content::Patched { patch: EARLIER_CLEAR.to_owned() };
     }
     Content::Unknown { reason: absent.to_string() }
@@ -99,10 +98,6 @@ pub(super) fn unrestorable(found: &str) -> Error {
 /// Whether a rewrite by meaning stands in the file: it keeps the original code.
 fn is_rewritten(file: &Universal<'_>) -> bool {
     file.slices.iter().any(|slice| matches!(OriginalCode::read(slice), Ok(Some(_))))
-}
-
-fn clears_in_time(one: &Examined) -> bool {
-    one.verdict == finder::Verdict::ClearsUnderLock
 }
 
 fn found(plan: &MeaningPlan) -> String {

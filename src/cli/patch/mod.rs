@@ -10,10 +10,10 @@ use agxpatch_core::address::VmAddr;
 use agxpatch_core::edit::{Edit, sha256};
 use agxpatch_core::error::{Code, Error, Result};
 use agxpatch_core::exit::Exit;
-use agxpatch_core::finder::{RewriteKind, Verdict};
+use agxpatch_core::finder::RewriteKind;
 use agxpatch_core::macho::Universal;
 use agxpatch_core::patch::{
-    self, Engine, Extent, FilePlan, MeaningOutcome, ORIGINAL, Outcome, Plan, Sites,
+    self, Engine, Examined, Extent, FilePlan, MeaningOutcome, ORIGINAL, Outcome, Plan, Sites,
 };
 use agxpatch_core::proof::rewrite::ByRefinement;
 use agxpatch_core::proof::{self, Judgement};
@@ -200,7 +200,7 @@ fn without_signature(
 /// Whether the file's methods clear in time, as a rewrite by meaning leaves them.
 fn is_rewritten(engine: &Engine, file: &Universal<'_>) -> bool {
     let examined = engine.examine(file, Extent::Named).unwrap_or_default().functions;
-    examined.iter().any(|one| one.verdict == Verdict::ClearsUnderLock)
+    examined.iter().any(Examined::clears_in_time)
 }
 
 fn prove(engine: &Engine, file: &Universal<'_>, rewrite: &Plan, args: &Args) -> Result<Proof> {

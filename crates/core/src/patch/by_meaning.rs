@@ -143,7 +143,7 @@ impl Engine {
             return Err(nothing_to_do(&examined));
         }
         if late.is_empty() {
-            let right = |one: &Examined| one.verdict == Verdict::ClearsUnderLock;
+            let right = Examined::clears_in_time;
             let open = |one: &&Examined| right(one) && one.remaining.double_push != Answer::No;
             if kind.excludes_double_push()
                 && let Some(one) = examined.iter().find(open)

@@ -57,6 +57,11 @@ impl Examined {
     pub fn clears_late_for_others(&self) -> bool {
         matches!(self.verdict, Verdict::ClearsLate { .. }) && self.severity == Severity::Shared
     }
+
+    /// Whether it clears in time: as it was compiled, or because a rewrite by meaning did that.
+    pub fn clears_in_time(&self) -> bool {
+        self.verdict == Verdict::ClearsUnderLock
+    }
 }
 
 /// The verdicts about a file.

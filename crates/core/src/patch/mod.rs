@@ -41,4 +41,4 @@ pub use methods::{NamedMethod, functions_named, methods_named};
 pub use original::OriginalCode;
 pub use plan::{FilePlan, ORIGINAL, Outcome, Plan, PlannedWord};
 pub use seal::{faults as seal_faults, refuse_broken, reseal_all};
-pub use verify::{kind as signature_kind, verify};
+pub use verify::{KEPT, kind as signature_kind, verify};

@@ -3,7 +3,6 @@
 use crate::check::Check;
 use crate::codesign::{self, EmbeddedSignature, Kind};
 use crate::error::{Code, Error, Result};
-use crate::finder::Verdict;
 use crate::macho::{Slice, Universal};
 
 use super::engine::Engine;
@@ -82,27 +81,36 @@ fn windows(
 /// The checks of a file in which no signature's sequence is, for `reason`: whether its
 /// methods clear in time, and whether it keeps the code they had before.
 fn rewritten(engine: &Engine, file: &Universal<'_>, reason: &Error) -> Vec<Check> {
-    let absent = || Check::fail(FOUND, reason.to_string());
+    const NAME: &str = "clears-under-lock";
     if reason.code() != Code::NoMatch {
-        return vec![absent()];
+        return vec![Check::fail(FOUND, reason.to_string())];
     }
-    let examined = engine.examine(file, Extent::Shaped).unwrap_or_default().functions;
-    let in_time: Vec<String> = examined
-        .iter()
-        .filter(|one| one.verdict == Verdict::ClearsUnderLock)
-        .map(|one| format!("{} at {}", one.verdict.name(), one.function))
-        .collect();
-    if in_time.is_empty() || examined.iter().any(Examined::clears_late_for_others) {
-        return vec![absent()];
+    let examined = engine.examine(file, Extent::Shaped).unwrap_or_default();
+    let named = |wanted: fn(&Examined) -> bool| {
+        let wanted = examined.functions.iter().filter(|one| wanted(one));
+        let names: Vec<String> =
+            wanted.map(|one| format!("{} at {}", one.verdict.name(), one.function)).collect();
+        names.join(", ")
+    };
+    let late = named(Examined::clears_late_for_others);
+    if !late.is_empty() {
+        return vec![Check::fail(NAME, late)];
     }
-    let mut checks = vec![Check::pass("clears-under-lock", in_time.join(", "))];
+    let in_time = named(Examined::clears_in_time);
+    if in_time.is_empty() {
+        return vec![Check::fail(FOUND, reason.to_string())];
+    }
+    let mut checks = vec![Check::pass(NAME, in_time)];
     checks.extend(file.slices.iter().filter(|slice| slice.architecture.is_aarch64()).map(kept));
     checks
 }
 
+/// The check that a slice keeps its original code.
+pub const KEPT: &str = "original-kept";
+
 /// Whether a slice keeps the original code, and whether that is what it was.
 fn kept(slice: &Slice<'_>) -> Check {
-    const NAME: &str = "original-kept";
+    const NAME: &str = KEPT;
     let kept = OriginalCode::read(slice).and_then(|kept| match kept {
         Some(kept) => kept.put_back(slice).map(|_| Some(kept.places())),
         None => Ok(None),

@@ -13,7 +13,9 @@ use crate::check::{Check, Status};
 use crate::edit;
 use crate::error::{Code, Error, Result};
 use crate::macho::{Image, Universal};
-use crate::patch::{Engine, FilePlan, ORIGINAL, Plan, Selection, Site as FoundSite, State};
+use crate::patch::{
+    Engine, Examined, Extent, FilePlan, ORIGINAL, Plan, Selection, Site as FoundSite, State,
+};
 use crate::signature::Captures;
 
 use super::interleaving;
@@ -129,7 +131,8 @@ pub fn check_standing(engine: &Engine, bytes: &[u8], selection: &Selection) -> C
         let mut sentences = Vec::new();
         let rewrites = match rewrites(engine, &file, None, selection) {
             Err(error) if error.code() == Code::NoMatch => {
-                return standing_by_meaning(engine, bytes, &file).unwrap_or(Err(error));
+                return standing_by_meaning(engine, bytes, &file)
+                    .unwrap_or_else(|| Err(nothing_to_compare(engine, &file, error)));
             }
             rewrites => rewrites?,
         };
@@ -165,6 +168,16 @@ fn standing_by_meaning(
         Ok(format!("{functions} functions refine the original code that the file keeps"))
     });
     Some(proven)
+}
+
+/// Why a file that keeps no original code is not proven: its methods clear in time, and
+/// whether the rest of them is as it was only the file it was made from shows; or `absent`.
+fn nothing_to_compare(engine: &Engine, file: &Universal<'_>, absent: Error) -> Error {
+    let examined = engine.examine(file, Extent::Shaped).unwrap_or_default().functions;
+    if !examined.iter().any(Examined::clears_in_time) {
+        return absent;
+    }
+    Error::new(Code::NoProofFor, "the file does not keep the code that a rewrite replaced")
 }
 
 /// Proves every rewrite of a plan.
