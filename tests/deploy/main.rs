@@ -12,6 +12,7 @@ mod kept;
 mod killed;
 mod kit;
 mod life;
+mod listed;
 mod live_volume;
 mod loading;
 mod model;

@@ -159,3 +159,18 @@ fn no_word_makes_the_decoder_or_the_semantics_panic() {
         }
     }
 }
+
+#[test]
+fn a_refusal_says_what_the_rewrite_does_otherwise() {
+    let fixture = Fixture::new();
+    for (name, line, said) in [
+        (Name::UnlockKept, (0x2be078, "mov x0, x25"), "gets another argument"),
+        (Name::UnlockKept, (0x2be08c, "bl #0x6d49e4"), "a path unlocks 2 times and not 1"),
+        (Name::ClearKept, (0x2be074, "nop"), "a path clears 0 times and not 1"),
+    ] {
+        let lines: Vec<(u64, &str)> = DEFAULT.into_iter().chain([line]).collect();
+        let proof = fixture.prove(&fixture.rewritten(&lines)).unwrap();
+        let found = proof.obligations.iter().find(|o| o.name == name).unwrap();
+        assert!(found.detail.contains(said), "{line:?}: {}", found.detail);
+    }
+}
