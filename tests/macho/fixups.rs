@@ -115,7 +115,9 @@ fn encode(format: u16, target: Pointer, authenticated: bool, next: bool) -> u64 
         Pointer::Address(VmAddr(address)) if authenticated => address - BASE,
         Pointer::Address(VmAddr(address)) => {
             let absolute = matches!(format, 1 | 2 | 10);
-            if absolute { address } else { address - BASE }
+            let (tag, address) = (address >> 56, address & (u64::MAX >> 8));
+            let target = if absolute { address } else { address - BASE };
+            target | tag << if plain { 36 } else { 43 }
         }
         Pointer::Null => 0,
     };
@@ -123,13 +125,18 @@ fn encode(format: u16, target: Pointer, authenticated: bool, next: bool) -> u64 
 }
 
 fn pointer(plain: bool) -> impl Strategy<Value = (Pointer, bool)> {
-    let address = (BASE..BASE + PAGE).prop_map(|at| Pointer::Address(VmAddr(at)));
+    // Only a plain rebase has room for a tag, the high byte.
+    let address = (BASE..BASE + PAGE, prop_oneof![Just(0), any::<u8>()])
+        .prop_map(|(at, tag)| Pointer::Address(VmAddr(at | u64::from(tag) << 56)));
     let addends = if plain { 0..=255i64 } else { -0x4_0000..=0x3_ffff };
     let import =
         (0..3u32, addends).prop_map(|(ordinal, addend)| Pointer::Import { ordinal, addend });
     (prop_oneof![address, import], any::<bool>()).prop_map(move |(target, sign)| match target {
         Pointer::Import { ordinal, .. } if sign && !plain => {
             (Pointer::Import { ordinal, addend: 0 }, true)
+        }
+        Pointer::Address(at) if sign && !plain => {
+            (Pointer::Address(VmAddr(at.0 & (u64::MAX >> 8))), true)
         }
         target => (target, sign && !plain),
     })
