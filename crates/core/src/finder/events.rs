@@ -172,6 +172,8 @@ pub struct Notes {
     pub armed: BTreeSet<u64>,
     /// The calls that free the block while the cell still holds it.
     pub frees: BTreeSet<u64>,
+    /// The calls that free the block, each with the stores that clear the cell behind it.
+    pub cleared_behind: BTreeMap<u64, BTreeSet<u64>>,
     /// For each of all these instructions where the function executes it: at its own
     /// address, or at the calls that lead to it.
     pub sites: BTreeMap<u64, BTreeSet<u64>>,
@@ -196,6 +198,9 @@ pub struct Notes {
     /// The stores under a lock of values that were computed, of which it is not known
     /// whether the block went into them.
     pub computed: BTreeSet<u64>,
+    /// Without a cell: what numbers were computed from that were stored under a lock, as the
+    /// place of a block in an array; where it was loaded, and the store.
+    pub computed_from: BTreeMap<Value, u64>,
     /// The calls of functions that may take locks and are not followed, which get the
     /// object, and those which get the block.
     pub object_passed: BTreeSet<u64>,
@@ -233,6 +238,13 @@ impl Notes {
         };
         all.extend(self.late.iter().map(|(at, witness)| (*at, witness.clone())));
         all
+    }
+
+    /// The calls that free the block before one of these clears it.
+    pub fn frees_before(&self, late: &BTreeMap<u64, Witness>) -> BTreeSet<u64> {
+        let behind =
+            |(_, clears): &(&u64, &BTreeSet<u64>)| clears.iter().any(|at| late.contains_key(at));
+        self.cleared_behind.iter().filter(behind).map(|(free, _)| *free).collect()
     }
 
     /// Whether there is any.

@@ -81,6 +81,11 @@ pub struct Explorer<'p, 'a> {
     pub(super) arrivals: Vec<(u64, State)>,
     pub(super) tables: HashMap<u64, TableLoad>,
     pub(super) shifts: HashMap<u64, (Value, u8)>,
+    /// For each instruction that computes a value: where what it computes with was loaded.
+    pub(super) roots: HashMap<u64, BTreeSet<Value>>,
+    /// What additions and subtractions add up whose sums are not told; none where that
+    /// differs.
+    pub(super) sums: HashMap<u64, Option<(Value, Value)>>,
     /// Addresses that are stored to, so that two loads may differ.
     pub(super) written: HashSet<Value>,
     pub(super) tracked: BTreeSet<(i64, u8)>,
@@ -119,6 +124,8 @@ impl<'p, 'a> Explorer<'p, 'a> {
             arrivals: Vec::new(),
             tables: HashMap::new(),
             shifts: HashMap::new(),
+            roots: HashMap::new(),
+            sums: HashMap::new(),
             written: HashSet::new(),
             tracked: BTreeSet::new(),
             again: false,

@@ -260,8 +260,21 @@ impl Explorer<'_, '_> {
         if size == 8 {
             self.store_elsewhere(state, at, address, value);
         }
+        self.note_computed(state, at, address, value);
         if !state.locked && state.cell == Cell::Block && self.values.has(address, Atom::Block) {
             self.notes.used_early = true;
+        }
+    }
+
+    /// A number is stored under a lock that was computed from what was loaded whole.
+    fn note_computed(&mut self, state: &State, at: u64, address: Value, value: Value) {
+        if self.cell.is_some() || state.held.is_empty() {
+            return;
+        }
+        let computed = matches!(self.values.atom_of(value), Some(Atom::Fresh(..)));
+        // What counts up or down where it stands cannot be one.
+        for root in self.roots_of(value).into_iter().filter(|root| computed && *root != address) {
+            self.notes.computed_from.entry(root).or_insert(at);
         }
     }
 
@@ -283,6 +296,9 @@ impl Explorer<'_, '_> {
             self.refuse(at, Reason::TwoLocks);
         }
         self.notes.freed_while_set |= was_set && state.freed.is_some();
+        if let Some(freed) = state.freed.filter(|_| was_set) {
+            self.notes.cleared_behind.entry(freed).or_default().insert(at);
+        }
         match (state.armed, state.freed, state.dropped) {
             (Some((given, unlocked)), ..) if was_set => {
                 if !self.notes.late.contains_key(&at) {
@@ -339,9 +355,20 @@ impl Explorer<'_, '_> {
         if under_lock && value == NULL && address == UNKNOWN && state.cell == Cell::Block {
             self.refuse(at, Reason::NullStoredSomewhere);
         }
-        if under_lock && !own {
+        if under_lock && !own && !self.counts(address, value) {
             self.store_unclear(at, value);
         }
+    }
+
+    /// Whether a value is what stands at an address, more or less by half a pointer at most:
+    /// a counter, not a block.
+    fn counts(&mut self, address: Value, value: Value) -> bool {
+        let Some(Atom::Fresh(made, Tag::Wide)) = self.values.atom_of(value) else { return false };
+        let Some((a, b)) = self.sums.get(&made).copied().flatten() else { return false };
+        let old = self.values.load(address);
+        old.is_some_and(|old| {
+            a == old && self.values.is_narrow(b) || b == old && self.values.is_narrow(a)
+        })
     }
 
     /// A store under a lock of a value that is not the block, as far as is known.

@@ -1,5 +1,7 @@
 //! The effect of one instruction on a state.
 
+use std::collections::BTreeSet;
+
 use super::decode::{Logic, Op, Operand, SP, Select, ZR, bit};
 use super::events::Reason;
 use super::explore::Explorer;
@@ -37,7 +39,10 @@ impl Explorer<'_, '_> {
                 let value = self.shifted(&mut state, at, from, by, wide);
                 state.set(to, value);
             }
-            Op::Other { to, narrow, .. } => {
+            Op::Other { to, narrow, uses } => {
+                let used = (0..31).filter(|register| uses & bit(*register) != 0);
+                let used: Vec<Value> = used.map(|register| state.get(register)).collect();
+                self.note_roots(at, &used);
                 let tag = if narrow { Tag::Narrow } else { Tag::Wide };
                 let value = self.fresh(&mut state, at, tag);
                 state.set(to, value);
@@ -77,6 +82,27 @@ impl Explorer<'_, '_> {
         out.push(state);
     }
 
+    /// Notes where the values were loaded that an instruction computes with.
+    fn note_roots(&mut self, at: u64, used: &[Value]) {
+        let found: Vec<Value> = used.iter().flat_map(|value| self.roots_of(*value)).collect();
+        self.roots.entry(at).or_default().extend(found);
+    }
+
+    /// Where values were loaded that a value is made of or computed from.
+    pub(super) fn roots_of(&self, value: Value) -> BTreeSet<Value> {
+        let mut roots = BTreeSet::new();
+        for atom in self.values.atoms(value) {
+            match atom {
+                Atom::Load(address) => {
+                    roots.insert(*address);
+                }
+                Atom::Fresh(made, _) => roots.extend(self.roots.get(made).into_iter().flatten()),
+                _ => {}
+            }
+        }
+        roots
+    }
+
     fn keep(&mut self, state: &mut State, at: u64, to: u8, value: u64, shift: u8) {
         let known = self.values.constant_of(state.get(to));
         let value = match known {
@@ -114,6 +140,7 @@ impl Explorer<'_, '_> {
             return self.values.constant(if wide { number } else { number & 0xffff_ffff });
         }
         self.shifts.insert(at, (value, by));
+        self.note_roots(at, &[value]);
         self.fresh(state, at, if wide { Tag::Wide } else { Tag::Narrow })
     }
 
@@ -189,7 +216,12 @@ impl Explorer<'_, '_> {
             }
             // A 32-bit move by addition.
             None if !wide && second == NULL && self.values.is_narrow(first) => first,
-            None => self.fresh(state, at, if wide { Tag::Wide } else { Tag::Narrow }),
+            None => {
+                self.note_roots(at, &[first, second]);
+                let known = self.sums.entry(at).or_insert(Some((first, second)));
+                *known = known.filter(|known| *known == (first, second));
+                self.fresh(state, at, if wide { Tag::Wide } else { Tag::Narrow })
+            }
         };
         state.set(to, value);
     }
@@ -218,7 +250,10 @@ impl Explorer<'_, '_> {
             (Logic::Or, (_, Some(0))) if same(first) => first,
             (Logic::And, _) if first == second && same(first) => first,
             // The stack pointer may be aligned only where nothing is kept relative to it.
-            _ => self.fresh(state, at, if wide { Tag::Wide } else { Tag::Narrow }),
+            _ => {
+                self.note_roots(at, &[first, second]);
+                self.fresh(state, at, if wide { Tag::Wide } else { Tag::Narrow })
+            }
         };
         state.set(to, value);
         if to == SP && self.values.atoms(value) != [Atom::Stack] {

@@ -138,6 +138,14 @@ pub(super) fn examine_with(explorer: &mut Explorer<'_, '_>, entry: u64) -> Findi
         let name = name(explorer.program, &explorer.values, address);
         fields.push(Field { address, name, verdict, notes });
     }
+    for (address, at) in indexed(&survey) {
+        if !fields.iter().any(|field: &Field| field.address == address) {
+            let mut notes = Notes::default();
+            notes.refusals.insert((at, Reason::UnknownStored));
+            let name = name(explorer.program, &explorer.values, address);
+            fields.push(Field { address, name, verdict: judge(&notes), notes });
+        }
+    }
     fields.sort_by_key(|field| std::cmp::Reverse(field.verdict.weight()));
     let verdict = match fields.first() {
         Some(field) => field.verdict.clone(),
@@ -180,6 +188,14 @@ fn candidates(values: &Values, survey: &Notes) -> Vec<Value> {
     }
     let own = |address: &Value| values.has(*address, Atom::Argument(0));
     survey.stored.iter().copied().filter(|a| own(a) && field(a) == Some(true)).collect()
+}
+
+/// The fields that are cleared and from whose content a number is computed that is stored
+/// under a lock. It may be the block's place in an array, by which it is given back.
+fn indexed(survey: &Notes) -> Vec<(Value, u64)> {
+    let computed = survey.computed_from.iter();
+    let cleared = computed.filter(|(address, _)| survey.nulls.contains_key(address));
+    cleared.map(|(address, at)| (*address, *at)).collect()
 }
 
 fn name(program: &Program<'_>, values: &Values, address: Value) -> Option<String> {

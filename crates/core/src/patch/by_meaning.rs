@@ -81,7 +81,8 @@ pub struct RewrittenFunction {
     /// What the finder says about it as it is.
     #[serde(flatten)]
     pub examined: Examined,
-    /// How each field that was cleared late is cleared now.
+    /// How each field that was cleared late is cleared now; none where a function does it
+    /// that is called, and that was rewritten for another.
     pub ways: Vec<Way>,
     /// The proof of each of these, in the same order.
     pub proofs: Vec<Proven>,
@@ -240,6 +241,12 @@ impl Engine {
                 plan.edits.extend(edits.collect::<Vec<_>>());
                 let examined = one.clone();
                 let ways = rewritten.ways;
+                plan.rewritten.push(RewrittenFunction { examined, ways, proofs });
+            }
+            // The rewrite of another function was that of one which both call.
+            Err(Refusal::NotLate) if !plan.edits.is_empty() => {
+                let examined = one.clone();
+                let (ways, proofs) = (Vec::new(), Vec::new());
                 plan.rewritten.push(RewrittenFunction { examined, ways, proofs });
             }
             Err(refusal) => {

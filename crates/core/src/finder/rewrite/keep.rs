@@ -79,7 +79,9 @@ impl Attempt<'_, '_, '_> {
         for (at, to) in reads {
             changes.push(self.replace(at, encode::moved(to, from))?);
         }
-        for at in self.before.in_time.iter().filter(|at| function.range.contains(at)) {
+        let late = self.before.all_late();
+        let in_time = self.before.in_time.iter().filter(|at| !late.contains_key(at));
+        for at in in_time.filter(|at| function.range.contains(at)) {
             if !order.is_behind(*at)? {
                 continue;
             }

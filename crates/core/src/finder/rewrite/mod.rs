@@ -371,7 +371,8 @@ impl Attempt<'_, '_, '_> {
         });
         let Some(field) = same else { return Err(Refusal::NotTheSame) };
         let clean = field.notes.refusals.iter().all(|(_, reason)| {
-            *reason == Reason::CallUnresolved
+            reason.spares_late_clears()
+                && *reason != Reason::NeverCleared
                 && self.before.refusals.iter().any(|(_, known)| known == reason)
         });
         let quiet = field.notes.reloads.len() <= self.before.reloads.len();

@@ -260,8 +260,9 @@ impl Attempt<'_, '_, '_> {
     /// else the stores, or all unlocks; and the calls that free it.
     pub(super) fn gifts(&self, function: &Function) -> Vec<BTreeSet<u64>> {
         let own = |at: &u64| function.range.contains(at);
+        let frees = self.before.frees_before(&self.before.all_late());
         let with_frees = |places: &BTreeSet<u64>| {
-            let sites = self.before.sites_of(places.iter().chain(&self.before.frees));
+            let sites = self.before.sites_of(places.iter().chain(&frees));
             sites.into_iter().collect::<BTreeSet<u64>>()
         };
         let whole = |places: &BTreeSet<u64>| !places.is_empty() && places.iter().all(own);

@@ -57,7 +57,6 @@ impl Lockstep<'_> {
             }
             fact.point.memory.clear();
             fact.held.remove(&field);
-            fact.fields.remove(&field);
             key.old = key.old.instruction(1);
             return Ok(true);
         }
@@ -187,7 +186,7 @@ impl Lockstep<'_> {
         let Executed { state, .. } = self.transfer.execute(key.old, old, &fact.point);
         let [(to, term)] = self.written(&state)[..] else { return false };
         let field = self.loaded_field(fact, term).filter(|field| key.pending.contains(field));
-        field.is_some_and(|field| fact.held.get(&field).copied() == fact.own(to))
+        field.is_some_and(|field| fact.held.get(&field).map(|found| found.value) == fact.own(to))
     }
 
     /// Lets the old version go into a function of the image: where the new one is in a
@@ -239,7 +238,6 @@ impl Lockstep<'_> {
                 }
                 inside.point.memory.clear();
                 inside.held.remove(&field);
-                inside.fields.clear();
             } else if self.fills_registers(at, &operation, &inside.point.clone(), Side::Old) {
                 if !Footprint::of(&operation).writes.common(KEPT).is_empty() {
                     return false;
@@ -303,8 +301,8 @@ impl Lockstep<'_> {
             // What is in the field was loaded before, and the new version may have kept it.
             let held = self.loaded_field(&before, term).and_then(|field| before.held.get(&field));
             match held {
-                Some(&held) if before.own(register) == Some(held) => {
-                    fact.point.set(register, held);
+                Some(held) if before.own(register) == Some(held.value) => {
+                    fact.point.set(register, held.value);
                     fact.set_same(register);
                     self.permissions.insert(Permission::ReadsOnce);
                 }

@@ -7,7 +7,7 @@ use crate::arm64::semantics::{Operation, Register, RegisterSet, Term};
 use crate::proof::function::Function;
 use crate::proof::jump_tables;
 use crate::proof::obligation::Name;
-use crate::proof::rewrite::origin::{Origins, is_receivers};
+use crate::proof::rewrite::origin::is_receivers;
 use crate::proof::rewrite::{Permission, helpers};
 use crate::proof::transfer::Transfer;
 use crate::proof::values::{Atom, Value};
@@ -82,7 +82,6 @@ impl Lockstep<'_> {
             let pad = self.pads(&key, back)?.map(|(old, new)| {
                 let mut thrown = fact.clone();
                 thrown.held.clear();
-                thrown.fields.clear();
                 self.after_call(&key, &mut thrown, back);
                 (Key { old, new, ..key.clone() }, thrown)
             });
@@ -138,9 +137,9 @@ impl Lockstep<'_> {
             Role::Lock => {
                 let argument = self.transfer.initial.get(Register::new(0));
                 let before = fact.clone();
-                self.fields_kept(&mut fact, &before, argument, LOCK_BYTES);
+                self.keep_held(&mut fact, &before, argument, LOCK_BYTES);
             }
-            _ => fact.fields.clear(),
+            _ => fact.disturb(),
         }
         self.after_call(&key, &mut fact, back);
         if role == Role::Lock {
@@ -197,15 +196,8 @@ impl Lockstep<'_> {
 
     /// Whether two addresses are in what two arguments of the function point to.
     fn are_of_two_arguments(&self, field: Value, lock: Value) -> bool {
-        let object = |value: Value| {
-            let index = |atom: &Atom| matches!(atom, Atom::Cell(_)) || self.known.is_index(*atom);
-            let mut objects = value.atoms().filter(|atom| !index(atom));
-            match (objects.next(), objects.next()) {
-                (Some(Atom::Argument(register)), None) if register.index() < 8 => Some(register),
-                _ => None,
-            }
-        };
-        matches!((object(field), object(lock)), (Some(one), Some(other)) if one != other)
+        let arguments = (self.known.argument(field), self.known.argument(lock));
+        matches!(arguments, (Some(one), Some(other)) if one != other)
     }
 
     /// A block is freed. The allocator may hand it out again at once.

@@ -58,7 +58,6 @@ impl Lockstep<'_> {
             fact.set_same(register);
         }
         fact.compare(old, &before);
-        fact.fields.remove(&field);
         fact.held.remove(&field);
         key.pending.insert(field);
         key.cleared.insert(field);
@@ -95,7 +94,6 @@ impl Lockstep<'_> {
         self.permissions.insert(Permission::ClearsWithoutRelease);
         fact.point.memory.clear();
         fact.held.remove(&field);
-        fact.fields.remove(&field);
         key.old = key.old.instruction(1);
         true
     }

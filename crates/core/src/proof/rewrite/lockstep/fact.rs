@@ -23,6 +23,17 @@ pub(super) struct Slot {
     pub own: Option<Option<Value>>,
 }
 
+/// What a load of both versions found in a field of the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What the old version has there still, for nothing was done since that might touch
+    /// the field; and the new one, unless it has cleared it.
+    pub value: Value,
+    /// Whether another thread had no chance to change it either, or only while a lock was
+    /// waited for: no function was called since but to take one.
+    pub undisturbed: bool,
+}
+
 /// What holds on every way to a pair of instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fact {
@@ -40,14 +51,10 @@ pub(super) struct Fact {
     /// Where the stack pointer was when an address in the frame was handed out: what lies
     /// above may be written by others. What a function that is called puts below is its own.
     pub escaped: Option<i64>,
-    /// What fields of the receiver hold in the old version: what was loaded, where nothing
-    /// was done since that might touch the field.
-    pub held: BTreeMap<Value, Value>,
+    /// What fields of the receiver hold.
+    pub held: BTreeMap<Value, Found>,
     /// What the flags come from, where it is a comparison with a number.
     pub compared: Option<Compared>,
-    /// What fields of the receiver hold in both versions: what was loaded, with nothing
-    /// done since that might touch the field.
-    pub fields: BTreeMap<Value, Value>,
     /// The vector registers that are zero in the old version, a bit each.
     pub zeroed: u32,
 }
@@ -63,7 +70,6 @@ impl Fact {
             escaped: None,
             held: BTreeMap::new(),
             compared: None,
-            fields: BTreeMap::new(),
             zeroed: 0,
         }
     }
@@ -151,6 +157,11 @@ impl Fact {
         }
     }
 
+    /// A function is called that gives other threads a chance.
+    pub(super) fn disturb(&mut self) {
+        self.held.values_mut().for_each(|found| found.undisturbed = false);
+    }
+
     /// Control comes to `at` in the old version: what is named after it is renamed.
     pub(super) fn arrive(&mut self, at: VmAddr, known: &mut Known) {
         for register in Register::all() {
@@ -163,8 +174,7 @@ impl Fact {
         let named = |value: &Value| value.is_named_after(at);
         self.compared = self.compared.filter(|compared| !named(&compared.value));
         self.own.retain(|_, value| !named(value));
-        self.held.retain(|field, value| !named(field) && !named(value));
-        self.fields.retain(|field, value| !named(field) && !named(value));
+        self.held.retain(|field, found| !named(field) && !named(&found.value));
         for slot in self.frame.values_mut() {
             slot.value = slot.value.filter(|value| !named(value));
             slot.own = slot.own.map(|own| own.filter(|value| !named(value)));
@@ -197,8 +207,11 @@ impl Fact {
         self.unpromised = differ.without(counted(self)).without(counted(other));
         (self.differ, self.own) = (differ, values);
         self.escaped = [self.escaped, other.escaped].into_iter().flatten().min();
-        self.held.retain(|field, value| other.held.get(field) == Some(value));
-        self.fields.retain(|field, value| other.fields.get(field) == Some(value));
+        self.held.retain(|field, found| {
+            let same = other.held.get(field).filter(|other| other.value == found.value);
+            found.undisturbed &= same.is_some_and(|other| other.undisturbed);
+            same.is_some()
+        });
         self.compared = self.compared.filter(|_| self.compared == other.compared);
         self.zeroed &= other.zeroed;
         self.join_frame(other);

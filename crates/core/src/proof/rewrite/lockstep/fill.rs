@@ -100,7 +100,6 @@ impl Lockstep<'_> {
         self.permissions.insert(Permission::NarrowsFill);
         fact.point.memory.clear();
         fact.held.clear();
-        fact.fields.clear();
         self.after_fill(key, fact, old, &fill).map(Some)
     }
 

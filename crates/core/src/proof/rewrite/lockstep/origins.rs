@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::arm64::semantics::{Node, Term, Terms};
+use crate::arm64::semantics::{Node, Register, Term, Terms};
 use crate::proof::rewrite::origin::{self, Origin, Origins};
 use crate::proof::values::{Atom, Point, Value};
 
@@ -22,6 +22,9 @@ pub(super) struct Known {
     kinds: BTreeMap<Atom, Kinds>,
     /// The places an unknown was loaded from.
     loads: BTreeMap<Atom, BTreeSet<Value>>,
+    /// The arguments into whose objects an unknown points, where code adds an index that is
+    /// not told.
+    arguments: BTreeMap<Atom, BTreeSet<Register>>,
     /// What flows together in an unknown.
     flows: BTreeMap<Atom, BTreeSet<Value>>,
     /// Whether anything was learnt.
@@ -47,10 +50,32 @@ impl Known {
             },
         };
         self.learn(atom, kind);
+        if origin::origin(self, point, terms, term) == Origin::Receiver {
+            let read = Register::all().filter(|&register| terms.places_in(term).has(register));
+            let arguments = read.filter_map(|register| self.argument(point.get(register)));
+            let arguments: Vec<Register> = arguments.collect();
+            let known = self.arguments.entry(atom).or_default();
+            let before = known.len();
+            known.extend(arguments);
+            self.changed |= known.len() != before;
+        }
         if let Node::Memory(_, address, 8) = terms.node(term)
             && let Some(place) = point.value(terms, address)
         {
             self.changed |= self.loads.entry(atom).or_default().insert(place);
+        }
+    }
+
+    /// The argument that a value is in the object of, if it is one's for sure.
+    pub(super) fn argument(&self, value: Value) -> Option<Register> {
+        let index = |atom: &Atom| matches!(atom, Atom::Cell(_)) || self.is_index(*atom);
+        let mut objects = value.atoms().filter(|atom| !index(atom));
+        let (object, rest) = (objects.next()?, objects.next());
+        match (object, self.arguments.get(&object)) {
+            _ if rest.is_some() || self.flows.contains_key(&object) => None,
+            (Atom::Argument(register), _) if register.index() < 8 => Some(register),
+            (Atom::Made(..), Some(arguments)) if arguments.len() == 1 => arguments.first().copied(),
+            _ => None,
         }
     }
 

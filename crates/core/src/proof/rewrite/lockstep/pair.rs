@@ -130,7 +130,6 @@ impl Lockstep<'_> {
         self.loads(key, before, state)?;
         fact.point = executed.point.clone();
         self.stores(key, fact, before, state)?;
-        self.field_found(key, fact, before, state);
         if let Operation::Unmodelled { reads, writes, memory } = *operation {
             return Self::bounded(key, fact, before, (reads, writes, memory));
         }
@@ -145,14 +144,12 @@ impl Lockstep<'_> {
             let slot = before.loaded_slot(&self.transfer.terms, term);
             let own = before.new_point().value(&self.transfer.terms, term);
             self.name(key.old, register, before, fact, term);
-            if let Some(field) = self.loaded_field(before, term) {
-                fact.held.insert(field, fact.point.get(register));
-            }
             match slot.and_then(|slot| slot.own) {
                 Some(own) => fact.set_own(register, own),
                 None if places.common(before.differ).is_empty() => fact.set_same(register),
                 None => fact.set_own(register, own),
             }
+            self.field_found(fact, before, (register, term));
         }
         self.written_elsewhere(fact, before, state);
         if fact.differ.has(Register::SP)
@@ -205,7 +202,6 @@ impl Lockstep<'_> {
         if memory {
             key.null.clear();
             fact.held.clear();
-            fact.fields.clear();
         }
         if memory && (!key.pending.is_empty() || !reads.common(before.differ).is_empty()) {
             let detail = format!("what {} does to memory is not worked out", key.old);
@@ -291,7 +287,7 @@ impl Lockstep<'_> {
             return Ok(());
         }
         self.same(before, terms.places_in(value), Name::SameStores, key)?;
-        self.fields_kept(fact, before, address, bytes);
+        self.keep_held(fact, before, address, bytes);
         let stored = before.point.value(terms, value);
         if stored.and_then(super::fact::frame_offset).is_some() {
             fact.escape();
@@ -310,7 +306,6 @@ impl Lockstep<'_> {
             Some(_) => {}
             None => self.give(key, stored),
         }
-        fact.held.retain(|&field, _| self.apart(before, field, address, bytes));
         key.null.retain(|&field| self.apart(before, field, address, bytes));
         match key.pending.iter().all(|&field| self.apart(before, field, address, bytes)) {
             true => Ok(()),

@@ -6,35 +6,30 @@
 //! that asks whether it is null is decided. To several threads the load gives more, which
 //! the interleavings say.
 
-use super::fact::Fact;
+use super::fact::{Fact, Found};
 use super::{Key, Lockstep};
-use crate::arm64::semantics::{Data, Node, Operation, State, Term};
+use crate::arm64::semantics::{Data, Node, Operation, Register, Term};
 use crate::proof::rewrite::Permission;
 use crate::proof::rewrite::origin::receivers_field;
-use crate::proof::values::Value;
 
 impl Lockstep<'_> {
-    /// Takes down what a load of both versions found in a field of the receiver.
-    pub(super) fn field_found(&self, key: &Key, fact: &mut Fact, before: &Fact, state: &State) {
+    /// Takes down what a load of both versions found in a field of the receiver and left in
+    /// a register.
+    pub(super) fn field_found(&self, fact: &mut Fact, before: &Fact, loaded: (Register, Term)) {
+        let (register, term) = loaded;
+        let Some(field) = self.loaded_field(before, term) else { return };
         let terms = &self.transfer.terms;
-        for (register, term) in self.written(state) {
-            let Node::Memory(history, address, 8) = terms.node(term) else { continue };
-            if history != terms.beginning() || !fact.same_in_both(register) {
-                continue;
-            }
-            if let Some(field) = receivers_field(&before.point, terms, address)
-                && !key.pending.contains(&field)
-            {
-                fact.fields.insert(field, fact.point.get(register));
-            }
-        }
+        let first = matches!(terms.node(term), Node::Memory(history, ..)
+            if history == terms.beginning());
+        let undisturbed = first && fact.same_in_both(register);
+        fact.held.insert(field, Found { value: fact.point.get(register), undisturbed });
     }
 
-    /// Forgets the fields that something stored at an address may overlap.
-    pub(super) fn fields_kept(&self, fact: &mut Fact, before: &Fact, address: Term, bytes: u8) {
-        let mut fields = std::mem::take(&mut fact.fields);
-        fields.retain(|field, _| self.apart(before, *field, address, bytes));
-        fact.fields = fields;
+    /// Forgets the fields that something done to an address may overlap.
+    pub(super) fn keep_held(&self, fact: &mut Fact, before: &Fact, address: Term, bytes: u8) {
+        let mut held = std::mem::take(&mut fact.held);
+        held.retain(|field, _| self.apart(before, *field, address, bytes));
+        fact.held = held;
     }
 
     /// Executes a load that only the new version has, of a field whose content the old
@@ -51,8 +46,8 @@ impl Lockstep<'_> {
         let Some(field) = field.filter(|field| alone && !key.pending.contains(field)) else {
             return false;
         };
-        let same = |content: &&Value| **content == fact.point.get(to);
-        if fact.fields.get(&field).filter(same).is_none() {
+        let same = |found: &&Found| found.undisturbed && found.value == fact.point.get(to);
+        if fact.held.get(&field).filter(same).is_none() {
             return false;
         }
         fact.set_same(to);

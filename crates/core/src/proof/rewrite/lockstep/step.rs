@@ -51,7 +51,8 @@ impl Lockstep<'_> {
                 continue;
             }
             if let Some(kept) = self.half_cleared(&mut key, &fact, &old, &new) {
-                fact.fields.clear();
+                // The old version's field is null from here on.
+                fact.held.clear();
                 return self.pair(key, fact, &kept, &new);
             }
             if !self.clear_alone(&mut key, &mut fact, &old, &new)?
