@@ -234,3 +234,13 @@ fn a_deployment_of_version_0_1_0_is_shown_reverted_and_recovered() {
     reboot(&recovering);
     assert_eq!(state(&recovering), State::Clean);
 }
+
+#[test]
+fn only_an_answer_that_was_not_recorded_is_said_not_to_be() {
+    let mac = mac_with("15.7.3", "AGXMetalG16X");
+    let mut facts = deploy::gather(&mac, &Bench).unwrap();
+    facts.missing = vec!["macOS: not recorded".into(), "journal: it cannot be read".into()];
+    let known = ["macOS", "journal", "GPU driver"].map(|what| facts.was_not_recorded(what));
+    assert_eq!(known, [true, false, false]);
+    assert!(!facts.only_not_recorded());
+}
