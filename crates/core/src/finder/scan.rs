@@ -28,7 +28,7 @@ impl Traits {
     }
 }
 
-/// The cells and stubs through which locks are reached.
+/// The cells and stubs through which locks are reached, and functions that fill memory.
 struct Ways {
     stubs: HashMap<u64, Meaning>,
     cells: HashMap<u64, Meaning>,
@@ -54,10 +54,11 @@ pub fn candidates(program: &Program<'_>) -> Vec<u64> {
 }
 
 fn matters<'a>(names: impl Iterator<Item = (u64, &'a str)>) -> HashMap<u64, Meaning> {
-    let lock = |meaning: &Meaning| {
-        matches!(meaning, Meaning::Lock | Meaning::TryLock(_) | Meaning::Unlock)
+    let counts = |meaning: &Meaning| {
+        let locks = matches!(meaning, Meaning::Lock | Meaning::TryLock(_) | Meaning::Unlock);
+        locks || matches!(meaning, Meaning::Fills(..))
     };
-    names.map(|(at, name)| (at, meaning(name))).filter(|(_, meaning)| lock(meaning)).collect()
+    names.map(|(at, name)| (at, meaning(name))).filter(|(_, meaning)| counts(meaning)).collect()
 }
 
 /// Calls `look` with each word, its address, and the number of its function.
@@ -120,6 +121,7 @@ fn with_callees(program: &Program<'_>, own: &[Traits]) -> Vec<Traits> {
 fn note(traits: &mut Traits, meaning: Meaning) {
     match meaning {
         Meaning::Unlock => traits.join(Traits::UNLOCKS),
+        Meaning::Fills(..) => traits.join(Traits::CLEARS),
         _ => traits.join(Traits::LOCKS),
     }
 }
@@ -133,9 +135,14 @@ fn called(word: Word, at: u64) -> Option<u64> {
     Some(at.wrapping_add_signed(distance))
 }
 
-/// Whether a word may store eight bytes of zero other than to the stack.
+/// Whether a word may store eight bytes of zero other than to the stack, or makes a vector
+/// register zero, which then is stored.
 fn clears(word: Word) -> bool {
     let word = word.0;
+    // movi v0.2d, #0
+    if word & !31 == 0x6f00_e400 {
+        return true;
+    }
     let (stored, base) = (word & 31, word >> 5 & 31);
     let single = word & 0xffc0_0000 == 0xf900_0000 || word & 0xffe0_0000 == 0xf800_0000;
     let swap = word & 0xff20_fc00 == 0xf820_8000 && word >> 16 & 31 == 31;

@@ -12,7 +12,8 @@ pub enum Permission {
     ClearsBeforeLock,
     /// `free(NULL)` is left out.
     SkipsNullFree,
-    /// A clear is left out where the field is NULL.
+    /// A clear is left out where the field was found to be NULL, and nothing was done since
+    /// that may touch it but to wait for a lock.
     SkipsNullClear,
     /// What a block captured is taken not to change while the block runs.
     TakesCapturesAsConstant,

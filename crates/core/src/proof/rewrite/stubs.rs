@@ -26,6 +26,9 @@ pub struct Stubs {
     pub throws: BTreeSet<VmAddr>,
     /// Stubs of functions of the system that use nothing but their arguments.
     pub inert: BTreeSet<VmAddr>,
+    /// Stubs of functions that copy as many bytes as their third argument says, from where
+    /// their second points to where their first does.
+    pub copies: BTreeSet<VmAddr>,
     /// Stubs of functions that fill memory where their first argument points.
     pub fills: BTreeMap<VmAddr, Fills>,
 }
@@ -82,9 +85,11 @@ const ENDS: [&str; 6] = [
 /// Functions that throw and do not return.
 const THROWS: [&str; 4] =
     ["__Unwind_Resume", "___cxa_throw", "___cxa_rethrow", "_objc_exception_throw"];
+/// Functions that copy memory.
+const COPIES: [&str; 4] = ["_memcpy", "_memmove", "___memcpy_chk", "___memmove_chk"];
 /// Functions of the system that neither keep nor change an object of the program: they
-/// look at a lock, at the clock, or at what is to be logged.
-const INERT: [&str; 9] = [
+/// look at a lock, at the clock, or at what is to be logged, or wake other threads.
+const INERT: [&str; 17] = [
     "_os_unfair_lock_assert_owner",
     "_os_unfair_lock_assert_not_owner",
     "___cxa_begin_catch",
@@ -94,6 +99,14 @@ const INERT: [&str; 9] = [
     "__os_log_fault_impl",
     "_os_log_type_enabled",
     "_mach_absolute_time",
+    "_mach_continuous_time",
+    "_clock_gettime_nsec_np",
+    "_os_signpost_enabled",
+    "__os_signpost_emit_with_name_impl",
+    "_kdebug_trace",
+    "_pthread_cond_signal",
+    "_pthread_cond_broadcast",
+    "_dispatch_semaphore_signal",
 ];
 /// Functions that fill memory.
 const FILLS: [(&str, Fills); 6] = [
@@ -123,6 +136,7 @@ impl Stubs {
                 name if THROWS.contains(&name) => &mut stubs.throws,
                 name if INERT.contains(&name) => &mut stubs.inert,
                 name if FREES.contains(&name) => &mut stubs.free,
+                name if COPIES.contains(&name) => &mut stubs.copies,
                 name if FREES_SIZED.contains(&name) => &mut stubs.free_sized,
                 _ => continue,
             };

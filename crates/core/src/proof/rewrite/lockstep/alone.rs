@@ -44,11 +44,8 @@ impl Lockstep<'_> {
         old: &Operation,
         new: &Operation,
     ) -> Outcome<bool> {
-        let is_null = |fact: &Fact, field| {
-            fact.point.loaded(field).and_then(|block| fact.point.is_zero(block)) == Some(true)
-        };
         if let Some(field) = self.cleared(key.old, old, &fact.point)
-            && (key.pending.contains(&field) || key.null.contains(&field) || is_null(fact, field))
+            && (key.pending.contains(&field) || key.null.contains(&field) || fact.finds_null(field))
         {
             if !key.pending.remove(&field) {
                 self.permissions.insert(Permission::SkipsNullClear);
@@ -67,7 +64,7 @@ impl Lockstep<'_> {
         if let Some(field) = self.cleared(key.new, new, &point)
             && !key.pending.contains(&field)
         {
-            if !is_null(fact, field) {
+            if !fact.finds_null(field) {
                 if self.comes_soon(key.old, new) {
                     // It is none that was moved.
                     return Ok(false);

@@ -21,6 +21,9 @@ const MAX_SHORT: usize = 64;
 /// Bytes of a lock.
 const LOCK_BYTES: u8 = 4;
 
+/// The most bytes that are copied and told apart from a field.
+const MOST_COPIED: u64 = 255;
+
 /// The registers a function may get arguments in.
 pub(super) const ARGUMENTS: RegisterSet = RegisterSet::new(0x1ff, 0xff);
 /// The registers that hold something at a return: results, what a callee keeps, the
@@ -103,8 +106,9 @@ impl Lockstep<'_> {
         if let Role::Other(target) = role {
             key.null.clear();
             fact.held.clear();
-            let filled = self.filled_by_both(&mut key, &fact, target);
-            if !filled && !self.is_away(&key, &fact, target) {
+            let known = self.filled_by_both(&mut key, &fact, target)
+                || self.copied_apart(&key, &fact, target);
+            if !known && !self.is_away(&key, &fact, target) {
                 let detail =
                     format!("the clear passes the call at {}, which may touch the field", key.old);
                 return Err(Broken::new(Name::SameCalls, key.old, detail));
@@ -167,6 +171,19 @@ impl Lockstep<'_> {
             self.permissions.insert(Permission::ClearsBeforeCalls);
         }
         gone
+    }
+
+    /// Whether a function copies memory that no pending field is in, neither where it reads
+    /// nor where it writes.
+    fn copied_apart(&self, key: &Key, fact: &Fact, target: Option<VmAddr>) -> bool {
+        let [to, from, count] = [0, 1, 2].map(Register::new);
+        let copies = target.is_some_and(|target| self.rewrite.stubs.copies.contains(&target));
+        let few = fact.point.get(count).as_constant().is_some_and(|bytes| bytes <= MOST_COPIED);
+        let places = [to, from].map(|register| self.transfer.initial.get(register));
+        let apart = |field: &Value| {
+            places.iter().all(|place| self.apart(fact, *field, *place, MOST_COPIED as u8))
+        };
+        copies && few && key.pending.iter().all(apart)
     }
 
     /// A lock is taken or dropped: it is not the pending field.
@@ -363,10 +380,7 @@ impl Lockstep<'_> {
         let counted_on = RETURNED.without(fact.unpromised);
         self.same(fact, counted_on, Name::SameExits, key)?;
         // Where the old version found null in the field, it is null in both.
-        let null = |field: &Value| {
-            fact.point.loaded(*field).and_then(|block| fact.point.is_zero(block)) == Some(true)
-        };
-        if !key.pending.iter().all(null) {
+        if !key.pending.iter().all(|field| fact.finds_null(*field)) {
             let detail = format!("{} leaves with a field cleared that was not", key.old);
             return Err(Broken::new(Name::ClearKept, key.old, detail));
         }

@@ -157,6 +157,13 @@ impl Fact {
         }
     }
 
+    /// Whether a field was found to be null, and nothing was done since that might touch it.
+    pub(super) fn finds_null(&self, field: Value) -> bool {
+        let found = self.held.get(&field).filter(|found| found.undisturbed);
+        let content = self.point.loaded(field).or(found.map(|found| found.value));
+        content.and_then(|content| self.point.is_zero(content)) == Some(true)
+    }
+
     /// A function is called that gives other threads a chance.
     pub(super) fn disturb(&mut self) {
         self.held.values_mut().for_each(|found| found.undisturbed = false);
