@@ -12,8 +12,8 @@
 //!
 //! One idea a file: [`image`] (what is known about the file), `decode` (words),
 //! `function` (liveness), `value` and `state` (the domain), `explore` (the paths),
-//! `step`, `branch`, `calls`, `memory`, `fill` (the effects), `events` (what is noted),
-//! `verdict`, `scan` (which functions to look at where no name says so), and `story`
+//! `step`, `branch`, `calls`, `memory`, `elsewhere`, `fill` (the effects), `events` (what
+//! is noted), `verdict`, `scan` (which functions to look at where no name says so), and `story`
 //! (what other threads see of each path).
 //!
 //! What is assumed, and not seen: the cell does not change through other pointers
@@ -25,6 +25,7 @@
 mod branch;
 mod calls;
 mod decode;
+mod elsewhere;
 mod events;
 mod explore;
 mod fill;

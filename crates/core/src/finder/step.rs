@@ -39,18 +39,7 @@ impl Explorer<'_, '_> {
                 let value = self.shifted(&mut state, at, from, by, wide);
                 state.set(to, value);
             }
-            Op::Other { to, narrow, uses } => {
-                let used = (0..31).filter(|register| uses & bit(*register) != 0);
-                let used: Vec<Value> = used.map(|register| state.get(register)).collect();
-                self.note_roots(at, &used);
-                let tag = if narrow { Tag::Narrow } else { Tag::Wide };
-                let value = self.fresh(&mut state, at, tag);
-                state.set(to, value);
-                // A move between the two files, of which the direction is not told.
-                if self.program.word(at).is_some_and(|word| word.0 >> 25 & 7 == 7) {
-                    state.set_vector(to, false);
-                }
-            }
+            Op::Other { to, narrow, uses } => self.other(&mut state, at, (to, narrow, uses)),
             Op::Vector { to, zero } => state.set_vector(to, zero),
             Op::Flags { .. } => state.flags = Flags::Unknown,
             Op::Select { .. } => return self.select(state, at, op, out),
@@ -80,6 +69,20 @@ impl Explorer<'_, '_> {
             return self.refuse(at, Reason::RunsOn);
         }
         out.push(state);
+    }
+
+    /// An instruction of which only the registers are known.
+    fn other(&mut self, state: &mut State, at: u64, (to, narrow, uses): (u8, bool, u64)) {
+        let used = (0..31).filter(|register| uses & bit(*register) != 0);
+        let used: Vec<Value> = used.map(|register| state.get(register)).collect();
+        self.note_roots(at, &used);
+        let tag = if narrow { Tag::Narrow } else { Tag::Wide };
+        let value = self.fresh(state, at, tag);
+        state.set(to, value);
+        // A move between the two files, of which the direction is not told.
+        if self.program.word(at).is_some_and(|word| word.0 >> 25 & 7 == 7) {
+            state.set_vector(to, false);
+        }
     }
 
     /// Notes where the values were loaded that an instruction computes with.

@@ -1,10 +1,11 @@
 //! What becomes of the late clears.
 //!
 //! Most are an instruction of their own, which goes. One that is half of a store of two
-//! registers leaves the other half, and one in a fill the rest of it. One that stands in a function of the image, which
-//! others may call too, stays there: the call goes if the function does nothing else,
-//! and otherwise leads to a copy of it in padding that does all but the clear. A copy
-//! has no entry in the unwind tables, so only a function that calls nothing is copied.
+//! registers leaves the other half, and one in a fill the rest of it. One that stands in a
+//! function of the image, which others may call too, stays there: the call goes if the
+//! function does nothing else, and otherwise leads to a copy of it in padding that does all
+//! but the clear. A copy has no entry in the unwind tables, so only a function that calls
+//! nothing is copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

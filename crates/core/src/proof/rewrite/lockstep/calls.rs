@@ -103,36 +103,21 @@ impl Lockstep<'_> {
         if role == Role::Ends {
             return Ok(Vec::new());
         }
-        if let Role::Other(target) = role {
-            key.null.clear();
-            fact.held.clear();
-            let known = self.filled_by_both(&mut key, &fact, target)
-                || self.copied_apart(&key, &fact, target);
-            if !known && !self.is_away(&key, &fact, target) {
-                let detail =
-                    format!("the clear passes the call at {}, which may touch the field", key.old);
-                return Err(Broken::new(Name::SameCalls, key.old, detail));
+        match role {
+            Role::Other(target) => self.pass_other(&mut key, &mut fact, target)?,
+            Role::Throws => {
+                fact.held.clear();
+                if !key.pending.is_empty() {
+                    let detail = format!("{} leaves with a field cleared that was not", key.old);
+                    return Err(Broken::new(Name::ClearKept, key.old, detail));
+                }
             }
-            // What it does with the lock is not looked at.
-            if target.is_some_and(|target| self.is_of_image(target)) {
-                key.late.extend(key.given.difference(&key.cleared).copied().collect::<Vec<_>>());
-            }
-        }
-        if role == Role::Throws {
-            fact.held.clear();
-        }
-        if role == Role::Throws && !key.pending.is_empty() {
-            let detail = format!("{} leaves with a field cleared that was not", key.old);
-            return Err(Broken::new(Name::ClearKept, key.old, detail));
-        }
-        if matches!(role, Role::Lock | Role::Unlock) {
-            self.pass_lock(&mut key, &fact, role)?;
+            Role::Lock | Role::Unlock => self.pass_lock(&mut key, &fact, role)?,
+            Role::Free | Role::FreeSized => self.free(&mut key, &fact),
+            Role::Inert | Role::Ends | Role::LockWithOptions => {}
         }
         // A lock that could be taken has an address.
         let lock = fact.point.get(Register::new(0));
-        if matches!(role, Role::Free | Role::FreeSized) {
-            self.free(&mut key, &fact);
-        }
         let pads = match role {
             Role::Throws | Role::Inert | Role::Other(_) => self.pads(&key, back)?,
             _ => None,
@@ -153,6 +138,28 @@ impl Lockstep<'_> {
         let pad = pads.map(|(old, new)| (Key { old, new, ..key }, fact.clone()));
         let next = (role != Role::Throws).then_some((next, fact));
         Ok(pad.into_iter().chain(next).collect())
+    }
+
+    /// A function is called that is not seen.
+    fn pass_other(
+        &mut self,
+        key: &mut Key,
+        fact: &mut Fact,
+        target: Option<VmAddr>,
+    ) -> Outcome<()> {
+        key.null.clear();
+        fact.held.clear();
+        let known = self.filled_by_both(key, fact, target) || self.copied_apart(key, fact, target);
+        if !known && !self.is_away(key, fact, target) {
+            let detail =
+                format!("the clear passes the call at {}, which may touch the field", key.old);
+            return Err(Broken::new(Name::SameCalls, key.old, detail));
+        }
+        // What it does with the lock is not looked at.
+        if target.is_some_and(|target| self.is_of_image(target)) {
+            key.late.extend(key.given.difference(&key.cleared).copied().collect::<Vec<_>>());
+        }
+        Ok(())
     }
 
     /// Whether a function may be called that is not seen while clears are pending: it does
