@@ -1,6 +1,5 @@
 // Numbers that are stored under the lock: the block's place in an array gives it back, which
-// the finder does not follow; a counter does not. And a block that some paths store where no
-// lock is held.
+// the finder does not follow; a counter does not.
 #include "shape.h"
 
 struct indexed {
@@ -11,15 +10,8 @@ struct indexed {
     usize bytes;
 };
 
-struct local {
-    u32 count;
-    void *slots[4];
-};
-
 struct user {
     struct indexed *indexed;
-    struct pool *pool;
-    struct local *local;
     void *impl;
     usize size;
 };
@@ -40,23 +32,5 @@ KEPT void nopool_counted(struct user *user) {
     indexed->bytes -= *(u32 *)user->impl;
     os_unfair_lock_unlock(&indexed->lock);
     free(user->impl);
-    user->impl = 0;
-}
-
-KEPT void late_local_first(struct user *user) {
-    void *impl = user->impl;
-    if (user->local->count < 4) {
-        user->local->slots[user->local->count++] = impl;
-        user->impl = 0;
-        return;
-    }
-    struct pool *pool = user->pool;
-    os_unfair_lock_lock(&pool->lock);
-    if (pool->count < 8) {
-        pool->slots[pool->count++] = impl;
-        impl = 0;
-    }
-    os_unfair_lock_unlock(&pool->lock);
-    if (impl) free(impl);
     user->impl = 0;
 }
