@@ -29,6 +29,13 @@ const FLAGS: [(&[&str], &[&str]); 8] = [
     (&["-mcpu=apple-m1", "-mbranch-protection=standard", "-fstack-protector-all"], &["-Oz"]),
 ];
 
+/// Code for arm64e, which the newest clang alone writes: returns and calls are signed.
+const ARM64E: [&str; 5] =
+    ["-target", "arm64e-apple-macos13", "-mcpu=apple-m1", "-fptrauth-calls", "-fptrauth-returns"];
+/// What of it can be linked where a source is Objective-C: the linker does not know the signed
+/// pointers of its tables.
+const SIGNED_RETURNS: [&str; 2] = ["-mcpu=apple-m1", "-fptrauth-returns"];
+
 /// One way to compile one source.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -60,6 +67,12 @@ pub fn jobs() -> Vec<Job> {
                     jobs.push(Job { source: source.clone(), version, flags });
                 }
             }
+        }
+        let objective_c = source.extension().is_some_and(|end| end == "m");
+        let flags: &[&str] = if objective_c { &SIGNED_RETURNS } else { &ARM64E };
+        for level in if is_full() { &LEVELS[..] } else { &["-O2"] } {
+            let flags = std::iter::once(*level).chain(flags.iter().copied()).collect();
+            jobs.push(Job { source: source.clone(), version: 22, flags });
         }
     }
     jobs
@@ -121,7 +134,8 @@ fn compile(job: &Job, to: &Path) -> Result<Vec<u8>, String> {
     clang.args(&job.flags).arg("-c").arg("-o").arg(&object).arg(&job.source);
     run(clang.arg("-Wno-unused-command-line-argument"))?;
     let mut linker = Command::new("ld64.lld-22");
-    linker.args(["-dylib", "-arch", "arm64", "-undefined", "dynamic_lookup"]);
+    let architecture = if job.flags.contains(&ARM64E[1]) { "arm64e" } else { "arm64" };
+    linker.args(["-dylib", "-arch", architecture, "-undefined", "dynamic_lookup"]);
     linker.args(["-platform_version", "macos", "13.0", "13.0", "-adhoc_codesign", "-o"]);
     run(linker.arg(to).arg(&object))?;
     std::fs::read(to).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-"""The project's shapes, compiled as `crates/oracles/src/shapes.rs` compiles them, and their rewrites."""
+"""The project's shapes and their rewrites, compiled as `crates/oracles/src/shapes.rs` does but for arm64e."""
 
 import json
 import shutil
