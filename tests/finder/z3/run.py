@@ -199,7 +199,7 @@ class Run:
         return going
 
     def fill(self, state, name) -> list:
-        """A fill, stored in pieces of eight bytes. It leaves the registers as they are, which is one thing it may do."""
+        """A fill, stored in pieces of eight bytes. It leaves the registers as they are, as it may."""
         byte, count = (getattr(state.regs, register) if register else claripy.BVV(0, 64) for register in FILLS[name])
         values = [state.solver.eval_upto(value, 2) for value in (byte, count, state.regs.x30)]
         if any(len(value) != 1 for value in values):
